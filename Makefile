@@ -1,0 +1,83 @@
+# `make demo` and `make test` are all that a newcomer needs. Each makes .venv if there is none.
+# PYTHON=... picks another interpreter; TESTS=tests/test_cli.py runs a part of the tests.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV  := .venv
+PY    := $(VENV)/bin/python
+READY := $(VENV)/.ready
+TESTS ?=
+# The pinned set has wheels for 3.11 and 3.12; 3.10 gets the newest packages that fit together. From 3.13 on there is no
+# NumPy 1, which the training and measuring extras need (compressai); the base install alone works there.
+CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.10)
+
+.PHONY: help env demo test test-all lint format bench wheel clean
+help:
+	@echo "make demo      encode and decode a photo, compare with JPEG"
+	@echo "make test      the tests (make test-all: with the slow ones)"
+	@echo "make lint      ruff and pyright          make format: let ruff rewrite"
+	@echo "make bench     speed of the entropy coders"
+	@echo "make wheel     dist/codec_suite-*.whl    make clean: remove what was built"
+
+env: $(READY)
+
+demo: $(READY)
+	$(VENV)/bin/codec demo
+
+test: $(READY)
+	$(PY) -m pytest -m "not slow" $(TESTS)
+
+test-all: $(READY)
+	$(PY) -m pytest $(TESTS)
+
+# Type checkers see the package through an untracked link to the root, .typing/codec.
+lint: $(READY)
+	@mkdir -p .typing && ln -sfn .. .typing/codec
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+
+format: $(READY)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(READY)
+	cd $(VENV) && bin/python -m codec.eval.bench_entropy
+
+# A stale build/ would put deleted files into the wheel.
+wheel: $(READY)
+	rm -rf build dist
+	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
+
+clean:
+	rm -rf build dist demo-out .pytest_cache .ruff_cache .hypothesis .typing
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# An interrupted installation leaves no .ready, and the next make goes on where it stopped.
+$(READY): constraints.txt pyproject.toml
+	@set -e; \
+	if [ ! -x $(PY) ]; then \
+	  found=; \
+	  for candidate in $(CANDIDATES); do \
+	    if $$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' >/dev/null 2>&1; then found=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "missing: Python 3.10, 3.11 or 3.12 (looked for: $(strip $(CANDIDATES))). Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	  fi; \
+	  if ! $$found -c 'import venv, ensurepip' >/dev/null 2>&1; then \
+	    echo "missing: the venv module of $$found (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; \
+	  fi; \
+	  if ! command -v $${CXX:-c++} >/dev/null; then \
+	    echo "missing: a C++ compiler, $${CXX:-c++} (Debian, Ubuntu: apt install g++; or set CXX)" >&2; exit 1; \
+	  fi; \
+	  echo "making $(VENV) with $$($$found --version); 3 to 10 minutes, about 6 GB"; \
+	  $$found -m venv $(VENV); \
+	fi; \
+	if $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	  $(PY) -m pip install --quiet -c constraints.txt -e '.[all]'; \
+	else \
+	  echo "note: constraints.txt is for Python 3.11 and 3.12; installing the newest versions that fit $$($(PY) --version)" >&2; \
+	  $(PY) -m pip install --quiet -e '.[all]'; \
+	fi; \
+	touch $(READY)

@@ -1,0 +1,46 @@
+"""Every error this package raises on purpose: one tree, so that callers catch `CodecError` and nothing else.
+
+`exit_code` is what the command line returns for it. A message says what was wrong, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = ["CodecError", "ContainerError", "MediaError", "StreamError", "UsageError", "WeightsError"]
+
+
+class CodecError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class MediaError(CodecError):
+    """An input (picture, sound, ...) can't be read, or is of a kind that isn't supported."""
+
+    exit_code = 1
+
+
+class UsageError(CodecError):
+    """A call or a command line that can't be right: unknown codec, quality out of range, wrong type."""
+
+    exit_code = 2
+
+
+class ContainerError(CodecError):
+    """A file whose structure is damaged, hostile, or newer than this reader."""
+
+    exit_code = 3
+
+
+class StreamError(ContainerError):
+    """A file whose structure is fine but whose coded payload can't be decoded."""
+
+    exit_code = 3
+
+
+class WeightsError(CodecError):
+    """The weights that are needed are missing, damaged, or not the ones a file was made with."""
+
+    exit_code = 4
