@@ -1,0 +1,248 @@
+"""Layers whose results are the same bits on every machine: fixed-point networks carried in floating-point tensors.
+
+A float32 tensor holds every integer below 2**24 exactly and a float64 tensor every integer below 2**53; so does either for
+integers times a fixed power of two. As long as weights, activations and all partial sums stay on such a grid and below that
+bound, additions have no rounding and so no order: thread count, memory format, instruction set and library make no difference.
+The idea of integer networks is Ballé, Johnston, Minnen, "Integer Networks for Data Compression with Latent-Variable Models",
+ICLR 2019. Differs: power-of-two rescaling only, and the integers live in float tensors, where convolutions are fast everywhere.
+
+One class serves for training and for use, in three modes:
+
+- float: an ordinary layer, to train the bulk of the way;
+- twin: weights, biases and activations are rounded to their grids with straight-through gradients; what it computes is what
+  the exact layer computes, up to the rounding of the training arithmetic (bfloat16 or float32);
+- frozen (`freeze`): weights become integers with an exponent per output channel, and the bound on every partial sum is
+  checked, not assumed: `freeze` raises if the carrier could be overrun by any input that the layer accepts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Mode = Literal["float", "twin", "frozen"]
+
+# One bit less than the significand: rounding adds half a unit, which needs one more bit.
+CARRIER_BITS = {torch.float32: 23, torch.float64: 52}
+
+
+def round_half_up(x: Tensor) -> Tensor:
+    """floor(x + 1/2): exact on any machine if x + 1/2 is representable (torch.round's ties to even would be, too)."""
+    return torch.floor(x + 0.5)
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round half up; gradient of the identity."""
+    return x + (round_half_up(x) - x).detach()
+
+
+class FixedPoint(nn.Module):
+    """Rounds to multiples of 2**-exponent and clamps to `bits` bits.
+
+    signed: integers from -(2**(bits-1) - 1) to 2**(bits-1) - 1; otherwise 0 to 2**bits - 1, which makes it a ReLU as well.
+    In float mode it passes its input on (unsigned: through a ReLU) and remembers the largest value, from which `calibrate`
+    sets the exponent.
+    """
+
+    exponent: Tensor
+    peak: Tensor
+
+    def __init__(self, bits: int, signed: bool, exponent: int = 0) -> None:
+        super().__init__()
+        self.bits, self.signed = bits, signed
+        self.mode: Mode = "float"
+        self._calls = 0
+        self.register_buffer("exponent", torch.tensor(exponent, dtype=torch.int32))
+        self.register_buffer("peak", torch.zeros(()), persistent=False)
+
+    @property
+    def largest(self) -> int:
+        """Largest magnitude of the integers."""
+        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+
+    def calibrate(self, quantile_peak: float | None = None) -> None:
+        """Sets the finest grid that still holds the largest value seen in float mode (or the given one)."""
+        peak = float(self.peak) if quantile_peak is None else quantile_peak
+        if peak > 0:
+            self.exponent.fill_(math.floor(math.log2(self.largest / peak)))
+
+    @torch.no_grad()
+    def _watch(self, x: Tensor) -> None:
+        """Running estimate of the 99.99 % quantile of |x|, from a sample of every 16th call: an outlier must not cost a bit."""
+        self._calls += 1
+        if self._calls % 16 == 1:
+            sample = x.detach().flatten()[:: max(1, x.numel() // 20000)].float().abs()
+            self.peak.lerp_(torch.quantile(sample, 0.9999), 0.1 if float(self.peak) else 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode == "float":
+            x = x if self.signed else F.relu(x)
+            if self.training:
+                self._watch(x)
+            return x
+        scale = 2.0 ** int(self.exponent)
+        low = -self.largest if self.signed else 0
+        if self.mode == "twin":
+            return torch.clamp(round_through(x.float() * scale), low, self.largest) * (1 / scale)
+        return torch.clamp(round_half_up(x * scale), low, self.largest).mul_(1 / scale)
+
+
+class ExactConv2d(nn.Module):
+    """2-D convolution (zero padding, "same" size) on fixed-point inputs. `ExactLinear` is its 1x1 case on (..., channels).
+
+    input_format: the quantiser that made the input (its bits bound the sums). weight_bits: at most so many bits a weight,
+    sign included; fewer where the sum of a channel would not fit the carrier. Output values lie on a grid of their own per
+    channel, 2**-(weight exponent + input exponent); pass them through a `FixedPoint` before the next layer.
+    """
+
+    weight_exponent: Tensor
+    sum_bits: float
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        input_format: FixedPoint,
+        weight_bits: int = 16,
+        carrier: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+        self.kernel = kernel
+        self._input = (input_format,)  # in a tuple: it belongs to somebody else, so it is not a submodule of this one
+        self.weight_bits, self.carrier = weight_bits, carrier
+        self.mode: Mode = "float"
+        self.register_buffer("weight_exponent", torch.zeros(out_channels, dtype=torch.int32))
+        self._frozen: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def input_format(self) -> FixedPoint:
+        return self._input[0]
+
+    @torch.no_grad()
+    def fit_exponents(self) -> None:
+        """Chooses the finest grid per output channel that keeps weights in `weight_bits` and sums in the carrier."""
+        flat = self.conv.weight.detach().double().flatten(1)
+        largest = flat.abs().amax(1).clamp_min(1e-12)
+        room = 2.0 ** CARRIER_BITS[self.carrier] * 0.98  # rounding the weights may raise their sum a little
+        bias = self.conv.bias
+        assert bias is not None
+        grid_input = 2.0 ** int(self.input_format.exponent)
+        total = flat.abs().sum(1) * self.input_format.largest + bias.detach().double().abs() * grid_input
+        by_size = torch.floor(torch.log2((2 ** (self.weight_bits - 1) - 1) / largest))
+        by_sum = torch.floor(torch.log2(room / total.clamp_min(1e-12)))
+        # a tiny weight range needs no finer grid than 2**-30: keeps exponents far from the limits of the float formats
+        self.weight_exponent.copy_(torch.minimum(torch.minimum(by_size, by_sum), torch.tensor(30.0)).to(torch.int32))
+
+    def quantised(self) -> tuple[Tensor, Tensor]:
+        """Integer weights (O, I, k, k) and biases (O,), float64, on the grids of the exponents."""
+        bias = self.conv.bias
+        assert bias is not None
+        scale = torch.exp2(self.weight_exponent.double())
+        limit = 2 ** (self.weight_bits - 1) - 1
+        weight = torch.clamp(
+            round_half_up(self.conv.weight.detach().double() * scale[:, None, None, None]), -limit, limit
+        )
+        return weight, round_half_up(bias.detach().double() * scale * 2.0 ** int(self.input_format.exponent))
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Fixes the integers and proves that no input can overrun the carrier."""
+        weight, bias = self.quantised()
+        worst = weight.abs().flatten(1).sum(1) * self.input_format.largest + bias.abs()
+        if float(worst.max()) > 2.0 ** CARRIER_BITS[self.carrier]:
+            raise ValueError(
+                f"a sum of this layer can reach 2**{math.log2(float(worst.max())):.1f}, "
+                f"more than {self.carrier} holds exactly; call fit_exponents() first"
+            )
+        self.sum_bits = math.log2(max(1.0, float(worst.max())))
+        scale = torch.exp2(-self.weight_exponent.double())
+        device = self.conv.weight.device
+        memory_format = torch.channels_last if self.carrier == torch.float32 else torch.contiguous_format
+        self._frozen = (
+            (weight * scale[:, None, None, None]).to(device, self.carrier).contiguous(memory_format=memory_format),
+            (bias * scale * 2.0 ** -int(self.input_format.exponent)).to(device, self.carrier),
+        )
+        self.mode = "frozen"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, I, H, W) on the grid of `input_format`. Returns (B, O, H, W)."""
+        if self.mode == "frozen":
+            assert self._frozen is not None
+            weight, bias = self._frozen
+            return exact_conv2d(x.to(weight.dtype), weight, bias)
+        weight, bias = self.conv.weight, self.conv.bias
+        assert bias is not None
+        if self.mode == "twin":
+            limit = 2 ** (self.weight_bits - 1) - 1
+            scale = torch.exp2(self.weight_exponent.to(weight.dtype))[:, None, None, None]
+            weight = torch.clamp(round_through(weight * scale), -limit, limit) / scale
+        return F.conv2d(x, weight, bias, padding=self.kernel // 2)
+
+
+def exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """ "Same" convolution for operands on fixed-point grids whose sums fit their dtype.
+
+    On GPUs the product is an explicit matrix product without TF32: library convolutions may pick Winograd or FFT algorithms,
+    whose intermediate values leave the grid.
+    """
+    kernel = weight.shape[-1]
+    if x.device.type == "cpu":
+        return F.conv2d(x, weight, bias, padding=kernel // 2)
+    b, _, h, w = x.shape
+    columns = F.unfold(x, kernel, padding=kernel // 2)  # (B, I k k, H W)
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        y = weight.flatten(1) @ columns
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+    return (y + bias[:, None]).reshape(b, -1, h, w)
+
+
+class ExactLinear(ExactConv2d):
+    """Linear layer on (..., in_features): a 1x1 `ExactConv2d`."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        input_format: FixedPoint,
+        weight_bits: int = 16,
+        carrier: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(in_features, out_features, 1, input_format, weight_bits, carrier)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1], 1, 1)
+        return super().forward(flat).reshape(*x.shape[:-1], -1)
+
+
+def set_mode(module: nn.Module, mode: Literal["float", "twin"]) -> None:
+    """Switches every exact layer below `module`; entering twin mode chooses the grids."""
+    for part in module.modules():
+        if isinstance(part, FixedPoint):
+            if mode == "twin" and part.mode == "float":
+                part.calibrate()
+            part.mode = mode
+    for part in module.modules():
+        if isinstance(part, ExactConv2d):
+            part.mode = mode
+            if mode == "twin":
+                part.fit_exponents()
+
+
+def freeze(module: nn.Module) -> None:
+    """Turns every exact layer below `module` into its integer form, for use."""
+    for part in module.modules():
+        if isinstance(part, FixedPoint):
+            part.mode = "frozen"
+    for part in module.modules():
+        if isinstance(part, ExactConv2d):
+            part.freeze()
+    module.eval()

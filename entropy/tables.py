@@ -1,0 +1,371 @@
+"""Frozen integer distributions, and symbols to bytes and back with them.
+
+A codec is built from `Tables`, never from densities: they are made once, at export (`models.to_tables`), and saved with
+the weights. Coding uses integers only, so a stream is the same bytes on every machine. docs/format.md has the layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import StreamError, UsageError, WeightsError
+from . import coders
+from .coders import DEFAULT, TOTAL, Block
+
+IntArray = NDArray[np.integer[Any]]
+Int32Array = NDArray[np.int32]
+Buffer = bytes | bytearray | memoryview
+CoderName = str | type[coders.Coder]  # a class: for tests
+
+MAX_COLUMNS = (1 << 15) - 1  # torchac's limit; an alphabet larger than this wants two symbols
+MAX_ROWS = (1 << 16) - 16  # row indices, ours included, are sorted as uint16
+
+# A symbol outside its row's columns is the row's last column, then value + 1 in Exp-Golomb form: its number of bits
+# (34 classes: value < 2**33), then the bits below the leading one. The class has a row of its own, with probabilities
+# 2**-n as the unary prefix would have (as far as 16 bits go); the bits follow in digits of 1 to 8 bits.
+_CLASSES = 34
+_CLASS_COUNTS = [1 << 16 - n for n in range(1, 12)] + [2] * 9 + [1] * 14
+_DIGIT = 8
+_TAIL_ROWS = 1 + _DIGIT
+
+# No bound on a stream's content may refuse a valid stream. ANS can beat the ideal by less than 2**-8 of a symbol's
+# bits, plus what its last state holds.
+_SLACK_RATIO, _SLACK_BITS = 0.99, 64.0
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Integer distributions, one per row.
+
+    cdf: (K, L + 1) int32, cumulative counts: row k rises strictly from 0 to 2**16 in its first lengths[k] + 1 entries;
+        the rest is not read.
+    lengths: (K,) int32, columns of each row, at least 2: one or more for symbols, the last one for the escape.
+    offset: (K,) int32, symbol of each row's first column.
+
+    Every int32 can be coded in every row: what has no column costs the escape and about 2 log2(distance) bits.
+    `row` arguments are integer arrays of the symbols' shape with values below K; UsageError otherwise.
+    """
+
+    cdf: Int32Array
+    lengths: Int32Array
+    offset: Int32Array
+
+    def __post_init__(self) -> None:
+        """Copies the arrays, checks them (ValueError) and makes them read-only."""
+        for name, ndim in (("cdf", 2), ("lengths", 1), ("offset", 1)):
+            given = np.asarray(getattr(self, name))
+            if given.dtype.kind not in "iu" or given.ndim != ndim:
+                raise ValueError(f"{name} must be an integer array with {ndim} axes, not {given.dtype} {given.shape}")
+            if given.size and (given.min() < -(2**31) or given.max() >= 2**31):
+                raise ValueError(f"{name} does not fit into 32 bits")
+            array = np.array(given, dtype=np.int32, order="C")
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        n_rows, width = self.cdf.shape
+        if not (0 < n_rows <= MAX_ROWS and self.lengths.shape == self.offset.shape == (n_rows,)):
+            raise ValueError(f"cdf has {n_rows} rows, lengths {self.lengths.shape}, offset {self.offset.shape}")
+        if self.lengths.min() < 2 or self.lengths.max() > min(width - 1, MAX_COLUMNS):
+            raise ValueError(f"lengths are {self.lengths.min()}...{self.lengths.max()}, cdf is {width} wide")
+        used = np.arange(width - 1) < self.lengths[:, None]
+        if (self.cdf[:, 0] != 0).any() or (self.cdf[np.arange(n_rows), self.lengths] != TOTAL).any():
+            raise ValueError(f"every row must start at 0 and end at {TOTAL}")
+        if (np.diff(self.cdf, axis=1)[used] <= 0).any():
+            raise ValueError("every row must rise strictly")
+
+    def __reduce__(self) -> tuple[type[Tables], tuple[Int32Array, Int32Array, Int32Array]]:
+        return type(self), (self.cdf, self.lengths, self.offset)  # without the coders' own caches
+
+    # ---------------------------------------------------------------------------------------------- made and stored
+
+    @staticmethod
+    def from_pmf(pmf: ArrayLike | Sequence[ArrayLike], offset: ArrayLike, max_probability: float = 1 - 2**-7) -> Tables:
+        """Tables of the probabilities pmf[k][i] of symbol offset[k] + i; what they lack to 1 goes to the escape.
+
+        Counts are the probabilities rounded, at least 1, with the rest given where it costs the fewest bits. A column
+        gets at most max_probability: without such a bound, a short stream could claim any number of symbols.
+        """
+        rows = [np.asarray(row, dtype=np.float64) for row in pmf]  # type: ignore[union-attr]
+        counts = [_quantize(row, max_probability) for row in rows]
+        lengths = np.array([len(row) for row in counts], dtype=np.int32)
+        cdf = np.full((len(counts), lengths.max() + 1), TOTAL, dtype=np.int32)
+        for row, count in zip(cdf, counts, strict=True):
+            row[0], row[1 : len(count) + 1] = 0, np.cumsum(count)
+        return Tables(cdf, lengths, np.asarray(offset))
+
+    def to_state(self) -> dict[str, NDArray[Any]]:
+        """Arrays for a safetensors file: counts (sum of lengths,) uint16, lengths (K,) and offset (K,) int32."""
+        counts = np.concatenate([np.diff(cdf) for cdf in self.rows])
+        return {"counts": counts.astype(np.uint16), "lengths": self.lengths, "offset": self.offset}
+
+    @staticmethod
+    def from_state(state: Mapping[str, NDArray[Any]]) -> Tables:
+        """The reverse of `to_state`; WeightsError if the arrays are not what it writes."""
+        try:
+            counts, lengths = np.asarray(state["counts"]), np.asarray(state["lengths"])
+            if counts.dtype.kind not in "iu" or lengths.dtype.kind not in "iu":
+                raise ValueError(f"counts are {counts.dtype}, lengths {lengths.dtype}; both must be integers")
+            if counts.size and (counts.min() < 1 or counts.max() >= TOTAL):
+                raise ValueError("a count is not between 1 and 2**16 - 1")
+            if counts.ndim != 1 or lengths.ndim != 1 or lengths.min(initial=2) < 2 or lengths.sum() != len(counts):
+                raise ValueError(f"{counts.shape} counts for lengths that sum to {lengths.sum()}")
+            if len(lengths) * (int(lengths.max()) + 1) > 1 << 26:
+                raise ValueError(f"{len(lengths)} rows of up to {lengths.max()} columns")
+            cdf = np.full((len(lengths), int(lengths.max()) + 1), TOTAL, dtype=np.int32)
+            cdf[:, 0] = 0
+            used = np.arange(cdf.shape[1] - 1) < lengths[:, None]
+            running = np.cumsum(counts, dtype=np.int64)  # below 2**16 times 2**26
+            before = np.concatenate([[0], running[np.cumsum(lengths)[:-1] - 1]])
+            cdf[:, 1:][used] = running - np.repeat(before, lengths)
+            return Tables(cdf, lengths, np.asarray(state["offset"]))
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise WeightsError(f"the entropy tables in the weights are not valid: {error}") from error
+
+    # --------------------------------------------------------------------------------------------------- properties
+
+    @cached_property
+    def rows(self) -> tuple[Int32Array, ...]:
+        """The cumulative counts of each row, without padding."""
+        return tuple(cdf[: length + 1] for cdf, length in zip(self.cdf, self.lengths.tolist(), strict=True))
+
+    @cached_property
+    def row_min_bits(self) -> NDArray[np.float64]:
+        """(K,) cost of each row's cheapest symbol."""
+        return np.array([16 - np.log2(np.diff(cdf).max()) for cdf in self.rows])
+
+    @property
+    def min_bits(self) -> float:
+        """Cost of the cheapest symbol of all rows: n bytes can't carry more than about 8 n / min_bits symbols."""
+        return float(self.row_min_bits.min())
+
+    def bits(self, symbols: IntArray, row: IntArray) -> float:
+        """Ideal code length of the symbols, escapes included. The stream takes 3 to 4 bytes more."""
+        total = 0.0
+        for block in self._blocks(symbols, row):
+            for used, part in zip(block.rows, np.split(block.columns, np.cumsum(block.counts)[:-1]), strict=True):
+                total += float(np.sum(16 - np.log2(np.diff(self._all_rows[used])[part])))
+        return total
+
+    # -------------------------------------------------------------------------------------------- encode and decode
+
+    def encode(self, symbols: IntArray, row: IntArray, coder: CoderName = DEFAULT) -> bytes:
+        """One stream of the symbols: arrays of any shape, int32 values."""
+        return self.encode_steps([(symbols, row)], coder)
+
+    def decode(self, data: Buffer, row: IntArray, coder: CoderName = DEFAULT) -> Int32Array:
+        """The symbols, in the shape of row. StreamError if the stream can't be one of them."""
+        decoder = self.decoder(data, coder)
+        symbols = decoder.take(row)
+        decoder.finish()
+        return symbols
+
+    def encode_steps(self, steps: Sequence[tuple[IntArray, IntArray]], coder: CoderName = DEFAULT) -> bytes:
+        """One stream of several (symbols, row): each is decoded after the one before, which may decide its rows."""
+        return self._coder(coder).encode([block for symbols, row in steps for block in self._blocks(symbols, row)])
+
+    def decoder(self, data: Buffer, coder: CoderName = DEFAULT) -> Decoder:
+        """The decoder of a stream of steps. coder: what the stream's header says."""
+        if isinstance(coder, str) and coder not in coders.names():
+            raise StreamError(
+                f"the stream was made by the arithmetic coder {coder!r}; this version has {', '.join(coders.names())}: "
+                "pip install -U codec-suite"
+            )
+        return Decoder(self, self._coder(coder).open(bytes(data)))
+
+    # ----------------------------------------------------------------------------------------------------- internal
+
+    @cached_property
+    def _all_rows(self) -> tuple[Int32Array, ...]:
+        """Our rows, then those of the tail: the class, then digits of 1, 2, ..., 8 bits."""
+        tail = [np.cumsum([0, *_CLASS_COUNTS])]
+        tail += [np.arange(0, TOTAL + 1, TOTAL >> n) for n in range(1, _DIGIT + 1)]
+        return (*self.rows, *(cdf.astype(np.int32) for cdf in tail))
+
+    @cached_property
+    def _all_min_bits(self) -> NDArray[np.float64]:
+        return np.concatenate([self.row_min_bits, np.arange(_DIGIT + 1).clip(1)])
+
+    @cached_property
+    def _coders(self) -> dict[CoderName, coders.Coder]:
+        return {}
+
+    def _coder(self, name: CoderName) -> coders.Coder:
+        if name not in self._coders:
+            kind = coders.find(name) if isinstance(name, str) else name
+            self._coders[name] = kind(self._all_rows)
+        return self._coders[name]
+
+    def _group(self, row: IntArray) -> _Grouping:
+        row = np.asarray(row)
+        if row.dtype.kind not in "iu" or (row.size and (row.min() < 0 or row.max() >= len(self.lengths))):
+            raise UsageError(f"rows must be integers from 0 to {len(self.lengths) - 1}")
+        return _Grouping(row, len(self._all_rows))
+
+    def _blocks(self, symbols: IntArray, row: IntArray) -> list[Block]:
+        """The symbols as blocks: their columns, and if there are escapes, the classes and the digits of the tail."""
+        symbols = np.asarray(symbols)
+        if symbols.shape != np.shape(row):
+            raise UsageError(f"symbols have shape {symbols.shape}, their rows {np.shape(row)}")
+        if symbols.dtype.kind not in "iu":
+            raise UsageError(f"symbols must be integers, not {symbols.dtype}")
+        if not symbols.size:
+            return []
+        if not np.can_cast(symbols.dtype, np.int32) and (symbols.min() < -(2**31) or symbols.max() >= 2**31):
+            raise UsageError("symbols must fit into 32 bits, with sign")
+        group = self._group(row)
+        wrapped = group.sort(symbols.astype(np.int32, copy=False)).view(np.uint32)
+        # Modulo 2**32, the distance from the first column is below the number of columns for these symbols only.
+        columns = wrapped - group.spread(self.offset.view(np.uint32))
+        last = group.spread((self.lengths - 1).view(np.uint32))
+        escaped = np.flatnonzero(columns >= last)
+        blocks = [Block(group.rows, group.counts, np.minimum(columns, last).view(np.int32))]
+        if escaped.size:
+            first = group.spread(self.offset)[escaped].astype(np.int64)
+            above = wrapped[escaped].view(np.int32) - first - last[escaped]  # from the first symbol above the columns
+            below = first - 1 - wrapped[escaped].view(np.int32)
+            value = np.where(above >= 0, 2 * above, 2 * below + 1) + 1
+            n_bits = np.frexp(value.astype(np.float64))[1].astype(np.int64) - 1  # below the leading one
+            blocks.append(self._tail_block(np.zeros_like(n_bits), n_bits))
+            kind, shift = _digits(n_bits)
+            digit = (value[:, None] >> shift) & ((1 << kind) - 1)
+            if (kind > 0).any():
+                blocks.append(self._tail_block(kind[kind > 0], digit[kind > 0]))
+        return blocks
+
+    def _tail_group(self, kind: NDArray[np.int64]) -> _Grouping:
+        """Of the tail's rows: kind 0 is a class, kind n a digit of n bits."""
+        return _Grouping(kind + len(self.lengths), len(self._all_rows))
+
+    def _tail_block(self, kind: NDArray[np.int64], columns: NDArray[np.int64]) -> Block:
+        group = self._tail_group(kind)
+        return Block(group.rows, group.counts, group.sort(columns.astype(np.int32)))
+
+
+class Decoder:
+    """Takes the steps of a stream, in the order in which they were encoded."""
+
+    def __init__(self, tables: Tables, reader: coders.Reader) -> None:
+        self._tables, self._reader = tables, reader
+
+    def take(self, row: IntArray) -> Int32Array:
+        """The next step's symbols, in the shape of row. StreamError if the stream can't hold as many."""
+        tables = self._tables
+        if not np.size(row):
+            return np.zeros(np.shape(row), dtype=np.int32)
+        self._check(np.size(row) * tables.min_bits)  # row may be a broadcast view that takes no memory yet
+        group = tables._group(row)
+        columns = self._take(group)
+        symbols = (columns.view(np.uint32) + group.spread(tables.offset.view(np.uint32))).view(np.int32)
+        escaped = np.flatnonzero(columns == group.spread(tables.lengths - 1))
+        if escaped.size:
+            value = self._tail(escaped.size)
+            first = group.spread(tables.offset)[escaped].astype(np.int64)
+            half = value >> 1
+            found = np.where(value & 1, first - 1 - half, first + columns[escaped] + half)
+            if (found < -(2**31)).any() or (found >= 2**31).any():
+                raise StreamError("the entropy-coded stream is damaged: a symbol has more than 32 bits")
+            symbols[escaped] = found
+        return group.unsort(symbols).reshape(np.shape(row))
+
+    def finish(self) -> None:
+        """After the last step: StreamError unless the stream ends here as it should."""
+        self._reader.finish()
+
+    def _tail(self, n: int) -> NDArray[np.int64]:
+        tables = self._tables
+        n_bits = self._take(tables._tail_group(np.zeros(n, dtype=np.int64))).astype(np.int64)
+        kind, shift = _digits(n_bits)
+        value = np.int64(1) << n_bits
+        if (kind > 0).any():
+            group = tables._tail_group(kind[kind > 0])
+            digit = np.zeros_like(kind)
+            digit[kind > 0] = group.unsort(self._take(group))
+            value += (digit << shift).sum(axis=1)
+        return value - 1
+
+    def _take(self, group: _Grouping) -> Int32Array:
+        self._check(float(group.counts @ self._tables._all_min_bits[group.rows]))
+        return self._reader.take(group.rows, group.counts)
+
+    def _check(self, needed_bits: float) -> None:
+        left = self._reader.bits_left
+        if left <= 0 or needed_bits * _SLACK_RATIO > left + _SLACK_BITS:
+            raise StreamError(
+                f"the entropy-coded stream is cut or damaged: the next symbols need at least {needed_bits:.0f} bits, "
+                f"{left} are left"
+            )
+
+
+class _Grouping:
+    """The order that brings equal rows together, each in its original order."""
+
+    def __init__(self, row: IntArray, n_rows: int) -> None:
+        flat = row.ravel().astype(np.uint8 if n_rows <= 256 else np.uint16)  # radix sort below: 10 times faster
+        counts = np.bincount(flat, minlength=n_rows)
+        self.rows: NDArray[np.intp] = np.flatnonzero(counts)
+        self.counts: NDArray[np.intp] = counts[self.rows]
+        in_order = bool((flat[1:] >= flat[:-1]).all())
+        self._order = None if in_order else np.argsort(flat, kind="stable")
+
+    def sort(self, values: Int32Array) -> Int32Array:
+        flat = values.ravel()
+        return flat.take(self._order) if self._order is not None else flat
+
+    def unsort(self, values: Int32Array) -> Int32Array:
+        if self._order is None:
+            return values
+        out = np.empty_like(values)
+        out[self._order] = values
+        return out
+
+    def spread(self, per_row: NDArray[Any]) -> NDArray[Any]:
+        """per_row of each sorted symbol."""
+        return np.repeat(per_row[self.rows], self.counts)
+
+
+def _digits(n_bits: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Bits and shift, (n, 5) each, of the digits that n_bits are cut into: first the odd ones at the top, then bytes.
+
+    A digit that a value does not have has 0 bits.
+    """
+    full, odd = np.divmod(n_bits, _DIGIT)
+    place = np.arange((_CLASSES - 1) // _DIGIT + 1)  # 0: the odd one; then bytes, from the highest
+    kind = np.where(place > 0, _DIGIT * (place <= full[:, None]), odd[:, None])
+    shift = _DIGIT * (full[:, None] - place).clip(0)
+    return kind, shift
+
+
+def _quantize(pmf: NDArray[np.float64], max_probability: float) -> NDArray[np.int64]:
+    """Counts with sum 2**16, at least 1 each, of a row of probabilities and its escape."""
+    if pmf.ndim != 1 or not 1 <= len(pmf) < MAX_COLUMNS:
+        raise ValueError(f"a row has between 1 and {MAX_COLUMNS - 1} symbols, not {pmf.shape}")
+    if not np.isfinite(pmf).all() or (pmf < 0).any() or not 0 < pmf.sum() < 1 + 1e-4:
+        raise ValueError("a row of probabilities must be at least 0 and sum to at most 1")
+    if not 0.5 <= max_probability <= 1:
+        raise ValueError(f"max_probability is between 0.5 and 1, not {max_probability}")
+    p = np.append(pmf, max(0.0, 1 - pmf.sum()))
+    p /= p.sum()
+    top = int(p.argmax())
+    if p[top] > max_probability:
+        others = np.arange(len(p)) != top
+        rest = p[others].sum()
+        p[others] = p[others] * ((1 - max_probability) / rest) if rest > 0 else (1 - max_probability) / (len(p) - 1)
+        p[top] = max_probability
+    rare = np.zeros(len(p), dtype=bool)  # get a count of 1, for which the others make room
+    while True:
+        scale = (TOTAL - rare.sum()) / p[~rare].sum()
+        more = rare | (p * scale < 1)
+        if (more == rare).all():
+            break
+        rare = more
+    counts = np.where(rare, 1, np.floor(p * scale)).astype(np.int64)
+    saved = p * np.log2((counts + 1) / counts)
+    if counts[top] + 1 > max_probability * TOTAL:
+        saved[top] = -np.inf
+    counts[np.argsort(-saved, kind="stable")[: TOTAL - counts.sum()]] += 1
+    return counts

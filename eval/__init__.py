@@ -1,0 +1,1 @@
+"""Measuring: metrics, baselines, rate-distortion runs, speed; results as CSV or JSON in `eval/results/`."""
