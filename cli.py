@@ -1,0 +1,551 @@
+"""The `codec` command: parse, call, print. Data on stdout, words on stderr.
+
+argparse, because `codec --help` and `codec list` must answer at once, in 200 ms: the whole command takes 45 ms of CPU,
+of which argparse is 2; importing typer would add 33 ms and rich 22 (python -X importtime, one core of 2 GHz or so).
+Everything heavy (NumPy, torch, rich) is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TextIO
+
+from . import __version__, batch, registry
+from .batch import STDIO, Job, Report
+from .errors import CodecError, MediaError, UsageError
+
+if TYPE_CHECKING:
+    from .codecs.base import Codec
+    from .media import Picture
+
+# What a folder is searched for; a file given by name may be called anything.
+SUFFIXES = {"image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")}
+
+EXAMPLES = """\
+examples:
+  codec encode photo.png                       writes photo.walloc beside it
+  codec decode photo.walloc -o back.png
+  codec encode photos -o small -q 40 --jobs 4  the whole folder; its tree is kept
+
+exit codes: 0 done, 1 some inputs failed, 2 usage, 3 bad stream, 4 weights missing (1 when reasons differ)
+"""
+ENCODE_EXAMPLES = """\
+examples:
+  codec encode photo.png -o photo.walloc -q 60
+  codec encode 'photos/**/*.jpg' -o small --jobs 4 --skip-existing
+  cat photo.png | codec encode - > photo.walloc
+"""
+DECODE_EXAMPLES = """\
+examples:
+  codec decode photo.walloc -o back.png
+  codec decode small -o back --format tiff    every file of a folder; its tree is kept
+  codec decode - < photo.walloc > back.png
+"""
+INFO_EXAMPLES = """\
+examples:
+  codec info photo.walloc
+  codec info small --json                     one JSON object a line
+  cat photo.walloc | codec info -
+"""
+VERIFY_EXAMPLES = """\
+examples:
+  codec verify photo.walloc
+  codec verify backup --jobs 4 --quiet        words only for what is damaged
+  codec verify backup --json
+"""
+LIST_EXAMPLES = """\
+examples:
+  codec list
+  codec list --json
+  codec list --json | jq -r .name
+"""
+TRAIN_EXAMPLES = """\
+examples:
+  codec train walloc --recipe small
+  codec train walloc --recipe small --resume
+  codec train walloc --recipe mine.yaml --data photos --out runs
+"""
+DEMO_EXAMPLES = """\
+examples:
+  codec demo
+  codec demo --picture photo.png -o /tmp/demo
+  codec demo --json
+"""
+
+
+class Options(NamedTuple):
+    """What a worker needs to know; goes to other processes."""
+
+    codec: str | None
+    quality: float | None
+    weights: str | None
+    device: str
+    format: str
+
+
+# --- the work on one input; runs in this process or in others -------------------------------------------------------
+
+_ready: dict[tuple[object, ...], Codec] = {}  # loaded once in each process
+
+
+def _encoder(options: Options) -> Codec:
+    key = ("encode", options)
+    if key not in _ready:
+        from .codecs.base import Codec
+
+        name = _codec_name(options)
+        _ready[key] = Codec.load(name, quality=options.quality, weights=options.weights, device=options.device)
+    return _ready[key]
+
+
+def _decoder(options: Options, data: bytes) -> Codec:
+    from .codecs.base import codec_for
+    from .container import read_header
+
+    header = read_header(data)
+    key = ("decode", header.codec, header.stream, header.weights, options)
+    if key not in _ready:
+        _ready[key] = codec_for(header, weights=options.weights, device=options.device)
+    return _ready[key]
+
+
+def _encode(options: Options, job: Job) -> Report:
+    from .codecs.base import ImageCodec
+    from .container import describe
+    from .media import read_picture
+
+    started = time.perf_counter()
+    source = batch.read_bytes(job.source)
+    try:
+        picture = read_picture(source)
+    except MediaError as error:
+        raise MediaError(str(error).removeprefix("the data: ")) from error  # the caller names the file
+    codec = _encoder(options)
+    assert isinstance(codec, ImageCodec)
+    data = codec.encode_picture(picture)
+    batch.write_bytes(job, data)
+    about = describe(data)
+    kept = {key: about[key] for key in ("codec", "shape", "dtype", "bpp")}
+    return {**kept, "bytes_in": len(source), "bytes_out": len(data), "seconds": time.perf_counter() - started}
+
+
+def _decode(options: Options, job: Job) -> Report:
+    import io
+
+    from .media import WRITES, write_picture
+
+    started = time.perf_counter()
+    data = batch.read_bytes(job.source)
+    picture = _decode_picture(options, data)
+    suffix = Path(str(job.target)).suffix.lower() or options.format
+    buffer = io.BytesIO()
+    write_picture(picture, buffer, WRITES[suffix])
+    batch.write_bytes(job, buffer.getvalue())
+    about = {"shape": list(picture.shape), "dtype": str(picture.pixels.dtype)}
+    seconds = time.perf_counter() - started
+    return {**about, "bytes_in": len(data), "bytes_out": buffer.tell(), "seconds": seconds}
+
+
+def _decode_picture(options: Options, data: bytes) -> Picture:
+    from .codecs.base import ImageCodec
+
+    codec = _decoder(options, data)
+    if not isinstance(codec, ImageCodec):
+        raise MediaError(f"holds {codec.medium}, which this command can't write yet: use codec.decode in Python")
+    return codec.decode_picture(data)
+
+
+def _verify(options: Options, job: Job) -> Report:
+    from .container import describe
+
+    started = time.perf_counter()
+    data = batch.read_bytes(job.source)
+    about = describe(data)
+    _decode_picture(options, data)
+    kept = {key: about[key] for key in ("codec", "stream", "shape", "dtype", "n_bytes")}
+    return {**kept, "seconds": time.perf_counter() - started}
+
+
+def _info(job: Job) -> Report:
+    from .container import describe
+
+    return describe(batch.read_bytes(job.source))
+
+
+def _codec_name(options: Options) -> str:
+    return options.codec or registry.DEFAULT["image"]
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+
+def _run_encode(args: argparse.Namespace) -> int:
+    options = Options(args.codec, args.quality, args.weights, args.device, "")
+    entry = registry.entry(_codec_name(options))
+    suffixes = SUFFIXES[entry.medium]
+    jobs = batch.plan(
+        args.inputs,
+        args.output,
+        accepts=lambda path: path.suffix.lower() in suffixes,
+        rename=lambda path: _with_suffix(path, suffixes, entry.suffix),
+        force=args.force,
+        skip_existing=args.skip_existing,
+    )
+    return _run_batch(args, "encode", partial(_encode, options), jobs)
+
+
+def _run_decode(args: argparse.Namespace) -> int:
+    from .media import WRITES
+
+    options = Options(None, None, args.weights, args.device, "." + args.format.lower().lstrip("."))
+    if options.format not in WRITES:
+        raise UsageError(f"--format {args.format}: expected one of {', '.join(s.lstrip('.') for s in WRITES)}")
+    ours = tuple(registry.entry(name).suffix for name in registry.names())
+    jobs = batch.plan(
+        args.inputs,
+        args.output,
+        accepts=_is_ours,
+        rename=lambda path: _with_suffix(path, ours, options.format),
+        force=args.force,
+        skip_existing=args.skip_existing,
+    )
+    for job in jobs:
+        suffix = Path(str(job.target)).suffix.lower()
+        if suffix and suffix not in WRITES:
+            raise UsageError(f"{job.target}: unknown suffix {suffix}; expected one of {', '.join(WRITES)}")
+    return _run_batch(args, "decode", partial(_decode, options), jobs)
+
+
+def _run_verify(args: argparse.Namespace) -> int:
+    options = Options(None, None, args.weights, args.device, "")
+    jobs = [Job(source) for source, _ in batch.expand(args.inputs, _is_ours)]
+    return _run_batch(args, "verify", partial(_verify, options), jobs)
+
+
+def _run_info(args: argparse.Namespace) -> int:
+    args.jobs = 1
+    jobs = [Job(source) for source, _ in batch.expand(args.inputs, _is_ours)]
+    return _run_batch(args, "info", _info, jobs)
+
+
+def _run_list(args: argparse.Namespace) -> int:
+    for name in registry.names():
+        entry = registry.entry(name)
+        if args.json:
+            about = {"name": name, "medium": entry.medium, "suffix": entry.suffix, "summary": entry.summary}
+            print(json.dumps({**about, "default": registry.DEFAULT.get(entry.medium) == name}))
+        else:
+            print(f"{name:<12} {entry.medium:<9} {entry.suffix:<10} {entry.summary}")
+    return 0
+
+
+def _run_train(args: argparse.Namespace) -> int:
+    try:
+        from .train import cli as train
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "codec":
+            raise
+        raise UsageError(f"training needs {error.name}: pip install 'codec-suite[train]'") from error
+    folder = train.main(
+        args.family,
+        args.recipe,
+        data=args.data,
+        out=args.out,
+        resume=args.resume,
+        steps=args.steps,
+        device=args.device,
+    )
+    print(json.dumps({"run": str(folder)}) if args.json else folder)
+    return 0
+
+
+def _run_demo(args: argparse.Namespace) -> int:
+    from . import demo
+
+    return demo.main(args.picture, Path(args.output), codec=args.codec, quality=args.quality, as_json=args.json)
+
+
+def _with_suffix(path: Path, known: Sequence[str], suffix: str) -> Path:
+    """photo.png -> photo.walloc, but photo.v2 -> photo.v2.walloc: only a suffix that says a format is replaced."""
+    return path.with_suffix(suffix) if path.suffix.lower() in known else path.with_name(path.name + suffix)
+
+
+def _is_ours(path: Path) -> bool:
+    """By signature: a suffix is decoration."""
+    from .container import SIGNATURE
+
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(SIGNATURE)) == SIGNATURE
+    except OSError:
+        return False
+
+
+# --- printing -------------------------------------------------------------------------------------------------------
+
+
+def _run_batch(args: argparse.Namespace, verb: str, work: Callable[[Job], Report], jobs: Sequence[Job]) -> int:
+    to_stdout = any(job.target == STDIO for job in jobs)
+    if to_stdout and args.json:
+        raise UsageError("--json and '-o -' both want stdout: give -o a file name")
+    if to_stdout and sys.stdout.isatty():
+        raise UsageError("stdout is a terminal, and the output is binary: redirect it, or name a file with -o")
+    reports = []
+    processes = (args.jobs or os.cpu_count() or 1) if len(jobs) > 1 else 1
+    with _progress(len(jobs), verb, args.quiet) as (say, advance):
+        for report in batch.run(work, jobs, processes):
+            reports.append(report)
+            trace = report.pop("traceback", "")
+            if args.json:
+                print(json.dumps(report), flush=True)
+            elif verb == "info" and report["status"] == "done":
+                print(_table(report), end="\n\n" if len(jobs) > 1 else "\n")
+            failed = report["status"] == "failed"
+            if failed or not (args.quiet or verb == "info"):
+                say(_line(report))
+            if failed and args.debug and trace:
+                say(trace)
+            advance()
+        failures = sum(report["status"] == "failed" for report in reports)
+        if failures and len(jobs) > 1:
+            say(f"codec {verb}: {failures} of {len(jobs)} inputs failed")
+    return batch.exit_code(reports)
+
+
+def _line(report: Report) -> str:
+    source, target = report["input"], report.get("output")
+    head = source if target is None else f"{source} -> {target}"
+    if report["status"] == "failed":
+        return f"{source}: {report['error']}"
+    if report["status"] == "skipped":
+        return f"{head}: exists, skipped"
+    words = []
+    if "bytes_out" in report:
+        words.append(f"{report['bytes_out']} bytes")
+    if "bpp" in report:
+        words.append(f"{report['bpp']:.3f} bpp")
+    if target is None:
+        words.append(f"ok, {report['codec']} stream {report['stream']}, {report['n_bytes']} bytes")
+    words.append(f"{report['seconds']:.2f} s")
+    return f"{head}: {', '.join(words)}"
+
+
+def _table(report: Report) -> str:
+    lines = [f"{report['input']}"]
+    for key, value in report.items():
+        if key in ("input", "status"):
+            continue
+        if isinstance(value, float):
+            value = f"{value:.4g}"
+        elif isinstance(value, dict):
+            value = ", ".join(f"{k}={v}" for k, v in value.items()) or "-"
+        elif key == "chunks":
+            shown = [f"{tag} {size}" for tag, size in value[:8]]
+            value = ", ".join(shown) + (f", ... ({len(value)} in all)" if len(value) > 8 else "")
+        elif isinstance(value, list):
+            value = " x ".join(str(item) for item in value)
+        lines.append(f"  {key:<11} {value if value != '' else '-'}")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _progress(total: int, verb: str, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
+    """How to say a line and how to count one; a bar for several inputs, on a terminal only."""
+    if quiet or total < 2 or not sys.stderr.isatty():
+        yield partial(_say, sys.stderr), lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(verb, total=total)
+        yield partial(console.print, soft_wrap=True), lambda: bar.advance(task)
+
+
+def _say(stream: TextIO, words: str) -> None:
+    # A file name may hold anything; what can't be written is shown escaped.
+    print(words.encode(stream.encoding or "utf-8", "backslashreplace").decode(stream.encoding or "utf-8"), file=stream)
+
+
+# --- parsing --------------------------------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """Offers the nearest word for an unknown command."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice" in message and len(parts := message.split("'")) > 2:
+            near = difflib.get_close_matches(parts[1], COMMANDS, n=1, cutoff=0.5)
+            message = f"no command {parts[1]!r}: " + (f"did you mean {near[0]!r}? " if near else "")
+            message += f"There are {', '.join(COMMANDS)}"
+        self.exit(UsageError.exit_code, f"{self.prog}: {message}\n{self.prog} --help shows examples\n")
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "encode": _run_encode,
+    "decode": _run_decode,
+    "info": _run_info,
+    "verify": _run_verify,
+    "list": _run_list,
+    "train": _run_train,
+    "demo": _run_demo,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; builds no parser that needs a heavy import."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog="codec",
+        description="Neural codecs behind one file format: a file decodes to the same values anywhere.",
+        epilog=EXAMPLES,
+        formatter_class=formatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, words: str, examples: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=words, description=words, epilog=examples, formatter_class=formatter)
+        one.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+        one.add_argument("--quiet", action="store_true", help="no words but errors")
+        one.add_argument("--debug", action="store_true", help="show where in the code an error comes from")
+        return one
+
+    def inputs(one: argparse.ArgumentParser, words: str) -> None:
+        one.add_argument("inputs", nargs="+", metavar="IN", help=words)
+
+    def jobs(one: argparse.ArgumentParser) -> None:
+        one.add_argument("--jobs", type=_count, default=1, metavar="N", help="worker processes; 0: one per CPU core")
+
+    def model(one: argparse.ArgumentParser) -> None:
+        one.add_argument("--weights", metavar="FILE", help="weights of your own, in place of the shipped ones")
+        one.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+
+    def writes(one: argparse.ArgumentParser, words: str) -> None:
+        one.add_argument("-o", "--output", metavar="OUT", help=words)
+        which = one.add_mutually_exclusive_group()
+        which.add_argument("--force", action="store_true", help="replace files that exist")
+        which.add_argument("--skip-existing", action="store_true", help="leave files that exist: resumes a batch")
+
+    one = command("encode", "Compress files.", ENCODE_EXAMPLES)
+    inputs(one, "files, folders (their tree is kept), quoted globs, or - for stdin")
+    writes(one, "file, or folder for several inputs, or - for stdout; default: beside each input")
+    one.add_argument("-c", "--codec", help="codec, or codec@tag; `codec list` names them (default: the medium's own)")
+    one.add_argument("-q", "--quality", type=float, help="what quality means is the codec's; higher is better")
+    model(one)
+    jobs(one)
+
+    one = command("decode", "Bring files back.", DECODE_EXAMPLES)
+    inputs(one, "files, folders (their tree is kept), quoted globs, or - for stdin")
+    writes(one, "file, or folder for several inputs, or - for stdout; default: beside each input")
+    one.add_argument("--format", default="png", help="for outputs whose name doesn't say it (default: png)")
+    model(one)
+    jobs(one)
+
+    one = command("info", "Say what files are, without decoding them.", INFO_EXAMPLES)
+    inputs(one, "files, folders, quoted globs, or - for stdin")
+
+    one = command("verify", "Check files: structure, checksums, weights, and that they decode.", VERIFY_EXAMPLES)
+    inputs(one, "files, folders, quoted globs, or - for stdin")
+    model(one)
+    jobs(one)
+
+    command("list", "List the codecs.", LIST_EXAMPLES)
+
+    one = command("train", "Train a codec and export its weights.", TRAIN_EXAMPLES)
+    one.add_argument("family", metavar="FAMILY", help="codec to train")
+    one.add_argument(
+        "--recipe", required=True, metavar="NAME", help="a shipped recipe's name, or a path to a YAML file"
+    )
+    one.add_argument("--data", metavar="DIR", help="folder of training data (default: the recipe's)")
+    one.add_argument("--out", default="runs", metavar="DIR", help="where runs are kept (default: runs)")
+    one.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    one.add_argument("--steps", type=int, metavar="N", help="optimiser steps, in place of the recipe's")
+    one.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+
+    one = command("demo", "Encode and decode a photo, and compare with JPEG of equal size.", DEMO_EXAMPLES)
+    one.add_argument("--picture", metavar="FILE", help="a picture of yours (default: the one that is shipped)")
+    one.add_argument("-o", "--output", default="demo-out", metavar="DIR", help="where to write (default: demo-out)")
+    one.add_argument("-c", "--codec", help="codec, or codec@tag")
+    one.add_argument("-q", "--quality", type=float, help="higher is better")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "number"  # argparse: "invalid number value"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.version:
+        print(__version__)
+        return 0
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return UsageError.exit_code
+    try:
+        with _terminable():
+            code = COMMANDS[args.command](args)
+            sys.stdout.flush()
+            return code
+    except CodecError as error:
+        if args.debug:
+            raise
+        _say(sys.stderr, f"codec {args.command}: {error}")
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our stdout has gone. Python would complain again when it flushes at exit.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return MediaError.exit_code
+    except OSError as error:
+        if args.debug:
+            raise
+        _say(sys.stderr, f"codec {args.command}: {error}")
+        return MediaError.exit_code
+    except KeyboardInterrupt:
+        hint = "; finished files are whole, --skip-existing goes on from here" if args.command in _WRITERS else ""
+        _say(sys.stderr, f"codec {args.command}: interrupted{hint}")
+        return 130
+
+
+_WRITERS = ("encode", "decode")
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends us like Ctrl-C does: temporary files are removed, workers are ended."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
