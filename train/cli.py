@@ -1,0 +1,88 @@
+"""`codec train FAMILY --recipe NAME`: reads a YAML recipe, trains with Lightning, resumes, exports weights and manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from ..errors import UsageError
+
+RECIPES = Path(__file__).parent / "recipes"
+T = TypeVar("T")
+
+
+def recipe_path(family: str, name: str) -> Path:
+    """A YAML file: `name` itself if it is a path to one, otherwise one of this package's recipes."""
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UsageError(f"{name}: no such recipe file")
+        return Path(name)
+    path = RECIPES / family / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(str(p.relative_to(RECIPES).with_suffix("")).replace("/", " --recipe ") for p in RECIPES.rglob("*.yaml"))
+        raise UsageError(f"no recipe {name!r} for {family!r}; there are: {', '.join(known) or 'none'}")
+    return path
+
+
+def fill(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A frozen dataclass from YAML values; unknown names are errors. Lists become tuples."""
+    assert dataclasses.is_dataclass(kind)
+    known = {f.name for f in dataclasses.fields(kind)}
+    if unknown := sorted(set(values) - known):
+        raise UsageError(f"{where}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def code_commit() -> str:
+    """Commit of the source tree, or "" outside a checkout."""
+    try:
+        out = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return out.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def main(
+    family: str,
+    recipe: str,
+    data: str | Path | None = None,
+    out: str | Path = "runs",
+    resume: bool = False,
+    steps: int | None = None,
+    device: str = "auto",
+    training_data: str = "",
+    licence: str = "as the training data's",
+) -> Path:
+    """Trains and returns the run's folder, which holds checkpoints, log and the exported weights and manifest."""
+    if family != "walloc":
+        raise UsageError(f"no training for {family!r} yet; families: walloc")
+    from . import walloc
+
+    path = recipe_path(family, recipe)
+    settings = yaml.safe_load(path.read_text())
+    if steps is not None:
+        settings.setdefault("recipe", {})["steps"] = steps
+    folder = Path(out) / f"{family}-{settings['tag']}"
+    if folder.exists() and not resume and any(folder.iterdir()):
+        raise UsageError(f"{folder} exists: continue it with --resume, or name another folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    about = {
+        "recipe": f"{family}/{path.stem}",
+        "commit": code_commit(),
+        "training_data": training_data or (Path(data).name if data is not None else ""),
+        "licence": licence,
+    }
+    walloc.train(settings, data, folder, resume, device, about)
+    return folder
