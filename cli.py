@@ -90,6 +90,7 @@ class Options(NamedTuple):
     weights: str | None
     device: str
     format: str
+    coder: str | None = None
 
 
 # --- the work on one input; runs in this process or in others -------------------------------------------------------
@@ -103,7 +104,8 @@ def _encoder(options: Options) -> Codec:
         from .codecs.base import Codec
 
         name = _codec_name(options)
-        _ready[key] = Codec.load(name, quality=options.quality, weights=options.weights, device=options.device)
+        codec = Codec.load(name, quality=options.quality, weights=options.weights, device=options.device)
+        _ready[key] = codec if options.coder is None else codec.with_coder(options.coder)
     return _ready[key]
 
 
@@ -189,7 +191,7 @@ def _codec_name(options: Options) -> str:
 
 
 def _run_encode(args: argparse.Namespace) -> int:
-    options = Options(args.codec, args.quality, args.weights, args.device, "")
+    options = Options(args.codec, args.quality, args.weights, args.device, "", args.coder)
     entry = registry.entry(_codec_name(options))
     suffixes = SUFFIXES[entry.medium]
     jobs = batch.plan(
@@ -443,6 +445,10 @@ def build_parser() -> argparse.ArgumentParser:
     writes(one, "file, or folder for several inputs, or - for stdout; default: beside each input")
     one.add_argument("-c", "--codec", help="codec, or codec@tag; `codec list` names them (default: the medium's own)")
     one.add_argument("-q", "--quality", type=float, help="what quality means is the codec's; higher is better")
+    one.add_argument(
+        "--coder",
+        help="how the payload is entropy-coded, for codecs that offer a choice (walloc: constriction, torchac, webp)",
+    )
     model(one)
     jobs(one)
 

@@ -97,6 +97,10 @@ class Codec(ABC):
         codec.check_made_by_us(header)
         return codec
 
+    def with_coder(self, coder: str) -> Self:
+        """The same codec, writing its payload with another of its coders (class attribute `coders`); reading any."""
+        raise UsageError(f"{self.name!r} writes its payload in one way only; it can't take coder {coder!r}")
+
     @property
     @abstractmethod
     def weights_id(self) -> bytes:

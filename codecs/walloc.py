@@ -1,8 +1,9 @@
 """WaLLoC for RGB pictures: pixels to integer latents to bytes, and back.
 
-Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv 2412.09405; the networks and where
-they differ are in `walloc_net.py`. Latents are stored as the paper does, tiled into a lossless WebP picture (coder "webp"), or
-with arithmetic coding under the context model of `layers/lattice.py` (coders "constriction", the default, and "torchac").
+Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv 2412.09405; the networks and
+where they differ are in `walloc_net.py`. Latents are stored as the paper does, tiled into a lossless WebP picture
+(coder "webp"), or with arithmetic coding under the context model of `layers/lattice.py` (coders "constriction", the
+default, and "torchac").
 
 Decoding is exact: latents, coefficients and pixels are the same on every machine, whatever the number of threads
 and however the picture was cut into strips for memory.
@@ -10,24 +11,24 @@ and however the picture was cut into strips for memory.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..container import Chunk, Header
+from ..container import Chunk, Header, read_header
 from ..entropy.coders import DEFAULT as DEFAULT_CODER
 from ..entropy.exact import ExactConv2d, FixedPoint, round_half_up
 from ..entropy.tables import Tables
 from ..errors import MediaError, StreamError, UsageError, WeightsError
-from .base import EncodedPixels, ImageCodec, _take_in
+from ..media import decode_webp, encode_webp
+from .base import EncodedPixels, ImageCodec, as_picture
 from .layers.autoencoder_kl import KLDecoder
 from .layers.lattice import row_parameters, step_positions
 from .layers.wavelet import _apply, _plan, blocks_to_channels, channels_to_blocks
@@ -49,8 +50,8 @@ _WEBP_SIDE = 16383
 class Latents:
     """Compressed-domain view of a picture, for learning on it.
 
-    integers: (latent, h, w) int8, what the file stores. scale: (latent, 1, 1) float32: integers * scale is the output of the
-    encoder's 1x1 convolution to first order (exactly: `Compander.inverse`, which stretches large values).
+    integers: (latent, h, w) int8, what the file stores. scale: (latent, 1, 1) float32: integers * scale is the output
+    of the encoder's 1x1 convolution to first order (exactly: `Compander.inverse`, which stretches large values).
     """
 
     integers: Tensor
@@ -77,7 +78,8 @@ class Model:
 
 
 class WallocCodec(ImageCodec):
-    """See the module's docstring. quality: 1 to 50 is the "16x" model, above 50 to 100 the "4x" model, finer steps upwards.
+    """See the module's docstring. quality: 1 to 50 is the "16x" model, above 50 to 100 the "4x" model, finer steps
+    upwards.
 
     A codec loaded by tag ("walloc@16x") or from a weights file keeps to its model, and refuses qualities of the other.
     """
@@ -88,7 +90,12 @@ class WallocCodec(ImageCodec):
     coders: ClassVar[tuple[str, ...]] = ("constriction", "torchac", "webp")
 
     def __init__(
-        self, model: Model, quality: float | None = None, device: str = "cpu", pinned: bool = True, coder: str = DEFAULT_CODER
+        self,
+        model: Model,
+        quality: float | None = None,
+        device: str = "cpu",
+        pinned: bool = True,
+        coder: str = DEFAULT_CODER,
     ) -> None:
         self.model, self.quality, self.device, self.pinned, self.coder = model, quality, device, pinned, coder
         if coder not in self.coders:
@@ -106,9 +113,9 @@ class WallocCodec(ImageCodec):
         manifest = find(cls.name, tag)
         return cls(read_model(load_tensors(manifest.path, manifest.sha256), device), quality, device, pinned)
 
-    def with_coder(self, coder: str) -> WallocCodec:
+    def with_coder(self, coder: str) -> Self:
         """The same codec writing its latents another way: "constriction", "torchac" or "webp" (as the paper does)."""
-        return WallocCodec(self.model, self.quality, self.device, self.pinned, coder)
+        return type(self)(self.model, self.quality, self.device, self.pinned, coder)
 
     @property
     def weights_id(self) -> bytes:
@@ -126,7 +133,8 @@ class WallocCodec(ImageCodec):
             return self
         if self.pinned:
             raise UsageError(
-                f"quality {quality:g}: walloc@{self.model.tag} takes {low:g} to {high:g}; use `walloc` without a tag for 1 to 100"
+                f"quality {quality:g}: walloc@{self.model.tag} takes {low:g} to {high:g}; "
+                "use `walloc` without a tag for 1 to 100"
             )
         other = WallocCodec.from_weights(_tag_for(quality), quality, None, self.device)
         return WallocCodec(other.model, self.quality, self.device, False, self.coder)
@@ -135,10 +143,21 @@ class WallocCodec(ImageCodec):
         codec = self._for_quality(quality)
         return super(WallocCodec, codec)._encode(picture, self.quality if quality is None else quality, kind)
 
+    def _decode(self, data: bytes | bytearray | memoryview) -> tuple[Picture, int]:
+        """A codec without a tag reads the files of both models, as it writes them."""
+        if not self.pinned:
+            header = read_header(data)
+            if header.codec == self.name and header.weights != self.weights_id:
+                codec = type(self).for_header(header, device=self.device)
+                return super(WallocCodec, codec)._decode(data)
+        return super()._decode(data)
+
     def check_made_by_us(self, header: Header) -> None:
         super().check_made_by_us(header)
         if header.coder not in self.coders:
-            raise StreamError(f"coder {header.coder!r}: walloc streams have {', '.join(self.coders)}; the file is damaged or newer")
+            raise StreamError(
+                f"coder {header.coder!r}: walloc streams have {', '.join(self.coders)}; the file is damaged or newer"
+            )
 
     # ---- encoding
 
@@ -202,7 +221,9 @@ class WallocCodec(ImageCodec):
 
     def _context(self) -> tuple[Any, Tables]:
         if self.model.net.context is None or self.model.tables is None:
-            raise UsageError(f"the model {self.model.tag!r} has no context model: only with_coder('webp') can store its latents")
+            raise UsageError(
+                f"the model {self.model.tag!r} has no context model: only with_coder('webp') can store its latents"
+            )
         return self.model.net.context, self.model.tables
 
     # ---- decoding
@@ -223,7 +244,11 @@ class WallocCodec(ImageCodec):
         stride = self.model.net.config.stride
         h, w = -(-height // stride), -(-width // stride)
         if header.coder == "webp":
-            return torch.from_numpy(latents_from_webp(payloads[0], self.model.net.config, h, w)).float()[None].to(self.device)
+            return (
+                torch.from_numpy(latents_from_webp(payloads[0], self.model.net.config, h, w))
+                .float()[None]
+                .to(self.device)
+            )
         return self._entropy_decode(payloads[0], header.coder, gain16, h, w)
 
     @torch.inference_mode()
@@ -265,15 +290,14 @@ class WallocCodec(ImageCodec):
             stop = min(full_height, start + rows)
             low, high = max(0, start - reach), min(full_height, stop + reach)
             x = self._inverse_wavelet(latents, gain16, low, high)
-            if net.post is not None:
-                x = net.post(x)
+            x = x if net.post is None else net.post(x)
             x = x[0, :, start - low : stop - low, :width]
             x = torch.floor((x + 0.5) * top + 0.5).clamp_(0, top).permute(1, 2, 0).to(torch.int32)
             out[start:stop] = x[: height - start].cpu().numpy().astype(dtype)
         return out
 
     def _inverse_wavelet(self, latents: Tensor, gain16: int, start: int, stop: int) -> Tensor:
-        """Rows start:stop of the picture before the post-filter, minus 1/2: (1, 3, rows, W) float64 on a grid of 2**-16.
+        """Rows start:stop of the picture before the post-filter, minus 1/2: (1, 3, rows, W) float64 on a 2**-16 grid.
 
         start and stop are multiples of the stride. All sums are exact: 19-bit coefficients times 25-bit matrix entries.
         """
@@ -307,9 +331,9 @@ class WallocCodec(ImageCodec):
     def latents(self, x: Any, quality: float | None = None) -> Latents:
         """Integer latents of a picture (any kind that `compress` takes) and their scale; see `Latents`.
 
-        Sides are padded up to a multiple of 2**J = 8 by reflection; grey pictures are taken as RGB, transparency is left out.
+        Sides are padded up to a multiple of 2**J = 8 by reflection; grey is taken as RGB, transparency is left out.
         """
-        picture, _ = _take_in(x)
+        picture = as_picture(x)
         codec = self._for_quality(quality)
         gain16 = codec.model.gain_of(self.quality if quality is None else quality)
         pixels = picture.pixels
@@ -340,36 +364,25 @@ def _tiles(config: WallocConfig) -> tuple[int, int]:
 
 def webp_from_latents(latents: NDArray[np.int16], config: WallocConfig) -> bytes:
     """(latent, h, w) integers -> lossless WebP: channel (plane, i, j) is the tile at row i, column j of its plane."""
-    from PIL import Image
-
     planes, n = _tiles(config)
     _, h, w = latents.shape
     if max(n * h, n * w) > _WEBP_SIDE:
-        raise MediaError(f"a picture this large makes a WebP of {n * w}x{n * h}, over its {_WEBP_SIDE}: use another coder than webp")
+        raise MediaError(
+            f"the latents of this picture make a WebP of {n * w}x{n * h}, over its limit of {_WEBP_SIDE}: "
+            "use another coder"
+        )
     tiled = (latents + 2 ** (config.latent_bits - 1)).astype(np.uint8).reshape(planes, n, n, h, w)
     tiled = tiled.transpose(1, 3, 2, 4, 0).reshape(n * h, n * w, planes)
-    image = Image.fromarray(tiled if planes == 3 else tiled[:, :, 0])
-    out = io.BytesIO()
-    image.save(out, "WEBP", lossless=True, quality=75, method=4, exact=True)
-    return out.getvalue()
+    return encode_webp(tiled if planes == 3 else tiled[:, :, 0])
 
 
 def latents_from_webp(payload: bytes, config: WallocConfig, h: int, w: int) -> NDArray[np.int16]:
     """Inverse of `webp_from_latents`; StreamError unless the picture is what the header says."""
-    from PIL import Image
-
     planes, n = _tiles(config)
     try:
-        with Image.open(io.BytesIO(payload), formats=["WEBP"]) as image:
-            if image.size != (n * w, n * h) or getattr(image, "n_frames", 1) != 1:
-                raise StreamError(f"latents of {image.size[0]}x{image.size[1]}, expected {n * w}x{n * h}: the file is damaged")
-            tiled = np.asarray(image.convert("RGB"))
-    except StreamError:
-        raise
-    except Exception as error:  # Pillow raises whatever its decoders raise
-        raise StreamError(f"the WebP picture that holds the latents can't be read ({error}): the file is damaged") from None
-    if planes == 1:
-        tiled = tiled[:, :, :1]
+        tiled = decode_webp(payload, n * h, n * w)[:, :, :planes]
+    except MediaError as error:
+        raise StreamError(f"the WebP picture that holds the latents is damaged: {error}") from None
     values = tiled.reshape(n, h, n, w, planes).transpose(4, 0, 2, 1, 3).reshape(config.latent, h, w).astype(np.int16)
     values -= 2 ** (config.latent_bits - 1)
     if np.abs(values).max(initial=0) > 2 ** (config.latent_bits - 1) - 1:
@@ -409,7 +422,7 @@ def export_state(net: WallocNet, tables: Tables | None) -> dict[str, Tensor]:
         if not any(name == n or name.startswith(f"{n}.") for n in exact):
             state[name] = tensor.contiguous()
     if tables is not None:
-        state |= {f"tables.{k}": torch.from_numpy(np.ascontiguousarray(v)) for k, v in tables.to_state().items()}
+        state |= {f"tables.{k}": torch.from_numpy(np.array(v)) for k, v in tables.to_state().items()}
     return state
 
 
@@ -461,7 +474,7 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
         raise WeightsError(f"this isn't a WaLLoC weights file ({error!r})") from None
     tables = import_state(net, weights.tensors)
     net.requires_grad_(False)
-    net.freeze().to(device)
+    net.to(device).freeze()
     return Model(
         net,
         tables,

@@ -1,11 +1,12 @@
 """WaLLoC networks: wavelet packet, linear encoder, Gaussian companding, decoder of constant resolution.
 
 Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv 2412.09405. The configurations
-of the paper are here with its decoder (`decoder="paper"`). Differs, in the configurations that ship (`decoder="small"`): the
-decoder is a linear 3x3 map at the resolution of the latents and, after the inverse wavelet transform, a convolutional post-filter
-that starts at zero (the paper's audio model has a linear one), both in fixed point, so that a file decodes to the same pixels on
-every machine; borders are reflected instead of wrapped; the latents carry a gain, for variable rate; and training has a rate
-term (`layers/lattice.py`), which the paper leaves to a lossless picture format. Numbers: eval/results/walloc_kodak.csv.
+of the paper are here with its decoder (`decoder="paper"`). Differs, in the configurations that ship
+(`decoder="small"`): the decoder is a linear 3x3 map at the resolution of the latents and, after the inverse wavelet
+transform, a convolutional post-filter that starts at zero (the paper's audio model has a linear one), both in fixed
+point, so that a file decodes to the same pixels on every machine; borders are reflected instead of wrapped; the
+latents carry a gain, for variable rate; and training has a rate term (`layers/lattice.py`), which the paper leaves to
+a lossless picture format. Numbers: eval/results/walloc_kodak.csv.
 """
 
 from __future__ import annotations
@@ -121,8 +122,8 @@ class PostFilter(nn.Module):
     """What the linear map cannot know: a residual network on the picture, at half resolution, that starts at zero.
 
     Its weights are shared by all positions of a block, which learns many times faster than the same work done on
-    wavelet coefficients; a learned offset for each position in a block tells it where it is. 8-bit weights and activations,
-    carried exactly in float32.
+    wavelet coefficients; a learned offset for each position in a block tells it where it is. 8-bit weights and
+    activations, carried exactly in float32.
     """
 
     factor = 2  # pixel_unshuffle
@@ -183,7 +184,9 @@ class WallocNet(nn.Module):
             self.encoder = nn.Conv2d(config.bands, config.latent, 1)
             self.decoder = LinearDecoder(config)
         self.post = PostFilter(config) if config.decoder == "small" else None
-        self.context = LatticeContext(config.groups, config.context_width, config.latent_bits) if config.groups else None
+        self.context = (
+            LatticeContext(config.groups, config.context_width, config.latent_bits) if config.groups else None
+        )
 
     def coefficients(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> wavelet packet coefficients (B, 3 * 4**J, h, w)."""
@@ -208,7 +211,7 @@ class WallocNet(nn.Module):
         return x
 
     def forward(self, x: Tensor, log2_gain: Tensor, hard: bool) -> RateDistortion:
-        """Training path. log2_gain: (B,). hard: round the latents (no gradient reaches the encoder) instead of adding noise."""
+        """Training path. log2_gain: (B,). hard: latents are rounded, so no gradient reaches the encoder; else noisy."""
         with torch.autocast(x.device.type, enabled=False):
             u = self.latents(x, log2_gain)
             # ties never matter here, and torch.round is the one rounding all encoders share
@@ -254,15 +257,15 @@ def expansion_table(bits: int) -> Tensor:
 def initialise(net: WallocNet, pictures: Tensor, bits_per_pixel: float) -> dict[str, float]:
     """Closed-form start: encoder from the PCA of wavelet packets, linear decoder by least squares on rounded latents.
 
-    pictures: (N, 3, H, W) in [0, 1]. The step is chosen so that the first-order entropy of the latents, summed over channels,
-    is `bits_per_pixel`. Channels are put in order of falling spatial correlation, which is the coding order of the context
-    model. Returns the measured starting point.
+    pictures: (N, 3, H, W) in [0, 1]. The step is chosen so that the first-order entropy of the latents, summed over
+    channels, is `bits_per_pixel`. Channels are put in order of falling spatial correlation, which is the coding order
+    of the context model. Returns the measured starting point.
     """
     config = net.config
     assert isinstance(net.encoder, nn.Conv2d) and isinstance(net.decoder, LinearDecoder)
     bias = cast(Tensor, net.encoder.bias)
     c = torch.cat([net.coefficients(part) for part in pictures.split(16)]).double()
-    n, bands, h, w = c.shape
+    bands = c.shape[1]
     flat = c.permute(1, 0, 2, 3).reshape(bands, -1)
     covariance = flat @ flat.T / flat.shape[1]
     _, vectors = torch.linalg.eigh(covariance)

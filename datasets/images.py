@@ -1,7 +1,7 @@
 """Random crops of photographs, held in memory as uint8: no decoding while training.
 
-Folder of JPEG, PNG or WebP files, searched recursively. Source of the idea to keep everything in memory: with two cores, image decoding
-would starve the networks (about 110 megapixels are 330 MB).
+Folder of JPEG, PNG or WebP files, searched recursively. Source of the idea to keep everything in memory: with two
+cores, image decoding would starve the networks (about 110 megapixels are 330 MB).
 """
 
 from __future__ import annotations

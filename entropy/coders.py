@@ -4,6 +4,10 @@ constriction: one ANS stream (Duda 2013, arXiv 1311.2540; coder of Bamler 2022, 
     it is the fastest (eval/bench_entropy.py). `NumpyCoder` writes the same stream in plain integers, for the tests.
 torchac: range-coded segments behind their lengths (Mentzer et al. 2019, arXiv 1811.12817). Compiles C++ at first use.
 
+An ANS stream is little-endian 32-bit words without the zero bytes at the end; 64-bit state, 24-bit probabilities, made
+from the last symbol to the first. A torchac stream is, per block and group of rows of similar width, LEB128 length and
+bytes of each segment. No symbols, no bytes.
+
 A coder gets its rows once, as cumulative counts: `cdf[0] = 0 < cdf[1] < ... < cdf[-1] = 2**16`. It never sees a float
 that two machines could round differently. What it codes are blocks: columns of some rows, grouped by row.
 """

@@ -1,15 +1,17 @@
 """Layers whose results are the same bits on every machine: fixed-point networks carried in floating-point tensors.
 
-A float32 tensor holds every integer below 2**24 exactly and a float64 tensor every integer below 2**53; so does either for
-integers times a fixed power of two. As long as weights, activations and all partial sums stay on such a grid and below that
-bound, additions have no rounding and so no order: thread count, memory format, instruction set and library make no difference.
-The idea of integer networks is Ballé, Johnston, Minnen, "Integer Networks for Data Compression with Latent-Variable Models",
-ICLR 2019. Differs: power-of-two rescaling only, and the integers live in float tensors, where convolutions are fast everywhere.
+A float32 tensor holds every integer below 2**24 exactly and a float64 tensor every integer below 2**53; so does
+either for integers times a fixed power of two. As long as weights, activations and all partial sums stay on such a
+grid and below that bound, additions have no rounding and so no order: thread count, memory format, instruction set
+and library make no difference. The idea of integer networks is Ballé, Johnston, Minnen, "Integer Networks for Data
+Compression with Latent-Variable Models", ICLR 2019. Differs: power-of-two rescaling only, and the integers live in
+float tensors, where convolutions are fast everywhere.
 
 One class serves for training and for use, in three modes:
 
 - float: an ordinary layer, to train the bulk of the way;
-- twin: weights, biases and activations are rounded to their grids with straight-through gradients; what it computes is what
+- twin: weights, biases and activations are rounded to their grids with straight-through gradients; what it computes
+is what
   the exact layer computes, up to the rounding of the training arithmetic (bfloat16 or float32);
 - frozen (`freeze`): weights become integers with an exponent per output channel, and the bound on every partial sum is
   checked, not assumed: `freeze` raises if the carrier could be overrun by any input that the layer accepts.
@@ -43,9 +45,9 @@ def round_through(x: Tensor) -> Tensor:
 class FixedPoint(nn.Module):
     """Rounds to multiples of 2**-exponent and clamps to `bits` bits.
 
-    signed: integers from -(2**(bits-1) - 1) to 2**(bits-1) - 1; otherwise 0 to 2**bits - 1, which makes it a ReLU as well.
-    In float mode it passes its input on (unsigned: through a ReLU) and remembers the largest value, from which `calibrate`
-    sets the exponent.
+    signed: integers from -(2**(bits-1) - 1) to 2**(bits-1) - 1; otherwise 0 to 2**bits - 1, which makes it a ReLU as
+    well. In float mode it passes its input on (unsigned: through a ReLU) and remembers the largest value, from which
+    `calibrate` sets the exponent.
     """
 
     exponent: Tensor
@@ -72,9 +74,10 @@ class FixedPoint(nn.Module):
 
     @torch.no_grad()
     def _watch(self, x: Tensor) -> None:
-        """Running estimate of the 99.99 % quantile of |x|, from a sample of every 16th call: an outlier must not cost a bit."""
+        """Running estimate of the 99.99 % quantile of |x|, from a sample of every 16th call."""
         self._calls += 1
         if self._calls % 16 == 1:
+            # not the maximum: a single outlier must not cost everyone a bit
             sample = x.detach().flatten()[:: max(1, x.numel() // 20000)].float().abs()
             self.peak.lerp_(torch.quantile(sample, 0.9999), 0.1 if float(self.peak) else 1.0)
 
@@ -92,11 +95,13 @@ class FixedPoint(nn.Module):
 
 
 class ExactConv2d(nn.Module):
-    """2-D convolution (zero padding, "same" size) on fixed-point inputs. `ExactLinear` is its 1x1 case on (..., channels).
+    """2-D convolution (zero padding, "same" size) on fixed-point inputs. `ExactLinear` is its 1x1 case on (...,
+    channels).
 
-    input_format: the quantiser that made the input (its bits bound the sums). weight_bits: at most so many bits a weight,
-    sign included; fewer where the sum of a channel would not fit the carrier. Output values lie on a grid of their own per
-    channel, 2**-(weight exponent + input exponent); pass them through a `FixedPoint` before the next layer.
+    input_format: the quantiser that made the input (its bits bound the sums). weight_bits: at most so many bits a
+    weight, sign included; fewer where the sum of a channel would not fit the carrier. Output values lie on a grid of
+    their own per channel, 2**-(weight exponent + input exponent); pass them through a `FixedPoint` before the next
+    layer.
     """
 
     weight_exponent: Tensor
@@ -170,39 +175,44 @@ class ExactConv2d(nn.Module):
         )
         self.mode = "frozen"
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, I, H, W) on the grid of `input_format`. Returns (B, O, H, W)."""
+    def forward(self, x: Tensor, stride: int = 1, offset: int = 0) -> Tensor:
+        """x: (B, I, H, W) on the grid of `input_format`. Returns (B, O, H, W) at rows, columns offset + n stride."""
         if self.mode == "frozen":
             assert self._frozen is not None
             weight, bias = self._frozen
-            return exact_conv2d(x.to(weight.dtype), weight, bias)
+            return exact_conv2d(x.to(weight.dtype), weight, bias, stride, offset)
         weight, bias = self.conv.weight, self.conv.bias
         assert bias is not None
         if self.mode == "twin":
             limit = 2 ** (self.weight_bits - 1) - 1
             scale = torch.exp2(self.weight_exponent.to(weight.dtype))[:, None, None, None]
             weight = torch.clamp(round_through(weight * scale), -limit, limit) / scale
-        return F.conv2d(x, weight, bias, padding=self.kernel // 2)
+        y = F.conv2d(x, weight, bias, padding=self.kernel // 2)
+        return y[:, :, offset::stride, offset::stride] if stride > 1 or offset else y
 
 
-def exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """ "Same" convolution for operands on fixed-point grids whose sums fit their dtype.
+def exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, offset: int = 0) -> Tensor:
+    """Zero-padded convolution for operands on fixed-point grids whose sums fit their dtype.
 
-    On GPUs the product is an explicit matrix product without TF32: library convolutions may pick Winograd or FFT algorithms,
-    whose intermediate values leave the grid.
+    Returns the outputs at rows and columns offset, offset + stride, ... of the "same"-sized result.
+    On GPUs the product is an explicit matrix product without TF32: library convolutions may pick Winograd or FFT
+    algorithms, whose intermediate values leave the grid.
     """
     kernel = weight.shape[-1]
+    pad = kernel // 2
+    if offset or stride > 1:
+        x, pad = F.pad(x, (pad - offset, pad, pad - offset, pad)), 0  # negative padding crops
     if x.device.type == "cpu":
-        return F.conv2d(x, weight, bias, padding=kernel // 2)
-    b, _, h, w = x.shape
-    columns = F.unfold(x, kernel, padding=kernel // 2)  # (B, I k k, H W)
+        return F.conv2d(x, weight, bias, stride=stride, padding=pad)
+    h, w = ((side + 2 * pad - kernel) // stride + 1 for side in x.shape[-2:])
+    columns = F.unfold(x, kernel, padding=pad, stride=stride)  # (B, I k k, h w)
     tf32 = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
         y = weight.flatten(1) @ columns
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32
-    return (y + bias[:, None]).reshape(b, -1, h, w)
+    return (y + bias[:, None]).reshape(len(x), -1, h, w)
 
 
 class ExactLinear(ExactConv2d):

@@ -1,7 +1,10 @@
 """Frozen integer distributions, and symbols to bytes and back with them.
 
 A codec is built from `Tables`, never from densities: they are made once, at export (`models.to_tables`), and saved with
-the weights. Coding uses integers only, so a stream is the same bytes on every machine. docs/format.md has the layout.
+the weights. Coding uses integers only, so a stream is the same bytes on every machine.
+
+What a stream holds, in this order: for each step, its columns, grouped by row (rows rising, original order within a
+row); then, if there are escapes, the classes of all of them and their digits, grouped by size. `coders` says how.
 """
 
 from __future__ import annotations

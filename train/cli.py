@@ -1,8 +1,9 @@
-"""`codec train FAMILY --recipe NAME`: reads a YAML recipe, trains with Lightning, resumes, exports weights and manifest."""
+"""`codec train FAMILY --recipe NAME`: reads a YAML recipe, trains with Lightning, resumes, exports the weights."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,9 @@ def recipe_path(family: str, name: str) -> Path:
         return Path(name)
     path = RECIPES / family / f"{name}.yaml"
     if not path.is_file():
-        known = sorted(str(p.relative_to(RECIPES).with_suffix("")).replace("/", " --recipe ") for p in RECIPES.rglob("*.yaml"))
+        known = sorted(
+            str(p.relative_to(RECIPES).with_suffix("")).replace("/", " --recipe ") for p in RECIPES.rglob("*.yaml")
+        )
         raise UsageError(f"no recipe {name!r} for {family!r}; there are: {', '.join(known) or 'none'}")
     return path
 
@@ -42,7 +45,7 @@ def code_commit() -> str:
     """Commit of the source tree, or "" outside a checkout."""
     try:
         out = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
@@ -51,6 +54,20 @@ def code_commit() -> str:
         return out.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def find_data(folder: str) -> Path:
+    """A folder of training data named by a recipe, below $CODEC_DATA, or `data` or `shared/data` beside or above us."""
+    root = Path(__file__).resolve().parent.parent
+    places = [Path(os.environ["CODEC_DATA"])] if "CODEC_DATA" in os.environ else []
+    places += [Path("data"), root / "data", root.parent / "shared" / "data"]
+    for place in places:
+        if (place / folder).is_dir():
+            return place / folder
+    raise UsageError(
+        "no training data: name a folder with --data (a few hundred photographs will do), or set CODEC_DATA to one "
+        f"that holds {folder}"
+    )
 
 
 def main(
@@ -71,6 +88,7 @@ def main(
 
     path = recipe_path(family, recipe)
     settings = yaml.safe_load(path.read_text())
+    data = find_data(settings.get("data", "")) if data is None else Path(data)
     if steps is not None:
         settings.setdefault("recipe", {})["steps"] = steps
     folder = Path(out) / f"{family}-{settings['tag']}"
@@ -81,7 +99,7 @@ def main(
     about = {
         "recipe": f"{family}/{path.stem}",
         "commit": code_commit(),
-        "training_data": training_data or (Path(data).name if data is not None else ""),
+        "training_data": training_data or data.name,
         "licence": licence,
     }
     walloc.train(settings, data, folder, resume, device, about)

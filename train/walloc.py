@@ -1,9 +1,9 @@
 """Training of WaLLoC image models: one Lightning task, two phases.
 
 Phase 1 (the paper's): uniform noise for rounding, everything trains, here with a rate term from the context model.
-Phase 2 (its successor's hard-rounding stage): the encoder is frozen, latents are rounded, and the decoder and context model
-run as the fixed-point twins of what will ship. Loss: lambda gain^2 255^2 MSE + bits per pixel, divided by the gain so that no
-rate owns the gradient. Jacobellis and Yadwadkar, arXiv 2412.09405 and 2605.06628.
+Phase 2 (its successor's hard-rounding stage): the encoder is frozen, latents are rounded, and the decoder and context
+model run as the fixed-point twins of what will ship. Loss: lambda gain^2 255^2 MSE + bits per pixel, divided by the
+gain so that no rate owns the gradient. Jacobellis and Yadwadkar, arXiv 2412.09405 and 2605.06628.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class WallocTask(lightning.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         decay = min(self.recipe.ema, (self.global_step + 1) / (self.global_step + 20))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - decay)
+            for target, source in zip(self.ema.parameters(), self.net.parameters(), strict=True):
+                target.lerp_(source, 1 - decay)
             for target, source in zip(self.ema.buffers(), self.net.buffers(), strict=True):
                 target.copy_(source)
         if self.hard and self.global_step % 50 == 0:
@@ -128,9 +129,14 @@ class WallocTask(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["hard"] = self.hard
+        # what the quantisers have seen: the second phase may begin with the first step after a resume
+        checkpoint["peaks"] = {name: float(peak) for name, peak in self.named_buffers() if name.endswith(".peak")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.hard = bool(checkpoint["hard"])
+        buffers = dict(self.named_buffers())
+        for name, peak in checkpoint.get("peaks", {}).items():
+            buffers[name].fill_(peak)
         if self.hard:
             self.net.encoder.requires_grad_(False)
             for net in (self.net, self.ema):
@@ -189,14 +195,14 @@ def validate(task: WallocTask, tag: str, pictures: list[Tensor]) -> dict[str, fl
     return {"val_bpp": real, "val_bpp_estimated": estimated, "val_psnr": psnr}
 
 
-def export(task: WallocTask, settings: Mapping[str, Any], folder: Path, about: Mapping[str, Any], nominal: int = 0) -> Path:
+def export(task: WallocTask, settings: Mapping[str, Any], folder: Path, about: Mapping[str, Any]) -> Path:
     """Writes walloc-TAG.safetensors and its manifest walloc-TAG.json. Copy both to `weights/` to ship them."""
     from safetensors.torch import save
 
     tag = settings["tag"]
     state, _, _ = snapshot(task.ema)
     quality, gains = QUALITY.get(tag, ((1.0, 100.0), (-24, 8)))
-    data = save(state, metadata(task.config, tag, quality, gains, nominal))
+    data = save(state, metadata(task.config, tag, quality, gains, settings.get("nominal", 0)))
     target = folder / f"walloc-{tag}.safetensors"
     target.write_bytes(data)
     manifest = {
@@ -214,12 +220,15 @@ def export(task: WallocTask, settings: Mapping[str, Any], folder: Path, about: M
 
 
 class Progress(lightning.Callback):
-    """Log of a run, one JSON line every `every` steps: running means of what the task logs, and seconds of training so far.
+    """Log of a run, one JSON line every `every` steps: running means of what the task logs, and seconds of training
+    so far.
 
     Every `validate_every` steps, and at the end, the held-out pictures are coded to real files.
     """
 
-    def __init__(self, file: Path, tag: str, held_out: list[Tensor], every: int = 50, validate_every: int = 1000) -> None:
+    def __init__(
+        self, file: Path, tag: str, held_out: list[Tensor], every: int = 50, validate_every: int = 1000
+    ) -> None:
         self.file, self.tag, self.held_out, self.every, self.validate_every = file, tag, held_out, every, validate_every
         self.sums: dict[str, list[float]] = {}
         self.seconds = 0.0
@@ -232,7 +241,9 @@ class Progress(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.last = time.monotonic()
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         now = time.monotonic()
         self.seconds, self.last = self.seconds + now - self.last, now
         for name, value in trainer.logged_metrics.items():
@@ -254,9 +265,15 @@ class Progress(lightning.Callback):
 
 
 def train(
-    settings: Mapping[str, Any], data: str | Path | None, folder: Path, resume: bool, device: str, about: Mapping[str, Any]
+    settings: Mapping[str, Any],
+    data: Path,
+    folder: Path,
+    resume: bool,
+    device: str,
+    about: Mapping[str, Any],
 ) -> None:
-    """Runs a recipe (see train/recipes/walloc) to its end, from the last checkpoint if `resume`, and exports the weights.
+    """Runs a recipe (see train/recipes/walloc) to its end, from the last checkpoint if `resume`, and exports the
+    weights.
 
     about: fields of the manifest that only the caller knows (recipe, commit, data, licence).
     """
@@ -284,7 +301,9 @@ def train(
         (folder / "initial.json").write_text(json.dumps(found) + "\n")
     # a resumed run must not see the same crops again
     crops = RandomCrops(pictures, recipe.crop, recipe.batch, recipe.seed + (int(time.time()) if resuming else 0))
-    checkpoint = ModelCheckpoint(folder, filename="last", every_n_train_steps=500, save_top_k=1, enable_version_counter=False)
+    checkpoint = ModelCheckpoint(
+        folder, filename="last", every_n_train_steps=500, save_top_k=1, enable_version_counter=False
+    )
     progress = Progress(folder / "log.jsonl", settings["tag"], held_out)
     trainer = lightning.Trainer(
         max_steps=recipe.steps,
@@ -311,4 +330,4 @@ def device_name(device: torch.device) -> str:
     """What the run trained on, for the manifest."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, {torch.get_num_threads()} thread(s)"

@@ -1,8 +1,10 @@
-"""The convolutional encoder and decoder that WaLLoC's paper takes over from latent-diffusion autoencoders, one resolution only.
+"""The convolutional encoder and decoder that WaLLoC's paper takes over from latent-diffusion autoencoders, one
+resolution only.
 
-Residual blocks with group normalisation and SiLU, one self-attention block over all positions in the middle. Rombach et al.,
-"High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022, arXiv 2112.10752 (appendix on the autoencoder);
-sizes as in Jacobellis and Yadwadkar, arXiv 2412.09405. Differs: nothing is resampled, since the wavelet packet has done it.
+Residual blocks with group normalisation and SiLU, one self-attention block over all positions in the middle. Rombach
+et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022, arXiv 2112.10752 (appendix on the
+autoencoder); sizes as in Jacobellis and Yadwadkar, arXiv 2412.09405. Differs: nothing is resampled, since the wavelet
+packet has done it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Causal context model for a grid of integer latents, computed exactly, in a handful of parallel steps.
 
-Channels are coded group after group, and inside a group position after position class ("levels" of a 4x4 lattice): what is
-decoded already, in this group and the earlier ones, predicts mean and scale of what comes next. Two-pass checkerboards are from
-He et al., "Checkerboard Context Model", CVPR 2021 (arXiv 2103.15306), channel groups from Minnen and Singh, ICIP 2020 (arXiv
-2007.08739). Differs: the smooth (low-pass) group is refined over five lattice levels instead of two, so that 15 of 16 of its values
-have close neighbours to be predicted from; no hyper-latents at all; fixed-point networks throughout (`entropy.exact`).
+Channels are coded group after group, and inside a group position after position class ("levels" of a 4x4 lattice):
+what is decoded already, in this group and the earlier ones, predicts mean and scale of what comes next. Two-pass
+checkerboards are from He et al., "Checkerboard Context Model", CVPR 2021 (arXiv 2103.15306), channel groups from
+Minnen and Singh, ICIP 2020 (arXiv 2007.08739). Differs: the smooth (low-pass) group is refined over five lattice
+levels instead of two, so that 15 of 16 of its values have close neighbours to be predicted from; no hyper-latents at
+all; fixed-point networks throughout (`entropy.exact`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MEAN_BITS = 3  # means are multiples of 1/8 step
 
 
 def level_map(height: int, width: int) -> Tensor:
-    """(H, W) int64: the lattice level of each position, 0 (every 4th row and column) to 4 (odd squares of the board)."""
+    """(H, W) int64: lattice level of each position, 0 (every 4th row and column) to 4 (odd squares of the board)."""
     tile = torch.tensor([[0, 4, 2, 4], [4, 3, 4, 3], [2, 4, 1, 4], [4, 3, 4, 3]])
     return tile.repeat(-(-height // 4), -(-width // 4))[:height, :width]
 
@@ -77,9 +78,10 @@ class StepNet(nn.Module):
             self.first.conv.weight[width:].zero_()
             self.first.conv.bias[width:].zero_()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, in_channels, H, W) symbols. Returns mean and log2 scale, (B, out_channels, H, W) each."""
-        y = self.first(self.input(x))
+    def forward(self, x: Tensor, stride: int = 1, offset: int = 0) -> tuple[Tensor, Tensor]:
+        """x: (B, in_channels, H, W) symbols. Returns mean and log2 scale, (B, out_channels, H, W) each, at the rows
+        and columns offset + n stride only."""
+        y = self.first(self.input(x), stride, offset)
         hidden, linear = y[:, : -self.out_channels], y[:, -self.out_channels :]
         hidden = self.act2(self.second(self.act1(hidden)))
         shift, log_scale = self.third(hidden).chunk(2, 1)
@@ -89,8 +91,8 @@ class StepNet(nn.Module):
 class LatticeContext(nn.Module):
     """Probability model of latents (B, C, H, W): see the module's docstring.
 
-    groups: sizes of the channel groups, in coding order, summing to C. The side plane tells the networks the quantiser gain
-    (and, by its zero padding, where the border is).
+    groups: sizes of the channel groups, in coding order, summing to C. The side plane tells the networks the
+    quantiser gain (and, by its zero padding, where the border is).
     """
 
     def __init__(self, groups: tuple[int, ...], width: int, symbol_bits: int) -> None:
@@ -140,15 +142,29 @@ class LatticeContext(nn.Module):
 
     @torch.no_grad()
     def rows(self, index: int, latents: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-        """Exact table rows and integer means of step `index`: (C_step, positions) int32 each, for frozen networks, B = 1."""
+        """Table rows and integer means of step `index`, (C_step, positions) int32 each. Frozen networks, B = 1."""
         height, width = latents.shape[-2:]
         step = self.steps[index]
-        levels = level_map(height, width).to(latents.device)
-        mean, log_scale = self.parameters_of(index, latents, side, levels)
-        where = step_positions(step, height, width).to(latents.device)
-        mean = mean[0].flatten(1)[:, where]
-        log_scale = log_scale[0].flatten(1)[:, where]
+        where = step_positions(step, height, width)
+        if not len(where):
+            nothing = torch.zeros(step.stop - step.start, 0, dtype=torch.int32, device=latents.device)
+            return nothing, nothing
+        # The levels up to 3 lie on a quarter of the grid each: only that quarter is computed.
+        stride, offset = (2, 0) if max(step.levels) < 3 else (2, 1) if step.levels == (3,) else (1, 0)
+        inputs = self._inputs(index, latents, side, _device_levels(height, width, latents.device))
+        mean, log_scale = self.nets[index](inputs, stride, offset)
+        if stride > 1:
+            row, column = (where // width - offset) // 2, (where % width - offset) // 2
+            where = row * mean.shape[-1] + column
+        where = where.to(latents.device)
+        mean = mean[0].flatten(1).index_select(1, where)
+        log_scale = log_scale[0].flatten(1).index_select(1, where)
         return table_rows(mean, log_scale, self.largest)
+
+
+@lru_cache(maxsize=16)
+def _device_levels(height: int, width: int, device: torch.device) -> Tensor:
+    return level_map(height, width).to(device)
 
 
 @lru_cache(maxsize=64)

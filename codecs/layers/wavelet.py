@@ -1,13 +1,14 @@
 """Full wavelet packet transform with the CDF 9/7 filters, as two banded matrix products.
 
-Every band is split again at each of J levels, in both directions, so a (C, H, W) picture becomes (C * 4**J, H / 2**J, W / 2**J).
-Source: Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv 2412.09405, section on the
-transform; filters: Cohen, Daubechies, Feauveau 1992 (`bior4.4` in PyWavelets).
+Every band is split again at each of J levels, in both directions, so a (C, H, W) picture becomes (C * 4**J, H / 2**J,
+W / 2**J). Source: Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv
+2412.09405, section on the transform; filters: Cohen, Daubechies, Feauveau 1992 (`bior4.4` in PyWavelets).
 
-Differs from the paper's code: the two directions of a full packet transform commute, so J levels of both are one matrix per
-axis, applied in chunks of 64 samples. That is several times faster on a CPU than 2 J convolutions per axis, and the inverse can run on
-integers exactly. `boundary="symmetric"` (whole-sample reflection at each level, as in JPEG 2000) is offered besides the
-paper's `"periodization"`, which wraps the opposite border of the picture round and rings there.
+Differs from the paper's code: the two directions of a full packet transform commute, so J levels of both are one
+matrix per axis, applied in chunks of 64 samples. That is several times faster on a CPU than 2 J convolutions per
+axis, and the inverse can run on integers exactly. `boundary="symmetric"` (whole-sample reflection at each level, as
+in JPEG 2000) is offered besides the paper's `"periodization"`, which wraps the opposite border of the picture round
+and rings there.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ class _Plan:
 def _plan(n: int, levels: int, boundary: Boundary, inverse: bool, fraction_bits: int | None) -> _Plan:
     """How to transform n samples piece by piece. Away from the borders the rows repeat: those chunks share one matrix.
 
-    fraction_bits: matrix entries are rounded to multiples of 2**-fraction_bits and held as integers (None: as they are).
+    fraction_bits: matrix entries are rounded to multiples of 2**-fraction_bits and held as integers (None: as they
+    are).
     """
     make = synthesis_matrix if inverse else analysis_matrix
     reach = 4 * 2**levels  # the longest filter of J levels spans 4 (2**J - 1) samples to each side
@@ -123,7 +125,9 @@ def _plan(n: int, levels: int, boundary: Boundary, inverse: bool, fraction_bits:
         for start in range(0, n, CHUNK):
             size = min(CHUNK, n - start)
             chunks.append(
-                _Chunk(slice(start, start + size), slice(start, start + size + 2 * reach), body[:size, : size + 2 * reach])
+                _Chunk(
+                    slice(start, start + size), slice(start, start + size + 2 * reach), body[:size, : size + 2 * reach]
+                )
             )
         return _Plan(reach, tuple(chunks))
     size = CHUNK + 2 * reach
@@ -156,9 +160,10 @@ def analysis(x: Tensor, levels: int, boundary: Boundary) -> Tensor:
     """Wavelet packet coefficients of a batch of pictures.
 
     x: (B, C, H, W), H and W multiples of 2**levels. Returns (B, C * 4**levels, H / 2**levels, W / 2**levels); channel =
-    ((c * 4 + b1) * 4 + b2) * 4 + ..., where b_j = 2 * (vertical high-pass at level j) + (horizontal high-pass at level j).
+    ((c * 4 + b1) * 4 + b2) * 4 + ..., where b_j = 2 * (vertical high-pass at level j) + (horizontal high-pass at
+    level j).
     """
-    batch, channels, height, width = x.shape
+    height, width = x.shape[-2:]
     x = _apply(x, -2, _plan(height, levels, boundary, False, None))
     x = _apply(x, -1, _plan(width, levels, boundary, False, None))
     return blocks_to_channels(x, levels)

@@ -166,3 +166,18 @@ def test_a_symbol_of_more_than_32_bits() -> None:
         data = tables._coder(coder).encode(escape)
         with pytest.raises(StreamError, match="32 bits"):
             tables.decode(data, row, coder)
+
+
+def test_torchac_segments_longer_than_their_symbols_can_be(random_tables: MakeTables) -> None:
+    tables = random_tables(1, 30)
+    symbols = np.zeros(10, np.int32) + tables.offset[0]
+    row = np.zeros(10, np.uint8)
+    data = tables.encode(symbols, row, "torchac")
+    assert data[0] == len(data) - 1  # one segment
+    for more in (0, 100):
+        padded = bytes([data[0] + more]) + data[1:] + bytes(more)
+        if more:
+            with pytest.raises(StreamError, match="segment"):
+                tables.decode(padded, row, "torchac")
+        else:
+            assert (tables.decode(padded, row, "torchac") == symbols).all()

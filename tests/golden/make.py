@@ -1,0 +1,92 @@
+"""Golden files: streams that every later version must decode to the same pixels. `python tests/golden/make.py`
+
+Writes those that are missing for the current stream version of each codec, with each of its weights and coders, and
+notes the digest of the decoded pixels in golden.json. What is there stays: a file in a release is never made again.
+--unreleased: before a first release, throw away files of the current stream version whose weights no longer ship.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent))
+
+import probes  # noqa: E402
+
+from codec import Picture, registry  # noqa: E402
+from codec.codecs import weights  # noqa: E402
+from codec.container import read_header  # noqa: E402
+
+INDEX = HERE / "golden.json"
+
+
+def pictures() -> dict[str, Picture]:
+    """Small ones of each kind, cut from the sample photo."""
+    with Image.open(ROOT / "samples" / "dog.png") as image:
+        photo = np.asarray(image.convert("RGB"))
+    y, x = np.mgrid[0:37, 0:29]
+    alpha = np.clip((15 - np.hypot(y - 18, x - 14)) * 60, 0, 255).astype(np.uint8)
+    ramp = (np.arange(31) * 8).astype(np.uint16)
+    return {
+        "rgb": Picture(photo[200:296, 240:320].copy(), None),
+        "rgba": Picture(photo[300:337, 100:129].copy(), alpha),
+        "grey": Picture(photo[90:130, 400:433, 1:2].copy(), None, icc=b"a profile"),
+        "rgb16": Picture(photo[20:44, 60:91].astype(np.uint16) * 256 + ramp[None, :, None], None),
+        "dot": Picture(photo[5:6, 5:6].copy(), None),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--unreleased", action="store_true")
+    arguments = parser.parse_args()
+    index = json.loads(INDEX.read_text()) if INDEX.exists() else {}
+    if arguments.unreleased:
+        for file, entry in list(index.items()):
+            shipped = {manifest.id.hex() for manifest in weights.manifests(entry["codec"])}
+            current = entry["stream"] == registry.load_class(entry["codec"]).stream
+            if current and entry["weights"] and entry["weights"] not in shipped:
+                (HERE / file).unlink(missing_ok=True)
+                del index[file]
+    for case in probes.cases():
+        codec = probes.load(case)
+        name, tag = registry.split_tag(case)
+        for number, coder in enumerate(probes.coders(codec)):
+            writer = codec.with_coder(coder) if coder else codec
+            for what, picture in pictures().items():
+                if number and what != "rgb":
+                    continue
+                parts = [name, tag, f"s{codec.stream}", codec.weights_id.hex()[:8], coder, what]
+                file = "-".join(part for part in parts if part) + registry.entry(name).suffix
+                if file in index:
+                    continue
+                data = writer.encode_picture(picture)
+                header = read_header(data)
+                (HERE / file).write_bytes(data)
+                index[file] = {
+                    "codec": name,
+                    "stream": header.stream,
+                    "tag": tag or "",
+                    "coder": header.coder,
+                    "weights": header.weights.hex(),
+                    "shape": list(header.shape),
+                    "dtype": header.dtype,
+                    "bytes": len(data),
+                    "pixels": probes.digest_of_pixels(data),
+                }
+    INDEX.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    total = sum(entry["bytes"] for entry in index.values())
+    print(f"{len(index)} golden files, {total} bytes, in {HERE.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

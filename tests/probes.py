@@ -1,0 +1,123 @@
+"""What the contract tests ask of a codec, and the same questions in another process.
+
+    python tests/probes.py < job.json     # {"shape": ..., "encode": [[codec, raw samples], ...], "decode": [file, ...]}
+
+prints the digests of files, pixels and latents as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from codec import Codec, registry
+from codec.codecs import weights
+from codec.codecs.base import ImageCodec, codec_for
+from codec.container import read_header, unpack
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What can't be asked of every codec in the same words. latents: all that the entropy decoder gives for a file, as
+    bytes. bits: what the training loss says that a picture (H, W, 3) costs at the default quality."""
+
+    latents: Callable[[Any, bytes], bytes]
+    bits: Callable[[Any, np.ndarray], float]
+
+
+def _walloc_latents(codec: Any, data: bytes) -> bytes:
+    header, chunks = unpack(data)
+    return codec._read_latents(header, chunks, *header.shape[:2]).contiguous().numpy().tobytes()
+
+
+def _walloc_bits(codec: Any, pixels: np.ndarray) -> float:
+    net, gain16 = codec.model.net, codec.model.gain_of(None)
+    with torch.inference_mode():
+        latents = codec.integers(pixels, gain16)
+        return float(net.context.bits(latents, net.side(latents.shape, gain16)))
+
+
+PROBES = {"walloc": Probe(_walloc_latents, _walloc_bits)}
+
+
+def probe(name: str) -> Probe:
+    plain, _ = registry.split_tag(name)
+    assert plain in PROBES, (
+        f"add {plain!r} to PROBES in tests/probes.py: the contract needs its latents and its estimate"
+    )
+    return PROBES[plain]
+
+
+def cases() -> list[str]:
+    """name@tag of all weights that ship, for image codecs; a codec without weights by its name."""
+    out = []
+    for name in registry.names("image"):
+        tags = [manifest.tag for manifest in weights.manifests(name) if not manifest.retired]
+        out += [f"{name}@{tag}" for tag in tags] or [name]
+    return out
+
+
+def load(name: str) -> ImageCodec:
+    codec = Codec.load(name)
+    assert isinstance(codec, ImageCodec)
+    return codec
+
+
+def coders(codec: Codec) -> tuple[str, ...]:
+    """Ways in which it can write its payload, the default one first; ("",) if there is no choice."""
+    known = tuple(getattr(codec, "coders", ("",)))
+    default = getattr(codec, "coder", known[0])
+    return (default, *(coder for coder in known if coder != default))
+
+
+def networks(x: Any, depth: int = 3) -> Iterator[torch.nn.Module]:
+    """The networks that a codec holds, in itself or in dataclasses."""
+    if isinstance(x, torch.nn.Module):
+        yield x
+    elif depth and (isinstance(x, Codec) or is_dataclass(x)):
+        values = [getattr(x, f.name) for f in fields(x)] if is_dataclass(x) else list(vars(x).values())
+        for value in values:
+            yield from networks(value, depth - 1)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of_pixels(data: bytes) -> str:
+    """Of shape, type and samples (little-endian) of the picture in a file, whoever wrote it."""
+    codec = codec_for(read_header(data))
+    assert isinstance(codec, ImageCodec)
+    pixels = codec.decode_picture(data).stacked()
+    little = pixels.astype(pixels.dtype.newbyteorder("<"))
+    return sha256(f"{pixels.shape} {pixels.dtype.name} ".encode() + little.tobytes())
+
+
+def digest_of_latents(data: bytes) -> str:
+    codec = codec_for(read_header(data))
+    return sha256(probe(codec.name).latents(codec, data))
+
+
+def answer(job: dict[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {"encode": {}, "decode": {}, "capability": torch.backends.cpu.get_cpu_capability()}
+    for name, picture in job.get("encode", []):
+        array = np.frombuffer(Path(picture).read_bytes(), np.uint8).reshape(job["shape"])
+        out["encode"][name] = sha256(load(name).compress(array))
+    for file in job.get("decode", []):
+        data = Path(file).read_bytes()
+        out["decode"][file] = [digest_of_pixels(data), digest_of_latents(data)]
+    return out
+
+
+if __name__ == "__main__":
+    with io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8") as stream:
+        json.dump(answer(json.load(sys.stdin)), stream)
