@@ -33,7 +33,7 @@ from .layers.autoencoder_kl import KLDecoder
 from .layers.lattice import row_parameters, step_positions
 from .layers.wavelet import _apply, _plan, blocks_to_channels, channels_to_blocks
 from .walloc_net import COEFFICIENT_BITS, SYNTHESIS_BITS, LinearDecoder, WallocConfig, WallocNet
-from .weights import LoadedWeights, find, load_tensors
+from .weights import LoadedWeights, find, find_by_hash, load_tensors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -98,6 +98,7 @@ class WallocCodec(ImageCodec):
         coder: str = DEFAULT_CODER,
     ) -> None:
         self.model, self.quality, self.device, self.pinned, self.coder = model, quality, device, pinned, coder
+        self._models: dict[str, Model] = {}  # of other tags, read when they are needed
         if coder not in self.coders:
             raise UsageError(f"walloc has no coder {coder!r}: there are {', '.join(self.coders)}")
 
@@ -129,15 +130,22 @@ class WallocCodec(ImageCodec):
         if not 1 <= quality <= 100:
             raise UsageError(f"quality {quality:g}: walloc takes 1 to 100")
         low, high = self.model.quality
-        if low <= quality <= high:
+        if self.pinned and low <= quality <= high:
             return self
         if self.pinned:
             raise UsageError(
                 f"quality {quality:g}: walloc@{self.model.tag} takes {low:g} to {high:g}; "
                 "use `walloc` without a tag for 1 to 100"
             )
-        other = WallocCodec.from_weights(_tag_for(quality), quality, None, self.device)
-        return WallocCodec(other.model, self.quality, self.device, False, self.coder)
+        return self._sibling(_tag_for(quality))
+
+    def _sibling(self, tag: str) -> WallocCodec:
+        """This codec with the shipped model of another tag, which is read once."""
+        if tag == self.model.tag:
+            return self
+        if tag not in self._models:
+            self._models[tag] = type(self).from_weights(tag, None, None, self.device).model
+        return WallocCodec(self._models[tag], self.quality, self.device, False, self.coder)
 
     def _encode(self, picture: Picture, quality: float | None, kind: int) -> bytes:
         codec = self._for_quality(quality)
@@ -148,7 +156,8 @@ class WallocCodec(ImageCodec):
         if not self.pinned:
             header = read_header(data)
             if header.codec == self.name and header.weights != self.weights_id:
-                codec = type(self).for_header(header, device=self.device)
+                made = find_by_hash(self.name, header.weights)
+                codec = type(self).for_header(header, device=self.device) if made.retired else self._sibling(made.tag)
                 return super(WallocCodec, codec)._decode(data)
         return super()._decode(data)
 
@@ -179,7 +188,8 @@ class WallocCodec(ImageCodec):
         down = _plan(full_height, config.levels, config.boundary, False, None)
         gain = 2.0 ** (gain16 / 16)
         chunks = down.chunks
-        per_strip = max(1, _STRIP_PIXELS // (64 * full_width))
+        # the full encoder sees further than one latent: it takes the picture whole
+        per_strip = max(1, _STRIP_PIXELS // (64 * full_width)) if config.encoder == "linear" else len(chunks)
         for first in range(0, len(chunks), per_strip):
             group = chunks[first : first + per_strip]
             start, stop = group[0].source.start, group[-1].source.stop

@@ -10,9 +10,8 @@ float tensors, where convolutions are fast everywhere.
 One class serves for training and for use, in three modes:
 
 - float: an ordinary layer, to train the bulk of the way;
-- twin: weights, biases and activations are rounded to their grids with straight-through gradients; what it computes
-is what
-  the exact layer computes, up to the rounding of the training arithmetic (bfloat16 or float32);
+- twin: weights and activations are rounded to their grids with straight-through gradients; what it computes is what
+  the exact layer computes, up to the rounding of biases and of the training arithmetic (bfloat16 or float32);
 - frozen (`freeze`): weights become integers with an exponent per output channel, and the bound on every partial sum is
   checked, not assumed: `freeze` raises if the carrier could be overrun by any input that the layer accepts.
 """

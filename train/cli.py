@@ -62,11 +62,11 @@ def find_data(folder: str) -> Path:
     places = [Path(os.environ["CODEC_DATA"])] if "CODEC_DATA" in os.environ else []
     places += [Path("data"), root / "data", root.parent / "shared" / "data"]
     for place in places:
-        if (place / folder).is_dir():
+        if folder and (place / folder).is_dir():
             return place / folder
     raise UsageError(
         "no training data: name a folder with --data (a few hundred photographs will do), or set CODEC_DATA to one "
-        f"that holds {folder}"
+        f"that holds {folder or 'what the recipe names as `data`'}"
     )
 
 

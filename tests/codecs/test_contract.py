@@ -266,17 +266,23 @@ class TestDecodesAnywhere:
         seen: set[str] = set()
         names = {id(layer): path for net in probes.networks(codec) for path, layer in net.named_modules()}
 
-        def check(layer: Any, given: tuple[torch.Tensor], out: torch.Tensor) -> None:
+        def check(layer: Any, given: tuple[Any, ...], out: torch.Tensor) -> None:
             weight, bias = layer._frozen
+            stride, offset = given[1:] or (1, 0)
             x = given[0].to(weight.dtype)
             if isinstance(layer, ExactLinear):
                 x, out = x.reshape(-1, x.shape[-1], 1, 1), out.reshape(-1, out.shape[-1], 1, 1)
-            pad, channels = layer.kernel // 2, x.shape[1]
+
+            def conv(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+                return F.conv2d(x, weight, padding=layer.kernel // 2)[:, :, offset::stride, offset::stride]
+
+            channels = x.shape[1]
             order = torch.randperm(channels, generator=torch.Generator().manual_seed(channels))
-            assert torch.equal(F.conv2d(x[:, order], weight[:, order], bias, padding=pad), out)
-            parts = [F.conv2d(x[:, k::3], weight[:, k::3], padding=pad) for k in range(min(3, channels))]
-            assert torch.equal(sum(reversed(parts), start=bias[:, None, None]), out)
-            assert torch.equal(F.conv2d(x.double(), weight.double(), bias.double(), padding=pad), out.double())
+            shift = bias[:, None, None]
+            assert torch.equal(conv(x[:, order], weight[:, order]) + shift, out)
+            parts = [conv(x[:, k::3], weight[:, k::3]) for k in range(min(3, channels))]
+            assert torch.equal(sum(reversed(parts), start=shift), out)
+            assert torch.equal(conv(x.double(), weight.double()) + shift.double(), out.double())
             seen.add(names[id(layer)])
 
         exact = [layer for layer in layers(name) if isinstance(layer, ExactConv2d)]

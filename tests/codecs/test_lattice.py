@@ -70,6 +70,21 @@ def test_rows_depend_on_decoded_symbols_only(context: LatticeContext, height: in
             assert not torch.equal(centre, centre3)
 
 
+@pytest.mark.parametrize(("height", "width"), [(13, 10), (5, 3), (2, 2), (1, 7), (1, 1)])
+def test_rows_are_those_of_the_dense_networks(context: LatticeContext, height: int, width: int) -> None:
+    """Only a part of the grid is computed for some steps: the part that training computes as well."""
+    latents, side = symbols(height, width), torch.full((1, 1, height, width), -5.0)
+    for index, step in enumerate(context.steps):
+        where = step_positions(step, height, width)
+        dense = context.parameters_of(index, latents, side, level_map(height, width))
+        mean, log_scale = (x[0].flatten(1)[:, where] for x in dense)
+        row, centre = context.rows(index, latents, side)
+        expected = table_rows(mean, log_scale, 127)
+        assert row.shape == (step.stop - step.start, len(where))
+        assert torch.equal(row, expected[0]), index
+        assert torch.equal(centre, expected[1]), index
+
+
 def test_every_group_before_is_seen(context: LatticeContext) -> None:
     """Decoded neighbours of each channel and level matter: none is left out by a wrong mask."""
     latents, side = symbols(12, 12), torch.zeros(1, 1, 12, 12)

@@ -322,6 +322,18 @@ def test_wild_latents(tiny: Callable) -> None:
     assert np.array_equal(latents_from_webp(payload, config, 5, 7), latents[0].numpy())
 
 
+@pytest.mark.parametrize("value", [128, -128, 1 << 30, -(1 << 30)])
+@pytest.mark.parametrize("coder", ["constriction", "torchac"])
+def test_latents_out_of_range_are_refused(value: int, coder: str, tiny: Callable) -> None:
+    """A well-formed stream of integers that no encoder finds: an error, not an index out of range."""
+    walloc = tiny("16x").codec.with_coder(coder)
+    latents = torch.zeros(1, 12, 3, 4)
+    latents[0, 5, 2, 1] = value
+    payload = walloc._entropy_encode(latents, 0)
+    with pytest.raises(StreamError, match="out of range"):
+        walloc._entropy_decode(payload, coder, 0, 3, 4)
+
+
 # ---- quality
 
 

@@ -396,6 +396,25 @@ def test_exponents_are_the_finest_that_fit() -> None:
     assert bias.tolist() == [round(0.3 * 2**11), 0, 0]
 
 
+@pytest.mark.parametrize("carrier", [torch.float32, torch.float64])
+def test_a_part_of_the_outputs(carrier: torch.dtype) -> None:
+    """Stride and offset pick outputs of the whole convolution, in each mode."""
+    torch.manual_seed(0)
+    quantiser = FixedPoint(8, signed=True, exponent=3)
+    x = torch.randint(-127, 128, (2, 3, 9, 8), generator=torch.Generator().manual_seed(0)).to(carrier) / 8
+    for kernel in (1, 3, 5):
+        layer = ExactConv2d(3, 4, kernel, quantiser, 8, carrier).requires_grad_(False)
+        for freezing in (False, True):
+            if freezing:
+                layer.fit_exponents()
+                layer.freeze()
+            given = x if freezing else x.float()
+            whole = layer(given)
+            for stride, offset in ((1, 0), (2, 0), (2, 1), (4, 2)):
+                part = layer(given, stride, offset)
+                assert torch.equal(part, whole[:, :, offset::stride, offset::stride]), (kernel, stride, offset)
+
+
 def test_linear() -> None:
     quantiser = FixedPoint(8, signed=True, exponent=3)
     layer = ExactLinear(5, 4, quantiser, 8)

@@ -281,8 +281,10 @@ def test_missing_things(photos: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=words):
             cli.main(*arguments, data=photos, out=tmp_path / str(index), device="cpu")
-    with pytest.raises(UsageError, match="--data"):
+    with pytest.raises(UsageError, match="--data"):  # a recipe that names none doesn't train on whatever is found
         cli.main("walloc", recipe, out=tmp_path / "a", device="cpu")
+    with pytest.raises(UsageError, match="nosuch/folder"):
+        cli.find_data("nosuch/folder")
     with pytest.raises(UsageError, match="at least 400"):
         cli.main("walloc", recipe, data=photos, out=tmp_path / "b", device="cpu")
     (tmp_path / "empty").mkdir()
@@ -293,7 +295,7 @@ def test_missing_things(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((cli.RECIPES / "walloc").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_recipes_are_valid(path: Path) -> None:
     settings = yaml.safe_load(path.read_text())
-    assert {"tag", "model", "recipe"} <= set(settings) <= {"tag", "model", "recipe", "nominal"}
+    assert {"tag", "model", "recipe"} <= set(settings) <= {"tag", "model", "recipe", "nominal", "data"}
     config = cli.fill(WallocConfig, settings["model"], "model")
     recipe = cli.fill(WallocRecipe, settings["recipe"], "recipe")
     assert not config.groups or sum(config.groups) == config.latent
