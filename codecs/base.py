@@ -20,7 +20,7 @@ from PIL import Image
 
 from ..container import Chunk, Header, Value, check_critical, pack, read_header, unpack
 from ..errors import ContainerError, MediaError, StreamError, UsageError, WeightsError
-from ..media import Picture, bands, read_picture, to_pil
+from ..media import MAX_PIXELS, Picture, bands, read_picture, to_pil
 from ..registry import load_class, names, split_tag
 from .alpha import decode_alpha, encode_alpha
 from .weights import find_by_hash
@@ -35,6 +35,7 @@ __all__ = [
     "ImageCodec",
     "Progress",
     "as_picture",
+    "check_device",
     "codec_for",
     "decode",
     "open_file",
@@ -71,13 +72,16 @@ class Codec(ABC):
         """A codec by name, with a tag or without: "walloc", "walloc@16x".
 
         quality: what `compress` uses if it isn't told; None: the family's default. weights: a safetensors file in
-        place of the shipped one. Raises UsageError, WeightsError.
+        place of the shipped one. Raises UsageError (a device that can't be used too), WeightsError.
         """
         plain, tag = split_tag(name)
         family = load_class(plain)
         if not issubclass(family, cls):
             raise UsageError(f"{plain!r} isn't a {cls.__name__}: call Codec.load({name!r})")
-        return family.from_weights(tag, quality, None if weights is None else Path(weights), device)
+        check_device(device)
+        codec = family.from_weights(tag, quality, None if weights is None else Path(weights), device)
+        codec.check_settings()
+        return codec
 
     @classmethod
     @abstractmethod
@@ -89,6 +93,7 @@ class Codec(ABC):
         """The codec that decodes a file: shipped weights are found by the hash in its header, under any tag."""
         if header.codec != cls.name:
             raise UsageError(f"a file of {header.codec!r} can't be decoded by {cls.name!r}")
+        check_device(device)
         tag = None
         if weights is None and header.weights:
             found = find_by_hash(cls.name, header.weights)
@@ -96,6 +101,9 @@ class Codec(ABC):
         codec = cls.from_weights(tag, None, None if weights is None else Path(weights), device)
         codec.check_made_by_us(header)
         return codec
+
+    def check_settings(self) -> None:  # noqa: B027
+        """UsageError for settings that `compress` would refuse, so that `load` does; families with settings override."""
 
     def with_coder(self, coder: str) -> Self:
         """The same codec, writing its payload with another of its coders (class attribute `coders`); reading any."""
@@ -244,8 +252,10 @@ class ImageCodec(Codec):
     def _decode(self, data: Data) -> tuple[Picture, int]:
         header, chunks = unpack(data)
         self.check_made_by_us(header)
-        check_critical(chunks, {*self.critical_chunks, _ALPHA})
         height, width, channels = header.shape
+        if height * width > MAX_PIXELS:
+            raise ContainerError(f"a picture of {width}x{height}; expected at most {MAX_PIXELS} pixels")
+        check_critical(chunks, {*self.critical_chunks, _ALPHA})
         kind = header.params.get(_KIND, _PIL)
         if type(kind) is not int or kind not in range(_PICTURE + 1) or (kind == _PLANE and channels != 1):
             raise ContainerError(f"params[{_KIND!r}] is {kind!r} for {channels} channels: a newer version, or damaged")
@@ -271,6 +281,19 @@ class ImageCodec(Codec):
         if channels < 3:
             pixels = _grey(pixels)
         return Picture(pixels, alpha, _bytes(header.meta.get("icc")), _bytes(header.meta.get("exif"))), kind
+
+
+def check_device(device: str) -> None:
+    """UsageError unless tensors can be made on this device and read back."""
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0][:120]
+        raise UsageError(f"device {device!r} can't be used here ({reason}): --device cpu always works") from None
 
 
 def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:

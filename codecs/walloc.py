@@ -6,16 +6,18 @@ where they differ are in `walloc_net.py`. Latents are stored as the paper does, 
 default, and "torchac").
 
 Decoding is exact: latents, coefficients and pixels are the same on every machine, whatever the number of threads
-and however the picture was cut into strips for memory.
+and however the picture was cut into strips for memory. (With the paper's decoder, a large float network for which no
+weights ship, this holds for the latents, and for pixels up to rounding.)
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -32,7 +34,14 @@ from .base import EncodedPixels, ImageCodec, as_picture
 from .layers.autoencoder_kl import KLDecoder
 from .layers.lattice import row_parameters, step_positions
 from .layers.wavelet import _apply, _plan, blocks_to_channels, channels_to_blocks
-from .walloc_net import COEFFICIENT_BITS, SYNTHESIS_BITS, LinearDecoder, WallocConfig, WallocNet
+from .walloc_net import (
+    COEFFICIENT_BITS,
+    SYNTHESIS_BITS,
+    LinearDecoder,
+    WallocConfig,
+    WallocNet,
+    expansion_table,
+)
 from .weights import LoadedWeights, find, find_by_hash, load_tensors
 
 if TYPE_CHECKING:
@@ -51,11 +60,19 @@ class Latents:
     """Compressed-domain view of a picture, for learning on it.
 
     integers: (latent, h, w) int8, what the file stores. scale: (latent, 1, 1) float32: integers * scale is the output
-    of the encoder's 1x1 convolution to first order (exactly: `Compander.inverse`, which stretches large values).
+    of the encoder's 1x1 convolution to first order; `expanded` is what the decoder takes it for. gain16: 16 log2 of the
+    gain before the quantiser, as in the file.
     """
 
     integers: Tensor
     scale: Tensor
+    gain16: int
+
+    @property
+    def expanded(self) -> Tensor:
+        """(latent, h, w) float32: the inverse compander undoes the coarser steps of large values."""
+        table = expansion_table(8).to(self.integers.device)
+        return (table[self.integers.long() + 127] * 2.0 ** (-self.gain16 / 16)).float()
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,20 @@ class Model:
             return self.nominal
         (low, high), (first, last) = self.quality, self.gain16
         return round(first + (quality - low) / (high - low) * (last - first))
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _own_arithmetic(method: F) -> F:
+    """Runs a method of the codec without gradients, and out of reach of a caller's autocast."""
+
+    @functools.wraps(method)
+    def run(self: WallocCodec, *args: Any) -> Any:
+        with torch.inference_mode(), torch.autocast(torch.device(self.device).type, enabled=False):
+            return method(self, *args)
+
+    return cast(F, run)
 
 
 class WallocCodec(ImageCodec):
@@ -170,7 +201,7 @@ class WallocCodec(ImageCodec):
 
     # ---- encoding
 
-    @torch.inference_mode()
+    @_own_arithmetic
     def integers(self, pixels: NDArray[Any], gain16: int) -> Tensor:
         """Integer latents (1, latent, h, w), float32, of (H, W, 3) pixels, made strip by strip."""
         net = self.model.net
@@ -183,7 +214,7 @@ class WallocCodec(ImageCodec):
         scale = 1.0 / float(np.iinfo(pixels.dtype).max)
         full_height, full_width = pixels.shape[:2]
         h, w = full_height // stride, full_width // stride
-        out = torch.empty(1, config.latent, h, w, device=self.device)
+        out = torch.empty(1, config.latent, h, w, dtype=torch.float32, device=self.device)
         across = _plan(full_width, config.levels, config.boundary, False, None)
         down = _plan(full_height, config.levels, config.boundary, False, None)
         gain = 2.0 ** (gain16 / 16)
@@ -215,7 +246,7 @@ class WallocCodec(ImageCodec):
             payload = self._entropy_encode(latents, gain16)
         return EncodedPixels([Chunk(_LATENTS, payload)], {_GAIN: gain16}, self.coder, "int")
 
-    @torch.inference_mode()
+    @_own_arithmetic
     def _entropy_encode(self, latents: Tensor, gain16: int) -> bytes:
         context, tables = self._context()
         h, w = latents.shape[-2:]
@@ -261,14 +292,14 @@ class WallocCodec(ImageCodec):
             )
         return self._entropy_decode(payloads[0], header.coder, gain16, h, w)
 
-    @torch.inference_mode()
+    @_own_arithmetic
     def _entropy_decode(self, payload: bytes, coder: str, gain16: int, h: int, w: int) -> Tensor:
         context, tables = self._context()
         net = self.model.net
         if net.config.latent * h * w * tables.min_bits > 8 * len(payload) + 64:
             raise StreamError(f"{len(payload)} bytes can't hold the latents of {h}x{w} blocks: the file is damaged")
         decoder = tables.decoder(payload, coder)
-        latents = torch.zeros(1, net.config.latent, h, w, device=self.device)
+        latents = torch.zeros(1, net.config.latent, h, w, dtype=torch.float32, device=self.device)
         side = net.side(latents.shape, gain16)
         flat = latents[0].flatten(1)  # a view
         for index, step in enumerate(context.steps):
@@ -285,7 +316,7 @@ class WallocCodec(ImageCodec):
         decoder.finish()
         return latents
 
-    @torch.inference_mode()
+    @_own_arithmetic
     def _synthesise(self, latents: Tensor, gain16: int, height: int, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Pixels (height, width, 3) from integer latents, in strips of bounded memory; the cut makes no difference."""
         net = self.model.net
@@ -309,7 +340,8 @@ class WallocCodec(ImageCodec):
     def _inverse_wavelet(self, latents: Tensor, gain16: int, start: int, stop: int) -> Tensor:
         """Rows start:stop of the picture before the post-filter, minus 1/2: (1, 3, rows, W) float64 on a 2**-16 grid.
 
-        start and stop are multiples of the stride. All sums are exact: 19-bit coefficients times 25-bit matrix entries.
+        start and stop are multiples of the stride. All sums are exact: coefficients of at most 21 bits, 23 after the
+        first axis, times rows of matrix entries whose magnitudes sum to 2**26.5.
         """
         net = self.model.net
         levels, boundary, stride = net.config.levels, net.config.boundary, net.config.stride
@@ -341,7 +373,8 @@ class WallocCodec(ImageCodec):
     def latents(self, x: Any, quality: float | None = None) -> Latents:
         """Integer latents of a picture (any kind that `compress` takes) and their scale; see `Latents`.
 
-        Sides are padded up to a multiple of 2**J = 8 by reflection; grey is taken as RGB, transparency is left out.
+        Sides are padded up to a multiple of 2**J = 8 by mirroring at the bottom and right; grey is taken as RGB,
+        transparency is left out.
         """
         picture = as_picture(x)
         codec = self._for_quality(quality)
@@ -353,7 +386,8 @@ class WallocCodec(ImageCodec):
         compander = codec.model.net.compander
         # slope of the compander at zero: 2 M / (s sqrt(2 pi))
         slope = 2 * compander.limit / (compander.scale * (2 * np.pi) ** 0.5) * 2.0 ** (gain16 / 16)
-        return Latents(integers, torch.full((len(integers), 1, 1), 1 / slope))
+        scale = torch.full((len(integers), 1, 1), 1 / slope, dtype=torch.float32)
+        return Latents(integers, scale, gain16)
 
 
 def _tag_for(quality: float | None) -> str:
@@ -477,7 +511,8 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
         fields = json.loads(weights.metadata["walloc"])
         config = fields["config"]
         config["groups"] = tuple(config["groups"])
-        net = WallocNet(WallocConfig(**config))
+        with torch.device("cpu"):
+            net = WallocNet(WallocConfig(**config)).float()  # whatever the caller's default device and dtype are
         quality, gain16 = tuple(fields["quality"]), tuple(fields["gain16"])
         tag, nominal = str(fields["tag"]), int(fields["nominal"])
     except (KeyError, TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ cores, image decoding would starve the networks (about 110 megapixels are 330 MB
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,13 +41,14 @@ def load_pictures(files: list[Path], smallest: int) -> list[Tensor]:
 
 
 class RandomCrops(IterableDataset[Tensor]):
-    """Endless batches of square crops, flipped and turned at random.
+    """Endless batches of square crops, flipped and turned at random; batch n depends on seed and n only.
 
-    Yields (batch, 3, size, size) float32 in [0, 1]. Pictures are drawn in proportion to the number of crops they hold.
+    Yields (batch, 3, size, size) float32 in [0, 1], from batch `start` on, so that a resumed run goes on where it
+    stopped. Pictures are drawn in proportion to the number of crops they hold.
     """
 
-    def __init__(self, pictures: list[Tensor], size: int, batch: int, seed: int) -> None:
-        self.pictures, self.size, self.batch, self.seed = pictures, size, batch, seed
+    def __init__(self, pictures: list[Tensor], size: int, batch: int, seed: int, start: int = 0) -> None:
+        self.pictures, self.size, self.batch, self.seed, self.start = pictures, size, batch, seed, start
         areas = np.array([p.shape[1] * p.shape[2] for p in pictures], dtype=np.float64)
         self.weights = areas / areas.sum()
 
@@ -60,6 +62,6 @@ class RandomCrops(IterableDataset[Tensor]):
         return crop.flip(2) if turns >= 4 else crop
 
     def __iter__(self) -> Iterator[Tensor]:
-        generator = np.random.default_rng(self.seed)
-        while True:
+        for index in itertools.count(self.start):
+            generator = np.random.default_rng([self.seed, index])
             yield torch.stack([self.crop(generator) for _ in range(self.batch)]).float() / 255

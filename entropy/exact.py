@@ -194,9 +194,14 @@ def exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, offse
     """Zero-padded convolution for operands on fixed-point grids whose sums fit their dtype.
 
     Returns the outputs at rows and columns offset, offset + stride, ... of the "same"-sized result.
-    On GPUs the product is an explicit matrix product without TF32: library convolutions may pick Winograd or FFT
-    algorithms, whose intermediate values leave the grid.
+    On GPUs the product is an explicit matrix product in float64, which no TF32 setting touches: library convolutions
+    may pick Winograd or FFT algorithms, whose intermediate values leave the grid.
     """
+    with torch.autocast(x.device.type, enabled=False):  # a caller's autocast must not reach in here
+        return _exact_conv2d(x, weight, bias, stride, offset)
+
+
+def _exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int, offset: int) -> Tensor:
     kernel = weight.shape[-1]
     pad = kernel // 2
     if offset or stride > 1:
@@ -205,13 +210,10 @@ def exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, offse
         return F.conv2d(x, weight, bias, stride=stride, padding=pad)
     h, w = ((side + 2 * pad - kernel) // stride + 1 for side in x.shape[-2:])
     columns = F.unfold(x, kernel, padding=pad, stride=stride)  # (B, I k k, h w)
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        y = weight.flatten(1) @ columns
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = tf32
-    return (y + bias[:, None]).reshape(len(x), -1, h, w)
+    wide = weight.double().flatten(1)
+    # a few thousand positions at a time: float64 columns of a whole picture would not fit
+    parts = [(wide @ part.double()).to(weight.dtype) for part in columns.split(1 << 16, 2)]
+    return (torch.cat(parts, 2) + bias[:, None]).reshape(len(x), -1, h, w)
 
 
 class ExactLinear(ExactConv2d):

@@ -70,6 +70,10 @@ def find_data(folder: str) -> Path:
     )
 
 
+def _but_steps(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {**settings, "recipe": {k: v for k, v in settings.get("recipe", {}).items() if k != "steps"}}
+
+
 def main(
     family: str,
     recipe: str,
@@ -87,7 +91,13 @@ def main(
     from . import walloc
 
     path = recipe_path(family, recipe)
-    settings = yaml.safe_load(path.read_text())
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML ({error})") from None
+    missing = [key for key in ("tag", "model", "recipe") if not isinstance(settings, dict) or key not in settings]
+    if missing:
+        raise UsageError(f"{path}: a recipe needs {', '.join(missing)}; see {RECIPES / family}")
     data = find_data(settings.get("data", "")) if data is None else Path(data)
     if steps is not None:
         settings.setdefault("recipe", {})["steps"] = steps
@@ -95,7 +105,10 @@ def main(
     if folder.exists() and not resume and any(folder.iterdir()):
         raise UsageError(f"{folder} exists: continue it with --resume, or name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    stored = folder / "recipe.yaml"
+    if resume and stored.exists() and _but_steps(yaml.safe_load(stored.read_text())) != _but_steps(settings):
+        raise UsageError(f"{stored} is another recipe than {path}: only the number of steps may change on --resume")
+    stored.write_text(yaml.safe_dump(settings, sort_keys=False))
     about = {
         "recipe": f"{family}/{path.stem}",
         "commit": code_commit(),

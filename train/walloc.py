@@ -100,6 +100,9 @@ class WallocTask(lightning.LightningModule):
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         self.enter_phase()
+        torch.manual_seed(
+            self.recipe.seed * 1_000_003 + self.global_step
+        )  # a resumed run draws what it would have drawn
         low, high = self.recipe.log2_gain
         log2_gain = torch.empty(len(batch), device=batch.device).uniform_(low, high)
         log2_gain[torch.rand(len(batch), device=batch.device) < self.recipe.nominal] = 0.0
@@ -237,6 +240,8 @@ class Progress(lightning.Callback):
     def write(self, row: Mapping[str, float]) -> None:
         with self.file.open("a") as stream:
             stream.write(json.dumps({key: round(value, 4) for key, value in row.items()}) + "\n")
+        if sys.stderr.isatty():
+            sys.stderr.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()) + "\n")
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.last = time.monotonic()
@@ -299,8 +304,8 @@ def train(
         found = initialise(task.net, start, recipe.initial_bpp)
         task.ema.load_state_dict(task.net.state_dict())
         (folder / "initial.json").write_text(json.dumps(found) + "\n")
-    # a resumed run must not see the same crops again
-    crops = RandomCrops(pictures, recipe.crop, recipe.batch, recipe.seed + (int(time.time()) if resuming else 0))
+    step = int(torch.load(last, weights_only=True, map_location="cpu")["global_step"]) if resuming else 0
+    crops = RandomCrops(pictures, recipe.crop, recipe.batch, recipe.seed, step)
     checkpoint = ModelCheckpoint(
         folder, filename="last", every_n_train_steps=500, save_top_k=1, enable_version_counter=False
     )
@@ -312,7 +317,7 @@ def train(
         gradient_clip_val=recipe.clip,
         callbacks=[checkpoint, progress],
         logger=False,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=False,  # Lightning's goes to stdout, which is for data; `Progress` writes to stderr
         enable_model_summary=False,
         log_every_n_steps=1,
     )

@@ -33,7 +33,7 @@ def level_map(height: int, width: int) -> Tensor:
     return tile.repeat(-(-height // 4), -(-width // 4))[:height, :width]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2)
 def _level_indices(height: int, width: int) -> tuple[Tensor, ...]:
     flat = level_map(height, width).flatten()
     return tuple(torch.nonzero(flat == level).flatten() for level in range(LEVELS))
@@ -162,12 +162,12 @@ class LatticeContext(nn.Module):
         return table_rows(mean, log_scale, self.largest)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2)
 def _device_levels(height: int, width: int, device: torch.device) -> Tensor:
     return level_map(height, width).to(device)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=14)
 def _positions(levels: tuple[int, ...], height: int, width: int) -> Tensor:
     per_level = _level_indices(height, width)
     return torch.sort(torch.cat([per_level[level] for level in levels])).values

@@ -443,6 +443,38 @@ def test_sizes_are_checked_before_the_payload_is_looked_at(plain, monkeypatch):
         plain.decompress(pack(Header(**{**vars(header), "shape": (16384, 16384, 4)}), chunks))
 
 
+def test_more_pixels_than_any_picture_has_are_refused_first(plain, monkeypatch):
+    """However large the payload: the container allows 2**30 samples, a picture has at most 2**28 pixels."""
+    header, chunks = unpack(plain.compress(noise(4, 4, 3)))
+    monkeypatch.setattr(PlainCodec, "pixels_per_byte", 1 << 40)
+    monkeypatch.setattr(PlainCodec, "decode_pixels", lambda *_: pytest.fail("looked at the payload"))
+    for height, width in ((16385, 16384), ((1 << 20) - 1, 257)):
+        hostile = pack(Header(**{**vars(header), "shape": (height, width, 3)}), [*chunks, Chunk("Newy", b"")])
+        with pytest.raises(ContainerError, match=f"{width}x{height}; expected at most {1 << 28} pixels"):
+            plain.decompress(hostile)
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize("device", ["foo", "meta", "cuda:99", ""])
+def test_devices_that_cannot_be_used(plain, device):
+    data = plain.compress(noise(4, 4, 3))
+    with pytest.raises(UsageError, match="--device cpu"):
+        Codec.load("plain", device=device)
+    with pytest.raises(UsageError, match="--device cpu"):
+        codec.decode(data, device=device)
+
+
+def test_load_checks_the_settings(monkeypatch):
+    def refuse(self: PlainCodec) -> None:
+        raise UsageError(f"quality {self.quality}")
+
+    monkeypatch.setattr(PlainCodec, "check_settings", refuse)
+    with pytest.raises(UsageError, match="quality 500"):
+        Codec.load("plain", quality=500)
+
+
 # ---- damage
 
 

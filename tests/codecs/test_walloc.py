@@ -576,3 +576,33 @@ def test_wrapped_borders_decode_exactly(tiny: Callable, photo: np.ndarray) -> No
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.01
         assert float((forward != walloc.integers(pixels, 0)).float().mean()) < 1e-3
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_caller_s_settings_do_not_reach_in(tag: str, tiny: Callable, photo: np.ndarray) -> None:
+    """Autocast and default dtype are for the caller's networks: bytes and pixels stay what they are."""
+    walloc = tiny(tag).codec
+    pixels = photo[:64, :72]
+    data = walloc.compress(pixels)
+    back = walloc.decompress(data)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert walloc.compress(pixels) == data
+        np.testing.assert_array_equal(walloc.decompress(data), back)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert walloc.compress(pixels) == data
+        np.testing.assert_array_equal(walloc.decompress(data), back)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_bfloat16_default_does_not_spoil_the_weights(photo: np.ndarray) -> None:
+    if not weights.manifests("walloc"):
+        pytest.fail("no weights ship: export some to weights/")
+    data = Codec.load("walloc@16x").compress(photo[:40, :40])
+    back = Codec.load("walloc@16x").decompress(data)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        np.testing.assert_array_equal(Codec.load("walloc@16x").decompress(data), back)
+    finally:
+        torch.set_default_dtype(torch.float32)
