@@ -70,10 +70,6 @@ def find_data(folder: str) -> Path:
     )
 
 
-def _but_steps(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {**settings, "recipe": {k: v for k, v in settings.get("recipe", {}).items() if k != "steps"}}
-
-
 def main(
     family: str,
     recipe: str,
@@ -106,8 +102,12 @@ def main(
         raise UsageError(f"{folder} exists: continue it with --resume, or name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     stored = folder / "recipe.yaml"
-    if resume and stored.exists() and _but_steps(yaml.safe_load(stored.read_text())) != _but_steps(settings):
-        raise UsageError(f"{stored} is another recipe than {path}: only the number of steps may change on --resume")
+    if resume and stored.exists():
+        before = yaml.safe_load(stored.read_text())
+        if before["model"] != settings["model"]:
+            raise UsageError(f"{stored} trains another model than {path}: --resume can't change its sizes")
+        if before != settings:  # a run in parts: keep what the earlier parts were trained with
+            stored.rename(folder / f"recipe-part-{len(list(folder.glob('recipe-part-*'))) + 1}.yaml")
     stored.write_text(yaml.safe_dump(settings, sort_keys=False))
     about = {
         "recipe": f"{family}/{path.stem}",

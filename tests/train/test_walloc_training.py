@@ -238,6 +238,7 @@ class TestResuming:
         assert all(int(part.exponent) > 0 for part in learned)
         assert np.mean(after.loss) < np.mean(before.loss[:5])
         assert json.loads((again / "walloc-16x.json").read_text())["steps"] == 20
+        assert (again / "recipe-part-1.yaml").read_bytes() == (folder / "recipe.yaml").read_bytes()
 
     def test_in_the_second_phase(self, finished: tuple[Path, Seen], train: Train, tmp_path: Path) -> None:
         folder, before = finished
