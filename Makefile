@@ -54,10 +54,11 @@ clean:
 	rm -rf build dist demo-out .pytest_cache .ruff_cache .hypothesis .typing
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# An interrupted installation leaves no .ready, and the next make goes on where it stopped.
+# An interrupted installation leaves no .ready, and the next make goes on where it stopped. Python without pip: venv
+# itself was interrupted, and is run again.
 $(READY): constraints.txt pyproject.toml
 	@set -e; \
-	if [ ! -x $(PY) ]; then \
+	if ! $(PY) -m pip --version >/dev/null 2>&1; then \
 	  found=; \
 	  for candidate in $(CANDIDATES); do \
 	    if $$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' >/dev/null 2>&1; then found=$$candidate; break; fi; \

@@ -129,10 +129,15 @@ def plan(
         raise UsageError(f"{there}: {names}; -o names another place, --force replaces, --skip-existing keeps")
     jobs = []
     for index, ((source, _), target) in enumerate(zip(files, targets, strict=True)):
-        real = Path(os.path.realpath(target))  # through a link, not over it
-        temporary = real.with_name(f".{real.name[:80]}.{os.getpid()}-{index}.part")
-        jobs.append(Job(source, str(target), str(temporary), force, skip_existing and target.exists()))
+        jobs.append(job_of(source, target, index, force, skip_existing and target.exists()))
     return jobs
+
+
+def job_of(source: str, target: Path, index: int = 0, replace: bool = False, skip: bool = False) -> Job:
+    """index: makes the temporary name one of its own among the jobs of this process."""
+    real = Path(os.path.realpath(target))  # through a link, not over it
+    temporary = real.with_name(f".{real.name[:80]}.{os.getpid()}-{index}.part")
+    return Job(source, str(target), str(temporary), replace, skip)
 
 
 def _refuse_collisions(sources: Sequence[str], targets: Sequence[Path]) -> None:

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from .codecs.base import Codec
     from .media import Picture
 
-# What a folder is searched for; a file given by name may be called anything.
-SUFFIXES = {"image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")}
-
 EXAMPLES = """\
 examples:
   codec encode photo.png                       writes photo.walloc beside it
@@ -80,6 +77,9 @@ examples:
   codec demo --picture photo.png -o /tmp/demo
   codec demo --json
 """
+
+
+DEMO_OUT = "demo-out"
 
 
 class Options(NamedTuple):
@@ -191,9 +191,11 @@ def _codec_name(options: Options) -> str:
 
 
 def _run_encode(args: argparse.Namespace) -> int:
+    from .media import SUFFIXES
+
     options = Options(args.codec, args.quality, args.weights, args.device, "", args.coder)
     entry = registry.entry(_codec_name(options))
-    suffixes = SUFFIXES[entry.medium]
+    suffixes = SUFFIXES[entry.medium]  # what a folder is searched for; a file given by name may be called anything
     jobs = batch.plan(
         args.inputs,
         args.output,
@@ -202,6 +204,8 @@ def _run_encode(args: argparse.Namespace) -> int:
         force=args.force,
         skip_existing=args.skip_existing,
     )
+    if args.quality is not None or args.coder is not None or args.device != "cpu":
+        _encoder(options)  # a setting that no input can be encoded with is said once
     return _run_batch(args, "encode", partial(_encode, options), jobs)
 
 
@@ -224,11 +228,20 @@ def _run_decode(args: argparse.Namespace) -> int:
         suffix = Path(str(job.target)).suffix.lower()
         if suffix and suffix not in WRITES:
             raise UsageError(f"{job.target}: unknown suffix {suffix}; expected one of {', '.join(WRITES)}")
+    _check_device(options)
     return _run_batch(args, "decode", partial(_decode, options), jobs)
+
+
+def _check_device(options: Options) -> None:
+    if options.device != "cpu":
+        from .codecs.base import check_device
+
+        check_device(options.device)
 
 
 def _run_verify(args: argparse.Namespace) -> int:
     options = Options(None, None, args.weights, args.device, "")
+    _check_device(options)
     jobs = [Job(source) for source, _ in batch.expand(args.inputs, _is_ours)]
     return _run_batch(args, "verify", partial(_verify, options), jobs)
 
@@ -253,27 +266,31 @@ def _run_list(args: argparse.Namespace) -> int:
 def _run_train(args: argparse.Namespace) -> int:
     try:
         from .train import cli as train
-    except ModuleNotFoundError as error:
+
+        folder = train.main(
+            args.family,
+            args.recipe,
+            data=args.data,
+            out=args.out,
+            resume=args.resume,
+            steps=args.steps,
+            device=args.device,
+        )
+    except ModuleNotFoundError as error:  # `main` imports Lightning only when the arguments are fine
         if (error.name or "").split(".")[0] == "codec":
             raise
         raise UsageError(f"training needs {error.name}: pip install 'codec-suite[train]'") from error
-    folder = train.main(
-        args.family,
-        args.recipe,
-        data=args.data,
-        out=args.out,
-        resume=args.resume,
-        steps=args.steps,
-        device=args.device,
-    )
-    print(json.dumps({"run": str(folder)}) if args.json else folder)
+    _say(sys.stdout, json.dumps({"run": str(folder)}) if args.json else str(folder))
     return 0
 
 
 def _run_demo(args: argparse.Namespace) -> int:
     from . import demo
 
-    return demo.main(args.picture, Path(args.output), codec=args.codec, quality=args.quality, as_json=args.json)
+    out, force = Path(args.output or DEMO_OUT), args.force or args.output is None
+    report = demo.main(args.picture, out, codec=args.codec, quality=args.quality, force=force)
+    _say(sys.stdout, json.dumps(report) if args.json else demo.words(report))
+    return 0
 
 
 def _with_suffix(path: Path, known: Sequence[str], suffix: str) -> Path:
@@ -303,14 +320,16 @@ def _run_batch(args: argparse.Namespace, verb: str, work: Callable[[Job], Report
         raise UsageError("stdout is a terminal, and the output is binary: redirect it, or name a file with -o")
     reports = []
     processes = (args.jobs or os.cpu_count() or 1) if len(jobs) > 1 else 1
-    with _progress(len(jobs), verb, args.quiet) as (say, advance):
+    # Lines of ours on a terminal's stdout would be wrapped and mixed with the bar.
+    prints = (args.json or verb == "info") and sys.stdout.isatty()
+    with _progress(len(jobs), verb, args.quiet or prints) as (say, advance):
         for report in batch.run(work, jobs, processes):
             reports.append(report)
             trace = report.pop("traceback", "")
             if args.json:
                 print(json.dumps(report), flush=True)
             elif verb == "info" and report["status"] == "done":
-                print(_table(report), end="\n\n" if len(jobs) > 1 else "\n")
+                _say(sys.stdout, _table(report) + ("\n" if len(jobs) > 1 else ""))
             failed = report["status"] == "failed"
             if failed or not (args.quiet or verb == "info"):
                 say(_line(report))
@@ -326,8 +345,9 @@ def _run_batch(args: argparse.Namespace, verb: str, work: Callable[[Job], Report
 def _line(report: Report) -> str:
     source, target = report["input"], report.get("output")
     head = source if target is None else f"{source} -> {target}"
+    head = _escaped(head)
     if report["status"] == "failed":
-        return f"{source}: {report['error']}"
+        return f"{_escaped(source)}: {report['error']}"
     if report["status"] == "skipped":
         return f"{head}: exists, skipped"
     words = []
@@ -342,7 +362,7 @@ def _line(report: Report) -> str:
 
 
 def _table(report: Report) -> str:
-    lines = [f"{report['input']}"]
+    lines = [_escaped(report["input"])]
     for key, value in report.items():
         if key in ("input", "status"):
             continue
@@ -355,7 +375,7 @@ def _table(report: Report) -> str:
             value = ", ".join(shown) + (f", ... ({len(value)} in all)" if len(value) > 8 else "")
         elif isinstance(value, list):
             value = " x ".join(str(item) for item in value)
-        lines.append(f"  {key:<11} {value if value != '' else '-'}")
+        lines.append(f"  {key:<11} {_escaped(str(value)) or '-'}")
     return "\n".join(lines)
 
 
@@ -370,14 +390,29 @@ def _progress(total: int, verb: str, quiet: bool) -> Iterator[tuple[Callable[[st
 
     console = Console(stderr=True, highlight=False, markup=False)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
+    # rich would send our stdout to the terminal, too, when that is a file
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(verb, total=total)
-        yield partial(console.print, soft_wrap=True), lambda: bar.advance(task)
+        yield (
+            lambda words: console.print(_printable(words, sys.stderr), soft_wrap=True),
+            lambda: bar.advance(task),
+        )
 
 
 def _say(stream: TextIO, words: str) -> None:
-    # A file name may hold anything; what can't be written is shown escaped.
-    print(words.encode(stream.encoding or "utf-8", "backslashreplace").decode(stream.encoding or "utf-8"), file=stream)
+    print(_printable(words, stream), file=stream)
+
+
+def _printable(words: str, stream: TextIO) -> str:
+    """A file name or a file's metadata may hold anything; what a terminal would obey or can't show is escaped."""
+    safe = "\n".join(map(_escaped, words.split("\n")))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return safe.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _escaped(text: str) -> str:
+    """Control characters, line ends and lone surrogates as \\x1b, \\n, \\udcff."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 # --- parsing --------------------------------------------------------------------------------------------------------
@@ -482,7 +517,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     one = command("demo", "Encode and decode a photo, and compare with JPEG of equal size.", DEMO_EXAMPLES)
     one.add_argument("--picture", metavar="FILE", help="a picture of yours (default: the one that is shipped)")
-    one.add_argument("-o", "--output", default="demo-out", metavar="DIR", help="where to write (default: demo-out)")
+    one.add_argument("-o", "--output", metavar="DIR", help=f"where to write (default: {DEMO_OUT}, replaced if there)")
+    one.add_argument("--force", action="store_true", help="replace files that exist in DIR")
     one.add_argument("-c", "--codec", help="codec, or codec@tag")
     one.add_argument("-q", "--quality", type=float, help="higher is better")
     return parser

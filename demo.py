@@ -6,7 +6,6 @@ Shows what a newcomer asks first: how small, how good, how fast, and what it loo
 from __future__ import annotations
 
 import io
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from . import registry
-from .errors import MediaError
+from . import batch, registry
+from .errors import MediaError, UsageError
 
 if TYPE_CHECKING:
     from .codecs.base import ImageCodec
@@ -71,10 +70,27 @@ def side_by_side(columns: list[tuple[str, NDArray[Any]]]) -> Image.Image:
     return sheet
 
 
-def compare(picture: Path, codec: ImageCodec, out: Path) -> dict[str, Any]:
+def outputs(picture: Path, name: str, out: Path, force: bool) -> dict[str, Path]:
+    """What `compare` will write; UsageError if any of it exists (unless force) or is the picture itself."""
+    files = {
+        "file": out / (picture.stem + registry.entry(name).suffix),
+        "decoded": out / f"{picture.stem}-{name}.png",
+        "jpeg": out / f"{picture.stem}-equal-size.jpg",
+        "sheet": out / "side-by-side.png",
+    }
+    existing = [path for path in files.values() if path.exists()]
+    if any(path.samefile(picture) for path in existing):
+        raise UsageError(f"{picture} would be written over: name another folder with -o")
+    if existing and not force:
+        raise UsageError(f"{existing[0]} exists already; -o names another folder, --force replaces")
+    return files
+
+
+def compare(picture: Path, codec: ImageCodec, out: Path, force: bool = False) -> dict[str, Any]:
     """Encode, decode, compare with JPEG; writes the file, the decoded picture and the sheet into `out`."""
     from .media import read_picture, to_pil, write_picture
 
+    files = outputs(picture, codec.name, out, force)
     source = read_picture(picture)
     original = to_pil(source).convert("RGB")
     pixels = np.asarray(original)
@@ -94,16 +110,6 @@ def compare(picture: Path, codec: ImageCodec, out: Path) -> dict[str, Any]:
         jpeg_back = np.asarray(image.convert("RGB"))
 
     name = codec.name
-    out.mkdir(parents=True, exist_ok=True)
-    files = {
-        "file": out / (picture.stem + registry.entry(name).suffix),
-        "decoded": out / f"{picture.stem}-{name}.png",
-        "jpeg": out / f"{picture.stem}-equal-size.jpg",
-        "sheet": out / "side-by-side.png",
-    }
-    files["file"].write_bytes(data)
-    files["jpeg"].write_bytes(jpeg)
-    write_picture(decoded, files["decoded"])
     report: dict[str, Any] = {
         "picture": str(picture),
         "width": pixels.shape[1],
@@ -121,13 +127,18 @@ def compare(picture: Path, codec: ImageCodec, out: Path) -> dict[str, Any]:
         "jpeg_psnr_db": psnr(pixels, jpeg_back),
         **{key: str(path) for key, path in files.items()},
     }
+    sheet, png = io.BytesIO(), io.BytesIO()
+    write_picture(decoded, png)
     side_by_side(
         [
             ("original", pixels),
             (f"{name}: {len(data)} bytes, {report['psnr_db']:.2f} dB", back),
             (f"JPEG: {len(jpeg)} bytes, {report['jpeg_psnr_db']:.2f} dB", jpeg_back),
         ]
-    ).save(files["sheet"])
+    ).save(sheet, "PNG")
+    contents = {"file": data, "decoded": png.getvalue(), "jpeg": jpeg, "sheet": sheet.getvalue()}
+    for index, (key, path) in enumerate(files.items()):
+        batch.write_bytes(batch.job_of(str(picture), path, index, force), contents[key])
     return report
 
 
@@ -153,9 +164,9 @@ def words(report: dict[str, Any]) -> str:
 
 
 def main(
-    picture: str | None, out: Path, codec: str | None = None, quality: float | None = None, as_json: bool = False
-) -> int:
-    """Run the demo and print its report; returns the exit code."""
+    picture: str | None, out: Path, codec: str | None = None, quality: float | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Run the demo; returns its report. force: replace files that exist in `out`."""
     from .codecs.base import ImageCodec
 
     path = SAMPLE if picture is None else Path(picture)
@@ -163,6 +174,4 @@ def main(
         raise MediaError(f"{path}: no such picture")
     ready = ImageCodec.load(codec or registry.DEFAULT["image"], quality=quality)
     assert isinstance(ready, ImageCodec)
-    report = compare(path, ready, out)
-    print(json.dumps(report) if as_json else words(report))
-    return 0
+    return compare(path, ready, out, force)

@@ -1,7 +1,8 @@
 """The typed values that codecs take and give back, and reading and writing them as files. Pictures so far.
 
 Pillow reads and writes 8-bit pictures. It would reduce 16-bit colour to 8 bits, so 16-bit PNGs with more than one
-channel are read with PyAV (FFmpeg) and written by the few lines of `write_png16`. What can't be represented without
+channel are read with PyAV (FFmpeg) and written by the few lines of `write_png16`, and 16-bit colour in TIFF and PPM is
+refused. What can't be represented without
 loss or guessing (CMYK, float, animation, palettes of palettes) is refused with a `MediaError` that says what is taken.
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "MAX_PIXELS",
     "MAX_SIDE",
     "READS",
+    "SUFFIXES",
     "WRITES",
     "Picture",
     "PictureSource",
@@ -46,7 +48,18 @@ __all__ = [
 
 MAX_PIXELS = 1 << 28
 MAX_SIDE = (1 << 20) - 1
-READS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA", "AVIF")  # Pillow's names
+READS = {  # Pillow's names, and the usual suffixes; what a file is, its content says
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TGA": (".tga",),
+    "AVIF": (".avif",),
+}
+SUFFIXES = {"image": tuple(suffix for suffixes in READS.values() for suffix in suffixes)}  # by medium
 WRITES = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -70,6 +83,7 @@ _OPTIONS = {
 _PNG = b"\x89PNG\r\n\x1a\n"
 _EXIF_PREFIX = b"Exif\x00\x00"
 _ORIENTATION = 0x0112
+_BITS_PER_SAMPLE = 0x0102
 _BAND = 1 << 20  # samples handled at a time where temporaries are wider than the pixels
 
 
@@ -132,7 +146,8 @@ def check_size(width: int, height: int) -> None:
 def read_picture(source: PictureSource) -> Picture:
     """Read a file (path), an encoded file in memory (bytes), or take a PIL image (which is left as it is).
 
-    Orientation is applied; ICC profile and the rest of EXIF are kept. Raises MediaError.
+    Orientation is applied; ICC profile and the rest of EXIF are kept, but not the EXIF of a TIFF, whose entries are
+    mixed with those that describe how the file stores its pixels. Raises MediaError.
     """
     if isinstance(source, Image.Image):
         return _guarded(lambda: _from_pil(source), "the PIL image")
@@ -164,6 +179,7 @@ def _read_stream(stream: BinaryIO) -> Picture:
     head = stream.read(26)
     deep = head.startswith(_PNG) and head[24] == 16 and (head[25] != 0 or "transparency" in image.info)
     if not deep:
+        _check_depth(image)
         return _from_pil(image)
     _check_still(image)
     image.load()  # Pillow verifies the CRCs and collects what comes after the pixels
@@ -190,6 +206,21 @@ def _open(stream: BinaryIO) -> ImageFile:
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue
     raise MediaError(f"not a picture, or of an unknown format; expected one of {', '.join(READS)}")
+
+
+def _check_depth(image: ImageFile) -> None:
+    """Pillow opens these as 8 bits without a word (or as 32, for a grey PPM). Call before image.load()."""
+    bits = 8
+    if image.format == "TIFF" and image.mode in ("RGB", "RGBA", "RGBX", "RGBa", "LA", "L"):
+        bits = int(np.max(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 1)))
+    elif image.format == "PPM" and image.mode in ("RGB", "I"):
+        arguments = image.tile[0][3]  # (mode, largest value), or only a mode if there is nothing to be scaled
+        bits = 16 if image.mode == "I" or (isinstance(arguments, tuple) and int(arguments[-1]) > 255) else 8
+    if bits > 8:
+        raise MediaError(
+            f"a {image.format} of {bits} bits a channel: 16-bit colour is only read from PNG (grey from TIFF too); "
+            "convert it to PNG"
+        )
 
 
 def _check_still(image: Image.Image) -> None:
@@ -313,7 +344,7 @@ def write_picture(picture: Picture, target: str | os.PathLike[str] | BinaryIO, f
     """Write as `format` ("PNG", "JPEG", ... one of WRITES), by default what the suffix of target says, else PNG.
 
     PNG, WebP and TIFF are written losslessly; 16 bits only as PNG (TIFF too for grey). MediaError for what a format
-    can't hold; nothing is dropped silently but metadata in formats that have none (BMP, PPM).
+    can't hold. Dropped silently are only metadata: ICC profile and EXIF in BMP and PPM, EXIF in TIFF.
     """
     if format is None:
         suffix = Path(target).suffix.lower() if isinstance(target, (str, os.PathLike)) else ".png"

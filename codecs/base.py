@@ -103,7 +103,7 @@ class Codec(ABC):
         return codec
 
     def check_settings(self) -> None:  # noqa: B027
-        """UsageError for settings that `compress` would refuse, so that `load` does; families with settings override."""
+        """UsageError for settings that `compress` would refuse: called by `load`, which refuses them sooner."""
 
     def with_coder(self, coder: str) -> Self:
         """The same codec, writing its payload with another of its coders (class attribute `coders`); reading any."""

@@ -149,6 +149,9 @@ class WallocCodec(ImageCodec):
         """The same codec writing its latents another way: "constriction", "torchac" or "webp" (as the paper does)."""
         return type(self)(self.model, self.quality, self.device, self.pinned, coder)
 
+    def check_settings(self) -> None:
+        self._for_quality(None)
+
     @property
     def weights_id(self) -> bytes:
         return self.model.id

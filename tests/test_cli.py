@@ -75,6 +75,30 @@ def leftovers(folder: Path) -> list[Path]:
     return [p for p in folder.rglob("*") if ".part" in p.name]
 
 
+def on_a_terminal(*args: str | Path) -> tuple[int, bytes, bytes]:
+    """Exit code, what a terminal on stderr sees, what a file on stdout gets."""
+    leader, follower = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, SCRIPT, *map(str, args)],
+        stderr=follower,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            part = os.read(leader, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    out = child.communicate()[0]
+    os.close(leader)
+    return child.returncode, seen, out
+
+
 class TestOneFile:
     def test_beside_its_input_and_back(self, tmp_path: Path) -> None:
         photo = picture(tmp_path / "photo.png")
@@ -468,6 +492,28 @@ class TestExitCodes:
         assert run("encode", picture(tmp_path / "photo.png"), "-q", "101") == 2
         assert "expected 0 to 100" in capfd.readouterr().err
 
+    @pytest.mark.parametrize("bad", [("-q", "101"), ("--coder", "abc"), ("--device", "foo")])
+    def test_a_bad_setting_is_said_once(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str], bad: tuple[str, str]
+    ) -> None:
+        photos = [picture(tmp_path / f"{i}.png", i) for i in range(3)]
+        assert run("encode", *photos, "-o", tmp_path / "out", "--json", *bad) == 2
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert len(err.splitlines()) == 1
+        assert bad[1] in err
+
+    @pytest.mark.parametrize("command", ["decode", "verify"])
+    def test_a_bad_device_is_said_once(self, tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str) -> None:
+        for index in range(2):
+            picture(tmp_path / f"{index}.png", index)
+        run("encode", tmp_path, "-o", tmp_path / "out", "--quiet")
+        assert run(command, tmp_path / "out", "--device", "foo") == 2
+        err = capfd.readouterr().err
+        assert len(err.splitlines()) == 1
+        assert "'foo'" in err
+        assert "--device cpu" in err
+
     def test_unwritable_folder(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("a file where a folder is needed")
         assert run("encode", picture(tmp_path / "photo.png"), "-o", tmp_path / "file" / "x.toy") == 1
@@ -546,35 +592,74 @@ class TestWords:
         assert run("encode", picture(tmp_path / "x.png").rename(tmp_path / name)) == 0
         assert "[bold]" in capfd.readouterr().err
 
+    @pytest.mark.parametrize("name", [b"caf\xe9 [bold].png", b"\x1b[31mred.png", b"two\nlines.png"])
+    def test_odd_file_names_in_a_batch_on_a_terminal(self, tmp_path: Path, name: bytes) -> None:
+        for index in range(2):
+            picture(tmp_path / f"{index}.png", index)
+        picture(tmp_path / "x.png", 3).rename(tmp_path / os.fsdecode(name))
+        code, seen, _ = on_a_terminal("encode", tmp_path, "-o", tmp_path / "out")
+        assert code == 0
+        assert len(list((tmp_path / "out").iterdir())) == 3
+        assert cli._escaped(os.fsdecode(name)).encode() in seen
+        assert b"Traceback" not in seen
+        assert b"\x1b[31mred" not in seen
+
+    @pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+    def test_info_of_odd_file_names(self, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONIOENCODING", encoding)
+        for name in (b"a.toy", b"caf\xe9.toy", b"z.toy"):
+            run("encode", picture(tmp_path / "x.png"), "-o", tmp_path / "in" / os.fsdecode(name), "--quiet")
+        code, _, beside_a_bar = on_a_terminal("info", tmp_path / "in")
+        done = script("info", tmp_path / "in")
+        assert code == done.returncode == 0
+        for out in (beside_a_bar, done.stdout):
+            assert b"/in/caf\\udce9.toy" in out
+            assert out.count(b"9 x 13 x 3") == 3
+
+    def test_an_error_that_names_an_odd_file_on_a_terminal(self, tmp_path: Path) -> None:
+        odd = os.fsdecode(b"caf\xe9")
+        for place in (f"a/{odd}/0.png", "b/1.png"):
+            picture(tmp_path / "in" / place)
+        (tmp_path / "out" / "a").mkdir(parents=True)
+        (tmp_path / "out" / "a" / odd).write_text("a file where a folder is needed")
+        code, seen, _ = on_a_terminal("encode", tmp_path / "in", "-o", tmp_path / "out")
+        assert code == 1
+        assert b"/out/a/caf\\udce9" in seen.replace(b"\r\n", b"")
+        assert b"1 of 2 inputs failed" in seen
+        assert (tmp_path / "out" / "b" / "1.toy").is_file()
+
+    def test_metadata_cannot_talk_to_the_terminal(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        from codec.container import Header, pack, unpack
+
+        run("encode", picture(tmp_path / "photo.png"), "--quiet")
+        header, chunks = unpack((tmp_path / "photo.toy").read_bytes())
+        meta = {"title": "\x1b]0;owned\x07\x1b[2J", "a\nstatus      ok": "\u202ebidi\r"}
+        (tmp_path / "photo.toy").write_bytes(pack(Header(**{**vars(header), "meta": meta}), chunks))
+        assert run("info", tmp_path / "photo.toy") == 0
+        out = capfd.readouterr().out
+        assert all(c.isprintable() for c in out.replace("\n", ""))
+        assert "title=\\x1b]0;owned\\x07\\x1b[2J" in out
+        assert "a\\nstatus      ok=\\u202ebidi\\r" in out
+
     def test_bar_on_a_terminal_only(self, tmp_path: Path) -> None:
         for index in range(3):
             picture(tmp_path / f"{index}.png", index)
-        leader, follower = pty.openpty()
-        child = subprocess.Popen(
-            [sys.executable, SCRIPT, "encode", tmp_path, "-o", tmp_path / "out"],
-            stderr=follower,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "TERM": "xterm"},
-        )
-        os.close(follower)
-        seen = b""
-        while True:
-            try:
-                part = os.read(leader, 4096)
-            except OSError:
-                break
-            if not part:
-                break
-            seen += part
-        out = child.communicate()[0]
-        os.close(leader)
-        assert child.returncode == 0
+        code, seen, out = on_a_terminal("encode", tmp_path, "-o", tmp_path / "out")
+        assert code == 0
         assert out == b""
         assert b"3/3" in seen
         piped = script("encode", tmp_path, "-o", tmp_path / "again").stderr
         assert len(piped.splitlines()) == 3
         assert b"\x1b" not in piped
         assert b"2.toy" in seen
+
+    def test_data_stay_on_stdout_beside_a_bar(self, tmp_path: Path) -> None:
+        for index in range(3):
+            picture(tmp_path / f"{index}.png", index)
+        code, seen, out = on_a_terminal("encode", tmp_path, "-o", tmp_path / "out", "--json")
+        assert code == 0
+        assert [json.loads(line)["status"] for line in out.splitlines()] == ["done"] * 3
+        assert b"3/3" in seen
 
 
 class TestTrain:
@@ -599,6 +684,17 @@ class TestTrain:
         assert run("train", "walloc", "--recipe", "small") == 2
         assert "codec-suite[train]" in capfd.readouterr().err
 
+    def test_missing_extra_that_is_imported_late(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def main(*_: object, **__: object) -> Path:
+            raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
+
+        monkeypatch.setitem(sys.modules, "codec.train.cli", SimpleNamespace(main=main))
+        monkeypatch.setattr("codec.train.cli", SimpleNamespace(main=main), raising=False)
+        assert run("train", "walloc", "--recipe", "small") == 2
+        assert "training needs lightning: pip install 'codec-suite[train]'" in capfd.readouterr().err
+
 
 class TestDemo:
     def test_files_and_numbers(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -616,6 +712,34 @@ class TestDemo:
         for word in ("bytes", "bpp", "dB PSNR", "encoded in", "JPEG", "side-by-side.png"):
             assert word in out
         assert run("demo", "-o", tmp_path / "out", "--picture", tmp_path / "none.png") == 1
+
+    def test_never_overwrites_what_is_named(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        photo, out = picture(tmp_path / "photo.png"), tmp_path / "out"
+        out.mkdir()
+        (out / "side-by-side.png").write_bytes(b"precious")
+        assert run("demo", "--picture", photo, "-o", out) == 2
+        assert "--force" in capfd.readouterr().err
+        assert [(p.name, p.read_bytes()) for p in out.iterdir()] == [("side-by-side.png", b"precious")]
+        assert run("demo", "--picture", photo, "-o", out, "--force") == 0
+        assert sorted(p.name for p in out.iterdir()) == [
+            "photo-equal-size.jpg",
+            "photo-toy.png",
+            "photo.toy",
+            "side-by-side.png",
+        ]
+        assert (out / "side-by-side.png").read_bytes() != b"precious"
+
+    def test_the_default_folder_is_replaced_but_never_the_picture(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        photo = picture(tmp_path / "photo.png")
+        assert run("demo", "--picture", photo) == 0
+        assert run("demo", "--picture", photo) == 0
+        sheet = tmp_path / "demo-out" / "side-by-side.png"
+        before = sheet.read_bytes()
+        assert run("demo", "--picture", sheet) == 2
+        assert sheet.read_bytes() == before
 
     @pytest.mark.parametrize("n_bytes", [5000, 20000, 60000])
     def test_jpeg_is_the_largest_that_fits(self, n_bytes: int) -> None:

@@ -158,6 +158,57 @@ def test_16_bits_are_not_lost_silently(channels, format, word):
         write_picture(picture, io.BytesIO(), format)
 
 
+def deep_tiff(channels: int, order: str) -> bytes:
+    """Uncompressed, 16 bits a channel; Pillow can't write it."""
+    pixels = noise(2, 3, channels, dtype=np.uint16).astype(order + "u2").tobytes()
+    entries = [(256, 4, 1, 3), (257, 4, 1, 2), (259, 3, 1, 1), (262, 3, 1, 2 if channels > 2 else 1)]
+    entries += [(277, 3, 1, channels), (278, 4, 1, 2), (279, 4, 1, len(pixels))]
+    n_entries = len(entries) + 2 + (channels in (2, 4))
+    behind = 8 + 2 + 12 * n_entries + 4
+    entries += [(258, 3, channels, behind if channels > 2 else 0), (273, 4, 1, behind + 8)]
+    if channels in (2, 4):
+        entries.append((338, 3, 1, 2))
+    table = b""
+    for tag, kind, count, value in sorted(entries):
+        last = struct.pack(order + "HH", 16, 16) if tag == 258 and channels <= 2 else struct.pack(order + "I", value)
+        if kind == 3 and count == 1 and tag != 258:
+            last = struct.pack(order + "HH", value, 0)
+        table += struct.pack(order + "HHI", tag, kind, count) + last
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    head = mark + struct.pack(order + "IH", 8, n_entries) + table + bytes(4)
+    return head + struct.pack(order + "4H", 16, 16, 16, 16) + pixels
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_tiff_colour_is_refused(channels, order):
+    data = deep_tiff(channels, order)
+    assert Image.open(io.BytesIO(data)).mode in ("RGB", "RGBA"), "Pillow cuts it"
+    with pytest.raises(MediaError, match="a TIFF of 16 bits a channel: 16-bit colour is only read from PNG"):
+        read_picture(data)
+
+
+def test_16_bit_tiff_grey_is_read():
+    assert np.array_equal(read_picture(deep_tiff(1, "<")).pixels, noise(2, 3, 1, dtype=np.uint16))
+
+
+@pytest.mark.parametrize("top", [65535, 1023, 256])
+@pytest.mark.parametrize("magic", ["P6", "P5", "P3", "P2"])
+def test_16_bit_ppm_is_refused(magic, top):
+    n = 3 if magic in ("P6", "P3") else 1
+    body = struct.pack(f">{n}H", *[top] * n) if magic in ("P5", "P6") else b" ".join([b"7"] * n)
+    with pytest.raises(MediaError, match="a PPM of 16 bits a channel: 16-bit colour is only read from PNG"):
+        read_picture(f"{magic}\n1 1\n{top}\n".encode() + body)
+
+
+@pytest.mark.parametrize("magic", ["P6", "P5"])
+@pytest.mark.parametrize("top", [255, 15])
+def test_8_bit_ppm_is_read(magic, top):
+    n = 3 if magic == "P6" else 1
+    picture = read_picture(f"{magic}\n1 1\n{top}\n".encode() + bytes([top] * n))
+    assert picture.pixels.ravel().tolist() == [255] * n
+
+
 # ---- metadata
 
 
@@ -234,6 +285,23 @@ def test_files(tmp_path, suffix):
         assert suffix == ".jpg" or np.array_equal(back.pixels, picture.pixels)
     assert back.icc == (None if suffix in (".bmp", ".ppm") else SRGB)
     assert back.exif == (picture.exif if suffix in (".png", ".webp", ".jpg") else None)
+
+
+@pytest.mark.parametrize("suffix", media.SUFFIXES["image"])
+def test_suffixes_are_of_formats_that_are_read(suffix):
+    format = Image.registered_extensions()[suffix]
+    assert format in media.READS
+    image = Image.fromarray(noise(5, 4) > 99) if suffix == ".pbm" else Image.fromarray(noise(5, 4))
+    stream = io.BytesIO()
+    stream.name = "x" + suffix
+    image.save(stream, format)
+    assert read_picture(stream.getvalue()).shape[:2] == (5, 4)
+
+
+def test_every_format_that_is_read_has_a_suffix():
+    assert set(media.WRITES) <= set(media.SUFFIXES["image"])
+    assert all(media.READS.values())
+    assert ".jp2" not in media.SUFFIXES["image"]
 
 
 # ---- what is refused
