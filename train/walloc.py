@@ -67,6 +67,7 @@ class WallocTask(lightning.LightningModule):
         self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.ema = copy.deepcopy(self.net).requires_grad_(False)
         self.hard = False
+        self.crops: RandomCrops | None = None
 
     def configure_optimizers(self) -> Any:
         relative = {"encoder.": self.recipe.encoder_lr, "decoder.linear.": self.recipe.linear_lr, "": 1.0}
@@ -137,6 +138,8 @@ class WallocTask(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.hard = bool(checkpoint["hard"])
+        if self.crops is not None:
+            self.crops.start = checkpoint["global_step"]  # go on with the batch that would have come next
         buffers = dict(self.named_buffers())
         for name, peak in checkpoint.get("peaks", {}).items():
             buffers[name].fill_(peak)
@@ -304,8 +307,7 @@ def train(
         found = initialise(task.net, start, recipe.initial_bpp)
         task.ema.load_state_dict(task.net.state_dict())
         (folder / "initial.json").write_text(json.dumps(found) + "\n")
-    step = int(torch.load(last, weights_only=True, map_location="cpu")["global_step"]) if resuming else 0
-    crops = RandomCrops(pictures, recipe.crop, recipe.batch, recipe.seed, step)
+    crops = task.crops = RandomCrops(pictures, recipe.crop, recipe.batch, recipe.seed)
     checkpoint = ModelCheckpoint(
         folder, filename="last", every_n_train_steps=500, save_top_k=1, enable_version_counter=False
     )

@@ -303,3 +303,17 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
     assert recipe.crop % config.stride == 0
     assert 0 < recipe.hard_from < 1
     assert cli.recipe_path("walloc", path.stem) == path
+
+
+def test_batches_depend_on_seed_and_index_only(photos: Path) -> None:
+    """So a resumed run sees what it would have seen."""
+    from itertools import islice
+
+    from codec.datasets.images import RandomCrops, find_pictures, load_pictures
+
+    pictures = load_pictures(find_pictures(photos), 32)
+    whole = list(islice(RandomCrops(pictures, 32, 2, seed=3), 5))
+    late = list(islice(RandomCrops(pictures, 32, 2, seed=3, start=3), 2))
+    assert all(torch.equal(a, b) for a, b in zip(whole[3:], late, strict=True))
+    assert not torch.equal(whole[0], whole[1])
+    assert not torch.equal(whole[0], next(iter(RandomCrops(pictures, 32, 2, seed=4))))
