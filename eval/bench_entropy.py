@@ -266,7 +266,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = run(args.symbols, args.rounds, not args.fast)
     print(report(results))
     if args.out is not None:
-        words = [parser.prog, *(sys.argv[1:] if argv is None else argv)]
+        given = sys.argv[1:] if argv is None else argv
+        words = [parser.prog, *(args.out.name if word == str(args.out) else word for word in given)]
         write(results, args.out, " ".join(words))
     return 0
 
