@@ -41,6 +41,7 @@ from .walloc_net import (
     WallocConfig,
     WallocNet,
     expansion_table,
+    mirrored,
 )
 from .weights import LoadedWeights, find, find_by_hash, load_tensors
 
@@ -94,10 +95,10 @@ class Model:
         return round(first + (quality - low) / (high - low) * (last - first))
 
 
-F = TypeVar("F", bound=Callable[..., Any])
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _own_arithmetic(method: F) -> F:
+def _own_arithmetic(method: Method) -> Method:
     """Runs a method of the codec without gradients, and out of reach of a caller's autocast."""
 
     @functools.wraps(method)
@@ -105,7 +106,7 @@ def _own_arithmetic(method: F) -> F:
         with torch.inference_mode(), torch.autocast(torch.device(self.device).type, enabled=False):
             return method(self, *args)
 
-    return cast(F, run)
+    return cast(Method, run)
 
 
 class WallocCodec(ImageCodec):
@@ -326,7 +327,7 @@ class WallocCodec(ImageCodec):
         stride = net.config.stride
         full_height, full_width = latents.shape[-2] * stride, latents.shape[-1] * stride
         top = float(np.iinfo(dtype).max)
-        reach = 0 if net.post is None else -(-net.post.reach // stride) * stride
+        reach = 0 if net.post is None else net.post.border
         whole = isinstance(net.decoder, KLDecoder) or net.config.boundary == "periodization"
         rows = full_height if whole else max(64, _STRIP_PIXELS // full_width // 64 * 64)
         out = np.empty((height, width, 3), dtype)
@@ -334,8 +335,13 @@ class WallocCodec(ImageCodec):
             stop = min(full_height, start + rows)
             low, high = max(0, start - reach), min(full_height, stop + reach)
             x = self._inverse_wavelet(latents, gain16, low, high)
-            x = x if net.post is None else net.post(x)
-            x = x[0, :, start - low : stop - low, :width]
+            if net.post is not None:
+                # beyond the borders the picture is mirrored: zeros would show, on saturated flats most
+                down = mirrored(start - reach, stop + reach, full_height) - low
+                across = mirrored(-reach, full_width + reach, full_width)
+                x = x.index_select(2, down.to(x.device)).index_select(3, across.to(x.device))
+                x = net.post(x)[:, :, reach:-reach, reach:-reach]
+            x = x[0, :, : stop - start, :width]
             x = torch.floor((x + 0.5) * top + 0.5).clamp_(0, top).permute(1, 2, 0).to(torch.int32)
             out[start:stop] = x[: height - start].cpu().numpy().astype(dtype)
         return out
@@ -353,11 +359,16 @@ class WallocCodec(ImageCodec):
         across = _plan(latents.shape[-1] * stride, levels, boundary, True, SYNTHESIS_BITS)
         chunks = [c for c in down.chunks if c.out.stop > start and c.out.start < stop]
         first, last = (0, h) if down.wrap else (chunks[0].source.start // stride, chunks[-1].source.stop // stride)
-        low, high = max(0, first - 1), min(h, last + 1)  # the 3x3 linear map looks one latent further
-        expanded = net.expand_exact(latents[:, :, low:high], gain16)
-        y = net.decoder(expanded if isinstance(net.decoder, LinearDecoder) else expanded.float())
+        if isinstance(net.decoder, LinearDecoder):
+            # the 3x3 map looks one latent further; beyond the borders they are mirrored
+            w = latents.shape[-1]
+            rows, columns = mirrored(first - 1, last + 1, h), mirrored(-1, w + 1, w)
+            near = latents.index_select(2, rows.to(latents.device)).index_select(3, columns.to(latents.device))
+            y = net.decoder(net.expand_exact(near, gain16))[:, :, 1:-1, 1:-1]
+        else:
+            y = net.decoder(net.expand_exact(latents[:, :, first:last], gain16).float())
         grid = 2.0**COEFFICIENT_BITS
-        y = torch.clamp(round_half_up(y[:, :, first - low : last - low].double() * grid), -16 * grid, 16 * grid)
+        y = torch.clamp(round_half_up(y.double() * grid), -16 * grid, 16 * grid)
         y = _apply(channels_to_blocks(y, levels), -1, across)
         y = round_half_up(y.mul_(2.0**-SYNTHESIS_BITS))
         base = first * stride

@@ -143,7 +143,8 @@ class PostFilter(nn.Module):
             self.first.conv.weight.mul_(4)
             self.last.conv.weight.zero_()
             cast(Tensor, self.last.conv.bias).zero_()
-        self.reach = self.factor * (2 + 2 * config.blocks)  # pixels to each side that an output depends on
+        reach = self.factor * (2 + 2 * config.blocks)  # pixels to each side that an output depends on
+        self.border = -(-reach // config.stride) * config.stride  # the same in whole blocks
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, H, W), pixel values minus 1/2, H and W multiples of the block. Returns x plus the correction."""
@@ -200,9 +201,17 @@ class WallocNet(nn.Module):
     def reconstruct(self, u: Tensor, log2_gain: Tensor | float = 0.0) -> Tensor:
         """Companded latents, noisy or rounded, -> pictures (B, 3, H, W), in the arithmetic of training."""
         gain = torch.exp2(torch.as_tensor(-log2_gain, dtype=u.dtype, device=u.device))
-        coefficients = self.decoder(self.compander.inverse(u) * gain.reshape(-1, 1, 1, 1))
+        v = self.compander.inverse(u) * gain.reshape(-1, 1, 1, 1)
+        # Zeros beyond the borders cost less than mirroring, which on a crop of 128 pixels would double the work.
+        mirror = not self.training and isinstance(self.decoder, LinearDecoder)
+        coefficients = self.decoder(extended(v, 1))[:, :, 1:-1, 1:-1] if mirror else self.decoder(v)
         x = self.synthesise(coefficients.float())
-        return (x if self.post is None else self.post(x)) + 0.5
+        if self.post is not None and mirror:
+            border = self.post.border
+            x = self.post(extended(x, border))[:, :, border:-border, border:-border]
+        elif self.post is not None:
+            x = self.post(x)
+        return x + 0.5
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         x = channels_to_blocks(coefficients, self.config.levels)
@@ -244,6 +253,22 @@ class WallocNet(nn.Module):
         octave, fraction = divmod(gain16, 16)
         inverse_gain = float(round(2.0 ** (-fraction / 16) * 2**16)) * 2.0 ** (-16 - octave)
         return table[symbols.long() + self.compander.largest] * inverse_gain
+
+
+def mirrored(start: int, stop: int, size: int) -> Tensor:
+    """Indices start..stop - 1 folded into 0..size - 1 by reflection about the first and the last one."""
+    if size == 1:
+        return torch.zeros(stop - start, dtype=torch.int64)
+    folded = torch.arange(start, stop) % (2 * (size - 1))
+    return torch.minimum(folded, 2 * (size - 1) - folded)
+
+
+def extended(x: Tensor, border: int) -> Tensor:
+    """x (B, C, H, W) with `border` more rows and columns on each side, mirrored."""
+    for dim in (2, 3):
+        size = x.shape[dim]
+        x = x.index_select(dim, mirrored(-border, size + border, size).to(x.device))
+    return x
 
 
 def expansion_table(bits: int) -> Tensor:

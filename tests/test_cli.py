@@ -394,6 +394,8 @@ class TestWholeOrNotAtAll:
         child = subprocess.Popen(
             [sys.executable, SCRIPT, "encode", tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2"],
             stderr=subprocess.PIPE,
+            # a shell that runs the tests in the background lets its children ignore SIGINT
+            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
         )
         deadline = time.monotonic() + 60
         while not (tmp_path / "out" / "0.toy").exists() and time.monotonic() < deadline:
