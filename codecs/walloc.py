@@ -327,7 +327,8 @@ class WallocCodec(ImageCodec):
         stride = net.config.stride
         full_height, full_width = latents.shape[-2] * stride, latents.shape[-1] * stride
         top = float(np.iinfo(dtype).max)
-        reach = 0 if net.post is None else net.post.border
+        post = net.post
+        reach = 0 if post is None else post.border
         whole = isinstance(net.decoder, KLDecoder) or net.config.boundary == "periodization"
         rows = full_height if whole else max(64, _STRIP_PIXELS // full_width // 64 * 64)
         out = np.empty((height, width, 3), dtype)
@@ -335,12 +336,12 @@ class WallocCodec(ImageCodec):
             stop = min(full_height, start + rows)
             low, high = max(0, start - reach), min(full_height, stop + reach)
             x = self._inverse_wavelet(latents, gain16, low, high)
-            if net.post is not None:
+            if post is not None:
                 # beyond the borders the picture is mirrored: zeros would show, on saturated flats most
                 down = mirrored(start - reach, stop + reach, full_height) - low
                 across = mirrored(-reach, full_width + reach, full_width)
                 x = x.index_select(2, down.to(x.device)).index_select(3, across.to(x.device))
-                x = net.post(x)[:, :, reach:-reach, reach:-reach]
+                x = post(x)[:, :, reach:-reach, reach:-reach]
             x = x[0, :, : stop - start, :width]
             x = torch.floor((x + 0.5) * top + 0.5).clamp_(0, top).permute(1, 2, 0).to(torch.int32)
             out[start:stop] = x[: height - start].cpu().numpy().astype(dtype)
