@@ -52,7 +52,10 @@ if TYPE_CHECKING:
 
 _LATENTS = "Late"
 _GAIN = "g"
-_STRIP_PIXELS = 3 << 20  # pixels decoded at a time
+# Pixels worked on at a time, and the widest tile of the post-filter. Larger ones are slower: the allocator gives
+# tensors of over 32 MiB back to the system after each operation, and the page faults cost more than the arithmetic.
+_STRIP_PIXELS = 3 << 17
+_TILE_WIDTH = 1536  # a multiple of every model's block
 _WEBP_SIDE = 16383
 
 
@@ -322,7 +325,7 @@ class WallocCodec(ImageCodec):
 
     @_own_arithmetic
     def _synthesise(self, latents: Tensor, gain16: int, height: int, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Pixels (height, width, 3) from integer latents, in strips of bounded memory; the cut makes no difference."""
+        """Pixels (height, width, 3) from integer latents, in tiles of bounded memory; the cut makes no difference."""
         net = self.model.net
         stride = net.config.stride
         full_height, full_width = latents.shape[-2] * stride, latents.shape[-1] * stride
@@ -330,21 +333,24 @@ class WallocCodec(ImageCodec):
         post = net.post
         reach = 0 if post is None else post.border
         whole = isinstance(net.decoder, KLDecoder) or net.config.boundary == "periodization"
-        rows = full_height if whole else max(64, _STRIP_PIXELS // full_width // 64 * 64)
+        columns = full_width if whole else min(full_width, _TILE_WIDTH)
+        rows = full_height if whole else max(64, _STRIP_PIXELS // columns // 64 * 64)
         out = np.empty((height, width, 3), dtype)
         for start in range(0, full_height, rows):
             stop = min(full_height, start + rows)
             low, high = max(0, start - reach), min(full_height, stop + reach)
             x = self._inverse_wavelet(latents, gain16, low, high)
-            if post is not None:
+            for left in range(0, full_width, columns):
+                right = min(full_width, left + columns)
                 # beyond the borders the picture is mirrored: zeros would show, on saturated flats most
                 down = mirrored(start - reach, stop + reach, full_height) - low
-                across = mirrored(-reach, full_width + reach, full_width)
-                x = x.index_select(2, down.to(x.device)).index_select(3, across.to(x.device))
-                x = post(x)[:, :, reach:-reach, reach:-reach]
-            x = x[0, :, : stop - start, :width]
-            x = torch.floor((x + 0.5) * top + 0.5).clamp_(0, top).permute(1, 2, 0).to(torch.int32)
-            out[start:stop] = x[: height - start].cpu().numpy().astype(dtype)
+                across = mirrored(left - reach, right + reach, full_width)
+                tile = x.index_select(2, down.to(x.device)).index_select(3, across.to(x.device))
+                if post is not None:
+                    tile = post(tile)[:, :, reach:-reach, reach:-reach]
+                tile = torch.floor((tile[0] + 0.5) * top + 0.5).clamp_(0, top).permute(1, 2, 0).to(torch.int32)
+                target = out[start:stop, left:right]
+                target[:] = tile[: target.shape[0], : target.shape[1]].cpu().numpy()
         return out
 
     def _inverse_wavelet(self, latents: Tensor, gain16: int, start: int, stop: int) -> Tensor:

@@ -262,6 +262,7 @@ def test_strips_make_no_difference(
         picture = walloc.decompress(whole)
         for strip in (1, 100 * pixels.shape[1], 130 * (pixels.shape[1] + 8)):
             monkeypatch.setattr(module, "_STRIP_PIXELS", strip)
+            monkeypatch.setattr(module, "_TILE_WIDTH", 24)
             assert walloc.compress(pixels) == whole
             assert np.array_equal(walloc.decompress(whole), picture), (pixels.shape, strip)
         monkeypatch.undo()
