@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import subprocess
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import yaml
 from ..errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
+FAMILIES = ("s2lic", "walloc")
 T = TypeVar("T")
 
 
@@ -82,10 +84,9 @@ def main(
     licence: str = "as the training data's",
 ) -> Path:
     """Trains and returns the run's folder, which holds checkpoints, log and the exported weights and manifest."""
-    if family != "walloc":
-        raise UsageError(f"no training for {family!r} yet; families: walloc")
-    from . import walloc
-
+    if family not in FAMILIES:
+        raise UsageError(f"no training for {family!r} yet; families: {', '.join(FAMILIES)}")
+    task = importlib.import_module(f".{family}", __package__)
     path = recipe_path(family, recipe)
     try:
         settings = yaml.safe_load(path.read_text())
@@ -115,5 +116,5 @@ def main(
         "training_data": training_data or data.name,
         "licence": licence,
     }
-    walloc.train(settings, data, folder, resume, device, about)
+    task.train(settings, data, folder, resume, device, about)
     return folder

@@ -1,0 +1,453 @@
+"""S2LIC networks, configuration `small`: residual SwinV2 transforms, hyperprior, slices with a two-pass checkerboard.
+
+Wang, Fu, Cao, Wang, Chen, Liang: "S2LIC: Learned Image Compression with the SwinV2 Block, Adaptive Channel-wise and
+Global-inter Attention Context", arXiv 2403.14471. Differs, to train in CPU hours and to decode the same everywhere:
+
+- analysis and synthesis have a linear shortcut (wavelet packet and a matrix, after AuxT, arXiv 2501.13751) that starts
+  at its closed-form optimum, so step 0 is a transform codec already; the networks add to it and start at zero;
+- nothing runs at full resolution: pictures enter and leave through a pixel-unshuffle of 4, and the dense block of the
+  paper is a residual enhancement of the linear picture at a quarter resolution;
+- one model for all rates: gains per channel, interpolated between knots of the quality, on y and inside the
+  transforms, and starting values of the densities that depend on the quality;
+- SwinV2 blocks are in the analysis only: the synthesis is convolutions and ReLU in 8-bit fixed point, so that files
+  decode to the same pixels on every machine;
+- everything between z and the last slice is convolution, bias and ReLU in fixed point (`entropy.exact`); the channel
+  context is convolutional, the second pass does see the first one (`anchor_context`), latent residual prediction is
+  slim and clipped in place of tanh.
+
+Numbers, and what else was tried: docs/s2lic.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..entropy.exact import ExactConv2d, FixedPoint, round_half_up, round_through
+from ..entropy.models import GaussianConditional, LaplaceConditional, lower_bound
+from .layers.swin import ResidualSwin
+from .layers.wavelet import analysis, synthesis
+
+LEVELS = 64  # rows of the tables of y and of z
+MEAN_BITS = 4  # means, and so all values of y_hat and z_hat, are multiples of 1/16
+TABLE_BITS = 8  # knots of means and levels are multiples of 1/256
+STEPS = 64  # quality steps between two knots: interpolation is exact
+LAMBDA = (0.0012, 0.2)  # weight of 255^2 MSE against bits per pixel at the lowest and highest quality
+WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolution
+
+
+@dataclass(frozen=True)
+class S2licConfig:
+    """Sizes of the small model."""
+
+    latent: int = 256  # channels of y, M in the paper
+    slices: tuple[int, ...] = (16, 16, 32, 64, 128)
+    hyper: int = 96  # channels of z, N in the paper
+    features: int = 192  # of the hyper synthesis
+    analysis_width: tuple[int, int, int] = (64, 128, 192)  # channels at 1/4, 1/8, 1/16 of the resolution
+    analysis_blocks: tuple[int, int, int] = (2, 2, 1)  # residual blocks there
+    synthesis_width: tuple[int, int, int] = (96, 128, 192)
+    synthesis_blocks: tuple[int, int, int] = (3, 2, 1)
+    attention: int = 2  # SwinV2 blocks at 1/16, in the analysis; 0 = none
+    heads: int = 6
+    context: int = 96  # channels of the channel-wise context
+    anchor_context: Literal["none", "masked_conv"] = "masked_conv"  # what the second pass sees of the first
+    hidden: int = 160  # of the parameter networks
+    refine: int = 64  # hidden channels of latent residual prediction; 0 = none
+    knots: int = 6  # of everything that depends on the quality
+
+    @property
+    def stride(self) -> int:
+        return 64
+
+    @property
+    def quality_steps(self) -> int:
+        return STEPS * (self.knots - 1)
+
+
+class Knots(nn.Module):
+    """A vector that depends on the quality: linear between knots. `at(t)` for t (B,) in 0...1 is (B, C, 1, 1)."""
+
+    def __init__(self, knots: int, channels: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(knots, channels))
+
+    def at(self, t: Tensor) -> Tensor:
+        last = len(self.values) - 1
+        place = (t * last).clamp(0, last)
+        low = place.floor().clamp(max=last - 1)
+        part = (place - low)[:, None]
+        low = low.long()
+        return (self.values[low] * (1 - part) + self.values[low + 1] * part)[:, :, None, None]
+
+    def integers(self, step: int) -> Tensor:
+        """(1, C, 1, 1) float64: the values at quality step `step`, on a grid of 2**-(TABLE_BITS + 6), exactly."""
+        low = min(step // STEPS, len(self.values) - 2)
+        part = step - low * STEPS
+        ends = round_half_up(self.values.detach()[low : low + 2].double() * 2**TABLE_BITS)
+        return ((ends[0] * (STEPS - part) + ends[1] * part) / (STEPS * 2**TABLE_BITS))[None, :, None, None]
+
+
+class Gain(Knots):
+    """exp2 of a vector of knots."""
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return x * torch.exp2(self.at(t)).to(x.dtype)
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv(x))), zero at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(cast(Tensor, self.second.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(x)))
+
+
+def _zero(conv: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(cast(Tensor, conv.bias))
+    return conv
+
+
+class Analysis(nn.Module):
+    """Pictures to latents: a linear map of wavelet packets plus a network."""
+
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        (c4, c8, c16), (n4, n8, n16) = config.analysis_width, config.analysis_blocks
+        self.linear = nn.Conv2d(3 * 4**WAVELET, config.latent, 1, bias=False)
+        self.enter = nn.Conv2d(48, c4, 3, padding=1)
+        self.gain4 = Gain(config.knots, c4)
+        self.stage4 = nn.Sequential(*(Residual(c4) for _ in range(n4)))
+        self.down8 = nn.Conv2d(c4, c8, 3, stride=2, padding=1)
+        self.gain8 = Gain(config.knots, c8)
+        self.stage8 = nn.Sequential(*(Residual(c8) for _ in range(n8)))
+        self.down16 = nn.Conv2d(c8, c16, 3, stride=2, padding=1)
+        self.gain16 = Gain(config.knots, c16)
+        self.stage16 = nn.Sequential(*(Residual(c16) for _ in range(n16)))
+        self.swin16 = ResidualSwin(c16, config.heads, config.attention, 2.0) if config.attention else nn.Identity()
+        self.leave = _zero(nn.Conv2d(c16, config.latent, 1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """x: (B, 3, H, W), pixels minus 1/2. Returns (B, M, H/16, W/16), before the gain of y."""
+        with torch.autocast(x.device.type, enabled=False):
+            linear = self.linear(analysis(x, WAVELET, "symmetric").to(self.linear.weight.dtype))
+        r = self.stage4(self.gain4(self.enter(F.pixel_unshuffle(x, 4)), t))
+        r = self.stage8(self.gain8(F.relu(self.down8(r)), t))
+        r = self.swin16(self.stage16(self.gain16(F.relu(self.down16(r)), t)))
+        return linear + self.leave(F.relu(r)).to(linear.dtype)
+
+
+class Exact(nn.Module):
+    """A convolution with its own quantiser in front: unsigned, which is a ReLU, or signed."""
+
+    def __init__(
+        self,
+        inner: int,
+        outer: int,
+        kernel: int,
+        relu: bool,
+        bits: int = 16,
+        weight_bits: int = 16,
+        carrier: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        self.input = FixedPoint(bits, signed=not relu, exponent=MEAN_BITS)
+        self.layer = ExactConv2d(inner, outer, kernel, self.input, weight_bits, carrier)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.input(x))
+
+    def zero(self, bias: float = 0.0) -> Exact:
+        nn.init.zeros_(self.layer.conv.weight)
+        nn.init.constant_(cast(Tensor, self.layer.conv.bias), bias)
+        return self
+
+
+class Grid(FixedPoint):
+    """Means and corrections: a grid that never moves, 1/16."""
+
+    def __init__(self) -> None:
+        super().__init__(16, signed=True, exponent=MEAN_BITS)
+
+    def calibrate(self, quantile_peak: float | None = None) -> None:
+        pass
+
+    def _watch(self, x: Tensor) -> None:
+        pass
+
+
+class ExactResidual(nn.Module):
+    """x + conv(relu(conv(x))), zero at the start: 8-bit weights and activations, the stream x itself in 20 bits."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = Exact(width, width, 3, relu=False, bits=9, weight_bits=8, carrier=torch.float32)
+        self.second = Exact(width, width, 3, relu=True, bits=8, weight_bits=8, carrier=torch.float32).zero()
+        self.stream = FixedPoint(20, signed=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stream(x + self.second(self.first(x)))
+
+
+class Synthesis(nn.Module):
+    """Latents to pictures: the linear picture, and a network that sees it at a quarter resolution and corrects it.
+
+    In fixed point, so that a file decodes to the same pixels on every machine.
+    """
+
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        (c4, c8, c16), (n4, n8, n16) = config.synthesis_width, config.synthesis_blocks
+        f32 = torch.float32
+        self.linear = Exact(config.latent, 3 * 4**WAVELET, 1, relu=False)
+        self.enter = Exact(config.latent, c16, 3, relu=False)
+        self.gain16 = Gain(config.knots, c16)
+        self.stream16 = FixedPoint(20, signed=True)
+        self.stage16 = nn.Sequential(*(ExactResidual(c16) for _ in range(n16)))
+        self.up8 = Exact(c16, 4 * c8, 1, relu=True, bits=8, weight_bits=8, carrier=f32)
+        self.gain8 = Gain(config.knots, c8)
+        self.stream8 = FixedPoint(20, signed=True)
+        self.stage8 = nn.Sequential(*(ExactResidual(c8) for _ in range(n8)))
+        self.up4 = Exact(c8, 4 * c4, 1, relu=True, bits=8, weight_bits=8, carrier=f32)
+        self.inject = Exact(48, c4, 3, relu=False, bits=10, weight_bits=9, carrier=f32)
+        self.gain4 = Gain(config.knots, c4)
+        self.stream4 = FixedPoint(20, signed=True)
+        self.stage4 = nn.Sequential(*(ExactResidual(c4) for _ in range(n4)))
+        self.leave = Exact(c4, 48, 3, relu=True, bits=8, weight_bits=8, carrier=f32).zero()
+
+    def forward(self, y: Tensor, t: Tensor) -> Tensor:
+        """y: (B, M, h, w), the gain of y undone. Returns (B, 3, 16 h, 16 w), pixels minus 1/2, not clamped."""
+        with torch.autocast(y.device.type, enabled=False):
+            linear = synthesis(self.linear(y), WAVELET, "symmetric").to(y.dtype)
+        return linear + self.correction(y, linear, t)
+
+    def correction(self, y: Tensor, linear: Tensor, t: Tensor) -> Tensor:
+        """What the network adds to the linear picture (B, 3, H, W)."""
+        r = self.stage16(self.stream16(self.gain16(self.enter(y), t)))
+        r = self.stage8(self.stream8(self.gain8(F.pixel_shuffle(self.up8(r), 2), t)))
+        r = F.pixel_shuffle(self.up4(r), 2) + self.inject(F.pixel_unshuffle(linear, 4))
+        r = self.stage4(self.stream4(self.gain4(r, t)))
+        return F.pixel_shuffle(self.leave(r), 4).to(linear.dtype)
+
+
+class HyperAnalysis(nn.Module):
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        n = config.hyper
+        self.net = nn.Sequential(
+            nn.Conv2d(config.latent, n, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(n, n, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(n, n, 5, stride=2, padding=2),
+        )
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.net(y)
+
+
+class HyperSynthesis(nn.Module):
+    """z_hat (B, N, h/4, w/4) to features (B, F, h, w), to be passed through a ReLU quantiser."""
+
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        n, f = config.hyper, config.features
+        self.first = Exact(n, 4 * n, 3, relu=False)
+        self.second = Exact(n, 4 * n, 3, relu=True)
+        self.third = Exact(n, f, 3, relu=True)
+
+    def forward(self, z: Tensor) -> Tensor:
+        r = F.pixel_shuffle(self.first(z), 2)
+        return self.third(F.pixel_shuffle(self.second(r), 2))
+
+
+class Slice(nn.Module):
+    """Mean and level of the channels start:stop of y, from hyper features, earlier slices and the first pass."""
+
+    def __init__(self, config: S2licConfig, start: int, size: int) -> None:
+        super().__init__()
+        f, c, h = config.features, config.context, config.hidden
+        self.start, self.size = start, size
+        self.channels = Exact(start, c, 3, relu=False) if start else None
+        seen = f + (c if start else 0)
+        self.anchor = (
+            Exact(size, c, 5 if size <= 64 else 3, relu=False) if config.anchor_context == "masked_conv" else None
+        )
+        self.first1 = Exact(seen, h, 1, relu=True)
+        self.first2 = Exact(h, 2 * size, 1, relu=True).zero()
+        self.second1 = Exact(seen + (c if self.anchor else 0), h, 1, relu=True)
+        self.second2 = Exact(h, 2 * size, 1, relu=True).zero()
+        r = config.refine
+        self.refine1 = Exact(size, r, 3, relu=False) if r else None
+        self.refine2 = Exact(seen + r, r, 1, relu=True) if r else None
+        self.refine3 = Exact(r, size, 1, relu=True).zero() if r else None
+        self.grid, self.refine_grid = Grid(), Grid()
+
+    def context(self, features: Tensor, before: Tensor) -> Tensor:
+        """features: (B, F, h, w); before: (B, start, h, w), the slices that are known. Both passes use the result."""
+        return features if self.channels is None else torch.cat([features, self.channels(before)], 1)
+
+    def _density(self, out: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        mean, level = out.split(self.size, 1)
+        return self.grid(mean), base + 8 * level  # a power of two keeps it exact, and lets levels learn fast
+
+    def first(self, context: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and level (not rounded, not clipped), dense; valid on anchors."""
+        return self._density(self.first2(self.first1(context)), base)
+
+    def second(self, context: Tensor, anchors: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for the other cells. anchors: (B, size, h, w), zero where nothing is known yet."""
+        if self.anchor is not None:
+            context = torch.cat([context, self.anchor(anchors)], 1)
+        return self._density(self.second2(self.second1(context)), base)
+
+    def refined(self, y: Tensor, context: Tensor) -> Tensor:
+        """y_hat plus what rounding lost, as far as it can be told: at most half a step."""
+        if self.refine1 is None or self.refine2 is None or self.refine3 is None:
+            return y
+        shift = self.refine3(self.refine2(torch.cat([self.refine1(y), context], 1)))
+        return y + self.refine_grid(shift.clamp(-0.5, 0.5)).to(y.dtype)
+
+
+@lru_cache(maxsize=8)
+def checkerboard(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """(H, W) bool: the anchors, cells with an odd sum of row and column."""
+    return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2 == 1
+
+
+@dataclass(frozen=True)
+class RateDistortion:
+    """x_hat: (B, 3, H, W) in [0, 1], not clamped. y_bits, z_bits: (B,), estimated."""
+
+    x_hat: Tensor
+    y_bits: Tensor
+    z_bits: Tensor
+
+
+class S2licNet(nn.Module):
+    """The whole model. Pictures are (B, 3, H, W), sRGB in [0, 1], sides multiples of 64. t: quality, (B,) in 0...1."""
+
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.hyper_analysis = HyperAnalysis(config)
+        self.hyper_synthesis = HyperSynthesis(config)
+        starts = [sum(config.slices[:i]) for i in range(len(config.slices))]
+        self.slices = nn.ModuleList(Slice(config, a, n) for a, n in zip(starts, config.slices, strict=True))
+        self.gain = Gain(config.knots, config.latent)  # log2 of 1 / quantisation step
+        self.inverse = Gain(config.knots, config.latent)
+        self.base = Knots(config.knots, config.latent)  # levels to start from
+        self.z_mean = Knots(config.knots, config.hyper)
+        self.z_level = Knots(config.knots, config.hyper)
+        self.y_density = GaussianConditional(LEVELS)
+        self.z_density = LaplaceConditional(LEVELS)
+        with torch.no_grad():
+            gains = torch.tensor([start_gain(k / (config.knots - 1)) for k in range(config.knots)])
+            self.gain.values.copy_(gains[:, None].expand_as(self.gain.values))
+            self.inverse.values.copy_(-self.gain.values)
+            self.base.values.fill_(16.0)
+            self.z_level.values.fill_(20.0)
+
+    def latents(self, x: Tensor, t: Tensor) -> Tensor:
+        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16)."""
+        return self.gain(self.analysis(x - 0.5, t), t)
+
+    def reconstruct(self, y_hat: Tensor, t: Tensor) -> Tensor:
+        """(B, M, h, w), in units of the quantisation step -> pictures, not clamped."""
+        return self.synthesis(self.inverse(y_hat, t), t) + 0.5
+
+    def forward(self, x: Tensor, t: Tensor, hard: bool = False) -> RateDistortion:
+        """Training path: noise for the rate and straight-through rounding for the reconstruction; hard: rounding in
+        both."""
+        y = self.latents(x, t).float()
+        z = self.hyper_analysis(y).float()
+        with torch.autocast(x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and not hard):
+            z_mean, z_level = self.z_mean.at(t), self.z_level.at(t)
+            z_hat = round_through(z - z_mean) + z_mean
+            z_bits = self._bits(self.z_density, z, z_hat, z_mean, z_level, hard)
+            features = self.hyper_synthesis(z_hat)
+            base = self.base.at(t)
+            anchors = checkerboard(*y.shape[-2:], y.device)
+            done: list[Tensor] = []
+            y_bits = torch.zeros_like(z_bits)
+            for part in self.slices:
+                assert isinstance(part, Slice)
+                where = slice(part.start, part.start + part.size)
+                y_s, base_s = y[:, where], base[:, where]
+                context = part.context(features, torch.cat(done, 1) if done else y[:, :0])
+                mean1, level1 = part.first(context, base_s)
+                mean1 = mean1.float()
+                known = (round_through(y_s - mean1) + mean1) * anchors
+                mean2, level2 = part.second(context, known, base_s)
+                mean = torch.where(anchors, mean1, mean2.float())
+                level = torch.where(anchors, level1.float(), level2.float())
+                hat = round_through(y_s - mean) + mean
+                y_bits = y_bits + self._bits(self.y_density, y_s, hat, mean, level, hard)
+                done.append(part.refined(hat, context))
+            y_hat = torch.cat(done, 1)
+        return RateDistortion(self.reconstruct(y_hat, t), y_bits, z_bits)
+
+    def _bits(
+        self,
+        density: GaussianConditional | LaplaceConditional,
+        y: Tensor,
+        y_hat: Tensor,
+        mean: Tensor,
+        level: Tensor,
+        hard: bool,
+    ) -> Tensor:
+        """(B,) estimated bits."""
+        level = -lower_bound(-lower_bound(level, 0.0), 1.0 - LEVELS)
+        if not self.training:
+            level = round_half_up(level)
+        value = y_hat if hard or not self.training else y + torch.empty_like(y).uniform_(-0.5, 0.5)
+        with torch.autocast(y.device.type, enabled=False):
+            return density.bits(value, density.scale(level), mean).flatten(1).sum(1)
+
+
+def rate_weight(t: float) -> float:
+    """Lambda of a quality t in 0...1: weight of 255^2 MSE (pixels in [0, 1]) against bits per pixel."""
+    return LAMBDA[0] * (LAMBDA[1] / LAMBDA[0]) ** t
+
+
+def start_gain(t: float) -> float:
+    """log2 of the gain of an orthonormal transform that is right for `rate_weight(t)` at high rate."""
+    return 0.5 * math.log2(rate_weight(t) * 255**2 * 2 * math.log(2) / 36) + 0.6
+
+
+@torch.no_grad()
+def initialise(net: S2licNet, pictures: Tensor) -> dict[str, float]:
+    """Closed-form start: both linear maps from the PCA of wavelet packets, densities from the spread of the latents.
+
+    pictures: (N, 3, H, W) in [0, 1]. Channels are in order of falling variance. Returns PSNR without quantisation.
+    """
+    m = net.config.latent
+    c = torch.cat([analysis(part - 0.5, WAVELET, "symmetric") for part in pictures.split(16)]).double()
+    flat = c.permute(1, 0, 2, 3).reshape(c.shape[1], -1)
+    _, vectors = torch.linalg.eigh(flat @ flat.T / flat.shape[1])
+    basis = vectors.flip(1)[:, :m]  # (768, M)
+    cast(Tensor, net.synthesis.linear.layer.conv.bias).zero_()
+    net.analysis.linear.weight.copy_(basis.T[:, :, None, None])
+    net.synthesis.linear.layer.conv.weight.copy_(basis[:, :, None, None])
+    v = basis.T @ flat
+    deviation = v.std(1).float()
+    scale = (0.5 * deviation * torch.exp2(net.gain.values)).clamp(0.11, 200)
+    net.base.values.copy_(net.y_density.level(scale))
+    back = synthesis((basis @ v).reshape(-1, c.shape[0], *c.shape[2:]).transpose(0, 1), WAVELET, "symmetric") + 0.5
+    mse = (back.clamp(0, 1) - pictures).square().mean((1, 2, 3))
+    return {"psnr": float((-10 * torch.log10(mse.clamp_min(1e-9))).mean())}

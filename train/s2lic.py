@@ -1,0 +1,312 @@
+"""Training of S2LIC image models: one Lightning task, one variable-rate model, in as many sessions as it takes.
+
+Loss: bits per pixel + lambda 255^2 MSE, with lambda drawn per sample, log-uniformly over the range of the model, and
+each sample's loss divided by sqrt(lambda) so that no rate owns the gradient. Noise for the rate, straight-through
+rounding for the reconstruction; from `hard_from` on rounding in both, with the entropy networks as the fixed-point
+twins of what will ship. The learning rate is constant up to `decay_from` and falls to zero at `steps`: both may be
+changed when a run is resumed. `last.ckpt` is never decayed, `decay.ckpt` is the end of the current decay.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..codecs.s2lic_net import LAMBDA, S2licConfig, S2licNet, initialise, rate_weight
+from ..datasets.images import RandomCrops, find_pictures, load_pictures
+from ..entropy.exact import ExactConv2d, FixedPoint, set_mode
+from ..errors import UsageError
+
+
+@dataclass(frozen=True)
+class S2licRecipe:
+    """Everything a run needs besides the data. Steps are optimiser steps."""
+
+    steps: int
+    decay_from: int  # the learning rate is constant before, and falls to zero between here and `steps`
+    hard_from: int  # rounding in the rate too, and fixed-point twins, from this step on
+    batch: int = 8
+    crop: int = 128
+    lr: float = 1e-3
+    linear_lr: float = 0.1  # the linear shortcuts start at their closed-form optimum; relative to lr
+    knots_lr: float = 3.0  # gains and starting levels, relative to lr
+    warmup: int = 500
+    ema: float = 0.9995
+    clip: float = 1.0
+    initial_pictures: int = 192
+    bf16: bool = True
+    seed: int = 1
+
+
+EMA_EVERY = 4
+
+
+class S2licTask(lightning.LightningModule):
+    """Trains `net`, keeps an exponential moving average of it in `ema`, which is what gets exported."""
+
+    def __init__(self, config: S2licConfig, recipe: S2licRecipe) -> None:
+        super().__init__()
+        self.config, self.recipe = config, recipe
+        self.net = S2licNet(config)
+        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.ema = copy.deepcopy(self.net).requires_grad_(False)
+        self.hard = False
+        self.crops: RandomCrops | None = None
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        groups: dict[float, list[nn.Parameter]] = {1.0: [], recipe.linear_lr: [], recipe.knots_lr: []}
+        for name, parameter in self.net.named_parameters():
+            kind = recipe.linear_lr if ".linear." in name else recipe.knots_lr if name.endswith(".values") else 1.0
+            groups[kind].append(parameter)
+        optimizer = torch.optim.Adam(
+            [{"params": members, "lr": recipe.lr * factor} for factor, members in groups.items()],
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "step"}}
+
+    def _schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
+        recipe = self.recipe
+
+        def factor(step: int) -> float:
+            progress = (step - recipe.decay_from) / max(1, recipe.steps - recipe.decay_from)
+            return min(1.0, (step + 1) / recipe.warmup) * min(1.0, max(0.0, 1 - progress))
+
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    def enter_phase(self) -> None:
+        """Switches to rounding and fixed-point twins when their time has come; also right after a resume."""
+        if not self.hard and self.global_step >= self.recipe.hard_from:
+            self.hard = True
+            for net in (self.net, self.ema):
+                set_mode(net, "twin")
+
+    def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
+        self.enter_phase()
+        # a resumed run draws what it would have drawn
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
+        t = torch.rand(len(batch), device=batch.device)
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            out = self.net(batch, t, self.hard)
+        weight = LAMBDA[0] * (LAMBDA[1] / LAMBDA[0]) ** t
+        mse = (out.x_hat.float() - batch).square().mean((1, 2, 3)) * 255**2
+        bpp = (out.y_bits + out.z_bits) / (batch.shape[-1] * batch.shape[-2])
+        loss = (0.05 * (weight * mse + bpp) / weight.sqrt()).mean()
+        self.log_dict({"loss": loss, "bpp": bpp.mean(), "psnr": (10 * torch.log10(255**2 / mse.detach())).mean()})
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        if self.global_step % EMA_EVERY == 0:
+            decay = min(self.recipe.ema**EMA_EVERY, (self.global_step + 1) / (self.global_step + 20))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - decay)
+                for target, source in zip(self.ema.buffers(), self.net.buffers(), strict=True):
+                    target.copy_(source)
+        if self.hard and self.global_step % 50 == 0:
+            for net in (self.net, self.ema):
+                refit(net)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["hard"] = self.hard
+        checkpoint["decay"] = [self.recipe.decay_from, self.recipe.steps]
+        # what the quantisers have seen: the last phase may begin with the first step after a resume
+        checkpoint["peaks"] = {name: float(peak) for name, peak in self.named_buffers() if name.endswith(".peak")}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.hard = bool(checkpoint["hard"])
+        if self.crops is not None:
+            self.crops.start = checkpoint["global_step"]  # go on with the batch that would have come next
+        buffers = dict(self.named_buffers())
+        for name, peak in checkpoint.get("peaks", {}).items():
+            buffers[name].fill_(peak)
+        if self.hard:
+            for net in (self.net, self.ema):
+                for part in net.modules():
+                    if isinstance(part, (ExactConv2d, FixedPoint)):
+                        part.mode = "twin"  # the grids themselves are in the checkpoint
+
+
+def refit(net: nn.Module) -> None:
+    """Chooses the weight grids of a twin again, after its weights have moved."""
+    for part in net.modules():
+        if isinstance(part, ExactConv2d):
+            part.fit_exponents()
+
+
+QUALITIES = (0.15, 0.5, 0.85)  # where the held-out pictures are looked at while training
+
+
+@torch.no_grad()
+def estimate(net: S2licNet, pictures: list[Tensor], qualities: tuple[float, ...] = QUALITIES) -> dict[str, float]:
+    """Bits per pixel as the model estimates them and PSNR, with rounding, and the loss R + lambda 255^2 MSE."""
+    was_training = net.training
+    net.eval()
+    found: dict[str, float] = {}
+    for quality in qualities:
+        rows = []
+        for picture in pictures:
+            x = picture[None].to(next(net.parameters()).device).float() / 255
+            x = x[..., : x.shape[-2] // 64 * 64, : x.shape[-1] // 64 * 64]
+            out = net(x, torch.tensor([quality], device=x.device), True)
+            mse = float((out.x_hat.clamp(0, 1) - x).square().mean())
+            bpp = float(out.y_bits + out.z_bits) / (x.shape[-1] * x.shape[-2])
+            rows.append((bpp, -10 * math.log10(mse), bpp + rate_weight(quality) * 255**2 * mse))
+        for name, value in zip(("bpp", "psnr", "loss"), np.mean(rows, 0), strict=True):
+            found[f"val_{name}_{quality}"] = float(value)
+    net.train(was_training)
+    return found
+
+
+class Progress(Callback):
+    """Log of a run, one JSON line every `every` steps, and checkpoints.
+
+    Every `validate_seconds` of training, and at the end, the held-out pictures are looked at; every `save_seconds` a
+    checkpoint is written, to `last.ckpt` before the decay and to `decay.ckpt` in it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        held_out: list[Tensor],
+        every: int = 100,
+        validate_seconds: float = 600,
+        save_seconds: float = 300,
+    ) -> None:
+        self.folder, self.held_out, self.every = folder, held_out, every
+        self.validate_seconds, self.save_seconds = validate_seconds, save_seconds
+        self.sums: dict[str, list[float]] = {}
+        self.seconds = self.validated = self.saved = 0.0
+        self.last = time.monotonic()
+
+    def write(self, row: Mapping[str, float]) -> None:
+        with (self.folder / "log.jsonl").open("a") as stream:
+            stream.write(json.dumps({key: round(value, 4) for key, value in row.items()}) + "\n")
+        sys.stderr.write("  ".join(f"{key} {value:.5g}" for key, value in row.items()) + "\n")
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.validated = self.saved = self.seconds
+        self.last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        self.seconds, self.last = self.seconds + now - self.last, now
+        step, recipe = trainer.global_step, pl_module.recipe
+        if step % 10 == 0:
+            for name, value in trainer.logged_metrics.items():
+                self.sums.setdefault(name, []).append(float(value))
+        if step % self.every == 0:
+            means = {name: sum(values) / len(values) for name, values in self.sums.items()}
+            self.sums.clear()
+            self.write({"step": step, "seconds": self.seconds, **means})
+        if step == recipe.decay_from or self.seconds - self.saved > self.save_seconds:
+            self.saved = self.seconds
+            save(trainer, self.folder / ("last.ckpt" if step <= recipe.decay_from else "decay.ckpt"))
+        if self.held_out and self.seconds - self.validated > self.validate_seconds:
+            self.validated = self.seconds
+            self.write({"step": step, "seconds": self.seconds, **estimate(pl_module.ema, self.held_out)})
+            self.last = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+
+
+def save(trainer: lightning.Trainer, path: Path) -> None:
+    """A checkpoint that is there whole or not at all."""
+    partial = path.with_suffix(".part")
+    trainer.save_checkpoint(partial)
+    partial.rename(path)
+
+
+def checkpoint_to_resume(folder: Path, recipe: S2licRecipe) -> Path | None:
+    """`decay.ckpt` if it belongs to the decay that the recipe asks for, otherwise `last.ckpt`, if there is one."""
+    last, decay = folder / "last.ckpt", folder / "decay.ckpt"
+    if decay.exists():
+        about = torch.load(decay, map_location="cpu", weights_only=True)
+        if about["decay"] == [recipe.decay_from, recipe.steps]:
+            return decay
+    return last if last.exists() else None
+
+
+def train(
+    settings: Mapping[str, Any],
+    data: Path,
+    folder: Path,
+    resume: bool,
+    device: str,
+    about: Mapping[str, Any],
+) -> None:
+    """Runs a recipe (see train/recipes/s2lic) to its end, from where it stopped if `resume`, and exports the weights.
+
+    about: fields of the manifest that only the caller knows (recipe, commit, data, licence).
+    """
+    from .cli import fill
+
+    config = fill(S2licConfig, settings["model"], "model")
+    recipe = fill(S2licRecipe, settings["recipe"], "recipe")
+    lightning.seed_everything(recipe.seed, verbose=False)
+    pictures = load_pictures(find_pictures(data), recipe.crop)
+    if not pictures:
+        raise UsageError(f"{data}: no picture there is at least {recipe.crop} pixels wide and high")
+    held_out = pictures[::48] if len(pictures) >= 96 else []
+    pictures = [p for i, p in enumerate(pictures) if i % 48 or not held_out]
+    held_out = [middle(p, 768) for p in held_out]
+    task = S2licTask(config, recipe)
+    checkpoint = checkpoint_to_resume(folder, recipe) if resume else None
+    if checkpoint is None:
+        generator = np.random.default_rng(recipe.seed)
+        source = RandomCrops(pictures, recipe.crop, 1, recipe.seed)
+        start = torch.stack([source.crop(generator) for _ in range(recipe.initial_pictures)]).float() / 255
+        found = initialise(task.net, start)
+        task.ema.load_state_dict(task.net.state_dict())
+        (folder / "initial.json").write_text(json.dumps(found) + "\n")
+    crops = task.crops = RandomCrops(pictures, recipe.crop, recipe.batch, recipe.seed)
+    progress = Progress(folder, held_out)
+    trainer = lightning.Trainer(
+        max_steps=recipe.steps,
+        accelerator=device,
+        devices=1,
+        gradient_clip_val=recipe.clip,
+        callbacks=[progress],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,  # Lightning's goes to stdout, which is for data; `Progress` writes to stderr
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+    trainer.fit(
+        task,
+        DataLoader(crops, batch_size=None),
+        ckpt_path=None if checkpoint is None else str(checkpoint),
+        weights_only=True,
+    )
+    save(trainer, folder / ("last.ckpt" if trainer.global_step <= recipe.decay_from else "decay.ckpt"))
+    metrics = estimate(task.ema, held_out) if held_out else {}
+    progress.write({"step": trainer.global_step, "seconds": progress.seconds, **metrics})
+
+
+def middle(picture: Tensor, size: int) -> Tensor:
+    """At most size x size pixels from the middle of a picture (3, H, W)."""
+    h, w = (min(size, side) for side in picture.shape[1:])
+    top, left = (picture.shape[1] - h) // 2, (picture.shape[2] - w) // 2
+    return picture[:, top : top + h, left : left + w]
