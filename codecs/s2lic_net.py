@@ -21,6 +21,7 @@ Numbers, and what else was tried: docs/s2lic.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, cast
@@ -29,16 +30,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..entropy.exact import ExactConv2d, FixedPoint, round_half_up, round_through
+from ..entropy.exact import ExactConv2d, FixedPoint, freeze, round_half_up, round_through
 from ..entropy.models import GaussianConditional, LaplaceConditional, lower_bound
 from .layers.swin import ResidualSwin
-from .layers.wavelet import analysis, synthesis
+from .layers.wavelet import _apply, _plan, analysis, channels_to_blocks, synthesis
 
 LEVELS = 64  # rows of the tables of y and of z
 MEAN_BITS = 4  # means, and so all values of y_hat and z_hat, are multiples of 1/16
-TABLE_BITS = 8  # knots of means and levels are multiples of 1/256
+TABLE_BITS = 10  # knots are multiples of 1/1024
 STEPS = 64  # quality steps between two knots: interpolation is exact
 LAMBDA = (0.0012, 0.2)  # weight of 255^2 MSE against bits per pixel at the lowest and highest quality
+MATRIX_BITS = 24  # fractional bits of the inverse wavelet matrices
 WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolution
 
 
@@ -64,7 +66,8 @@ class S2licConfig:
 
     @property
     def stride(self) -> int:
-        return 64
+        """Sides of pictures are multiples of this: windows of 8 at 1/16 of the resolution."""
+        return 128
 
     @property
     def quality_steps(self) -> int:
@@ -86,8 +89,8 @@ class Knots(nn.Module):
         low = low.long()
         return (self.values[low] * (1 - part) + self.values[low + 1] * part)[:, :, None, None]
 
-    def integers(self, step: int) -> Tensor:
-        """(1, C, 1, 1) float64: the values at quality step `step`, on a grid of 2**-(TABLE_BITS + 6), exactly."""
+    def exactly(self, step: int) -> Tensor:
+        """(1, C, 1, 1) float64: the values at a quality step, on a grid of 2**-(TABLE_BITS + 6), exactly."""
         low = min(step // STEPS, len(self.values) - 2)
         part = step - low * STEPS
         ends = round_half_up(self.values.detach()[low : low + 2].double() * 2**TABLE_BITS)
@@ -99,6 +102,23 @@ class Gain(Knots):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return x * torch.exp2(self.at(t)).to(x.dtype)
+
+    def apply_to(self, x: Tensor, t: Tensor | int) -> Tensor:
+        """t: (B,) in 0...1, or a quality step, for exact arithmetic."""
+        return x * self.factor(t).to(x.dtype) if isinstance(t, int) else self(x, t)
+
+    def factor(self, step: int) -> Tensor:
+        """(1, C, 1, 1) float64: exp2, with 16 fractional bits to each octave."""
+        exponent = self.exactly(step)
+        octave = torch.floor(exponent)
+        fraction = ((exponent - octave) * 2 ** (TABLE_BITS + 6)).long()
+        return exp2_table().to(octave.device)[fraction] * torch.exp2(octave)
+
+
+@lru_cache(maxsize=1)
+def exp2_table() -> Tensor:
+    """(2**16,) float64: 2**(k / 2**16), rounded to multiples of 2**-16, which no library's last bit can change."""
+    return round_half_up(torch.exp2(torch.arange(1 << 16, dtype=torch.float64) / (1 << 16)) * 2**16) * 2.0**-16
 
 
 class Residual(nn.Module):
@@ -150,6 +170,20 @@ class Analysis(nn.Module):
         return linear + self.leave(F.relu(r)).to(linear.dtype)
 
 
+class Grid(FixedPoint):
+    """A signed grid that never moves: 2**-exponent."""
+
+    def __init__(self, bits: int = 16, exponent: int = MEAN_BITS) -> None:
+        super().__init__(bits, signed=True, exponent=exponent)
+        self.fixed = exponent
+
+    def calibrate(self, quantile_peak: float | None = None) -> None:
+        self.exponent.fill_(self.fixed)
+
+    def _watch(self, x: Tensor) -> None:
+        pass
+
+
 class Exact(nn.Module):
     """A convolution with its own quantiser in front: unsigned, which is a ReLU, or signed."""
 
@@ -162,9 +196,11 @@ class Exact(nn.Module):
         bits: int = 16,
         weight_bits: int = 16,
         carrier: torch.dtype = torch.float64,
+        exponent: int | None = None,
     ) -> None:
+        """exponent: of the input's grid; None: fitted to what the input has been in training."""
         super().__init__()
-        self.input = FixedPoint(bits, signed=not relu, exponent=MEAN_BITS)
+        self.input = FixedPoint(bits, not relu) if exponent is None else Grid(bits, exponent)
         self.layer = ExactConv2d(inner, outer, kernel, self.input, weight_bits, carrier)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,19 +210,6 @@ class Exact(nn.Module):
         nn.init.zeros_(self.layer.conv.weight)
         nn.init.constant_(cast(Tensor, self.layer.conv.bias), bias)
         return self
-
-
-class Grid(FixedPoint):
-    """Means and corrections: a grid that never moves, 1/16."""
-
-    def __init__(self) -> None:
-        super().__init__(16, signed=True, exponent=MEAN_BITS)
-
-    def calibrate(self, quantile_peak: float | None = None) -> None:
-        pass
-
-    def _watch(self, x: Tensor) -> None:
-        pass
 
 
 class ExactResidual(nn.Module):
@@ -202,6 +225,21 @@ class ExactResidual(nn.Module):
         return self.stream(x + self.second(self.first(x)))
 
 
+def exact_wavelet(coefficients: Tensor) -> Tensor:
+    """Inverse wavelet packet of coefficients (B, 3 * 4**J, h, w), float64, on a grid of 2**-16 in and out.
+
+    All sums are exact: coefficients below 2**21 units times rows of matrix entries whose magnitudes sum to less than
+    2**28; after the first axis below 2**24.
+    """
+    grid = 2.0**16
+    y = torch.clamp(round_half_up(coefficients * grid), -32 * grid, 32 * grid)
+    y = channels_to_blocks(y, WAVELET)
+    for dim in (-1, -2):
+        plan = _plan(y.shape[dim], WAVELET, "symmetric", True, MATRIX_BITS)
+        y = round_half_up(_apply(y, dim, plan) * 2.0**-MATRIX_BITS)
+    return y * (1 / grid)
+
+
 class Synthesis(nn.Module):
     """Latents to pictures: the linear picture, and a network that sees it at a quarter resolution and corrects it.
 
@@ -212,8 +250,8 @@ class Synthesis(nn.Module):
         super().__init__()
         (c4, c8, c16), (n4, n8, n16) = config.synthesis_width, config.synthesis_blocks
         f32 = torch.float32
-        self.linear = Exact(config.latent, 3 * 4**WAVELET, 1, relu=False)
-        self.enter = Exact(config.latent, c16, 3, relu=False)
+        self.linear = Exact(config.latent, 3 * 4**WAVELET, 1, relu=False, bits=20, exponent=14)
+        self.enter = Exact(config.latent, c16, 3, relu=False, bits=20, exponent=14)
         self.gain16 = Gain(config.knots, c16)
         self.stream16 = FixedPoint(20, signed=True)
         self.stage16 = nn.Sequential(*(ExactResidual(c16) for _ in range(n16)))
@@ -222,7 +260,7 @@ class Synthesis(nn.Module):
         self.stream8 = FixedPoint(20, signed=True)
         self.stage8 = nn.Sequential(*(ExactResidual(c8) for _ in range(n8)))
         self.up4 = Exact(c8, 4 * c4, 1, relu=True, bits=8, weight_bits=8, carrier=f32)
-        self.inject = Exact(48, c4, 3, relu=False, bits=10, weight_bits=9, carrier=f32)
+        self.inject = Exact(48, c4, 3, relu=False, bits=10, weight_bits=9, carrier=f32, exponent=9)
         self.gain4 = Gain(config.knots, c4)
         self.stream4 = FixedPoint(20, signed=True)
         self.stage4 = nn.Sequential(*(ExactResidual(c4) for _ in range(n4)))
@@ -234,12 +272,17 @@ class Synthesis(nn.Module):
             linear = synthesis(self.linear(y), WAVELET, "symmetric").to(y.dtype)
         return linear + self.correction(y, linear, t)
 
-    def correction(self, y: Tensor, linear: Tensor, t: Tensor) -> Tensor:
+    def exactly(self, y: Tensor, step: int) -> Tensor:
+        """The same after `freeze`, in float64 and the same on every machine: pixels on a grid of 2**-16."""
+        linear = exact_wavelet(self.linear(y))
+        return linear + round_half_up(self.correction(y, linear, step).double() * 2**16) * 2.0**-16
+
+    def correction(self, y: Tensor, linear: Tensor, t: Tensor | int) -> Tensor:
         """What the network adds to the linear picture (B, 3, H, W)."""
-        r = self.stage16(self.stream16(self.gain16(self.enter(y), t)))
-        r = self.stage8(self.stream8(self.gain8(F.pixel_shuffle(self.up8(r), 2), t)))
+        r = self.stage16(self.stream16(self.gain16.apply_to(self.enter(y), t)))
+        r = self.stage8(self.stream8(self.gain8.apply_to(F.pixel_shuffle(self.up8(r), 2), t)))
         r = F.pixel_shuffle(self.up4(r), 2) + self.inject(F.pixel_unshuffle(linear, 4))
-        r = self.stage4(self.stream4(self.gain4(r, t)))
+        r = self.stage4(self.stream4(self.gain4.apply_to(r, t)))
         return F.pixel_shuffle(self.leave(r), 4).to(linear.dtype)
 
 
@@ -265,7 +308,7 @@ class HyperSynthesis(nn.Module):
     def __init__(self, config: S2licConfig) -> None:
         super().__init__()
         n, f = config.hyper, config.features
-        self.first = Exact(n, 4 * n, 3, relu=False)
+        self.first = Exact(n, 4 * n, 3, relu=False, exponent=MEAN_BITS)
         self.second = Exact(n, 4 * n, 3, relu=True)
         self.third = Exact(n, f, 3, relu=True)
 
@@ -281,24 +324,28 @@ class Slice(nn.Module):
         super().__init__()
         f, c, h = config.features, config.context, config.hidden
         self.start, self.size = start, size
-        self.channels = Exact(start, c, 3, relu=False) if start else None
+        self.channels = Exact(start, c, 3, relu=False, exponent=MEAN_BITS) if start else None
         seen = f + (c if start else 0)
         self.anchor = (
-            Exact(size, c, 5 if size <= 64 else 3, relu=False) if config.anchor_context == "masked_conv" else None
+            Exact(size, c, 5 if size <= 64 else 3, relu=False, exponent=MEAN_BITS)
+            if config.anchor_context == "masked_conv"
+            else None
         )
         self.first1 = Exact(seen, h, 1, relu=True)
         self.first2 = Exact(h, 2 * size, 1, relu=True).zero()
         self.second1 = Exact(seen + (c if self.anchor else 0), h, 1, relu=True)
         self.second2 = Exact(h, 2 * size, 1, relu=True).zero()
         r = config.refine
-        self.refine1 = Exact(size, r, 3, relu=False) if r else None
+        self.refine1 = Exact(size, r, 3, relu=False, exponent=MEAN_BITS) if r else None
         self.refine2 = Exact(seen + r, r, 1, relu=True) if r else None
         self.refine3 = Exact(r, size, 1, relu=True).zero() if r else None
         self.grid, self.refine_grid = Grid(), Grid()
 
     def context(self, features: Tensor, before: Tensor) -> Tensor:
         """features: (B, F, h, w); before: (B, start, h, w), the slices that are known. Both passes use the result."""
-        return features if self.channels is None else torch.cat([features, self.channels(before)], 1)
+        if self.channels is None:
+            return features
+        return torch.cat([features, in_strips(self.channels, [before], 1)], 1)
 
     def _density(self, out: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         mean, level = out.split(self.size, 1)
@@ -310,22 +357,61 @@ class Slice(nn.Module):
 
     def second(self, context: Tensor, anchors: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         """The same for the other cells. anchors: (B, size, h, w), zero where nothing is known yet."""
-        if self.anchor is not None:
-            context = torch.cat([context, self.anchor(anchors)], 1)
-        return self._density(self.second2(self.second1(context)), base)
+        return self._density(self.second2(self.second1(self.seen(context, anchors))), base)
+
+    def seen(self, context: Tensor, anchors: Tensor) -> Tensor:
+        """What the second pass looks at: the context, and the anchors around each cell."""
+        return context if self.anchor is None else torch.cat([context, in_strips(self.anchor, [anchors], 2)], 1)
+
+    def exactly(self, context: Tensor, base: Tensor, cells: Tensor, second: bool) -> tuple[Tensor, Tensor]:
+        """Mean and table row of the cells of a pass, (size, n) each; context is what `seen` gives for the second."""
+        picked = context.flatten(2).index_select(2, cells)[..., None]
+        first, last = (self.second1, self.second2) if second else (self.first1, self.first2)
+        mean, level = self._density(in_strips(lambda x: last(first(x)), [picked], 0, 1 << 14), base)
+        return mean[0, ..., 0], table_row(level)[0, ..., 0]
 
     def refined(self, y: Tensor, context: Tensor) -> Tensor:
         """y_hat plus what rounding lost, as far as it can be told: at most half a step."""
-        if self.refine1 is None or self.refine2 is None or self.refine3 is None:
+        refine1, refine2, refine3 = self.refine1, self.refine2, self.refine3
+        if refine1 is None or refine2 is None or refine3 is None:
             return y
-        shift = self.refine3(self.refine2(torch.cat([self.refine1(y), context], 1)))
-        return y + self.refine_grid(shift.clamp(-0.5, 0.5)).to(y.dtype)
+
+        def shift(y: Tensor, context: Tensor) -> Tensor:
+            return refine3(refine2(torch.cat([refine1(y), context], 1)))
+
+        return y + self.refine_grid(in_strips(shift, [y, context], 1).clamp(-0.5, 0.5)).to(y.dtype)
+
+
+def in_strips(layer: Callable[..., Tensor], inputs: list[Tensor], halo: int, cells: int = 1 << 14) -> Tensor:
+    """layer(*inputs), computed a few rows at a time if the inputs have many cells; with exact layers the same values.
+
+    halo: rows to each side that an output depends on.
+    """
+    height, width = inputs[0].shape[-2:]
+    rows = max(1, cells // width)
+    if height <= 2 * rows or torch.is_grad_enabled():
+        return layer(*inputs)
+    parts = []
+    for start in range(0, height, rows):
+        first, stop = max(0, start - halo), min(height, start + rows + halo)
+        part = layer(*(x[..., first:stop, :] for x in inputs))
+        parts.append(part[..., start - first : min(height, start + rows) - first, :])
+    return torch.cat(parts, -2)
+
+
+def table_row(level: Tensor) -> Tensor:
+    """Row of the tables, uint8, from a level of exact arithmetic."""
+    return round_half_up(level).clamp_(0, LEVELS - 1).to(torch.uint8)
 
 
 @lru_cache(maxsize=8)
 def checkerboard(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """(H, W) bool: the anchors, cells with an odd sum of row and column."""
     return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2 == 1
+
+
+# (mean, row, channels, cells) -> values: see `S2licNet.predict`
+Take = Callable[[Tensor, Tensor, slice, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -338,7 +424,7 @@ class RateDistortion:
 
 
 class S2licNet(nn.Module):
-    """The whole model. Pictures are (B, 3, H, W), sRGB in [0, 1], sides multiples of 64. t: quality, (B,) in 0...1."""
+    """The whole model. Pictures are (B, 3, H, W), sRGB in [0, 1], sides multiples of 128. t: quality, (B,) in 0...1."""
 
     def __init__(self, config: S2licConfig) -> None:
         super().__init__()
@@ -401,6 +487,46 @@ class S2licNet(nn.Module):
                 done.append(part.refined(hat, context))
             y_hat = torch.cat(done, 1)
         return RateDistortion(self.reconstruct(y_hat, t), y_bits, z_bits)
+
+    # ---- exact arithmetic, after `freeze`
+
+    def freeze(self) -> S2licNet:
+        """Fixes the integer forms of everything that decodes; for use, not for training."""
+        freeze(self)
+        return self
+
+    def z_parameters(self, step: int) -> tuple[Tensor, Tensor]:
+        """Mean, float64, and table row of each channel of z, (N,), at a quality step."""
+        mean = round_half_up(self.z_mean.exactly(step).flatten() * 2**MEAN_BITS) * 2.0**-MEAN_BITS
+        return mean, table_row(self.z_level.exactly(step)).flatten()
+
+    def predict(self, z_hat: Tensor, height: int, width: int, step: int, take: Take) -> Tensor:
+        """y_hat (1, M, height, width), float64, from z_hat (1, N, ceil(height / 4), ...). Both sides call this.
+
+        take(mean, row, channels, cells): asked for pass after pass, gives y_hat before refinement at the cells,
+        (channels, cells). The encoder makes symbols of its latents, the decoder reads them.
+        """
+        features = self.hyper_synthesis(z_hat)[:, :, :height, :width]
+        base = self.base.exactly(step)
+        anchors = checkerboard(height, width).flatten()
+        passes = [torch.nonzero(mask).flatten().to(z_hat.device) for mask in (anchors, ~anchors)]
+        y_hat = torch.zeros(1, self.config.latent, height, width, dtype=torch.float64, device=z_hat.device)
+        for part in self.slices:
+            assert isinstance(part, Slice)
+            channels = slice(part.start, part.start + part.size)
+            mine = y_hat[:, channels]
+            flat = mine.flatten(2)[0] if mine.is_contiguous() else mine[0].view(part.size, -1)
+            context = part.context(features, y_hat[:, : part.start])
+            for index, cells in enumerate(passes):
+                seen = part.seen(context, mine) if index else context
+                mean, row = part.exactly(seen, base[:, channels], cells, bool(index))
+                flat[:, cells] = take(mean, row, channels, cells)
+            y_hat[:, channels] = part.refined(mine, context)
+        return y_hat
+
+    def pixels(self, y_hat: Tensor, step: int) -> Tensor:
+        """(1, M, h, w) float64 -> (1, 3, 16 h, 16 w) float64 on a grid of 2**-16, around 0...1, not clamped."""
+        return self.synthesis.exactly(self.inverse.apply_to(y_hat, step), step) + 0.5
 
     def _bits(
         self,

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .tables import MAX_COLUMNS, Tables
+from .tables import MAX_COLUMNS, MAX_PROBABILITY, Tables
 
 _LOG2E = math.log2(math.e)
 # A column for every symbol at least this probable. Below it a count of 2**-16 costs more than the escapes it saves.
@@ -76,7 +76,9 @@ def _item_bits(bits: Tensor) -> Tensor:
     return bits.flatten(1).sum(1)
 
 
-def _tables(pmf: list[NDArray[np.float64]], offset: NDArray[np.int64]) -> Tables:
+def _tables(
+    pmf: list[NDArray[np.float64]], offset: NDArray[np.int64], max_probability: float = MAX_PROBABILITY
+) -> Tables:
     """Tables of probabilities over generous ranges, cut to the columns that are worth one."""
     kept, first = [], []
     for row, start in zip(pmf, offset.tolist(), strict=True):
@@ -87,13 +89,14 @@ def _tables(pmf: list[NDArray[np.float64]], offset: NDArray[np.int64]) -> Tables
             high = low + MAX_COLUMNS - 1
         kept.append(row[low:high])
         first.append(start + low)
-    return Tables.from_pmf(kept, np.array(first))
+    return Tables.from_pmf(kept, np.array(first), max_probability)
 
 
-def _centred_tables(log_pmf: list[Tensor]) -> Tables:
+def _centred_tables(log_pmf: list[Tensor], max_probability: float) -> Tables:
     """Tables of rows over -h, ..., h; natural logarithms, float64."""
     pmf = [row.exp().numpy() for row in log_pmf]
-    return _tables([p / max(1.0, p.sum()) for p in pmf], np.array([-(len(p) // 2) for p in pmf]))
+    offset = np.array([-(len(p) // 2) for p in pmf])
+    return _tables([p / max(1.0, p.sum()) for p in pmf], offset, max_probability)
 
 
 class FactorizedPrior(nn.Module):
@@ -213,14 +216,14 @@ class _ScaleConditional(nn.Module, ABC):
         return y_hat, _item_bits(self.bits(y_hat, scale, mean))
 
     @torch.no_grad()
-    def to_tables(self) -> Tables:
-        """One row per level; symbols are round(y - mean)."""
+    def to_tables(self, max_probability: float = MAX_PROBABILITY) -> Tables:
+        """One row per level; symbols are round(y - mean). max_probability: see `Tables.from_pmf`."""
         log_pmf = []
         for scale in self.scale(torch.arange(self.levels, dtype=torch.float64)):
             distance = torch.arange(self._reach(float(scale)) + 1, dtype=torch.float64)
             half = self._log_mass(distance, scale)
             log_pmf.append(torch.cat([half.flip(0)[:-1], half]))
-        return _centred_tables(log_pmf)
+        return _centred_tables(log_pmf, max_probability)
 
 
 class GaussianConditional(_ScaleConditional):

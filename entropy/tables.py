@@ -27,6 +27,7 @@ Buffer = bytes | bytearray | memoryview
 CoderName = str | type[coders.Coder]  # a class: for tests
 
 MAX_COLUMNS = (1 << 15) - 1  # torchac's limit; an alphabet larger than this wants two symbols
+MAX_PROBABILITY = 1 - 2**-7  # of a column, unless a codec asks for more
 MAX_ROWS = (1 << 16) - 16  # row indices, ours included, are sorted as uint16
 
 # A symbol outside its row's columns is the row's last column, then value + 1 in Exp-Golomb form: its number of bits
@@ -87,7 +88,9 @@ class Tables:
     # ---------------------------------------------------------------------------------------------- made and stored
 
     @staticmethod
-    def from_pmf(pmf: ArrayLike | Sequence[ArrayLike], offset: ArrayLike, max_probability: float = 1 - 2**-7) -> Tables:
+    def from_pmf(
+        pmf: ArrayLike | Sequence[ArrayLike], offset: ArrayLike, max_probability: float = MAX_PROBABILITY
+    ) -> Tables:
         """Tables of the probabilities pmf[k][i] of symbol offset[k] + i; what they lack to 1 goes to the escape.
 
         Counts are the probabilities rounded, at least 1, with the rest given where it costs the fewest bits. A column

@@ -10,13 +10,13 @@ changed when a run is resumed. `last.ckpt` is never decayed, `decay.ckpt` is the
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..codecs.layers.exact_state import export_state
+from ..codecs.s2lic import make_tables, metadata, table_state
 from ..codecs.s2lic_net import LAMBDA, S2licConfig, S2licNet, initialise, rate_weight
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
 from ..entropy.exact import ExactConv2d, FixedPoint, set_mode
@@ -155,14 +157,14 @@ QUALITIES = (0.15, 0.5, 0.85)  # where the held-out pictures are looked at while
 @torch.no_grad()
 def estimate(net: S2licNet, pictures: list[Tensor], qualities: tuple[float, ...] = QUALITIES) -> dict[str, float]:
     """Bits per pixel as the model estimates them and PSNR, with rounding, and the loss R + lambda 255^2 MSE."""
-    was_training = net.training
+    was_training, stride = net.training, net.config.stride
     net.eval()
     found: dict[str, float] = {}
     for quality in qualities:
         rows = []
         for picture in pictures:
             x = picture[None].to(next(net.parameters()).device).float() / 255
-            x = x[..., : x.shape[-2] // 64 * 64, : x.shape[-1] // 64 * 64]
+            x = x[..., : x.shape[-2] // stride * stride, : x.shape[-1] // stride * stride]
             out = net(x, torch.tensor([quality], device=x.device), True)
             mse = float((out.x_hat.clamp(0, 1) - x).square().mean())
             bpp = float(out.y_bits + out.z_bits) / (x.shape[-1] * x.shape[-2])
@@ -171,6 +173,40 @@ def estimate(net: S2licNet, pictures: list[Tensor], qualities: tuple[float, ...]
             found[f"val_{name}_{quality}"] = float(value)
     net.train(was_training)
     return found
+
+
+def export(task: S2licTask, settings: Mapping[str, Any], folder: Path, about: Mapping[str, Any]) -> Path:
+    """Writes s2lic-TAG.safetensors and its manifest s2lic-TAG.json. Copy both to `weights/` to ship them."""
+    from safetensors.torch import save as to_bytes
+
+    net = copy.deepcopy(task.ema).float().eval()
+    if any(isinstance(part, FixedPoint) and part.mode == "float" for part in net.modules()):
+        set_mode(net, "twin")
+    refit(net)
+    tag = settings["tag"]
+    data = to_bytes({**export_state(net), **table_state(*make_tables())}, metadata(task.config, tag))
+    target = folder / f"s2lic-{tag}.safetensors"
+    target.write_bytes(data)
+    manifest = {
+        "name": f"S2LIC {tag}",
+        "codec": "s2lic",
+        "tag": tag,
+        "file": target.name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "parameters": sum(p.numel() for p in task.net.parameters()),
+        "default": tag == "small",
+        **about,
+    }
+    target.with_suffix(".json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return target
+
+
+def load_checkpoint(task: S2licTask, path: Path) -> int:
+    """Fills a task from a checkpoint, for a look or an export without training. Returns its step."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    task.load_state_dict(checkpoint["state_dict"])
+    task.on_load_checkpoint(checkpoint)
+    return int(checkpoint["global_step"])
 
 
 class Progress(Callback):
@@ -303,6 +339,15 @@ def train(
     save(trainer, folder / ("last.ckpt" if trainer.global_step <= recipe.decay_from else "decay.ckpt"))
     metrics = estimate(task.ema, held_out) if held_out else {}
     progress.write({"step": trainer.global_step, "seconds": progress.seconds, **metrics})
+    where = {"steps": trainer.global_step, "seconds": round(progress.seconds), "device": device_name(task.device)}
+    export(task, settings, folder, {**about, **where, "metrics": metrics})
+
+
+def device_name(device: torch.device) -> str:
+    """What the run trained on, for the manifest."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} thread(s)"
 
 
 def middle(picture: Tensor, size: int) -> Tensor:
