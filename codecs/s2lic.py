@@ -14,6 +14,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
@@ -268,8 +269,8 @@ def open_streams(model: Model, payload: bytes, coder: str) -> tuple[Any, Any]:
 def _tiles(size: int) -> list[tuple[int, int]]:
     """0...size in pieces of at most _TILE latents, the last one up to half as large again."""
     count = max(1, round(size / _TILE))
-    edges = [min(size, index * _TILE) for index in range(count)] + [size]
-    return [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    edges = [*(index * _TILE for index in range(count)), size]
+    return list(pairwise(edges))
 
 
 def _around(start: int, stop: int, size: int, halo: int, multiple: int = 1) -> range:

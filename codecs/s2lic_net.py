@@ -518,6 +518,8 @@ class S2licNet(nn.Module):
             flat = mine.flatten(2)[0] if mine.is_contiguous() else mine[0].view(part.size, -1)
             context = part.context(features, y_hat[:, : part.start])
             for index, cells in enumerate(passes):
+                if not len(cells):  # a single cell has no anchors
+                    continue
                 seen = part.seen(context, mine) if index else context
                 mean, row = part.exactly(seen, base[:, channels], cells, bool(index))
                 flat[:, cells] = take(mean, row, channels, cells)
