@@ -3,9 +3,11 @@
 Wang, Fu, Cao, Wang, Chen, Liang: "S2LIC: Learned Image Compression with the SwinV2 Block, Adaptive Channel-wise and
 Global-inter Attention Context", arXiv 2403.14471.
 
-Decoding is exact: table rows, latents and pixels are the same on every machine, whatever the number of threads and
-however the picture was cut into tiles for memory. Encoding is float: two machines may write (slightly) different files
-of one picture, and each of them decodes to what its encoder saw.
+Decoding with the network that ships, `small`, is exact: table rows, latents and pixels are the same on every machine,
+whatever the number of threads and however the picture was cut into tiles for memory. Encoding is float: two machines
+may write (slightly) different files of one picture, and each of them decodes to what its encoder saw. (With the
+network of the paper, `s2lic_paper.py`, for which no weights ship, table rows come from float64 rounded to a grid, and
+pixels are the same up to rounding.)
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from ..errors import StreamError, UsageError, WeightsError
 from .base import EncodedPixels, ImageCodec
 from .layers.exact_state import import_state
 from .s2lic_net import LEVELS, S2licConfig, S2licNet
+from .s2lic_paper import S2licPaperConfig, S2licPaperNet
 from .weights import LoadedWeights, find, load_tensors
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ DEFAULT_QUALITY = 50.0
 class Model:
     """Frozen networks, tables and what the weights file says about them."""
 
-    net: S2licNet
+    net: S2licNet | S2licPaperNet
     y_tables: Tables
     z_tables: Tables
     tag: str
@@ -118,20 +121,26 @@ class S2licCodec(ImageCodec):
             raise UsageError(f"quality {quality:g}: s2lic takes 1 to 100")
         return self.model.step_of(quality)
 
+    def _grid(self, height: int, width: int) -> tuple[int, int]:
+        """Size of y."""
+        multiple = self.model.net.config.multiple
+        h, w = (-(-side // (_CELL * multiple)) * multiple for side in (height, width))
+        return h, w
+
     # ---- encoding
 
     def encode_pixels(self, pixels: NDArray[Any], quality: float | None) -> EncodedPixels:
         step = self.step_of(quality)
         z_part, y_parts = self.symbols(pixels, step)
         payload = encode_streams(self.model, z_part, y_parts, self.coder)
-        return EncodedPixels([Chunk(_LATENTS, payload)], {_STEP: step}, self.coder, "int")
+        return EncodedPixels([Chunk(_LATENTS, payload)], {_STEP: step}, self.coder, self.model.net.arithmetic)
 
     @_own_arithmetic
     def latents(self, pixels: NDArray[Any], step: int) -> Tensor:
         """(1, M, h, w) float32, in units of the quantisation step, of (H, W, 3) pixels; made tile by tile."""
         net = self.model.net
         height, width = pixels.shape[:2]
-        h, w = -(-height // _CELL), -(-width // _CELL)
+        h, w = self._grid(height, width)
         out = torch.empty(1, net.config.latent, h, w, dtype=torch.float32, device=self.device)
         scale = 1.0 / float(np.iinfo(pixels.dtype).max)
         t = torch.tensor([step / net.config.quality_steps], dtype=torch.float32, device=self.device)
@@ -187,7 +196,7 @@ class S2licCodec(ImageCodec):
         if len(payloads) != 1:
             raise StreamError(f"{len(payloads)} chunks of latents, expected 1: the file is damaged")
         z_decoder, y_decoder = open_streams(self.model, payloads[0], header.coder)
-        h, w = -(-height // _CELL), -(-width // _CELL)
+        h, w = self._grid(height, width)
         z_mean, z_row = net.z_parameters(step)
         rows = z_row[:, None, None].expand(-1, -(-h // 4), -(-w // 4))
         z_hat = _decoded(z_decoder, rows) + z_mean[:, None, None]
@@ -208,7 +217,10 @@ class S2licCodec(ImageCodec):
         out = np.empty((height, width, 3), dtype)
         for top, bottom in _tiles(h):
             for left, right in _tiles(w):
-                rows, columns = _around(top, bottom, h, _HALO_SYNTHESIS), _around(left, right, w, _HALO_SYNTHESIS)
+                rows, columns = (
+                    _around(start, stop, size, _HALO_SYNTHESIS, self.model.net.config.multiple)
+                    for start, stop, size in ((top, bottom, h), (left, right, w))
+                )
                 x = self.model.net.pixels(y_hat[:, :, rows.start : rows.stop, columns.start : columns.stop], step)[0]
                 y0, x0 = (top - rows.start) * _CELL, (left - columns.start) * _CELL
                 target = out[top * _CELL : bottom * _CELL, left * _CELL : right * _CELL]
@@ -299,25 +311,35 @@ def make_tables() -> tuple[Tables, Tables]:
     )
 
 
-def metadata(config: S2licConfig, tag: str) -> dict[str, str]:
+Config = S2licConfig | S2licPaperConfig
+CONFIGS: Mapping[str, type[Config]] = {"small": S2licConfig, "paper": S2licPaperConfig}
+
+
+def network_of(config: Config) -> S2licNet | S2licPaperNet:
+    return S2licNet(config) if isinstance(config, S2licConfig) else S2licPaperNet(config)
+
+
+def metadata(config: Config, tag: str) -> dict[str, str]:
     """Text map of a weights file: all that is needed to rebuild the network."""
-    return {"codec": "s2lic", "s2lic": json.dumps({"config": asdict(config), "tag": tag}, sort_keys=True)}
+    network = next(name for name, kind in CONFIGS.items() if isinstance(config, kind))
+    about = {"network": network, "config": asdict(config), "tag": tag}
+    return {"codec": "s2lic", "s2lic": json.dumps(about, sort_keys=True)}
 
 
-def config_from(values: Mapping[str, Any]) -> S2licConfig:
-    known = {field.name for field in fields(S2licConfig)}
-    if unknown := set(values) - known:
+def config_from(network: str, values: Mapping[str, Any]) -> Config:
+    kind = CONFIGS[network]
+    if unknown := set(values) - {field.name for field in fields(kind)}:
         raise ValueError(f"unknown settings {sorted(unknown)}")
-    return S2licConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
 def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
     """Networks and tables of a weights file, frozen, in eval mode."""
     try:
         about = json.loads(weights.metadata["s2lic"])
-        config, tag = config_from(about["config"]), str(about["tag"])
+        config, tag = config_from(about["network"], about["config"]), str(about["tag"])
         with torch.device("cpu"):
-            net = S2licNet(config).float()  # whatever the caller's default device and dtype are
+            net = network_of(config).float()  # whatever the caller's default device and dtype are
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"this isn't an S2LIC weights file ({error!r})") from None
     state = dict(weights.tensors)

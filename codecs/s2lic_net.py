@@ -70,6 +70,11 @@ class S2licConfig:
         return 128
 
     @property
+    def multiple(self) -> int:
+        """Sides of y are multiples of this."""
+        return 1
+
+    @property
     def quality_steps(self) -> int:
         return STEPS * (self.knots - 1)
 
@@ -426,6 +431,8 @@ class RateDistortion:
 class S2licNet(nn.Module):
     """The whole model. Pictures are (B, 3, H, W), sRGB in [0, 1], sides multiples of 128. t: quality, (B,) in 0...1."""
 
+    arithmetic = "int"
+
     def __init__(self, config: S2licConfig) -> None:
         super().__init__()
         self.config = config
@@ -460,12 +467,13 @@ class S2licNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, hard: bool = False) -> RateDistortion:
         """Training path: noise for the rate and straight-through rounding for the reconstruction; hard: rounding in
         both."""
+        rounded = hard or not self.training
         y = self.latents(x, t).float()
         z = self.hyper_analysis(y).float()
         with torch.autocast(x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and not hard):
             z_mean, z_level = self.z_mean.at(t), self.z_level.at(t)
             z_hat = round_through(z - z_mean) + z_mean
-            z_bits = self._bits(self.z_density, z, z_hat, z_mean, z_level, hard)
+            z_bits = estimated_bits(self.z_density, z, z_hat, z_mean, z_level, rounded, not self.training)
             features = self.hyper_synthesis(z_hat)
             base = self.base.at(t)
             anchors = checkerboard(*y.shape[-2:], y.device)
@@ -483,7 +491,7 @@ class S2licNet(nn.Module):
                 mean = torch.where(anchors, mean1, mean2.float())
                 level = torch.where(anchors, level1.float(), level2.float())
                 hat = round_through(y_s - mean) + mean
-                y_bits = y_bits + self._bits(self.y_density, y_s, hat, mean, level, hard)
+                y_bits = y_bits + estimated_bits(self.y_density, y_s, hat, mean, level, rounded, not self.training)
                 done.append(part.refined(hat, context))
             y_hat = torch.cat(done, 1)
         return RateDistortion(self.reconstruct(y_hat, t), y_bits, z_bits)
@@ -530,22 +538,23 @@ class S2licNet(nn.Module):
         """(1, M, h, w) float64 -> (1, 3, 16 h, 16 w) float64 on a grid of 2**-16, around 0...1, not clamped."""
         return self.synthesis.exactly(self.inverse.apply_to(y_hat, step), step) + 0.5
 
-    def _bits(
-        self,
-        density: GaussianConditional | LaplaceConditional,
-        y: Tensor,
-        y_hat: Tensor,
-        mean: Tensor,
-        level: Tensor,
-        hard: bool,
-    ) -> Tensor:
-        """(B,) estimated bits."""
-        level = -lower_bound(-lower_bound(level, 0.0), 1.0 - LEVELS)
-        if not self.training:
-            level = round_half_up(level)
-        value = y_hat if hard or not self.training else y + torch.empty_like(y).uniform_(-0.5, 0.5)
-        with torch.autocast(y.device.type, enabled=False):
-            return density.bits(value, density.scale(level), mean).flatten(1).sum(1)
+
+def estimated_bits(
+    density: GaussianConditional | LaplaceConditional,
+    y: Tensor,
+    y_hat: Tensor,
+    mean: Tensor,
+    level: Tensor,
+    hard: bool,
+    rows: bool,
+) -> Tensor:
+    """(B,) bits of y with noise, or of y_hat if `hard`; levels as the table rows have them if `rows`."""
+    level = -lower_bound(-lower_bound(level, 0.0), 1.0 - LEVELS)
+    if rows:
+        level = round_half_up(level)
+    value = y_hat if hard else y + torch.empty_like(y).uniform_(-0.5, 0.5)
+    with torch.autocast(y.device.type, enabled=False):
+        return density.bits(value, density.scale(level), mean).flatten(1).sum(1)
 
 
 def rate_weight(t: float) -> float:

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..codecs.layers.exact_state import export_state
-from ..codecs.s2lic import make_tables, metadata, table_state
-from ..codecs.s2lic_net import LAMBDA, S2licConfig, S2licNet, initialise, rate_weight
+from ..codecs.s2lic import CONFIGS, Config, make_tables, metadata, network_of, table_state
+from ..codecs.s2lic_net import LAMBDA, S2licNet, initialise, rate_weight
+from ..codecs.s2lic_paper import S2licPaperNet
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
 from ..entropy.exact import ExactConv2d, FixedPoint, set_mode
 from ..errors import UsageError
@@ -61,10 +62,10 @@ EMA_EVERY = 4
 class S2licTask(lightning.LightningModule):
     """Trains `net`, keeps an exponential moving average of it in `ema`, which is what gets exported."""
 
-    def __init__(self, config: S2licConfig, recipe: S2licRecipe) -> None:
+    def __init__(self, config: Config, recipe: S2licRecipe) -> None:
         super().__init__()
         self.config, self.recipe = config, recipe
-        self.net = S2licNet(config)
+        self.net = network_of(config)
         self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.ema = copy.deepcopy(self.net).requires_grad_(False)
         self.hard = False
@@ -155,7 +156,9 @@ QUALITIES = (0.15, 0.5, 0.85)  # where the held-out pictures are looked at while
 
 
 @torch.no_grad()
-def estimate(net: S2licNet, pictures: list[Tensor], qualities: tuple[float, ...] = QUALITIES) -> dict[str, float]:
+def estimate(
+    net: S2licNet | S2licPaperNet, pictures: list[Tensor], qualities: tuple[float, ...] = QUALITIES
+) -> dict[str, float]:
     """Bits per pixel as the model estimates them and PSNR, with rounding, and the loss R + lambda 255^2 MSE."""
     was_training, stride = net.training, net.config.stride
     net.eval()
@@ -298,7 +301,10 @@ def train(
     """
     from .cli import fill
 
-    config = fill(S2licConfig, settings["model"], "model")
+    network = settings.get("network", "small")
+    if network not in CONFIGS:
+        raise UsageError(f"network {network!r}: there are {', '.join(CONFIGS)}")
+    config = fill(CONFIGS[network], settings["model"], "model")
     recipe = fill(S2licRecipe, settings["recipe"], "recipe")
     lightning.seed_everything(recipe.seed, verbose=False)
     pictures = load_pictures(find_pictures(data), recipe.crop)
@@ -309,7 +315,7 @@ def train(
     held_out = [middle(p, 768) for p in held_out]
     task = S2licTask(config, recipe)
     checkpoint = checkpoint_to_resume(folder, recipe) if resume else None
-    if checkpoint is None:
+    if checkpoint is None and isinstance(task.net, S2licNet):
         generator = np.random.default_rng(recipe.seed)
         source = RandomCrops(pictures, recipe.crop, 1, recipe.seed)
         start = torch.stack([source.crop(generator) for _ in range(recipe.initial_pictures)]).float() / 255

@@ -6,6 +6,7 @@ Window attention on (B, C, H, W) with cosine similarity, a continuous position b
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import cast
 
@@ -42,12 +43,26 @@ def _seams(height: int, width: int, window: int, shift: int) -> Tensor:
     return torch.where(cells[:, :, None] == cells[:, None, :], 0.0, -1000.0)[:, None]
 
 
+def wide(x: Tensor) -> Tensor:
+    """float32 in place of half precisions."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class SwinBlock(nn.Module):
     """x + LN(attention(x)), then x + LN(MLP(x)), on tokens (B, H, W, C); H and W are multiples of the window."""
 
-    def __init__(self, width: int, heads: int, shift: int, window: int = 8, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        shift: int,
+        window: int = 8,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        """drop_path: how often, in training, a sample passes a branch by."""
         super().__init__()
-        self.heads, self.window, self.shift = heads, window, shift
+        self.heads, self.window, self.shift, self.drop_path = heads, window, shift, drop_path
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(width))
         self.v_bias = nn.Parameter(torch.zeros(width))
@@ -62,7 +77,7 @@ class SwinBlock(nn.Module):
         """(1, heads, w**2, w**2)"""
         table, index = _offsets(self.window)
         weight = cast(nn.Linear, self.position[0]).weight
-        values = self.position(table.to(weight.device, weight.dtype)).float()
+        values = wide(self.position(table.to(weight.device, weight.dtype)))
         chosen = values[index.to(weight.device).flatten()].reshape(*index.shape, -1).permute(2, 0, 1)
         return 16 * torch.sigmoid(chosen)[None]
 
@@ -77,8 +92,9 @@ class SwinBlock(nn.Module):
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv = F.linear(x, self.qkv.weight, bias).reshape(len(x), n * n, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        q = F.normalize(q.float(), dim=-1) * torch.exp(self.temperature.clamp(max=math.log(100.0)))
-        scores = (q.to(v.dtype) @ F.normalize(k.float(), dim=-1).to(v.dtype).transpose(-2, -1)).float() + self.bias()
+        q = F.normalize(wide(q), dim=-1) * torch.exp(self.temperature.clamp(max=math.log(100.0)))
+        scores = q.to(v.dtype) @ F.normalize(wide(k), dim=-1).to(v.dtype).transpose(-2, -1)
+        scores = wide(scores) + self.bias()
         if shift:
             seams = _seams(h, w, n, shift).to(x.device, scores.dtype)
             scores = (scores.unflatten(0, (b, -1)) + seams).flatten(0, 1)
@@ -86,17 +102,28 @@ class SwinBlock(nn.Module):
         x = self.out(x).reshape(b, h // n, w // n, n, n, c).transpose(2, 3).reshape(b, h, w, c)
         return torch.roll(x, (shift, shift), (1, 2)) if shift else x
 
+    def _kept(self, branch: Tensor) -> Tensor:
+        if not self.training or not self.drop_path:
+            return branch
+        keep = torch.rand(len(branch), 1, 1, 1, device=branch.device) >= self.drop_path
+        return branch * keep / (1 - self.drop_path)
+
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.norm1(self.attention(x)).to(x.dtype)
-        return x + self.norm2(self.mlp(x)).to(x.dtype)
+        x = x + self._kept(self.norm1(self.attention(x))).to(x.dtype)
+        return x + self._kept(self.norm2(self.mlp(x))).to(x.dtype)
 
 
 class ResidualSwin(nn.Module):
     """RS2TB: `depth` SwinV2 blocks, every second one shifted by half a window, plus a shortcut. (B, C, H, W)."""
 
-    def __init__(self, width: int, heads: int, depth: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self, width: int, heads: int, depth: int, mlp_ratio: float = 4.0, drop_path: Sequence[float] = ()
+    ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(SwinBlock(width, heads, 4 * (k % 2), mlp_ratio=mlp_ratio) for k in range(depth))
+        rates = drop_path or [0.0] * depth
+        self.blocks = nn.ModuleList(
+            SwinBlock(width, heads, 4 * (k % 2), mlp_ratio=mlp_ratio, drop_path=rates[k]) for k in range(depth)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.permute(0, 2, 3, 1)

@@ -390,6 +390,6 @@ def test_weights_of_another_network(tiny: Tiny) -> None:
 
 
 def test_mirrored() -> None:
-    assert mirrored(range(0, 1), 10).tolist() == [*range(10), 9, 8, 7, 6, 5, 4]
-    assert mirrored(range(0, 1), 1).tolist() == [0] * 16
+    assert mirrored(range(1), 10).tolist() == [*range(10), 9, 8, 7, 6, 5, 4]
+    assert mirrored(range(1), 1).tolist() == [0] * 16
     assert mirrored(range(1, 2), 100).tolist() == list(range(16, 32))

@@ -1,0 +1,106 @@
+"""The published network: its size, its context, and files of a tiny one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from codec.codecs.s2lic import S2licCodec
+from codec.codecs.s2lic_paper import DeformableAttention, Enhancement, PaperSlice, S2licPaperConfig, S2licPaperNet
+
+from .test_s2lic import ABOUT, decode_latents, psnr
+
+TINY = S2licPaperConfig(width=16, latent=32, slices=4, heads=(2, 2, 4), enhance=4, max_keys=20, knots=3)
+
+
+def test_size() -> None:
+    """74.2 million parameters, as counted in the reconstruction of the released code."""
+    with torch.device("meta"):
+        count = {
+            kind: sum(
+                p.numel() for p in S2licPaperNet(S2licPaperConfig(anchor_context=cast("None", kind))).parameters()
+            )
+            for kind in ("none", "masked_conv")
+        }
+    assert count["none"] == pytest.approx(74.2e6, rel=0.01)
+    assert count["masked_conv"] == pytest.approx(74.2e6, rel=0.01)
+    assert count["masked_conv"] > count["none"]
+
+
+def tiny(**changes: object) -> S2licPaperNet:
+    torch.manual_seed(0)
+    net = S2licPaperNet(replace(TINY, **changes))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.01)
+    return net
+
+
+def test_training_path() -> None:
+    net = tiny()
+    x = torch.rand(2, 3, 64, 128)
+    out = net(x, torch.tensor([0.1, 0.8]))
+    assert out.x_hat.shape == x.shape
+    assert out.y_bits.shape == out.z_bits.shape == (2,)
+    (out.x_hat.square().sum() + out.y_bits.sum() + out.z_bits.sum()).backward()
+    assert not [name for name, p in net.named_parameters() if p.grad is None]
+
+
+@pytest.mark.parametrize("norm", ["none", "group", "batch"])
+def test_files(norm: str, tmp_path: Path, photo: np.ndarray) -> None:
+    from codec.train.s2lic import S2licRecipe, S2licTask, export
+
+    task = S2licTask(replace(TINY, norm=cast("None", norm)), S2licRecipe(steps=1, decay_from=1, hard_from=1))
+    task.ema.load_state_dict(tiny(norm=norm).state_dict())
+    path = export(task, {"tag": "tiny"}, tmp_path, ABOUT)
+    codec = S2licCodec.from_weights(None, None, path, "cpu")
+    pixels = np.ascontiguousarray(photo[:70, :100])
+    data = codec.compress(pixels, 90)
+    first, second = decode_latents(codec, data), decode_latents(codec, data)
+    assert torch.equal(first, second)
+    out = codec.decompress(data)
+    assert out.shape == pixels.shape
+    assert psnr(out, codec.decompress(codec.compress(pixels, 90))) == 120
+
+
+@pytest.mark.parametrize("anchor_context", ["none", "masked_conv"])
+def test_second_pass_sees_the_anchors(anchor_context: str) -> None:
+    part = tiny(anchor_context=anchor_context).slices[1]
+    assert isinstance(part, PaperSlice)
+    context = part.context(torch.randn(1, 64, 4, 4), torch.randn(1, 8, 4, 4))
+    means = [part.density(context, value * torch.ones(1, 8, 4, 4))[0] for value in (1.0, 2.0)]
+    assert torch.equal(*means) == (anchor_context == "none")
+
+
+def test_attention_is_global_and_bounded() -> None:
+    torch.manual_seed(0)
+    attention = DeformableAttention(8, 2, 5, max_keys=16)
+    x = torch.randn(1, 8, 12, 12, requires_grad=True)
+    attention(x)[0, :, 0, 0].sum().backward()
+    assert x.grad is not None
+    assert bool(x.grad[0, :, 11, 11].any() | x.grad[0, :, 9:, 9:].any())
+    seen: list[int] = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        seen.append(k.shape[-2])
+        return original(q, k, v)
+
+    torch.nn.functional.scaled_dot_product_attention = spy
+    try:
+        attention(torch.randn(1, 8, 40, 50))
+    finally:
+        torch.nn.functional.scaled_dot_product_attention = original
+    assert seen[0] <= 16
+
+
+def test_enhancement_starts_as_the_identity() -> None:
+    x = torch.rand(1, 3, 8, 8)
+    assert torch.equal(Enhancement(4)(x), x)

@@ -1,0 +1,197 @@
+"""`codec train s2lic` on a tiny recipe: it learns, decays, changes phase, stops, resumes, and exports what works."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from codec.codecs import weights
+from codec.codecs.s2lic import S2licCodec
+from codec.codecs.s2lic_net import S2licConfig
+from codec.entropy.exact import FixedPoint
+from codec.errors import UsageError
+from codec.train import cli
+from codec.train.s2lic import (
+    Progress,
+    S2licRecipe,
+    S2licTask,
+    checkpoint_to_resume,
+    estimate,
+    load_checkpoint,
+    middle,
+    save,
+)
+
+ORIGINAL = Progress.on_train_batch_end
+ROOT = Path(__file__).resolve().parents[2]
+MODEL: dict[str, Any] = {
+    "latent": 24,
+    "slices": [8, 16],
+    "hyper": 8,
+    "features": 8,
+    "analysis_width": [8, 8, 8],
+    "analysis_blocks": [1, 1, 1],
+    "synthesis_width": [8, 8, 8],
+    "synthesis_blocks": [1, 1, 1],
+    "heads": 2,
+    "context": 8,
+    "hidden": 8,
+    "refine": 8,
+    "knots": 3,
+}
+RECIPE: dict[str, Any] = {
+    "steps": 24,
+    "decay_from": 12,
+    "hard_from": 18,
+    "batch": 2,
+    "lr": 3e-3,
+    "warmup": 4,
+    "initial_pictures": 8,
+    "bf16": False,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    with Image.open(ROOT / "samples" / "dog.png") as image:
+        image.convert("RGB").crop((100, 100, 356, 356)).save(folder / "dog.png")
+    return folder
+
+
+def recipe_file(folder: Path, **changes: Any) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({"tag": "tiny", "model": MODEL, "recipe": {**RECIPE, **changes}}))
+    return path
+
+
+def run(out: Path, data: Path, resume: bool = False, **changes: Any) -> tuple[Path, list[dict[str, float]]]:
+    out.mkdir(exist_ok=True)
+    folder = cli.main(
+        "s2lic", str(recipe_file(out, **changes)), data=data, out=out / "runs", resume=resume, device="cpu"
+    )
+    return folder, [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    return run(tmp_path_factory.mktemp("run"), data)[0]
+
+
+def parameters(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_exports_a_codec_that_works(finished: Path, data: Path) -> None:
+    (manifest,) = weights.manifests("s2lic", finished)
+    assert (manifest.tag, manifest.steps) == ("tiny", 24)
+    codec = S2licCodec.from_weights(None, None, manifest.path, "cpu")
+    with Image.open(data / "dog.png") as image:
+        pixels = np.asarray(image)
+    out = codec.decompress(codec.compress(pixels, 90))
+    assert float(np.mean((out.astype(float) - pixels) ** 2)) < 255**2 * 10**-2.4
+
+
+def test_last_is_from_before_the_decay(finished: Path) -> None:
+    last, decay = (torch.load(finished / f"{name}.ckpt", weights_only=True) for name in ("last", "decay"))
+    assert (last["global_step"], decay["global_step"]) == (12, 24)
+    assert (last["hard"], decay["hard"]) == (False, True)
+    assert not list(finished.glob("*.part"))
+
+
+def test_learning_rate() -> None:
+    task = S2licTask(S2licConfig(**MODEL), S2licRecipe(**RECIPE))
+    schedule = task.configure_optimizers()["lr_scheduler"]["scheduler"]
+    factor = schedule.lr_lambdas[0]
+    assert [factor(step) for step in (0, 3, 4, 12, 18, 24, 99)] == [0.25, 1, 1, 1, 0.5, 0, 0]
+
+
+def test_a_resumed_run_is_the_same_run(finished: Path, data: Path, tmp_path: Path) -> None:
+    """Stopped in the decay, after the phases have changed and before."""
+    for stop in (8, 20):
+
+        class Stop(Exception):
+            pass
+
+        def stopping(self: Progress, trainer: Any, *rest: Any, stop: int = stop) -> None:
+            ORIGINAL(self, trainer, *rest)
+            if trainer.global_step == stop:
+                save(trainer, self.folder / ("last.ckpt" if stop <= 12 else "decay.ckpt"))
+                raise Stop
+
+        out = tmp_path / str(stop)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Progress, "on_train_batch_end", stopping)
+            with pytest.raises(Stop):
+                run(out, data)
+        folder, _ = run(out, data, resume=True)
+        expected, found = parameters(finished / "decay.ckpt"), parameters(folder / "decay.ckpt")
+        assert expected.keys() == found.keys()
+        assert not [name for name in expected if not torch.equal(expected[name], found[name])]
+
+
+def test_a_longer_run_goes_on_from_before_the_decay(finished: Path) -> None:
+    same = S2licRecipe(**RECIPE)
+    assert checkpoint_to_resume(finished, same) == finished / "decay.ckpt"
+    longer = S2licRecipe(**{**RECIPE, "steps": 50, "decay_from": 40})
+    assert checkpoint_to_resume(finished, longer) == finished / "last.ckpt"
+    assert checkpoint_to_resume(finished.parent, same) is None
+
+
+def test_it_learns(data: Path, tmp_path: Path) -> None:
+    picture = torch.from_numpy(np.asarray(Image.open(data / "dog.png")).copy()).permute(2, 0, 1)
+
+    def loss(path: Path) -> float:
+        task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
+        load_checkpoint(task, path)
+        return estimate(task.net, [picture], (0.5,))["val_loss_0.5"]
+
+    changes = {"steps": 80, "decay_from": 70, "hard_from": 80, "lr": 4e-3}
+    folder, rows = run(tmp_path, data, **changes)
+    assert [row["step"] for row in rows] == [80]
+    first = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
+    assert loss(folder / "decay.ckpt") < 0.8 * estimate(first.net, [picture], (0.5,))["val_loss_0.5"]
+
+
+def test_twins_in_the_last_phase(finished: Path) -> None:
+    task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
+    load_checkpoint(task, finished / "decay.ckpt")
+    assert {part.mode for part in task.modules() if isinstance(part, FixedPoint)} == {"twin"}
+    assert {part.bits for part in task.net.synthesis.modules() if isinstance(part, FixedPoint)} == {8, 9, 10, 20}
+
+
+def test_errors_for_people(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown setting"):
+        run(tmp_path, data, stepz=3)
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump({"tag": "x", "network": "huge", "model": {}, "recipe": RECIPE}))
+    with pytest.raises(UsageError, match="huge"):
+        cli.main("s2lic", str(path), data=data, out=tmp_path / "x", device="cpu")
+    small = S2licRecipe(**{**RECIPE, "crop": 512})
+    assert small.crop == 512
+    with pytest.raises(UsageError, match="at least 512"):
+        run(tmp_path / "y", data, crop=512)
+
+
+@pytest.mark.parametrize("name", ["small", "paper"])
+def test_shipped_recipes_are_valid(name: str) -> None:
+    settings = yaml.safe_load(cli.recipe_path("s2lic", name).read_text())
+    from codec.codecs.s2lic import CONFIGS
+
+    cli.fill(CONFIGS[settings["network"]], settings["model"], "model")
+    recipe = cli.fill(S2licRecipe, settings["recipe"], "recipe")
+    assert recipe.decay_from < recipe.steps
+    assert recipe.decay_from <= recipe.hard_from
+
+
+def test_middle() -> None:
+    x = torch.arange(3 * 10 * 8).reshape(3, 10, 8)
+    assert torch.equal(middle(x, 4), x[:, 3:7, 2:6])
+    assert torch.equal(middle(x, 20), x)
