@@ -330,7 +330,8 @@ def config_from(network: str, values: Mapping[str, Any]) -> Config:
     kind = CONFIGS[network]
     if unknown := set(values) - {field.name for field in fields(kind)}:
         raise ValueError(f"unknown settings {sorted(unknown)}")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    settings: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return kind(**settings)
 
 
 def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:

@@ -123,7 +123,8 @@ class Gain(Knots):
 @lru_cache(maxsize=1)
 def exp2_table() -> Tensor:
     """(2**16,) float64: 2**(k / 2**16), rounded to multiples of 2**-16, which no library's last bit can change."""
-    return round_half_up(torch.exp2(torch.arange(1 << 16, dtype=torch.float64) / (1 << 16)) * 2**16) * 2.0**-16
+    with torch.inference_mode(False):  # what is cached may be used in training, too
+        return round_half_up(torch.exp2(torch.arange(1 << 16, dtype=torch.float64) / (1 << 16)) * 2**16) * 2.0**-16
 
 
 class Residual(nn.Module):
@@ -412,7 +413,8 @@ def table_row(level: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def checkerboard(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """(H, W) bool: the anchors, cells with an odd sum of row and column."""
-    return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2 == 1
+    with torch.inference_mode(False):  # what is cached may be used in training, too
+        return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2 == 1
 
 
 # (mean, row, channels, cells) -> values: see `S2licNet.predict`

@@ -18,7 +18,6 @@ machines disagree with a probability of about 1e-6 a picture, and then the file 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, cast
@@ -138,7 +137,7 @@ class SpatialMap(nn.Sequential):
     """(B, d, h, w) -> (B, 1, h, w) in 0...1."""
 
     def __init__(self, width: int, norm: str) -> None:
-        hidden = max(1, width // 16)
+        hidden = max(2, width // 16)
         super().__init__(
             nn.Conv2d(width, hidden, 1), _norm(norm, hidden), nn.GELU(), nn.Conv2d(hidden, 1, 1), nn.Sigmoid()
         )
@@ -148,7 +147,7 @@ class ChannelMap(nn.Sequential):
     """(B, d, h, w) -> (B, d, 1, 1) in 0...1."""
 
     def __init__(self, width: int, norm: str) -> None:
-        hidden = max(1, width // 8)
+        hidden = max(2, width // 8)
         super().__init__(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(width, hidden, 1),
@@ -195,7 +194,9 @@ class DeformableAttention(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         b, c, h, w = y.shape
         each = c // self.heads
-        stride = math.ceil(math.sqrt(h * w / self.max_keys)) if h * w > self.max_keys else 1
+        stride = 1
+        while -(-h // stride) * -(-w // stride) > self.max_keys:
+            stride += 1
         q = self.query(y)
         groups = q.reshape(b * self.heads, each, h, w)
         shift = self.shift(groups)[:, :, ::stride, ::stride]  # (B heads, 2, hk, wk)

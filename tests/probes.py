@@ -46,7 +46,23 @@ def _walloc_bits(codec: Any, pixels: np.ndarray) -> float:
         return float(net.context.bits(latents, net.side(latents.shape, gain16)))
 
 
-PROBES = {"walloc": Probe(_walloc_latents, _walloc_bits)}
+def _s2lic_latents(codec: Any, data: bytes) -> bytes:
+    header, chunks = unpack(data)
+    return codec._read_latents(header, chunks, *header.shape[:2])[0].contiguous().numpy().tobytes()
+
+
+def _s2lic_bits(codec: Any, pixels: np.ndarray) -> float:
+    """Of the densities themselves, not of the tables that were made of them."""
+    net = codec.model.net
+    z_part, y_parts = codec.symbols(pixels, codec.step_of(None))
+
+    def bits(density: Any, symbols: np.ndarray, row: np.ndarray) -> float:
+        return float(density.bits(torch.from_numpy(symbols), density.scale(torch.from_numpy(row).double())).sum())
+
+    return bits(net.z_density, *z_part) + sum(bits(net.y_density, *part) for part in y_parts)
+
+
+PROBES = {"walloc": Probe(_walloc_latents, _walloc_bits), "s2lic": Probe(_s2lic_latents, _s2lic_bits)}
 
 
 def probe(name: str) -> Probe:

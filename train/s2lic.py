@@ -114,11 +114,13 @@ class S2licTask(lightning.LightningModule):
         self.log_dict({"loss": loss, "bpp": bpp.mean(), "psnr": (10 * torch.log10(255**2 / mse.detach())).mean()})
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+    def after_step(self) -> None:
+        """Averages the weights, and keeps the grids of twins fitted."""
         if self.global_step % EMA_EVERY == 0:
             decay = min(self.recipe.ema**EMA_EVERY, (self.global_step + 1) / (self.global_step + 20))
             with torch.no_grad():
-                torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - decay)
+                for target, source in zip(self.ema.parameters(), self.net.parameters(), strict=True):
+                    target.lerp_(source, 1 - decay)
                 for target, source in zip(self.ema.buffers(), self.net.buffers(), strict=True):
                     target.copy_(source)
         if self.hard and self.global_step % 50 == 0:
@@ -130,6 +132,7 @@ class S2licTask(lightning.LightningModule):
         checkpoint["decay"] = [self.recipe.decay_from, self.recipe.steps]
         # what the quantisers have seen: the last phase may begin with the first step after a resume
         checkpoint["peaks"] = {name: float(peak) for name, peak in self.named_buffers() if name.endswith(".peak")}
+        checkpoint["calls"] = {name: part._calls for name, part in self.named_modules() if isinstance(part, FixedPoint)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.hard = bool(checkpoint["hard"])
@@ -138,6 +141,9 @@ class S2licTask(lightning.LightningModule):
         buffers = dict(self.named_buffers())
         for name, peak in checkpoint.get("peaks", {}).items():
             buffers[name].fill_(peak)
+        for name, part in self.named_modules():
+            if isinstance(part, FixedPoint):
+                part._calls = checkpoint.get("calls", {}).get(name, 0)
         if self.hard:
             for net in (self.net, self.ema):
                 for part in net.modules():
@@ -248,6 +254,7 @@ class Progress(Callback):
         now = time.monotonic()
         self.seconds, self.last = self.seconds + now - self.last, now
         step, recipe = trainer.global_step, pl_module.recipe
+        pl_module.after_step()  # here, so that a checkpoint has it: callbacks come before the module's own hooks
         if step % 10 == 0:
             for name, value in trainer.logged_metrics.items():
                 self.sums.setdefault(name, []).append(float(value))
@@ -314,6 +321,7 @@ def train(
     pictures = [p for i, p in enumerate(pictures) if i % 48 or not held_out]
     held_out = [middle(p, 768) for p in held_out]
     task = S2licTask(config, recipe)
+    progress = Progress(folder, held_out)
     checkpoint = checkpoint_to_resume(folder, recipe) if resume else None
     if checkpoint is None and isinstance(task.net, S2licNet):
         generator = np.random.default_rng(recipe.seed)
@@ -321,9 +329,8 @@ def train(
         start = torch.stack([source.crop(generator) for _ in range(recipe.initial_pictures)]).float() / 255
         found = initialise(task.net, start)
         task.ema.load_state_dict(task.net.state_dict())
-        (folder / "initial.json").write_text(json.dumps(found) + "\n")
+        progress.write({"step": 0, "unquantised_psnr": found["psnr"]})
     crops = task.crops = RandomCrops(pictures, recipe.crop, recipe.batch, recipe.seed)
-    progress = Progress(folder, held_out)
     trainer = lightning.Trainer(
         max_steps=recipe.steps,
         accelerator=device,

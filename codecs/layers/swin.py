@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is cached may be used in training, too
 def _offsets(window: int) -> tuple[Tensor, Tensor]:
     """Log-spaced offsets ((2w-1)**2, 2), and which of them each pair of tokens has, (w**2, w**2)."""
     line = torch.arange(window)
@@ -29,6 +30,7 @@ def _offsets(window: int) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _seams(height: int, width: int, window: int, shift: int) -> Tensor:
     """(windows, 1, w**2, w**2): -1000 between tokens that are neighbours only because the picture was rolled.
 

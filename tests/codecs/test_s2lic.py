@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -29,6 +27,7 @@ from codec.codecs.s2lic_net import (
 )
 from codec.codecs.weights import load_tensors
 from codec.container import Chunk, pack, unpack
+from codec.entropy.exact import FixedPoint, set_mode
 from codec.errors import CodecError, StreamError, UsageError, WeightsError
 
 CONFIG = S2licConfig(
@@ -81,6 +80,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Tiny:
     torch.manual_seed(0)
     task = S2licTask(CONFIG, S2licRecipe(steps=1, decay_from=1, hard_from=1))
     net = task.ema
+    assert isinstance(net, S2licNet)
     pictures = crops(photo, 24)
     initialise(net, pictures)
     with torch.no_grad():  # everything that starts at zero does something
@@ -241,16 +241,14 @@ def test_passes_look_back_only(anchor_context: str) -> None:
     from dataclasses import replace
 
     torch.manual_seed(1)
-    net = S2licNet(replace(CONFIG, anchor_context=cast("Callable", anchor_context)))
+    net = S2licNet(replace(CONFIG, anchor_context=anchor_context))
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if name.startswith("slices"):
                 parameter.normal_(0, 0.05)
     for part in net.modules():
-        if hasattr(part, "calibrate"):
+        if isinstance(part, FixedPoint):
             part.calibrate(8.0)
-    from codec.entropy.exact import set_mode
-
     set_mode(net, "twin")
     net.requires_grad_(False).freeze()
 

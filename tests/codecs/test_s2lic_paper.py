@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -23,9 +22,7 @@ def test_size() -> None:
     """74.2 million parameters, as counted in the reconstruction of the released code."""
     with torch.device("meta"):
         count = {
-            kind: sum(
-                p.numel() for p in S2licPaperNet(S2licPaperConfig(anchor_context=cast("None", kind))).parameters()
-            )
+            kind: sum(p.numel() for p in S2licPaperNet(replace(S2licPaperConfig(), anchor_context=kind)).parameters())
             for kind in ("none", "masked_conv")
         }
     assert count["none"] == pytest.approx(74.2e6, rel=0.01)
@@ -57,7 +54,7 @@ def test_training_path() -> None:
 def test_files(norm: str, tmp_path: Path, photo: np.ndarray) -> None:
     from codec.train.s2lic import S2licRecipe, S2licTask, export
 
-    task = S2licTask(replace(TINY, norm=cast("None", norm)), S2licRecipe(steps=1, decay_from=1, hard_from=1))
+    task = S2licTask(replace(TINY, norm=norm), S2licRecipe(steps=1, decay_from=1, hard_from=1))
     task.ema.load_state_dict(tiny(norm=norm).state_dict())
     path = export(task, {"tag": "tiny"}, tmp_path, ABOUT)
     codec = S2licCodec.from_weights(None, None, path, "cpu")
