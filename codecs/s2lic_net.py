@@ -31,13 +31,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..entropy.exact import ExactConv2d, FixedPoint, freeze, round_half_up, round_through
-from ..entropy.models import GaussianConditional, LaplaceConditional, lower_bound
+from ..entropy.models import GaussianConditional, LaplaceConditional, add_noise, lower_bound
 from .layers.swin import ResidualSwin
 from .layers.wavelet import _apply, _plan, analysis, channels_to_blocks, synthesis
 
 LEVELS = 64  # rows of the tables of y and of z
 MEAN_BITS = 4  # means, and so all values of y_hat and z_hat, are multiples of 1/16
 TABLE_BITS = 10  # knots are multiples of 1/1024
+LEVEL_UNIT = 8.0  # networks and knots give levels in this unit, so that they learn fast; a power of two keeps it exact
 STEPS = 64  # quality steps between two knots: interpolation is exact
 LAMBDA = (0.0012, 0.2)  # weight of 255^2 MSE against bits per pixel at the lowest and highest quality
 MATRIX_BITS = 24  # fractional bits of the inverse wavelet matrices
@@ -80,10 +81,14 @@ class S2licConfig:
 
 
 class Knots(nn.Module):
-    """A vector that depends on the quality: linear between knots. `at(t)` for t (B,) in 0...1 is (B, C, 1, 1)."""
+    """A vector that depends on the quality: linear between knots. `at(t)` for t (B,) in 0...1 is (B, C, 1, 1).
 
-    def __init__(self, knots: int, channels: int) -> None:
+    unit: a power of two, of what a value of 1 stands for: how fast it learns.
+    """
+
+    def __init__(self, knots: int, channels: int, unit: float = 1.0) -> None:
         super().__init__()
+        self.unit = unit
         self.values = nn.Parameter(torch.zeros(knots, channels))
 
     def at(self, t: Tensor) -> Tensor:
@@ -92,14 +97,16 @@ class Knots(nn.Module):
         low = place.floor().clamp(max=last - 1)
         part = (place - low)[:, None]
         low = low.long()
-        return (self.values[low] * (1 - part) + self.values[low + 1] * part)[:, :, None, None]
+        return self.unit * (self.values[low] * (1 - part) + self.values[low + 1] * part)[:, :, None, None]
 
     def exactly(self, step: int) -> Tensor:
-        """(1, C, 1, 1) float64: the values at a quality step, on a grid of 2**-(TABLE_BITS + 6), exactly."""
+        """(1, C, 1, 1) float64: the values at a quality step, on a grid of 2**-(TABLE_BITS + 6) units, exactly."""
         low = min(step // STEPS, len(self.values) - 2)
         part = step - low * STEPS
         ends = round_half_up(self.values.detach()[low : low + 2].double() * 2**TABLE_BITS)
-        return ((ends[0] * (STEPS - part) + ends[1] * part) / (STEPS * 2**TABLE_BITS))[None, :, None, None]
+        return ((ends[0] * (STEPS - part) + ends[1] * part) * (self.unit / (STEPS * 2**TABLE_BITS)))[
+            None, :, None, None
+        ]
 
 
 class Gain(Knots):
@@ -305,7 +312,8 @@ class HyperAnalysis(nn.Module):
         )
 
     def forward(self, y: Tensor) -> Tensor:
-        return self.net(y)
+        """y -> z before rounding, (B, N, h/4, w/4). The factor lifts z above the noise of rounding."""
+        return 8 * self.net(y).float()
 
 
 class HyperSynthesis(nn.Module):
@@ -355,7 +363,7 @@ class Slice(nn.Module):
 
     def _density(self, out: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         mean, level = out.split(self.size, 1)
-        return self.grid(mean), base + 8 * level  # a power of two keeps it exact, and lets levels learn fast
+        return self.grid(mean), base + LEVEL_UNIT * level
 
     def first(self, context: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and level (not rounded, not clipped), dense; valid on anchors."""
@@ -446,17 +454,17 @@ class S2licNet(nn.Module):
         self.slices = nn.ModuleList(Slice(config, a, n) for a, n in zip(starts, config.slices, strict=True))
         self.gain = Gain(config.knots, config.latent)  # log2 of 1 / quantisation step
         self.inverse = Gain(config.knots, config.latent)
-        self.base = Knots(config.knots, config.latent)  # levels to start from
+        self.base = Knots(config.knots, config.latent, LEVEL_UNIT)  # levels to start from
         self.z_mean = Knots(config.knots, config.hyper)
-        self.z_level = Knots(config.knots, config.hyper)
+        self.z_level = Knots(config.knots, config.hyper, LEVEL_UNIT)
         self.y_density = GaussianConditional(LEVELS)
         self.z_density = LaplaceConditional(LEVELS)
         with torch.no_grad():
             gains = torch.tensor([start_gain(k / (config.knots - 1)) for k in range(config.knots)])
             self.gain.values.copy_(gains[:, None].expand_as(self.gain.values))
             self.inverse.values.copy_(-self.gain.values)
-            self.base.values.fill_(16.0)
-            self.z_level.values.fill_(20.0)
+            self.base.values.fill_(16.0 / LEVEL_UNIT)
+            self.z_level.values.fill_(20.0 / LEVEL_UNIT)
 
     def latents(self, x: Tensor, t: Tensor) -> Tensor:
         """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16)."""
@@ -471,11 +479,12 @@ class S2licNet(nn.Module):
         both."""
         rounded = hard or not self.training
         y = self.latents(x, t).float()
-        z = self.hyper_analysis(y).float()
+        z = self.hyper_analysis(y)
         with torch.autocast(x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and not hard):
             z_mean, z_level = self.z_mean.at(t), self.z_level.at(t)
-            z_hat = round_through(z - z_mean) + z_mean
-            z_bits = estimated_bits(self.z_density, z, z_hat, z_mean, z_level, rounded, not self.training)
+            # Noise, not rounding, for the synthesis too: a z that still rounds to nothing would teach it nothing.
+            z_hat = round_through(z - z_mean) + z_mean if rounded else add_noise(z)
+            z_bits = estimated_bits(self.z_density, z_hat, z_mean, z_level, not self.training)
             features = self.hyper_synthesis(z_hat)
             base = self.base.at(t)
             anchors = checkerboard(*y.shape[-2:], y.device)
@@ -493,7 +502,8 @@ class S2licNet(nn.Module):
                 mean = torch.where(anchors, mean1, mean2.float())
                 level = torch.where(anchors, level1.float(), level2.float())
                 hat = round_through(y_s - mean) + mean
-                y_bits = y_bits + estimated_bits(self.y_density, y_s, hat, mean, level, rounded, not self.training)
+                value = hat if rounded else add_noise(y_s)
+                y_bits = y_bits + estimated_bits(self.y_density, value, mean, level, not self.training)
                 done.append(part.refined(hat, context))
             y_hat = torch.cat(done, 1)
         return RateDistortion(self.reconstruct(y_hat, t), y_bits, z_bits)
@@ -542,21 +552,14 @@ class S2licNet(nn.Module):
 
 
 def estimated_bits(
-    density: GaussianConditional | LaplaceConditional,
-    y: Tensor,
-    y_hat: Tensor,
-    mean: Tensor,
-    level: Tensor,
-    hard: bool,
-    rows: bool,
+    density: GaussianConditional | LaplaceConditional, y: Tensor, mean: Tensor, level: Tensor, rows: bool
 ) -> Tensor:
-    """(B,) bits of y with noise, or of y_hat if `hard`; levels as the table rows have them if `rows`."""
+    """(B,) bits of y, which is noisy or rounded; levels as the table rows have them if `rows`."""
     level = -lower_bound(-lower_bound(level, 0.0), 1.0 - LEVELS)
     if rows:
         level = round_half_up(level)
-    value = y_hat if hard else y + torch.empty_like(y).uniform_(-0.5, 0.5)
     with torch.autocast(y.device.type, enabled=False):
-        return density.bits(value, density.scale(level), mean).flatten(1).sum(1)
+        return density.bits(y, density.scale(level), mean).flatten(1).sum(1)
 
 
 def rate_weight(t: float) -> float:
@@ -586,7 +589,7 @@ def initialise(net: S2licNet, pictures: Tensor) -> dict[str, float]:
     v = basis.T @ flat
     deviation = v.std(1).float()
     scale = (0.5 * deviation * torch.exp2(net.gain.values)).clamp(0.11, 200)
-    net.base.values.copy_(net.y_density.level(scale))
+    net.base.values.copy_(net.y_density.level(scale) / LEVEL_UNIT)
     back = synthesis((basis @ v).reshape(-1, c.shape[0], *c.shape[2:]).transpose(0, 1), WAVELET, "symmetric") + 0.5
     mse = (back.clamp(0, 1) - pictures).square().mean((1, 2, 3))
     return {"psnr": float((-10 * torch.log10(mse.clamp_min(1e-9))).mean())}

@@ -27,9 +27,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..entropy.exact import round_half_up, round_through
-from ..entropy.models import GaussianConditional, LaplaceConditional
+from ..entropy.models import GaussianConditional, LaplaceConditional, add_noise
 from .layers.swin import ResidualSwin
 from .s2lic_net import (
+    LEVEL_UNIT,
     LEVELS,
     MEAN_BITS,
     STEPS,
@@ -282,7 +283,7 @@ class PaperSlice(nn.Module):
         else:
             out = self.second(context if self.anchor is None else torch.cat([context, self.anchor(anchors)], 1))
         level, mean = out.chunk(2, 1)
-        return mean, 16 + 8 * level
+        return mean, 16 + LEVEL_UNIT * level
 
 
 class S2licPaperNet(nn.Module):
@@ -349,14 +350,14 @@ class S2licPaperNet(nn.Module):
         self.gain = Gain(config.knots, m)
         self.inverse = Gain(config.knots, m)
         self.z_mean = Knots(config.knots, n)
-        self.z_level = Knots(config.knots, n)
+        self.z_level = Knots(config.knots, n, LEVEL_UNIT)
         self.y_density = GaussianConditional(LEVELS)
         self.z_density = LaplaceConditional(LEVELS)
         with torch.no_grad():
             gains = torch.tensor([start_gain(k / (config.knots - 1)) for k in range(config.knots)])
             self.gain.values.copy_(gains[:, None].expand_as(self.gain.values))
             self.inverse.values.copy_(-self.gain.values)
-            self.z_level.values.fill_(20.0)
+            self.z_level.values.fill_(20.0 / LEVEL_UNIT)
 
     def latents(self, x: Tensor, t: Tensor) -> Tensor:
         """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16)."""
@@ -371,8 +372,9 @@ class S2licPaperNet(nn.Module):
         y = self.latents(x, t).float()
         z = self.hyper_analysis(y).float()
         z_mean, z_level = self.z_mean.at(t), self.z_level.at(t)
+        rounded = hard or not self.training
         z_hat = round_through(z - z_mean) + z_mean
-        z_bits = estimated_bits(self.z_density, z, z_hat, z_mean, z_level, hard or not self.training, not self.training)
+        z_bits = estimated_bits(self.z_density, z_hat if rounded else add_noise(z), z_mean, z_level, not self.training)
         features = self.hyper_synthesis(z_hat)
         hyper_means = features.chunk(2, 1)[1]
         anchors = checkerboard(*y.shape[-2:], y.device)
@@ -388,10 +390,8 @@ class S2licPaperNet(nn.Module):
             mean2, level2 = (v.float() for v in part.density(context, first))
             mean, level = torch.where(anchors, mean1, mean2), torch.where(anchors, level1, level2)
             hat = torch.where(anchors, first, round_through(y_s - mean2) + mean2)
-            coded = round_through(y_s - mean) + mean
-            y_bits = y_bits + estimated_bits(
-                self.y_density, y_s, coded, mean, level, hard or not self.training, not self.training
-            )
+            value = round_through(y_s - mean) + mean if rounded else add_noise(y_s)
+            y_bits = y_bits + estimated_bits(self.y_density, value, mean, level, not self.training)
             hat = hat + ~anchors * part.second_residual(hyper_means, known, hat)
             known = torch.cat([known, hat.to(known.dtype)], 1)
         return RateDistortion(self.reconstruct(known, t), y_bits, z_bits)
