@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 _LATENTS = "Late"
 _STEP = "q"
 _CELL = 16  # pixels to a latent
-_TILE = 64  # latents to a side of a tile: what is worked on at a time
+_TILE = 48  # latents to a side of a tile: what is worked on at a time
 _HALO_ANALYSIS = 16  # latents around a tile that are looked at; a multiple of the attention's window of 8
-_HALO_SYNTHESIS = 10  # as far as the synthesis can see, and so as far as makes no difference
+_HALO_SYNTHESIS = 7  # as far as the synthesis can see, and so as far as makes no difference
 _LARGEST = 1 << 14  # of a latent
 DEFAULT_QUALITY = 50.0
 
