@@ -73,12 +73,14 @@ class S2licTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        groups: dict[float, list[nn.Parameter]] = {1.0: [], recipe.linear_lr: [], recipe.knots_lr: []}
+        groups: tuple[list[nn.Parameter], ...] = ([], [], [])
         for name, parameter in self.net.named_parameters():
-            kind = recipe.linear_lr if ".linear." in name else recipe.knots_lr if name.endswith(".values") else 1.0
-            groups[kind].append(parameter)
+            groups[1 if ".linear." in name else 2 if name.endswith(".values") else 0].append(parameter)
         optimizer = torch.optim.Adam(
-            [{"params": members, "lr": recipe.lr * factor} for factor, members in groups.items()],
+            [
+                {"params": members, "lr": recipe.lr * factor}
+                for factor, members in zip((1.0, recipe.linear_lr, recipe.knots_lr), groups, strict=True)
+            ],
             betas=(0.9, 0.99),
             fused=True,
         )
@@ -92,6 +94,16 @@ class S2licTask(lightning.LightningModule):
             return min(1.0, (step + 1) / recipe.warmup) * min(1.0, max(0.0, 1 - progress))
 
         return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    def on_train_start(self) -> None:
+        """A resumed run takes the learning rate of the recipe, not of the checkpoint."""
+        scheduler: Any = self.lr_schedulers()
+        factors = (1.0, self.recipe.linear_lr, self.recipe.knots_lr)
+        scheduler.base_lrs = [self.recipe.lr * factor for factor in factors]
+        for group, base, factor in zip(
+            scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(self.global_step)
 
     def enter_phase(self) -> None:
         """Switches to rounding and fixed-point twins when their time has come; also right after a resume."""

@@ -137,6 +137,20 @@ def test_a_resumed_run_is_the_same_run(finished: Path, data: Path, tmp_path: Pat
         assert not [name for name in expected if not torch.equal(expected[name], found[name])]
 
 
+def test_a_resumed_run_takes_the_recipes_learning_rate(finished: Path, data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(finished.parent, tmp_path / "runs")
+    longer = {"steps": 14, "decay_from": 13, "hard_from": 14, "lr": 7e-4}
+    folder, _ = run(tmp_path, data, resume=True, **longer)
+    groups = torch.load(folder / "decay.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"]
+    assert [group["lr"] for group in groups] == [0, 0, 0]
+    last = torch.load(folder / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 13
+    # the paths of the two runs part with the first step
+    assert [g["lr"] for g in last["optimizer_states"][0]["param_groups"]] == pytest.approx([7e-4, 7e-5, 2.1e-3])
+
+
 def test_a_longer_run_goes_on_from_before_the_decay(finished: Path) -> None:
     same = S2licRecipe(**RECIPE)
     assert checkpoint_to_resume(finished, same) == finished / "decay.ckpt"
