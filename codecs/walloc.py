@@ -54,8 +54,8 @@ _LATENTS = "Late"
 _GAIN = "g"
 # Pixels worked on at a time, and the widest tile of the post-filter. Larger ones are slower: the allocator gives large
 # tensors back to the system after each operation, and the page faults cost as much as the arithmetic (on one thread,
-# a Kodak picture: 0.40 s and 0.27 s in the kernel with tiles of 256x1536, 0.44 s and 0.05 s with these).
-_STRIP_PIXELS = 1 << 17
+# a Kodak picture: 0.40 s and 0.27 s in the kernel with tiles of 256x1536, 0.42 s and 0.03 s with these).
+_STRIP_PIXELS = 3 << 16
 _TILE_WIDTH = 384  # a multiple of every model's block
 _WEBP_SIDE = 16383
 

@@ -121,7 +121,7 @@ def command_line(verb: str, table: Table, args: argparse.Namespace) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.5g}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -36,16 +36,15 @@ def table(summary: Mapping[str, Any]) -> str:
     peer = next(curve for curve in curves if curve["codec"] == SPEED)
     heads = [f"PSNR at {rate:g} bpp" for rate in RATES]
     lines = [
-        "| codec | bpp, PSNR of its points | BD-rate against JPEG 4:4:4 | "
-        + " | ".join(heads)
-        + " | encoding | decoding |",
+        "| codec | its points | BD-rate against JPEG 4:4:4 | " + " | ".join(heads) + " | encoding | decoding |",
         "|---|---|---|" + "---|" * len(RATES) + "---|---|",
     ]
     for curve in sorted(curves, key=lambda one: deltas.get(one["codec"], 0.0 if one["codec"] == ANCHOR else math.inf)):
         name = f"**`{curve['codec']}`**" if curve["ours"] else f"`{curve['codec']}`"
         points = [point for point in curve["points"] if point["complete"]]
         ends = [points[0], points[-1]] if len(points) > 1 else points
-        spread = " to ".join(f"{point['bpp']:.2f}, {point['psnr-rgb']:.1f} dB" for point in ends)
+        spread = " to ".join(f"{point['bpp']:.2f}" for point in ends) + " bpp, "
+        spread += " to ".join(f"{point['psnr-rgb']:.1f}" for point in ends) + " dB"
         delta = (
             "0" if curve["codec"] == ANCHOR else f"{deltas[curve['codec']]:+.0f} %" if curve["codec"] in deltas else "-"
         )

@@ -360,9 +360,12 @@ class Table:
 
 
 def as_decibels(metric: Metric, value: float) -> float:
-    """On the scale that BD interpolates on: similarities as -10 log10(1 - x), errors negated, decibels as they are."""
+    """On the scale that BD interpolates on, higher is better: similarities as -10 log10(1 - x), errors of arrays, which
+    span decades, as -20 log10(x), other distances negated, decibels as they are."""
     if "ssim" in metric.name and metric.unit != "dB":
         return -10 * math.log10(1 - value) if value < 1 else math.inf
+    if metric.better == "lower" and metric.medium == "array":
+        return -20 * math.log10(value) if value > 0 else math.inf
     return value if metric.better == "higher" else -value
 
 
@@ -370,6 +373,8 @@ def _in_units(metric: Metric, window: tuple[float, float]) -> list[float]:
     """A window on that scale in the metric's own unit, the lower end first."""
     if "ssim" in metric.name and metric.unit != "dB":
         return [1 - 10 ** (-end / 10) for end in window]
+    if metric.better == "lower" and metric.medium == "array":
+        return [10 ** (-end / 20) for end in reversed(window)]
     return list(window) if metric.better == "higher" else [-window[1], -window[0]]
 
 

@@ -19,7 +19,7 @@ from codec.eval.bench import anchors_of, jsonable, write_json
 from codec.eval.contract import Family
 from codec.eval.metrics import metric
 from codec.eval.reference import series
-from codec.eval.table import RowFile, as_decibels
+from codec.eval.table import RowFile, _in_units, as_decibels
 
 from .fakes import Broken, Raw, Sized, curve, family
 
@@ -287,6 +287,10 @@ def test_similarities_are_compared_in_decibels() -> None:
     assert as_decibels(similarity, 0.99) == pytest.approx(20.0)
     assert as_decibels(similarity, 1.0) == math.inf
     assert as_decibels(lpips, 0.25) == -0.25
+    assert as_decibels(metric("array", "relative-l2"), 1e-3) == pytest.approx(60.0)
+    assert as_decibels(metric("array", "relative-l2"), 0.0) == math.inf
+    for one, end in ((similarity, 0.99), (lpips, 0.25), (metric("array", "max-error"), 0.02), (psnr, 30.0)):
+        assert _in_units(one, (as_decibels(one, end),) * 2) == pytest.approx([end, end])  # the window's way back
     assert as_decibels(psnr, 31.5) == 31.5
 
 
