@@ -347,11 +347,11 @@ def _run_bench(args: argparse.Namespace) -> int:
             )
             for one in table.skipped:
                 say(f"{one.name}: skipped: {one.reason}")
-            for one in table.failed:
-                say(f"{one.item}: {one.spec}: {one.reason}")
+            for line in cli_tables.failure_lines(table.failed):
+                say(line)
         command = cli_tables.command_line("bench", table, args)
         summary = bench.write_results(
-            table, args.out, command=command, anchors=anchors, references=published, window=window, data=args.data
+            table, args.out, command=command, anchors=anchors, references=published, window=window
         )
     _say(sys.stdout, json.dumps(bench.jsonable(summary)) if args.json else cli_tables.summary_text(summary))
     if not (args.quiet or args.json):
@@ -364,7 +364,7 @@ def _run_bench(args: argparse.Namespace) -> int:
 
 def _run_reproduce(args: argparse.Namespace) -> int:
     with _needs("measuring", "eval"):
-        from .eval import bench, reproducing
+        from .eval import bench, cli_tables, reproducing
 
         if args.paper is None:
             for one in map(reproducing.load, reproducing.names()):
@@ -374,8 +374,8 @@ def _run_reproduce(args: argparse.Namespace) -> int:
         recipe = reproducing.load(args.paper)
         with _points("reproduce", args.quiet or args.json) as (say, progress):
             result = reproducing.run(recipe, args.data, args.out, repeat=args.repeat, progress=progress)
-            for one in result.table.failed:
-                say(f"{one.item}: {one.spec}: {one.reason}")
+            for line in cli_tables.failure_lines(result.table.failed):
+                say(line)
     _say(sys.stdout, json.dumps(bench.jsonable(result.as_json())) if args.json else reproducing.text(result))
     return 0 if result.holds else MediaError.exit_code
 
@@ -401,7 +401,9 @@ def _window(text: str | None) -> tuple[float, float] | None:
     try:
         low, high = map(float, text.split(".."))
     except ValueError:
-        raise UsageError(f"--window {text}: expected two numbers, as in 29..37") from None
+        low = high = 0.0
+    if not low < high:
+        raise UsageError(f"--window {text}: expected two numbers, the lower one first, as in 29..37")
     return low, high
 
 
@@ -724,12 +726,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(sys.stderr, f"codec {args.command}: {error}")
         return MediaError.exit_code
     except KeyboardInterrupt:
-        hint = "; finished files are whole, --skip-existing goes on from here" if args.command in _WRITERS else ""
+        hint = _INTERRUPTED.get(args.command, "")
         _say(sys.stderr, f"codec {args.command}: interrupted{hint}")
         return 130
 
 
-_WRITERS = ("encode", "decode")
+_INTERRUPTED = {
+    **dict.fromkeys(("encode", "decode"), "; finished files are whole, --skip-existing goes on from here"),
+    **dict.fromkeys(("bench", "reproduce"), "; what was measured is kept, the same command goes on from here"),
+}
 
 
 @contextlib.contextmanager

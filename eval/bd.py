@@ -27,14 +27,17 @@ _DENSE = 512
 @dataclass(frozen=True)
 class Delta:
     """rate: change of rate at equal quality in per cent, negative is better than the anchor. metric: change of the
-    metric at equal rate, in its unit. window: the part of the metric's scale that `rate` is averaged over. reason:
-    why there is no number; None if there is one.
+    metric at equal rate, in its unit. window: the part of the metric's scale that `rate` is averaged over; rates: the
+    rates that `metric` is averaged over. reason: why there is no number; None if there is one. items: how many items
+    the curves are means of, where that is known.
     """
 
     rate: float | None
     metric: float | None
     window: tuple[float, float] | None
+    rates: tuple[float, float] | None = None
     reason: str | None = None
+    items: int | None = None
 
 
 def bd_delta(
@@ -51,9 +54,9 @@ def bd_delta(
         raise UsageError(f"window {window[0]:g} to {window[1]:g}: expected the lower end first")
     first, second = _clean(anchor), _clean(test)
     if isinstance(first, str):
-        return Delta(None, None, None, f"the anchor {first}")
+        return Delta(None, None, None, reason=f"the anchor {first}")
     if isinstance(second, str):
-        return Delta(None, None, None, f"the codec {second}")
+        return Delta(None, None, None, reason=f"the codec {second}")
     (rate_a, metric_a), (rate_t, metric_t) = first, second
     low, high = float(max(metric_a[0], metric_t[0])), float(min(metric_a[-1], metric_t[-1]))
     if window is not None:
@@ -67,7 +70,7 @@ def bd_delta(
             None,
             None,
             None,
-            f"too little in common: {have}, of {metric_a[0]:.2f} to {metric_a[-1]:.2f} (anchor) and "
+            reason=f"too little in common: {have}, of {metric_a[0]:.2f} to {metric_a[-1]:.2f} (anchor) and "
             f"{metric_t[0]:.2f} to {metric_t[-1]:.2f}" + (f" in {window[0]:g} to {window[1]:g}" if window else ""),
         )
     import bjontegaard
@@ -75,10 +78,15 @@ def bd_delta(
     settings = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
     a, t = _cut(rate_a, metric_a, low, high), _cut(rate_t, metric_t, low, high)
     rate = float(bjontegaard.bd_rate(*a, *t, **settings))  # pyright: ignore[reportArgumentType]
-    # at equal rate the common part is another one, and may be empty: then there is a rate, but no metric
-    shared = min(a[0][-1], t[0][-1]) > max(a[0][0], t[0][0])
-    metric = float(bjontegaard.bd_psnr(*a, *t, **settings)) if shared else None  # pyright: ignore[reportArgumentType]
-    return Delta(rate, metric, (low, high))
+    # At equal rate the common part is another one: that of the whole curves, unless a window was asked for. It may be
+    # empty, and then there is a rate, but no metric.
+    if window is None:
+        a, t = (rate_a, metric_a), (rate_t, metric_t)
+    cheap, dear = float(max(a[0][0], t[0][0])), float(min(a[0][-1], t[0][-1]))
+    if cheap >= dear:
+        return Delta(rate, None, (low, high))
+    metric = float(bjontegaard.bd_psnr(*a, *t, **settings))  # pyright: ignore[reportArgumentType]
+    return Delta(rate, metric, (low, high), (cheap, dear))
 
 
 def _clean(points: Sequence[tuple[float, float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:

@@ -13,20 +13,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import multiprocessing
 import os
 import platform
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import CodecError, UsageError
 from . import peers
 from .contract import Family, Medium, Metric, Peer, Value
-from .data import Item, Skipped, find_items, guess_medium, n_values, raw_bytes, seconds_of, shape_of
+from .data import Item, Skipped, find_items, guess_medium, n_values, printable, raw_bytes, seconds_of, shape_of
 from .measure import explain, measure, threads
 from .metrics import DEFAULT, METRICS
 from .metrics import metric as find_metric
@@ -41,9 +43,9 @@ Progress = Callable[[int, int, str], None]  # points done, points in all, and wh
 
 def rate_distortion(
     data: str | os.PathLike[str],
-    codecs: str | None = None,
+    codecs: str | Sequence[str] | None = None,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     medium: Medium | None = None,
     repeat: int = 3,
@@ -55,15 +57,18 @@ def rate_distortion(
 ) -> Table:
     """Measures codecs on every item of a file or folder.
 
-    codecs: a codec string (`specs.py`); None: our codecs of the medium and its usual anchors. metrics: names, of
-    those in `metrics/`; None: the medium's default ones. out: a folder that keeps the rows (`rows.csv`), and is gone
-    on with; None keeps nothing. again: measures what is there already, too. n_threads: for each codec that can be told;
-    None: the cores divided by `jobs`. What can't be read or coded is in the table's `skipped` and `failed`.
+    codecs: a codec string (`specs.py`), or several; None: our codecs of the medium and its usual anchors. metrics:
+    names, of those in `metrics/`, "all" for all that can run here; None: the medium's default ones. out: a folder
+    that keeps the rows (`rows.csv`), and is gone on with; None keeps nothing. again: measures what is there
+    already, too. n_threads: for each codec that can be told; None: the cores divided by `jobs`. What can't be read
+    or coded is in the table's `skipped` and `failed`.
 
     Raises UsageError for what can't be run as asked: an unknown or missing codec or metric, codecs of several media.
     """
     if codecs is None:
         codecs = default_codecs(medium or guess_medium(data))
+    codecs = codecs if isinstance(codecs, str) else ",".join(codecs)
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     curves = curves_of(codecs)
     kinds: set[Medium] = {curve.family.medium for curve in curves}
     if medium is not None:
@@ -76,10 +81,12 @@ def rate_distortion(
         if why:
             raise UsageError(f"{family.name} can't run here: {why}")
     chosen = _metrics(kind, metrics)
-    if repeat < 1 or jobs < 1:
-        raise UsageError(f"repeat {repeat}, jobs {jobs}: expected at least 1")
-    n_threads = n_threads or max(1, (os.cpu_count() or 1) // jobs)
-    found = find_items(data, kind, max_frames)
+    if n_threads is None:
+        n_threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
+    for what, number in {"repeat": repeat, "jobs": jobs, "threads": n_threads, "frames": max_frames}.items():
+        if number is not None and number < 1:
+            raise UsageError(f"{what} {number}: expected at least 1")
+    found = find_items(data, kind, max_frames, leave_out=out)
     run = _Run(curves, tuple(m.name for m in chosen), kind, repeat, jobs, n_threads, machine_name())
     _try_settings(run)  # a setting that no item can be coded with is said at once
 
@@ -90,7 +97,8 @@ def rate_distortion(
         rows, skipped, failed = _work_off(run, found.items, file, again, progress)
 
     unreadable = {one.name for one in skipped}
-    items = tuple(item.name for item in found.items if item.name not in unreadable)
+    sources = tuple(item for item in found.items if item.name not in unreadable)
+    items = tuple(item.name for item in sources)
     order = {name: index for index, name in enumerate(items)}
     rows.sort(key=lambda row: order.get(row.item, -1))
     versions: dict[str, str] = {}
@@ -104,10 +112,11 @@ def rate_distortion(
         metrics=chosen,
         rows=tuple(rows),
         items=items,
+        sources=sources,
         skipped=(*found.skipped, *skipped),
         failed=tuple(failed),
         settings={
-            "data": {"name": Path(data).resolve().name},
+            "data": {"name": printable(Path(data).resolve().name)},
             "codecs": codecs,
             "machine": {
                 "cpu": machine_name(),
@@ -116,7 +125,7 @@ def rate_distortion(
                 "platform": platform.system(),
             },
             "threads": n_threads,
-            "jobs": jobs,
+            "jobs": max((row.jobs for row in rows), default=jobs),
             "repeat": repeat,
             "versions": dict(sorted(versions.items())),
         },
@@ -231,8 +240,8 @@ def _work_off(
         for index, curve in enumerate(run.curves):
             left = []
             for number, point in enumerate(curve.points):
-                key = (point.spec, item.name, item.digest, versions[index], str(run.threads))
-                row = None if again else file.find(key, run.metrics)
+                key = (point.spec, item.name, item.digest, versions[index], run.machine, str(run.threads))
+                row = None if again else file.find(key, run.metrics, run.jobs)
                 if row is None:
                     left.append(number)
                 else:
@@ -282,40 +291,64 @@ def _in_processes(
     take: Callable[[Row | Failure | Skipped], None],
 ) -> None:
     """Fresh processes, not forks: a fork of a process with torch's threads may hang. A codec that takes its process
-    down is a failure of that codec on that item."""
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")
-    waiting = list(todo)
-    while waiting:
-        with ProcessPoolExecutor(run.jobs, context, _start_worker, (run.threads,)) as pool:
-            jobs = {
-                pool.submit(_measure_all, run, item, curve, left, versions[curve]): (item, curve, left)
-                for item, curve, left in waiting
-            }
+    down is a failure of that codec on that item; what was going on beside it is done again, one at a time."""
+    waiting = deque((item, curve, [number]) for item, curve, left in todo for number in left)
+    alone: deque[tuple[Item, int, list[int]]] = deque()  # one of these killed a worker
+    while waiting or alone:
+        suspects = bool(alone)
+        queue = alone if suspects else waiting
+        with _pool(1 if suspects else run.jobs, run.threads) as pool:
+            going: dict[Future[list[Row | Failure | Skipped]], tuple[Item, int, list[int]]] = {}
             try:
-                for job in as_completed(jobs):
-                    results = job.result()
-                    waiting.remove(jobs[job])
-                    for result in results:
-                        take(result)
+                while queue or going:
+                    while queue and len(going) < (1 if suspects else 2 * run.jobs):
+                        item, curve, left = one = queue.popleft()
+                        going[pool.submit(_measure_all, run, item, curve, left, versions[curve])] = one
+                    for job in wait(going, return_when=FIRST_COMPLETED).done:
+                        results = job.result()
+                        del going[job]
+                        for result in results:
+                            take(result)
             except BrokenProcessPool:
-                pool.shutdown(cancel_futures=True)
-        if waiting and len(waiting) == len(jobs):  # nothing went through: find the one that kills, alone
-            item, curve, left = waiting.pop(0)
-            with ProcessPoolExecutor(1, context, _start_worker, (run.threads,)) as pool:
-                try:
-                    for result in pool.submit(_measure_all, run, item, curve, left, versions[curve]).result():
-                        take(result)
-                except BrokenProcessPool:
-                    for number in left:
-                        spec = run.curves[curve].points[number].spec
+                if suspects:
+                    for item, curve, left in going.values():
+                        spec = run.curves[curve].points[left[0]].spec
                         take(Failure(item.name, spec, "the process that ran this codec died"))
+                else:
+                    alone.extend(going.values())
+            except BaseException:  # interrupted: what is finished is kept, the rest isn't waited for
+                for job in going:
+                    if job.done() and not job.cancelled() and job.exception() is None:
+                        with contextlib.suppress(CodecError):
+                            for result in job.result():
+                                take(result)
+                raise
+
+
+@contextlib.contextmanager
+def _pool(processes: int, n_threads: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers that are ended, not waited for, when something goes wrong."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, _start_worker, (n_threads,))
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        workers = list(pool._processes.values())  # no public way before Python 3.14
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _start_worker(n_threads: int) -> None:
+    import signal
+
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     torch.set_num_threads(n_threads)
 
 
@@ -325,7 +358,7 @@ def _measure_all(
     return list(_measure(run, item, curve, points, version))
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _loaded(item: Item) -> Value:
     return item.load()
 
@@ -360,6 +393,7 @@ def _measure(
             digest=item.digest,
             shape="x".join(map(str, shape_of(value))),
             n_values=count,
+            duration=seconds,
             bytes=one.n_bytes,
             rate=rate,
             ratio=raw_bytes(value) / max(1, one.n_bytes),
@@ -369,7 +403,8 @@ def _measure(
             decode_cpu=one.decode_cpu,
             encode_peak=one.encode_peak,
             decode_peak=one.decode_peak,
-            runs=one.runs,
+            encode_runs=one.encode_runs,
+            decode_runs=one.decode_runs,
             threads=run.threads,
             jobs=run.jobs,
             machine=run.machine,
@@ -405,11 +440,10 @@ def write_results(
     anchors: Sequence[Curve | Series] = (),
     references: Sequence[Series] = (),
     window: tuple[float, float] | None = None,
-    data: str | os.PathLike[str] | None = None,
     crops: int = 3,
 ) -> dict[str, Any]:
     """Writes summary.json, curves/*.json (the form CompressAI's plotting tools read), plots and report.html; returns
-    the summary. data: where the items are, for the report's crops; None: no crops. crops: how many pictures.
+    the summary. window: of the first metric, for BD. crops: how many pictures the report shows crops of.
     """
     from .plots import rd_plots
     from .report import write_report
@@ -418,14 +452,16 @@ def write_results(
     summary = {"command": command, **table.summary(anchors, references, window)}
     write_json(out / "summary.json", summary)
     (out / "curves").mkdir(parents=True, exist_ok=True)
+    for old in (out / "curves").glob("*.json"):  # of an earlier run with other codecs
+        old.unlink()
     for label, one in table.compressai():
         write_json(out / "curves" / (label.replace(":", "-").replace("=", "-").replace("/", "-") + ".json"), one)
     rd_plots(summary, out)
     sets = []
-    if table.medium == "image" and data is not None and crops:
+    if table.medium == "image" and crops:
         from .crops import equal_rate_crops
 
-        sets = equal_rate_crops(table, find_items(data, "image").items, crops)
+        sets = equal_rate_crops(table, crops)
     write_report(summary, sets, out / "report.html")
     return summary
 
@@ -434,8 +470,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Strict JSON, whole or not at all; an infinite PSNR is the word "inf"."""
     text = json.dumps(jsonable(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def jsonable(value: Any) -> Any:

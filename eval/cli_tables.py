@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .contract import Family
-from .table import Table
+from .table import Failure, Table
 
-__all__ = ["command_line", "describe_families", "family_lines", "summary_text"]
+__all__ = ["command_line", "describe_families", "failure_lines", "family_lines", "summary_text"]
 
 
 def describe_families(families: Mapping[str, Family]) -> list[dict[str, Any]]:
@@ -94,12 +94,30 @@ def summary_text(summary: Mapping[str, Any]) -> str:
             else:
                 result = f"{one['bd_rate']:+.1f} %"
                 where = f"over {one['window'][0]:.4g} to {one['window'][1]:.4g}"
+                if one["bd_metric"] is not None:
+                    low, high = one["rate_window"]
+                    where += f"; {one['bd_metric']:+.3g} at equal rate, {low:.3g} to {high:.3g} {key}"
+                if one["items"] != len(summary["data"]["items"]):
+                    where += f"; {one['items']} items that both have"
             lines.append([one["codec"], f"against {one['anchor']}{published}", one["metric"], result, where])
         text += "\n\nBD-rate (negative: fewer bits than the anchor)\n" + _aligned(lines)
+    for one in summary["left_out"]:
+        text += f"\n{one['metric']} leaves out {one['item']}: {one['reason']}"
     how = f"threads {summary['threads']}"
     if summary["jobs"] > 1:
         how += f", {summary['jobs']} items at once: seconds compare with nothing"
     return f"{text}\n\n{how}; seconds are medians of finished work, whole files; {summary['machine']['cpu']}"
+
+
+def failure_lines(failed: Sequence[Failure]) -> list[str]:
+    """A line for each item, codec and reason; the settings it holds for are counted, not listed."""
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for one in failed:
+        grouped.setdefault((one.item, one.spec.split(":")[0], one.reason), []).append(one.spec)
+    return [
+        f"{item}: {specs[0] if len(specs) == 1 else f'{name}, {len(specs)} settings'}: {reason}"
+        for (item, name, reason), specs in grouped.items()
+    ]
 
 
 def command_line(verb: str, table: Table, args: argparse.Namespace) -> str:

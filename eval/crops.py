@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CodecError
 from . import peers
 from .contract import Setting
 from .data import Item
@@ -26,17 +25,19 @@ TOLERANCE = 0.15  # of the rate
 SIDE = (384, 256)  # width and height of a crop
 
 
-def equal_rate_crops(table: Table, items: Sequence[Item], n: int) -> list[CropSet]:
+def equal_rate_crops(table: Table, n: int) -> list[CropSet]:
     """For up to n pictures, spread evenly over the items: every lossy codec's crop at about the same bits per pixel."""
-    usable = [item for item in items if item.name in set(table.items)]
-    picked = [
-        usable[i] for i in sorted({round(k * (len(usable) - 1) / max(1, n - 1)) for k in range(min(n, len(usable)))})
-    ]
+    usable = table.sources
+    places = {round(k * (len(usable) - 1) / max(1, n - 1)) for k in range(min(n, len(usable)))}
+    picked = [usable[place] for place in sorted(places)]
     curves = [curve for curve in table.curves if not curve.family.lossless]
     sets = []
     for item in picked:
         target = _target(table, curves, item)
-        pixels = item.load()
+        try:
+            pixels = item.load()
+        except Exception:  # noqa: S112  gone since it was measured: the report can do without it
+            continue
         assert isinstance(pixels, np.ndarray)
         left, top, width, height = box = _busiest(pixels)
         view = np.s_[top : top + height, left : left + width]
@@ -99,7 +100,7 @@ def _at_rate(
         if abs(bpp / target - 1) > TOLERANCE:
             return None
         decoded = curve.family.make(point.settings, threads).decode(data)
-    except CodecError:
+    except Exception:  # whatever a library says of this picture at this setting: it isn't shown
         return None
     values = {metric.name: metric.measure(pixels, decoded) for metric in table.metrics[:2]}
     return point, bpp, values, decoded

@@ -21,7 +21,18 @@ from ..media import read_picture
 from . import readers
 from .contract import MEDIA, Audio, Medium, Value, Video
 
-__all__ = ["Found", "Item", "Skipped", "find_items", "guess_medium", "n_values", "raw_bytes", "seconds_of", "shape_of"]
+__all__ = [
+    "Found",
+    "Item",
+    "Skipped",
+    "find_items",
+    "guess_medium",
+    "n_values",
+    "printable",
+    "raw_bytes",
+    "seconds_of",
+    "shape_of",
+]
 
 SUFFIXES: dict[Medium, tuple[str, ...]] = {"image": PICTURE_SUFFIXES["image"], **readers.SUFFIXES}
 _SEPARATOR = "::"  # run.h5::test/velocity
@@ -62,18 +73,23 @@ class Found:
     skipped: tuple[Skipped, ...]
 
 
-def find_items(data: str | os.PathLike[str], medium: Medium, max_frames: int | None = None) -> Found:
+def find_items(
+    data: str | os.PathLike[str],
+    medium: Medium,
+    max_frames: int | None = None,
+    leave_out: str | os.PathLike[str] | None = None,
+) -> Found:
     """Everything of one medium in a file or a folder, sorted by name; hidden files are left alone.
 
-    max_frames: of each video. A file is hashed, not decoded: what turns out to be damaged shows when it is loaded.
+    max_frames: of each video. leave_out: a folder that isn't looked into; folders with results of ours never are. A
+    file is hashed, not decoded: what turns out to be damaged shows when it is loaded.
     UsageError if there is no such folder, or nothing in it.
     """
     root = Path(data)
-    files = [root] if root.is_file() else _walk(root)
+    files, skipped = ([root], []) if root.is_file() else _walk(root, leave_out)
     items: list[Item] = []
-    skipped: list[Skipped] = []
     for path in files:
-        name = path.name if root.is_file() else path.relative_to(root).as_posix()
+        name = printable(path.name if root.is_file() else path.relative_to(root).as_posix())
         kinds = [kind for kind in MEDIA if path.suffix.lower() in SUFFIXES[kind]]
         if medium not in kinds:
             what = f"{kinds[0]}, and these codecs take {medium}" if kinds else "not a kind of file that is measured"
@@ -82,9 +98,10 @@ def find_items(data: str | os.PathLike[str], medium: Medium, max_frames: int | N
         try:
             digest = _digest(path)
             for array in readers.array_names(path) if medium == "array" else [""]:
-                own = hashlib.sha256(f"{digest}{_SEPARATOR}{array}".encode()).hexdigest() if array else digest
-                full = f"{name}{_SEPARATOR}{array}" if array else name
-                items.append(Item(full, path, medium, own[:16], array, max_frames))
+                part = f"{_SEPARATOR}{array}" if array else ""
+                cut = f" {max_frames} frames" if medium == "video" and max_frames is not None else ""
+                own = hashlib.sha256(f"{digest}{part}{cut}".encode()).hexdigest() if part or cut else digest
+                items.append(Item(name + printable(part), path, medium, own[:16], array, max_frames))
         except CodecError as error:
             skipped.append(Skipped(name, _without_name(str(error), path)))
         except OSError as error:
@@ -95,14 +112,21 @@ def find_items(data: str | os.PathLike[str], medium: Medium, max_frames: int | N
     return Found(tuple(items), tuple(skipped))
 
 
+def printable(name: str) -> str:
+    """A file's name as text that any file and terminal can hold: other bytes and control characters are escaped."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def guess_medium(data: str | os.PathLike[str]) -> Medium:
     """The one medium that a folder holds. UsageError if it holds none, or several."""
     root = Path(data)
-    files = [root] if root.is_file() else _walk(root)
+    files = [root] if root.is_file() else _walk(root)[0]
     kinds: list[Medium] = [kind for kind in MEDIA if any(path.suffix.lower() in SUFFIXES[kind] for path in files)]
-    if len(kinds) != 1:
-        what = f"holds {' and '.join(kinds)}" if kinds else "holds nothing that can be measured"
-        raise UsageError(f"{data} {what}: name codecs with -c, which says what is meant")
+    if not kinds:
+        raise UsageError(f"{data} holds nothing that can be measured: pictures, sound, video or arrays")
+    if len(kinds) > 1:
+        raise UsageError(f"{data} holds {' and '.join(kinds)}: say which with --medium, or name codecs with -c")
     return kinds[0]
 
 
@@ -144,14 +168,41 @@ def seconds_of(value: Value) -> float | None:
     return float(len(value.frames) / value.fps) if isinstance(value, Video) else None
 
 
-def _walk(root: Path) -> list[Path]:
+def _walk(root: Path, leave_out: str | os.PathLike[str] | None = None) -> tuple[list[Path], list[Skipped]]:
+    """Regular files below a folder, and what else lies there."""
     if not root.is_dir():
         raise UsageError(f"{root}: no such file or folder")
+    away = None if leave_out is None else os.path.realpath(leave_out)
     found: list[Path] = []
-    for parent, folders, files in os.walk(root):
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        found += [Path(parent, file) for file in sorted(files) if not file.startswith(".")]
-    return found
+    skipped: list[Skipped] = []
+
+    def place(path: Path) -> str:
+        return printable(path.relative_to(root).as_posix())
+
+    def unreadable(error: OSError) -> None:
+        skipped.append(Skipped(place(Path(error.filename)), f"can't be read ({error.strerror})"))
+
+    for parent, folders, files in os.walk(root, onerror=unreadable):
+        kept = []
+        for folder in sorted(name for name in folders if not name.startswith(".")):
+            path = Path(parent, folder)
+            if path.is_symlink():
+                skipped.append(Skipped(place(path), "a link to a folder, which isn't followed"))
+            elif os.path.realpath(path) != away and not _holds_results(path):
+                kept.append(folder)
+        folders[:] = kept
+        for file in sorted(name for name in files if not name.startswith(".")):
+            path = Path(parent, file)
+            if path.is_file():
+                found.append(path)
+            else:
+                skipped.append(Skipped(place(path), "not a regular file"))
+    return found, skipped
+
+
+def _holds_results(folder: Path) -> bool:
+    """Whether a folder is the --out of an earlier run: its plots aren't data."""
+    return (folder / "rows.csv").is_file() and (folder / "summary.json").is_file()
 
 
 def _digest(path: Path) -> str:

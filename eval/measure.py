@@ -23,17 +23,18 @@ from ..errors import CodecError, StreamError
 from .contract import Audio, Metric, Peer, Value, Video
 from .data import shape_of
 
-__all__ = ["LONG_RUN", "Measured", "materialise", "measure", "threads"]
+__all__ = ["ENDLESS_RUN", "LONG_RUN", "Measured", "materialise", "measure", "threads"]
 
-LONG_RUN = 5.0  # seconds; a run that takes longer is its own measurement, and isn't repeated
+LONG_RUN = 5.0  # seconds; a run that takes longer is timed once, warm
+ENDLESS_RUN = 60.0  # seconds; one that takes longer isn't run again: the cold run is what there is
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """n_bytes: of the whole file. seconds: medians of `runs`. cpu: processor seconds of the same runs, which tell how
-    many threads worked. peak: MiB that memory rose above what the process held before the call (input not counted);
-    None where the system doesn't say (anything but Linux).
+    """n_bytes: of the whole file. seconds: medians of `runs` warm runs; 0 runs: of the first, cold one. cpu: processor
+    seconds of the same runs, which tell how many threads worked. peak: MiB that memory rose above what the process held
+    before the call (input not counted); None where the system doesn't say (anything but Linux).
     """
 
     n_bytes: int
@@ -44,7 +45,8 @@ class Measured:
     decode_cpu: float
     encode_peak: float | None
     decode_peak: float | None
-    runs: int
+    encode_runs: int
+    decode_runs: int
     data: bytes
     decoded: Value
 
@@ -54,8 +56,8 @@ def measure(peer: Peer, value: Value, metrics: Sequence[Metric], repeat: int = 3
     data, encode_first, encode_peak = _with_peak(lambda: _as_bytes(peer.encode(value)))
     decoded, decode_first, decode_peak = _with_peak(lambda: materialise(peer.decode(data)))
     _check(value, decoded, lossless)
-    encode, runs = _timed(lambda: _as_bytes(peer.encode(value)), repeat, encode_first)
-    decode, _ = _timed(lambda: materialise(peer.decode(data)), repeat, decode_first)
+    encode, encode_runs = _timed(lambda: _as_bytes(peer.encode(value)), repeat, encode_first)
+    decode, decode_runs = _timed(lambda: materialise(peer.decode(data)), repeat, decode_first)
     return Measured(
         n_bytes=len(data),
         values={metric.name: float(metric.measure(value, decoded)) for metric in metrics},
@@ -65,7 +67,8 @@ def measure(peer: Peer, value: Value, metrics: Sequence[Metric], repeat: int = 3
         decode_cpu=decode[1],
         encode_peak=encode_peak,
         decode_peak=decode_peak,
-        runs=runs,
+        encode_runs=encode_runs,
+        decode_runs=decode_runs,
         data=data,
         decoded=decoded,
     )
@@ -119,10 +122,10 @@ def _plain(value: Value) -> Any:
 
 
 def _timed(work: Callable[[], object], repeat: int, first: tuple[float, float]) -> tuple[tuple[float, float], int]:
-    """Median wall and processor seconds, and of how many runs. A long first run is taken as it is."""
-    if first[0] > LONG_RUN:
-        return first, 1
-    runs = [_clocked(work)[1] for _ in range(max(1, repeat))]
+    """Median wall and processor seconds, and of how many warm runs."""
+    if first[0] > ENDLESS_RUN:
+        return first, 0
+    runs = [_clocked(work)[1] for _ in range(1 if first[0] > LONG_RUN else max(1, repeat))]
     wall, cpu = zip(*runs, strict=True)
     return (statistics.median(wall), statistics.median(cpu)), len(runs)
 

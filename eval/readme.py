@@ -29,29 +29,39 @@ def table(summary: Mapping[str, Any]) -> str:
     """Markdown: a line for each lossy curve, the best BD-rate first, then those that have none."""
     curves = [curve for curve in summary["curves"] if not curve["lossless"] and curve["points"]]
     deltas = {
-        one["codec"]: one["bd_rate"]
+        one["codec"]: one
         for one in summary["bd"]
         if one["anchor"] == ANCHOR and one["metric"] == "psnr-rgb" and one["bd_rate"] is not None
     }
     peer = next(curve for curve in curves if curve["codec"] == SPEED)
     heads = [f"PSNR at {rate:g} bpp" for rate in RATES]
     lines = [
-        "| codec | its points | BD-rate against JPEG 4:4:4 | " + " | ".join(heads) + " | encoding | decoding |",
+        "| codec | its points | BD-rate against JPEG 4:4:4 (over which PSNR) | "
+        + " | ".join(heads)
+        + " | encoding | decoding |",
         "|---|---|---|" + "---|" * len(RATES) + "---|---|",
     ]
-    for curve in sorted(curves, key=lambda one: deltas.get(one["codec"], 0.0 if one["codec"] == ANCHOR else math.inf)):
+    for curve in sorted(curves, key=lambda one: _place(one, deltas)):
         name = f"**`{curve['codec']}`**" if curve["ours"] else f"`{curve['codec']}`"
         points = [point for point in curve["points"] if point["complete"]]
         ends = [points[0], points[-1]] if len(points) > 1 else points
         spread = " to ".join(f"{point['bpp']:.2f}" for point in ends) + " bpp, "
         spread += " to ".join(f"{point['psnr-rgb']:.1f}" for point in ends) + " dB"
-        delta = (
-            "0" if curve["codec"] == ANCHOR else f"{deltas[curve['codec']]:+.0f} %" if curve["codec"] in deltas else "-"
-        )
+        delta = "0" if curve["codec"] == ANCHOR else "-"
+        if curve["codec"] in deltas:
+            one = deltas[curve["codec"]]
+            delta = f"{round(one['bd_rate']):+d} % ({one['window'][0]:.0f} to {one['window'][1]:.0f} dB)"
+            delta = delta.replace("+0 %", "0 %")
         cells = [name, spread, delta, *(_cell(_at(points, rate)) for rate in RATES)]
         cells += [_ratio(points, peer["points"], side) for side in ("encode", "decode")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _place(curve: Mapping[str, Any], deltas: Mapping[str, Mapping[str, Any]]) -> float:
+    if curve["codec"] in deltas:
+        return deltas[curve["codec"]]["bd_rate"]
+    return 0.0 if curve["codec"] == ANCHOR else math.inf
 
 
 def _at(points: Sequence[Mapping[str, Any]], rate: float) -> float | None:

@@ -11,6 +11,7 @@ A recipe (`eval/reproduce/*.yaml`) names the data, the codec string, and two kin
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
@@ -68,11 +69,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Recipe:
+    """items: how many the paper's data has; a run on anything else is shown, and marked as not comparable."""
+
     name: str
     title: str
     source: str
     scale: str
     data: str
+    items: int
     codecs: str
     metrics: tuple[str, ...]
     references: tuple[str, ...]
@@ -103,9 +107,19 @@ class Result:
     summary: Mapping[str, Any]
 
     @property
+    def same_data(self) -> bool:
+        """Whether this is the paper's data, as far as their name and number tell."""
+        name = Path(self.recipe.data).name
+        return len(self.table.items) == self.recipe.items and self.table.settings["data"]["name"] == name
+
+    @property
+    def measured_on(self) -> str:
+        return f"{len(self.table.items)} items of {self.table.settings['data']['name']!r}"
+
+    @property
     def holds(self) -> bool:
-        """Everything was measured, and every check that is expected to hold does."""
-        whole = not (self.table.skipped or self.table.failed)
+        """All of the paper's data was measured, and every check that is expected to hold does."""
+        whole = self.same_data and not self.table.failed
         return whole and all(one.holds or one.check.differs for one in self.checked)
 
     def as_json(self) -> dict[str, Any]:
@@ -138,6 +152,7 @@ class Result:
         ]
         recipe = self.recipe
         about = {"paper": recipe.name, "title": recipe.title, "source": recipe.source, "our_scale": recipe.scale}
+        about |= {"measured_on": self.measured_on, "same_data": self.same_data}
         return {**about, "command": self.summary["command"], "claims": claims, "checks": checks}
 
 
@@ -201,7 +216,6 @@ def run(
         command=f"codec reproduce {recipe.name} --data DATA --out DIR",
         anchors=list(dict.fromkeys(anchors)),
         references=published,
-        data=folder,
     )
     ours = tuple(_ours(table, curves, claim) for claim in recipe.claims)
     checked = tuple(_check(table, curves[check.codec], check) for check in recipe.checks)
@@ -212,10 +226,10 @@ def _ours(table: Table, curves: Mapping[str, Curve], claim: Claim) -> float | No
     if claim.value == "bd_rate":
         return table.delta(curves[claim.codec], curves[claim.anchor], table.metrics[0]).rate
     points = table.points(curves[claim.codec])
-    fitting = [one for one in points if claim.setting is None or one["setting"] == claim.setting]
+    fitting = [one for one in points if claim.setting is None or one.setting == claim.setting]
     if len(fitting) != 1:
         raise UsageError(f"claim {claim.what!r}: {len(fitting)} points of {claim.codec} fit; name its `setting`")
-    return fitting[0].get(claim.value)
+    return fitting[0].as_json(RATES[table.medium][0]).get(claim.value)
 
 
 def _check(table: Table, curve: Curve, check: Check) -> Checked:
@@ -225,7 +239,7 @@ def _check(table: Table, curve: Curve, check: Check) -> Checked:
     if check.metric not in {metric.name for metric in table.metrics}:
         raise UsageError(f"a check by {check.metric}, which the recipe doesn't measure")
     key = RATES[table.medium][0]
-    points = sorted((one[key], one[check.metric]) for one in table.points(curve) if one["complete"])
+    points = sorted((one.rate, one.metrics[check.metric] or math.nan) for one in table.points(curve) if one.complete)
     if len(points) < 2:
         raise MediaError(f"{curve.label}: {len(points)} complete points; a check against a series needs two")
     rates, values = np.array(points, np.float64).T
@@ -243,7 +257,11 @@ def _check(table: Table, curve: Curve, check: Check) -> Checked:
 def text(result: Result) -> str:
     """Paper and ours side by side."""
     recipe = result.recipe
-    lines = [recipe.title, recipe.source, f"ours: {recipe.scale}", ""]
+    lines = [recipe.title, recipe.source, f"ours: {recipe.scale}", f"measured on {result.measured_on}"]
+    if not result.same_data:
+        wanted = f"{recipe.items} items of {Path(recipe.data).name!r}"
+        lines.append(f"NOT the paper's data ({wanted}): the two columns don't compare")
+    lines.append("")
     if recipe.claims:
         rows: list[Sequence[str]] = [("", "paper", "ours", "unit", "where the paper's number is from")]
         for claim, ours in zip(recipe.claims, result.ours, strict=True):

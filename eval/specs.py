@@ -4,9 +4,10 @@
 
 Commas part codecs, colons part settings, as in libjxl's `benchmark_xl`; its letters with a number glued on ("q90") are
 written with an equals sign here, because option names are words. A setting is `name=value`, or a word alone that is a
-choice of one option only. `a+b` is several values, `a..b` the codec's usual steps from a to b with both ends, `a..b..s`
-every s. Several values of the option that moves along the curve are points of one curve; several values of another
-option are several curves. A codec whose string names no value for its axis gets its usual sweep.
+choice of one option only; an option's name may be cut short ("jxl:e=7"). `a+b` is several values, `a..b` the codec's
+usual steps from a to b with both ends, `a..b..s` every s. Several values of the option that moves along the curve are
+points of one curve; several values of another option are several curves. A codec whose string names no value for its
+axis gets its usual sweep.
 """
 
 from __future__ import annotations
@@ -120,6 +121,9 @@ def _read(setting: str, family: Family, part: str) -> tuple[str, list[Setting]]:
             why = "belongs to several options" if fitting else "isn't a choice of any option"
             raise UsageError(f"{part!r}: {setting!r} {why}: {_offers(family)}{alone}")
         key, text = fitting[0], setting
+    if key not in family.options:  # e=7 is effort=7, as long as no other option begins so
+        begin = [name for name in family.options if key and name.startswith(key)]
+        key = begin[0] if len(begin) == 1 else key
     option = family.options.get(key)
     if option is None:
         raise UsageError(f"{part!r}: {family.name} has no option {key!r}: {_offers(family)}")

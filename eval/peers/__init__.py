@@ -11,7 +11,7 @@ __all__ = ["ANCHORS", "families", "is_ours"]
 
 # What a run without a codec string compares with, by medium.
 ANCHORS: Mapping[Medium, str] = {
-    "image": "jpeg:444+420,webp,jpeg2000,avif:444+420,jxl",
+    "image": "jpeg:444+420,webp,jpeg2000,avif:444+420:psnr,jxl",
     "audio": "mp3,aac,opus",
     "video": "x264,x265,av1",
     "array": "zfp,sz3,sperr",

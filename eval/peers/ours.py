@@ -51,7 +51,8 @@ def _family(name: str) -> Family:
         return _Ours(codec.with_coder(coder) if coder else codec)
 
     def versions() -> Mapping[str, str]:
-        weights = " ".join(f"{item.tag}={item.id.hex()[:8]}" for item in manifests(name) if not item.retired)
+        shipped = [item for item in manifests(name) if not item.retired]
+        weights = " ".join(f"{item.tag}{'*' * item.default}={item.id.hex()[:8]}" for item in shipped)
         return {"codec-suite": __version__, name: f"stream {cls.stream}" + (f", weights {weights}" if weights else "")}
 
     return Family(

@@ -29,8 +29,8 @@ class Raw:
 class Sized:
     """A file of a fixed number of bytes for each pixel; gives back the picture plus a fixed error (kept aside)."""
 
-    def __init__(self, bytes_a_pixel: float, step: int) -> None:
-        self.bytes_a_pixel, self.step = bytes_a_pixel, step
+    def __init__(self, bytes_a_pixel: float, step: int, exact_if_flat: bool = False) -> None:
+        self.bytes_a_pixel, self.step, self.exact_if_flat = bytes_a_pixel, step, exact_if_flat
         self.kept: dict[bytes, np.ndarray] = {}
 
     def encode(self, value: Any) -> bytes:
@@ -41,6 +41,8 @@ class Sized:
 
     def decode(self, data: bytes) -> Any:
         pixels = self.kept[data].astype(np.int16)
+        if self.exact_if_flat and (pixels == pixels[0, 0]).all():
+            return pixels.astype(np.uint8)
         return np.where(pixels < 128, pixels + self.step, pixels - self.step).astype(np.uint8)
 
 
@@ -50,9 +52,14 @@ def family(name: str, make: Callable[[Mapping[str, Setting], int], Any], **more:
     return Family(name, "image", f"the fake {name}", options, make, **settings)
 
 
-def curve(name: str, factor: float = 1.0, **more: Any) -> Family:
+def curve(name: str, factor: float = 1.0, exact_if_flat: bool = False, **more: Any) -> Family:
     """q 1 to 9: larger q, smaller error, larger file; `factor` times the bytes of another one at every q."""
-    return family(name, lambda s, threads: Sized(factor * 0.02 * 1.5 ** float(s["q"]), 20 - 2 * int(s["q"])), **more)
+
+    def make(settings: Mapping[str, Setting], threads: int) -> Sized:
+        q = int(settings["q"])
+        return Sized(factor * 0.02 * 1.5**q, 20 - 2 * q, exact_if_flat)
+
+    return family(name, make, **more)
 
 
 class Broken:

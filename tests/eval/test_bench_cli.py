@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -129,7 +130,8 @@ RECIPE = """
 title: A test
 source: nobody
 scale: two small pictures
-data: no/such/folder
+data: no/such/photos
+items: 2
 codecs: jpeg:444:q=10+40+70+95,png
 metrics: [psnr-rgb]
 references: [jpeg]
@@ -198,17 +200,20 @@ def test_a_wrong_recipe_is_a_usage_error(tmp_path: Path, text: str, words: str) 
 def test_a_check_measures_the_difference_at_the_series_rates(folder: Path, tmp_path: Path) -> None:
     """Our curve moved by exactly half a decibel from the series differs by half a decibel."""
     from codec.eval.specs import Curve
-    from codec.eval.table import Table
+    from codec.eval.table import PointMean, Table
 
     published = series("jpeg").points
     one = reproducing.load(recipe(tmp_path, 1))
     table = reproducing.rate_distortion(folder, one.codecs, metrics=["psnr-rgb"], repeat=1)
 
     class Moved(Table):
-        def points(self, curve: Curve) -> list[dict[str, object]]:
-            return [{"bpp": p["bpp"], "psnr-rgb": p["psnr-rgb"] + 0.5, "complete": True} for p in published]
+        def points(self, curve: Curve | str) -> list[PointMean]:
+            [model] = table.points("jpeg:444")[:1]
+            return [
+                dataclasses.replace(model, rate=p["bpp"], metrics={"psnr-rgb": p["psnr-rgb"] + 0.5}) for p in published
+            ]
 
-    moved = Moved(**table.__dict__)
+    moved = Moved(**{field.name: getattr(table, field.name) for field in dataclasses.fields(table)})
     checked = reproducing._check(moved, table.curves[0], one.checks[0])
     assert checked.mean == pytest.approx(0.5, abs=1e-9) and checked.largest == pytest.approx(0.5, abs=1e-9)
     assert checked.holds and checked.rates == sum(0.2 <= p["bpp"] <= 4 for p in published)

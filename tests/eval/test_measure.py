@@ -88,12 +88,34 @@ def test_runs_are_counted_and_long_ones_not_repeated(monkeypatch: pytest.MonkeyP
             calls.append(1)
             return super().encode(value)
 
-    assert measure(Counting(), PIXELS, [], repeat=4).runs == 4
+    one = measure(Counting(), PIXELS, [], repeat=4)
+    assert (one.encode_runs, one.decode_runs) == (4, 4)
     assert len(calls) == 5  # one warms up
     monkeypatch.setattr(module, "LONG_RUN", -1.0)
     calls.clear()
-    assert measure(Counting(), PIXELS, [], repeat=4).runs == 1
+    assert measure(Counting(), PIXELS, [], repeat=4).encode_runs == 1
+    assert len(calls) == 2  # still one that warms up
+    monkeypatch.setattr(module, "ENDLESS_RUN", -1.0)
+    calls.clear()
+    assert measure(Counting(), PIXELS, [], repeat=4).encode_runs == 0
     assert len(calls) == 1
+
+
+def test_a_slow_decoder_is_warmed_up_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first decoding loads what the later ones need; the encoder's runs are counted apart."""
+
+    class Cold(Raw):
+        cold = True
+
+        def decode(self, data: bytes) -> Any:
+            time.sleep(0.05 if self.cold else 0.0)
+            self.cold = False
+            return super().decode(data)
+
+    monkeypatch.setattr(module, "LONG_RUN", 0.02)
+    one = measure(Cold(), PIXELS, [], repeat=3)
+    assert one.decode_runs == 1 and one.encode_runs == 3
+    assert one.decode_seconds < 0.05
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system doesn't tell a process its peak memory")
