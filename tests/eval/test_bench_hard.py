@@ -24,7 +24,7 @@ from codec.eval.bench import write_results
 from codec.eval.contract import Family
 from codec.eval.data import find_items, guess_medium, printable
 
-from .fakes import Broken, Raw, curve, family
+from .fakes import Broken, Raw, Sized, curve, family
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "dog.png"
 
@@ -206,6 +206,9 @@ FAKES = {
         curve("b", 0.9, sweep=tuple(range(1, 9))),
         family("exact", lambda s, t: Raw(), options={}, axis=None, sweep=()),
         family("tall", lambda s, t: Tall(), options={}, axis=None, sweep=()),
+        family(
+            "part", lambda s, t: TallSized(0.02 * 1.5 ** int(s["q"]), 20 - 2 * int(s["q"])), sweep=tuple(range(1, 9))
+        ),
         family("broken", lambda s, t: Broken(), options={}, axis=None, sweep=()),
     )
 }
@@ -213,6 +216,15 @@ FAKES = {
 
 class Tall(Raw):
     """Refuses pictures that are wider than high."""
+
+    def encode(self, value: np.ndarray) -> bytes:
+        if value.shape[1] > value.shape[0]:
+            raise MediaError("wider than high")
+        return super().encode(value)
+
+
+class TallSized(Sized):
+    """The same refusal, of a codec with a curve."""
 
     def encode(self, value: np.ndarray) -> bytes:
         if value.shape[1] > value.shape[0]:
@@ -265,6 +277,10 @@ def test_curves_are_compared_over_the_items_that_both_have(fakes: object, folder
     rates = {row.setting: row.rate for row in table.rows if row.codec == "a" and row.item == "b.png"}
     pairs = table.pairs("a", "psnr-rgb", {"b.png"})
     assert [rate for rate, _ in pairs] == pytest.approx(sorted(rates.values()))
+    both = rate_distortion(folder, "a,part", metrics=["psnr-rgb"], repeat=1)
+    for codec, anchor in (("part", "a"), ("a", "part")):
+        delta = both.delta(codec, anchor)
+        assert delta.items == 1 and delta.rate == pytest.approx(0.0, abs=1e-6)
     nothing = rate_distortion(folder, "a,broken", metrics=["psnr-rgb"], repeat=1).delta("broken", "a")
     assert nothing.rate is None and nothing.reason == "there is no item that both have at all their points"
 
