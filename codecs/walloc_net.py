@@ -6,7 +6,7 @@ of the paper are here with its decoder (`decoder="paper"`). Differs, in the conf
 transform, a convolutional post-filter that starts at zero (the paper's audio model has a linear one), both in fixed
 point, so that a file decodes to the same pixels on every machine; borders are reflected instead of wrapped; the
 latents carry a gain, for variable rate; and training has a rate term (`layers/lattice.py`), which the paper leaves to
-a lossless picture format. Numbers: eval/results/walloc_kodak.csv.
+a lossless picture format. Numbers: eval/results/kodak.
 """
 
 from __future__ import annotations

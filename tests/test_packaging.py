@@ -75,7 +75,7 @@ class TestPackageList:
         ]
         data = [
             str(file.relative_to(ROOT))
-            for folder in ("samples", "weights", "train/recipes", "eval/recipes")
+            for folder in ("samples", "weights", "train/recipes", "eval/assets", "eval/reference", "eval/reproduce")
             for file in (ROOT / folder).rglob("*")
             if file.is_file() and not file.name.startswith(".")
         ]
@@ -187,6 +187,9 @@ FORBIDDEN = {
     "codec.eval": {"train", "lightning"},
 }
 UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+# Weights that others publish as pickles and nothing else. perceptual.py opens two files of a known SHA-256, and knows
+# no class but NumPy's array; zoo.py lets torch read tensors only (weights_only=True, checked below).
+EXCEPTIONS = {("codec.eval.metrics.perceptual", "pickle"), ("codec.eval.peers.zoo", "torch.load")}
 UNSAFE_CALLS = {"np.load", "numpy.load", "torch.load", "eval", "exec", "yaml.load"}
 
 
@@ -214,7 +217,7 @@ class TestSource:
                 top = name.split(".")[0]
                 if isinstance(node, ast.Import) or not getattr(node, "level", 0):
                     assert top != "codec", f"line {getattr(node, 'lineno', 0)}: imports inside the package are relative"
-                assert top not in UNSAFE, f"{name} runs code from data"
+                assert top not in UNSAFE or (here, top) in EXCEPTIONS, f"{name} runs code from data"
                 if id(node) in typing_only:
                     continue
                 for owner, forbidden in FORBIDDEN.items():
@@ -228,4 +231,8 @@ class TestSource:
             assert ast.get_docstring(tree), "a module says what it is"
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
-                assert ast.unparse(node.func) not in UNSAFE_CALLS, f"line {node.lineno}: {ast.unparse(node.func)}"
+                name = ast.unparse(node.func)
+                if (dotted(file), name) in EXCEPTIONS:
+                    assert any(key.arg == "weights_only" and ast.unparse(key.value) == "True" for key in node.keywords)
+                    continue
+                assert name not in UNSAFE_CALLS, f"line {node.lineno}: {name}"

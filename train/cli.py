@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from ..datasets.places import find_data
 from ..errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -56,20 +56,6 @@ def code_commit() -> str:
         return out.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def find_data(folder: str) -> Path:
-    """A folder of training data named by a recipe, below $CODEC_DATA, or `data` or `shared/data` beside or above us."""
-    root = Path(__file__).resolve().parent.parent
-    places = [Path(os.environ["CODEC_DATA"])] if "CODEC_DATA" in os.environ else []
-    places += [Path("data"), root / "data", root.parent / "shared" / "data"]
-    for place in places:
-        if folder and (place / folder).is_dir():
-            return place / folder
-    raise UsageError(
-        "no training data: name a folder with --data (a few hundred photographs will do), or set CODEC_DATA to one "
-        f"that holds {folder or 'what the recipe names as `data`'}"
-    )
 
 
 def main(

@@ -1,0 +1,145 @@
+"""Crops of the same picture under several codecs at the same rate, for the report's before/after slider.
+
+The setting of each codec is searched on its axis, between the settings that were measured, for the file that comes
+nearest to the target from either side. A codec that has no setting within `TOLERANCE` of it is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import peers
+from .contract import Setting
+from .data import Item
+from .report import Crop, CropSet
+from .specs import Curve, Point
+from .table import Table
+
+__all__ = ["TOLERANCE", "equal_rate_crops"]
+
+TOLERANCE = 0.15  # of the rate
+SIDE = (384, 256)  # width and height of a crop
+
+
+def equal_rate_crops(table: Table, n: int) -> list[CropSet]:
+    """For up to n pictures, spread evenly over the items: every lossy codec's crop at about the same bits per pixel."""
+    usable = table.sources
+    places = {round(k * (len(usable) - 1) / max(1, n - 1)) for k in range(min(n, len(usable)))}
+    picked = [usable[place] for place in sorted(places)]
+    curves = [curve for curve in table.curves if not curve.family.lossless]
+    sets = []
+    for item in picked:
+        target = _target(table, curves, item)
+        try:
+            pixels = item.load()
+        except Exception:  # noqa: S112  gone since it was measured: the report can do without it
+            continue
+        assert isinstance(pixels, np.ndarray)
+        left, top, width, height = box = _busiest(pixels)
+        view = np.s_[top : top + height, left : left + width]
+        crops = [
+            Crop(curve.label, point.spec, bpp, values, np.ascontiguousarray(decoded[view]))
+            for curve in curves
+            if (found := _at_rate(table, curve, item, pixels, target)) is not None
+            for point, bpp, values, decoded in [found]
+        ]
+        if crops:
+            sets.append(CropSet(item.name, box, float(f"{target:.3g}"), np.ascontiguousarray(pixels[view]), crops))
+    return sets
+
+
+def _target(table: Table, curves: Sequence[Curve], item: Item) -> float:
+    """Where most curves are: the rate of our codec if it has one point, else half a bit, moved into common range."""
+    rates = {
+        curve.label: [row.rate for row in table.rows if row.item == item.name and row.codec == curve.label]
+        for curve in curves
+    }
+    fixed = [rates[curve.label][0] for curve in curves if peers.is_ours(curve.family) and len(rates[curve.label]) == 1]
+    target = fixed[0] if fixed else 0.5
+    lows = sorted(min(one) for one in rates.values() if len(one) > 1)
+    highs = sorted(max(one) for one in rates.values() if len(one) > 1)
+    if not fixed and lows:
+        # the middle codec's ends: one odd curve must not move everybody's
+        target = min(max(target, lows[len(lows) // 2]), highs[len(highs) // 2])
+    return target
+
+
+def _at_rate(
+    table: Table, curve: Curve, item: Item, pixels: NDArray[np.uint8], target: float
+) -> tuple[Point, float, dict[str, float], NDArray[np.uint8]] | None:
+    """The point of a curve nearest to a rate, what it costs, and its picture; None if there is none near it."""
+    area = pixels.shape[0] * pixels.shape[1]
+    threads = int(table.settings.get("threads", 1))
+    rows = sorted(
+        (row for row in table.rows if row.item == item.name and row.codec == curve.label), key=lambda r: r.rate
+    )
+    if not rows:
+        return None
+    points = {point.spec: point for point in curve.points}
+    tried: dict[Setting | None, tuple[float, Point, bytes]] = {}
+
+    def rate(point: Point) -> float:
+        if point.setting not in tried:
+            data = curve.family.make(point.settings, threads).encode(pixels)
+            tried[point.setting] = (8 * len(data) / area, point, data)
+        return tried[point.setting][0]
+
+    try:
+        below = [row for row in rows if row.rate <= target]
+        above = [row for row in rows if row.rate > target]
+        ends = [points[row.spec] for row in [*below[-1:], *above[:1]]]
+        for end in ends:
+            rate(end)
+        if len(ends) == 2 and curve.family.axis is not None:
+            _bisect(curve, ends[0], ends[1], target, rate)
+        bpp, point, data = min(tried.values(), key=lambda one: abs(math.log(one[0] / target)))
+        if abs(bpp / target - 1) > TOLERANCE:
+            return None
+        decoded = curve.family.make(point.settings, threads).decode(data)
+    except Exception:  # whatever a library says of this picture at this setting: it isn't shown
+        return None
+    values = {metric.name: metric.measure(pixels, decoded) for metric in table.metrics[:2]}
+    return point, bpp, values, decoded
+
+
+def _bisect(curve: Curve, low: Point, high: Point, target: float, rate) -> None:
+    """Tries up to six settings between two neighbours on the axis."""
+    axis = curve.family.axis
+    assert axis is not None
+    option = curve.family.options[axis]
+    a, b = low.settings[axis], high.settings[axis]
+    for _ in range(6):
+        if isinstance(a, str) or isinstance(b, str):
+            return
+        middle = (a + b) / 2
+        if isinstance(option.default, int):
+            middle = round(middle)
+            if middle in (a, b):
+                return
+        point = Point(curve.family, {**low.settings, axis: middle})
+        if rate(point) <= target:
+            a = middle
+        else:
+            b = middle
+
+
+def _busiest(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """(left, top, width, height) of the crop with most detail, on a grid of 32 pixels."""
+    height, width = pixels.shape[:2]
+    w, h = min(SIDE[0], width), min(SIDE[1], height)
+    grey = pixels.astype(np.float32).mean(axis=2)
+    detail = np.zeros_like(grey)
+    detail[:, 1:] += np.abs(np.diff(grey, axis=1))
+    detail[1:] += np.abs(np.diff(grey, axis=0))
+    total = np.pad(detail.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))
+    best = max(
+        ((top, left) for top in range(0, height - h + 1, 32) for left in range(0, width - w + 1, 32)),
+        key=lambda at: (
+            total[at[0] + h, at[1] + w] - total[at[0], at[1] + w] - total[at[0] + h, at[1]] + total[at[0], at[1]]
+        ),
+    )
+    return best[1], best[0], w, h

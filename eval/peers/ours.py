@@ -1,0 +1,79 @@
+"""Our own codecs, under the same contract as their peers: whole files, container and all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ... import __version__
+from ...codecs.base import Codec
+from ...codecs.weights import manifests
+from ...errors import WeightsError
+from ...registry import entry, load_class, names
+from ..contract import Family, Medium, Option, Peer, Setting
+
+__all__ = ["families"]
+
+_MEDIA: Mapping[str, Medium] = {"image": "image", "audio": "audio", "video": "video", "field": "array"}
+
+
+class _Ours:
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def encode(self, value: Any) -> bytes:
+        return self.codec.compress(value)
+
+    def decode(self, data: bytes) -> Any:
+        return self.codec.decompress(data)
+
+
+def families() -> tuple[Family, ...]:
+    """A family for every codec in the registry whose medium is measured. Its options: the tag of the weights, the
+    quality (0: the default of the weights), and the arithmetic coder where there is a choice."""
+    return tuple(_family(name) for name in names() if entry(name).medium in _MEDIA)
+
+
+def _family(name: str) -> Family:
+    cls = load_class(name)
+    tags = tuple(item.tag for item in manifests(name) if not item.retired)
+    options = {"q": Option(0, "quality, 1 to 100; 0: what the weights were made for", 0, 100)}
+    if tags:
+        options = {"tag": Option("", "weights; default: the codec's choice", choices=("", *tags))} | options
+    coders = getattr(cls, "coders", ())
+    if coders:
+        options["coder"] = Option("", "entropy coder; default: the codec's choice", choices=("", *coders))
+
+    def make(settings: Mapping[str, Setting], threads: int) -> Peer:
+        del threads  # torch's, which the runner sets
+        tag, quality, coder = str(settings.get("tag", "")), float(settings["q"]), str(settings.get("coder", ""))
+        codec = Codec.load(f"{name}@{tag}" if tag else name, quality=quality or None)
+        return _Ours(codec.with_coder(coder) if coder else codec)
+
+    def versions() -> Mapping[str, str]:
+        shipped = [item for item in manifests(name) if not item.retired]
+        weights = " ".join(f"{item.tag}{'*' * item.default}={item.id.hex()[:8]}" for item in shipped)
+        return {"codec-suite": __version__, name: f"stream {cls.stream}" + (f", weights {weights}" if weights else "")}
+
+    return Family(
+        name=name,
+        medium=_MEDIA[entry(name).medium],
+        about=entry(name).summary,
+        options=options,
+        make=make,
+        axis="q",
+        sweep=tuple(getattr(cls, "sweep", ())),
+        missing=_missing(name),
+        versions=versions,
+    )
+
+
+def _missing(name: str) -> Callable[[], str | None]:
+    def missing() -> str | None:
+        try:
+            manifests(name)
+        except WeightsError as error:
+            return str(error)
+        return None
+
+    return missing

@@ -1,0 +1,283 @@
+"""`codec reproduce PAPER`: what a paper reports beside what we measure, never mixed.
+
+A recipe (`eval/reproduce/*.yaml`) names the data, the codec string, and two kinds of lines:
+
+- claims: a number of the paper with its source and a mark (how it is known: the paper's text, the authors' code or
+  results, read off a figure), and which of our measurements stands beside it, with what differs;
+- checks: a published series of a classical codec and our run of the same codec. Our PSNR at the series' rates,
+  interpolated on our curve, must agree within a tolerance: this tests the harness. A check may say why it is expected
+  not to hold (another chroma format, another encoder); it is then shown, and not held against us.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets.places import find_data
+from ..errors import MediaError, UsageError
+from .bench import Progress, rate_distortion, write_results
+from .reference import Series, series
+from .specs import Curve
+from .table import RATES, Table
+
+__all__ = ["Check", "Claim", "Recipe", "Result", "load", "names", "run", "text"]
+
+_FOLDER = Path(__file__).resolve().parent / "reproduce"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """paper: the number as printed there; unit; mark: how it is known and where it stands.
+
+    value: which of our numbers: a metric's name, "bpp", "ratio", "encode_mpx_s", "decode_mpx_s", or "bd_rate" (by the
+    first metric, against `anchor`). codec: label of a curve of the run, of which `setting` is one point (None: its only
+    one). note: what differs.
+    """
+
+    what: str
+    paper: float
+    unit: str
+    mark: str
+    codec: str
+    value: str
+    setting: float | None = None
+    anchor: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Our curve `codec` against a published series: mean and largest difference of a metric at the series' rates in
+    [low, high] bits per pixel. within: tolerance of the largest one. differs: why it is not expected to hold."""
+
+    codec: str
+    reference: str
+    within: float
+    low: float = 0.2
+    high: float = 2.0
+    metric: str = "psnr-rgb"
+    differs: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """items: how many the paper's data has; a run on anything else is shown, and marked as not comparable."""
+
+    name: str
+    title: str
+    source: str
+    scale: str
+    data: str
+    items: int
+    codecs: str
+    metrics: tuple[str, ...]
+    references: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """rates: how many of the series' points were compared. mean and largest: ours less published, metric's unit."""
+
+    check: Check
+    rates: int
+    mean: float
+    largest: float
+
+    @property
+    def holds(self) -> bool:
+        return abs(self.largest) <= self.check.within
+
+
+@dataclass(frozen=True)
+class Result:
+    recipe: Recipe
+    table: Table
+    ours: tuple[float | None, ...]  # for each claim
+    checked: tuple[Checked, ...]
+    summary: Mapping[str, Any]
+
+    @property
+    def same_data(self) -> bool:
+        """Whether this is the paper's data, as far as their name and number tell."""
+        name = Path(self.recipe.data).name
+        return len(self.table.items) == self.recipe.items and self.table.settings["data"]["name"] == name
+
+    @property
+    def measured_on(self) -> str:
+        return f"{len(self.table.items)} items of {self.table.settings['data']['name']!r}"
+
+    @property
+    def holds(self) -> bool:
+        """All of the paper's data was measured, and every check that is expected to hold does."""
+        whole = self.same_data and not self.table.failed
+        return whole and all(one.holds or one.check.differs for one in self.checked)
+
+    def as_json(self) -> dict[str, Any]:
+        claims = [
+            {
+                "what": claim.what,
+                "unit": claim.unit,
+                "paper": claim.paper,
+                "paper_source": claim.mark,
+                "ours": ours,
+                "codec": claim.codec,
+                "note": claim.note,
+            }
+            for claim, ours in zip(self.recipe.claims, self.ours, strict=True)
+        ]
+        checks = [
+            {
+                "codec": one.check.codec,
+                "published": one.check.reference,
+                "published_source": series(one.check.reference).source,
+                "metric": one.check.metric,
+                "points": one.rates,
+                "mean_difference": one.mean,
+                "largest_difference": one.largest,
+                "within": one.check.within,
+                "holds": one.holds,
+                "differs": one.check.differs,
+            }
+            for one in self.checked
+        ]
+        recipe = self.recipe
+        about = {"paper": recipe.name, "title": recipe.title, "source": recipe.source, "our_scale": recipe.scale}
+        about |= {"measured_on": self.measured_on, "same_data": self.same_data}
+        return {**about, "command": self.summary["command"], "claims": claims, "checks": checks}
+
+
+def names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def load(name: str | os.PathLike[str]) -> Recipe:
+    """A shipped recipe by name, or one from a YAML file. UsageError says what is wrong with it."""
+    import yaml
+
+    path = Path(name) if os.fspath(name).endswith((".yaml", ".yml")) else _FOLDER / f"{name}.yaml"
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"no recipe {os.fspath(name)!r}: there are {', '.join(names())}, or name a YAML file"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: not a recipe ({error})") from None
+    if not isinstance(raw, dict):
+        raise UsageError(f"{path}: not a recipe; expected keys such as title, data, codecs")
+    try:
+        raw = {"name": path.stem, "references": (), "claims": (), "checks": (), **raw}
+        lists = {
+            "metrics": tuple(map(str, raw.pop("metrics"))),
+            "references": tuple(map(str, raw.pop("references"))),
+            "claims": tuple(Claim(**one) for one in raw.pop("claims")),
+            "checks": tuple(Check(**one) for one in raw.pop("checks")),
+        }
+        recipe = Recipe(**raw, **lists)
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path}: not a recipe: {error}") from None
+    for one in (*recipe.references, *(check.reference for check in recipe.checks)):
+        series(one)
+    return recipe
+
+
+def run(
+    recipe: Recipe,
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    repeat: int = 3,
+    progress: Progress | None = None,
+) -> Result:
+    """Measures what the recipe names, and puts the numbers beside the paper's. out: a folder as of `codec bench`,
+    gone on with; None: `reproduce-NAME` here."""
+    folder = Path(data) if data is not None else find_data(recipe.data, "data to measure on")
+    out = Path(f"reproduce-{recipe.name}") if out is None else Path(out)
+    table = rate_distortion(folder, recipe.codecs, metrics=recipe.metrics, out=out, repeat=repeat, progress=progress)
+    curves = {curve.label: curve for curve in table.curves}
+    for label in [*(claim.codec for claim in recipe.claims), *(check.codec for check in recipe.checks)]:
+        if label not in curves:
+            raise UsageError(f"recipe {recipe.name}: no curve {label!r} in the run; there are {', '.join(curves)}")
+    published = [series(name) for name in recipe.references]
+    anchors: list[Curve | Series] = [curves[claim.anchor] for claim in recipe.claims if claim.anchor in curves]
+    summary = write_results(
+        table,
+        out,
+        command=f"codec reproduce {recipe.name} --data DATA --out DIR",
+        anchors=list(dict.fromkeys(anchors)),
+        references=published,
+    )
+    ours = tuple(_ours(table, curves, claim) for claim in recipe.claims)
+    checked = tuple(_check(table, curves[check.codec], check) for check in recipe.checks)
+    return Result(recipe, table, ours, checked, summary)
+
+
+def _ours(table: Table, curves: Mapping[str, Curve], claim: Claim) -> float | None:
+    if claim.value == "bd_rate":
+        return table.delta(curves[claim.codec], curves[claim.anchor], table.metrics[0]).rate
+    points = table.points(curves[claim.codec])
+    fitting = [one for one in points if claim.setting is None or one.setting == claim.setting]
+    if len(fitting) != 1:
+        raise UsageError(f"claim {claim.what!r}: {len(fitting)} points of {claim.codec} fit; name its `setting`")
+    return fitting[0].as_json(RATES[table.medium][0]).get(claim.value)
+
+
+def _check(table: Table, curve: Curve, check: Check) -> Checked:
+    """Our curve at the published rates, by PCHIP on the logarithm of the rate."""
+    from scipy.interpolate import PchipInterpolator
+
+    if check.metric not in {metric.name for metric in table.metrics}:
+        raise UsageError(f"a check by {check.metric}, which the recipe doesn't measure")
+    key = RATES[table.medium][0]
+    points = sorted((one.rate, one.metrics[check.metric] or math.nan) for one in table.points(curve) if one.complete)
+    if len(points) < 2:
+        raise MediaError(f"{curve.label}: {len(points)} complete points; a check against a series needs two")
+    rates, values = np.array(points, np.float64).T
+    at = PchipInterpolator(np.log(rates), values)
+    found = [
+        float(at(np.log(one[key]))) - one[check.metric]
+        for one in series(check.reference).points
+        if check.low <= one[key] <= check.high and rates[0] <= one[key] <= rates[-1]
+    ]
+    if not found:
+        raise MediaError(f"{curve.label} and {check.reference} have no rate in common in {check.low} to {check.high}")
+    return Checked(check, len(found), statistics.fmean(found), max(found, key=abs))
+
+
+def text(result: Result) -> str:
+    """Paper and ours side by side."""
+    recipe = result.recipe
+    lines = [recipe.title, recipe.source, f"ours: {recipe.scale}", f"measured on {result.measured_on}"]
+    if not result.same_data:
+        wanted = f"{recipe.items} items of {Path(recipe.data).name!r}"
+        lines.append(f"NOT the paper's data ({wanted}): the two columns don't compare")
+    lines.append("")
+    if recipe.claims:
+        rows: list[Sequence[str]] = [("", "paper", "ours", "unit", "where the paper's number is from")]
+        for claim, ours in zip(recipe.claims, result.ours, strict=True):
+            mine = "-" if ours is None else f"{ours:.4g}"
+            rows.append((claim.what, f"{claim.paper:g}", mine, claim.unit, claim.mark))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        for row in rows:
+            lines.append("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[4]]).rstrip())
+        notes = [f"- {claim.what}: {claim.note}" for claim in recipe.claims if claim.note]
+        lines += ["", *notes, ""] if notes else [""]
+    for one in result.checked:
+        word = "agrees" if one.holds else "differs"
+        lines.append(
+            f"{one.check.codec} against the published series {one.check.reference}: {word}; mean {one.mean:+.2f}, "
+            f"largest {one.largest:+.2f} (tolerance {one.check.within:g}) at {one.rates} rates"
+        )
+        if one.check.differs:
+            lines.append(f"  {one.check.differs}")
+    return "\n".join(lines).rstrip()
