@@ -188,8 +188,13 @@ FORBIDDEN = {
 }
 UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 # Weights that others publish as pickles and nothing else. perceptual.py opens two files of a known SHA-256, and knows
-# no class but NumPy's array; zoo.py lets torch read tensors only (weights_only=True, checked below).
-EXCEPTIONS = {("codec.eval.metrics.perceptual", "pickle"), ("codec.eval.peers.zoo", "torch.load")}
+# no class but NumPy's array; zoo.py lets torch read tensors only (weights_only=True, checked below), and so does
+# train/s2lic.py its own checkpoints.
+EXCEPTIONS = {
+    ("codec.eval.metrics.perceptual", "pickle"),
+    ("codec.eval.peers.zoo", "torch.load"),
+    ("codec.train.s2lic", "torch.load"),
+}
 UNSAFE_CALLS = {"np.load", "numpy.load", "torch.load", "eval", "exec", "yaml.load"}
 
 
