@@ -67,8 +67,8 @@ def test_results_inside_the_data_are_not_data(folder: Path, monkeypatch: pytest.
     "name", [b"line\nend\r.png", b"\xff\xfebytes.png", b'comma,"quote".png', "ümläut 写真.png".encode()]
 )
 def test_any_file_name(folder: Path, tmp_path: Path, name: bytes) -> None:
-    shutil.copy(folder / "a.png", os.path.join(os.fsencode(folder), name))
-    Path(os.fsdecode(os.path.join(os.fsencode(folder), b"\xfe.txt"))).write_text("no picture")
+    shutil.copy(folder / "a.png", folder / os.fsdecode(name))
+    (folder / os.fsdecode(b"\xfe.txt")).write_text("no picture")
     out = tmp_path / "out"
     for _ in range(2):  # the second run reads what the first one wrote
         table = rate_distortion(folder, "jpeg:q=50", metrics=["psnr-rgb"], out=out, repeat=1)
@@ -146,13 +146,22 @@ def test_an_interrupted_run_ends_at_once_and_keeps_its_rows(tmp_path: Path, jobs
         crop(photos / f"{index:02}.png", (index, 0, index + 64, 64))
     command = [sys.executable, "-P", "-m", "codec.cli", "bench", str(photos), "-c", "avif:speed=0", "--repeat", "9"]
     command += ["--out", str(out), "--metrics", "psnr-rgb", "--threads", "1", "--jobs", str(jobs)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
-        deadline = time.monotonic() + 120
+
+    def interruptible() -> None:  # the tests may run in the background of a shell, where Ctrl-C is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=interruptible)
+    try:
+        deadline = time.monotonic() + 240
         while not (out / "rows.csv").exists() or len((out / "rows.csv").read_text().splitlines()) < 4:
             assert run.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         os.killpg(run.pid, signal.SIGINT)  # as Ctrl-C does
         _, words = run.communicate(timeout=60)  # all of it would take minutes
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.communicate()
     assert run.returncode == 130
     assert "what was measured is kept" in words
     rows = read(out / "rows.csv")
