@@ -1,4 +1,4 @@
-"""Training of S2LIC image models: one Lightning task, one variable-rate model, in as many sessions as it takes.
+"""Training of S2LIC image models: one Lightning task, one variable-rate model, in as many parts as it takes.
 
 Loss: bits per pixel + lambda 255^2 MSE, with lambda drawn per sample, log-uniformly over the range of the model, and
 each sample's loss divided by sqrt(lambda) so that no rate owns the gradient. Noise for the rate, straight-through
