@@ -187,14 +187,8 @@ FORBIDDEN = {
     "codec.eval": {"train", "lightning"},
 }
 UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-# Weights that others publish as pickles and nothing else. perceptual.py opens two files of a known SHA-256, and knows
-# no class but NumPy's array; zoo.py lets torch read tensors only (weights_only=True, checked below), and so does
-# train/s2lic.py its own checkpoints.
-EXCEPTIONS = {
-    ("codec.eval.metrics.perceptual", "pickle"),
-    ("codec.eval.peers.zoo", "torch.load"),
-    ("codec.train.s2lic", "torch.load"),
-}
+# CompressAI's published weights, and our own checkpoints: torch reads tensors only (weights_only=True, checked below).
+EXCEPTIONS = {("codec.eval.peers.zoo", "torch.load"), ("codec.train.s2lic", "torch.load")}
 UNSAFE_CALLS = {"np.load", "numpy.load", "torch.load", "eval", "exec", "yaml.load"}
 
 
@@ -222,7 +216,7 @@ class TestSource:
                 top = name.split(".")[0]
                 if isinstance(node, ast.Import) or not getattr(node, "level", 0):
                     assert top != "codec", f"line {getattr(node, 'lineno', 0)}: imports inside the package are relative"
-                assert top not in UNSAFE or (here, top) in EXCEPTIONS, f"{name} runs code from data"
+                assert top not in UNSAFE, f"{name} runs code from data"
                 if id(node) in typing_only:
                     continue
                 for owner, forbidden in FORBIDDEN.items():

