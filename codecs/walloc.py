@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..container import Chunk, Header, read_header
 from ..entropy.coders import DEFAULT as DEFAULT_CODER
-from ..entropy.exact import ExactConv2d, FixedPoint, round_half_up
+from ..entropy.exact import round_half_up
 from ..entropy.tables import Tables
 from ..errors import MediaError, StreamError, UsageError, WeightsError
 from ..media import decode_webp, encode_webp
 from .base import EncodedPixels, ImageCodec, as_picture
+from .layers import exact_state
 from .layers.autoencoder_kl import KLDecoder
 from .layers.lattice import row_parameters, step_positions
 from .layers.wavelet import _apply, _plan, blocks_to_channels, channels_to_blocks
@@ -474,19 +475,7 @@ def logistic_tables(largest: int) -> Tables:
 
 def export_state(net: WallocNet, tables: Tables | None) -> dict[str, Tensor]:
     """Tensors of a weights file: integers and exponents of exact layers, floats of the others, entropy tables."""
-    exact: dict[str, nn.Module] = {n: m for n, m in net.named_modules() if isinstance(m, (ExactConv2d, FixedPoint))}
-    state: dict[str, Tensor] = {}
-    for name, module in exact.items():
-        if isinstance(module, ExactConv2d):
-            weight, bias = module.quantised()
-            state[f"{name}.weight"] = weight.to(torch.int8 if module.weight_bits <= 8 else torch.int16).contiguous()
-            state[f"{name}.bias"] = bias.to(torch.int64)
-            state[f"{name}.weight_exponent"] = module.weight_exponent.to(torch.int8)
-        elif isinstance(module, FixedPoint):
-            state[f"{name}.exponent"] = module.exponent.to(torch.int8)
-    for name, tensor in net.state_dict().items():
-        if not any(name == n or name.startswith(f"{n}.") for n in exact):
-            state[name] = tensor.contiguous()
+    state = exact_state.export_state(net, torch.float32)
     if tables is not None:
         state |= {f"tables.{k}": torch.from_numpy(np.array(v)) for k, v in tables.to_state().items()}
     return state
@@ -494,29 +483,12 @@ def export_state(net: WallocNet, tables: Tables | None) -> dict[str, Tensor]:
 
 def import_state(net: WallocNet, state: Mapping[str, Tensor]) -> Tables | None:
     """Fills `net` from the tensors of a weights file. WeightsError if they are not this network's."""
-    rest = dict(state)
+    tables = {k.removeprefix("tables."): v.numpy() for k, v in state.items() if k.startswith("tables.")}
+    exact_state.import_state(net, {k: v for k, v in state.items() if not k.startswith("tables.")})
     try:
-        modules = dict(net.named_modules())
-        for name, module in modules.items():
-            if isinstance(module, FixedPoint):
-                module.exponent.copy_(rest.pop(f"{name}.exponent").int())
-        for name, module in modules.items():
-            if isinstance(module, ExactConv2d):
-                module.weight_exponent.copy_(rest.pop(f"{name}.weight_exponent").int())
-                scale = torch.exp2(-module.weight_exponent.double())
-                conv = module.conv
-                conv.weight.data.copy_(rest.pop(f"{name}.weight").double() * scale[:, None, None, None])
-                fraction = 2.0 ** -int(module.input_format.exponent)
-                cast(Tensor, conv.bias).data.copy_(rest.pop(f"{name}.bias").double() * scale * fraction)
-        tables = {k.removeprefix("tables."): rest.pop(k).numpy() for k in list(rest) if k.startswith("tables.")}
-        exact = {n for n, m in modules.items() if isinstance(m, (ExactConv2d, FixedPoint))}
-        expected = {k for k in net.state_dict() if not any(k == n or k.startswith(f"{n}.") for n in exact)}
-        if set(rest) != expected:
-            raise KeyError(f"unexpected or missing tensors {sorted(set(rest) ^ expected)[:4]}")
-        net.load_state_dict({k: v.float() for k, v in rest.items()}, strict=False)
         return Tables.from_state(tables) if tables else None
-    except (KeyError, RuntimeError) as error:
-        raise WeightsError(f"these weights don't fit the WaLLoC network they name: {error}") from None
+    except KeyError as error:
+        raise WeightsError(f"these weights lack entropy tables that they should have: {error}") from None
 
 
 def metadata(

@@ -10,7 +10,6 @@ changed when a run is resumed. `last.ckpt` is never decayed, `decay.ckpt` is the
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 import sys
@@ -34,6 +33,7 @@ from ..codecs.s2lic_paper import S2licPaperNet
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
 from ..entropy.exact import ExactConv2d, FixedPoint, set_mode
 from ..errors import UsageError
+from .weights import write_weights
 
 
 @dataclass(frozen=True)
@@ -206,20 +206,7 @@ def export(task: S2licTask, settings: Mapping[str, Any], folder: Path, about: Ma
     refit(net)
     tag = settings["tag"]
     data = to_bytes({**export_state(net), **table_state(*make_tables())}, metadata(task.config, tag))
-    target = folder / f"s2lic-{tag}.safetensors"
-    target.write_bytes(data)
-    manifest = {
-        "name": f"S2LIC {tag}",
-        "codec": "s2lic",
-        "tag": tag,
-        "file": target.name,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "parameters": sum(p.numel() for p in task.net.parameters()),
-        "default": tag == "small",
-        **about,
-    }
-    target.with_suffix(".json").write_text(json.dumps(manifest, indent=2) + "\n")
-    return target
+    return write_weights(folder, "s2lic", "S2LIC", tag, data, task.net, tag == "small", about)
 
 
 def load_checkpoint(task: S2licTask, path: Path) -> int:

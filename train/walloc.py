@@ -9,7 +9,6 @@ gain so that no rate owns the gradient. Jacobellis and Yadwadkar, arXiv 2412.094
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 import sys
@@ -32,6 +31,7 @@ from ..datasets.images import RandomCrops, find_pictures, load_pictures
 from ..entropy.exact import ExactConv2d, FixedPoint, set_mode
 from ..entropy.tables import Tables
 from ..errors import UsageError
+from .weights import write_weights
 
 
 @dataclass(frozen=True)
@@ -209,20 +209,7 @@ def export(task: WallocTask, settings: Mapping[str, Any], folder: Path, about: M
     state, _, _ = snapshot(task.ema)
     quality, gains = QUALITY.get(tag, ((1.0, 100.0), (-24, 8)))
     data = save(state, metadata(task.config, tag, quality, gains, settings.get("nominal", 0)))
-    target = folder / f"walloc-{tag}.safetensors"
-    target.write_bytes(data)
-    manifest = {
-        "name": f"WaLLoC {tag}",
-        "codec": "walloc",
-        "tag": tag,
-        "file": target.name,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "parameters": sum(p.numel() for p in task.net.parameters()),
-        "default": tag == "16x",
-        **about,
-    }
-    target.with_suffix(".json").write_text(json.dumps(manifest, indent=2) + "\n")
-    return target
+    return write_weights(folder, "walloc", "WaLLoC", tag, data, task.net, tag == "16x", about)
 
 
 class Progress(lightning.Callback):
