@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import difflib
 import json
+import math
 import os
 import sys
 import time
@@ -24,7 +25,7 @@ from .batch import STDIO, Job, Report
 from .errors import CodecError, MediaError, UsageError
 
 if TYPE_CHECKING:
-    from .codecs.base import Codec
+    from .codecs.base import Codec, ImageCodec
     from .media import Picture
 
 EXAMPLES = """\
@@ -38,6 +39,7 @@ exit codes: 0 done, 1 some inputs failed, 2 usage, 3 bad stream, 4 weights missi
 ENCODE_EXAMPLES = """\
 examples:
   codec encode photo.png -o photo.walloc -q 60
+  codec encode photo.png --size 20kB            the best that fits; also --bpp 0.25, --psnr 34
   codec encode 'photos/**/*.jpg' -o small --jobs 4 --skip-existing
   cat photo.png | codec encode - > photo.walloc
 """
@@ -111,6 +113,7 @@ class Options(NamedTuple):
     device: str
     format: str
     coder: str | None = None
+    goal: tuple[str, float] | None = None  # "size", "bpp" or "psnr", and its value
 
 
 # --- the work on one input; runs in this process or in others -------------------------------------------------------
@@ -153,11 +156,20 @@ def _encode(options: Options, job: Job) -> Report:
         raise MediaError(str(error).removeprefix("the data: ")) from error  # the caller names the file
     codec = _encoder(options)
     assert isinstance(codec, ImageCodec)
-    data = codec.encode_picture(picture)
+    data, found = _towards(options.goal, codec, picture) if options.goal else (codec.encode_picture(picture), {})
     batch.write_bytes(job, data)
     about = describe(data)
-    kept = {key: about[key] for key in ("codec", "shape", "dtype", "bpp")}
+    kept = {key: about[key] for key in ("codec", "shape", "dtype", "bpp")} | found
     return {**kept, "bytes_in": len(source), "bytes_out": len(data), "seconds": time.perf_counter() - started}
+
+
+def _towards(goal: tuple[str, float], codec: ImageCodec, picture: Picture) -> tuple[bytes, Report]:
+    from .codecs import search
+
+    what, value = goal
+    found = {"size": search.at_size, "bpp": search.at_bpp, "psnr": search.at_psnr}[what](codec, picture, value)
+    about: Report = {"quality": round(found.quality, 2), "encodings": found.encodings}
+    return found.data, about | ({"psnr": round(found.value, 3)} if what == "psnr" else {})
 
 
 def _decode(options: Options, job: Job) -> Report:
@@ -213,7 +225,8 @@ def _codec_name(options: Options) -> str:
 def _run_encode(args: argparse.Namespace) -> int:
     from .media import SUFFIXES
 
-    options = Options(args.codec, args.quality, args.weights, args.device, "", args.coder)
+    goals = [(what, value) for what in ("size", "bpp", "psnr") if (value := getattr(args, what)) is not None]
+    options = Options(args.codec, args.quality, args.weights, args.device, "", args.coder, *goals)
     entry = registry.entry(_codec_name(options))
     suffixes = SUFFIXES[entry.medium]  # what a folder is searched for; a file given by name may be called anything
     jobs = batch.plan(
@@ -295,6 +308,8 @@ def _run_train(args: argparse.Namespace) -> int:
             resume=args.resume,
             steps=args.steps,
             device=args.device,
+            devices=args.devices,
+            nodes=args.nodes,
         )
     except ModuleNotFoundError as error:  # `main` imports Lightning only when the arguments are fine
         if (error.name or "").split(".")[0] == "codec":
@@ -490,6 +505,10 @@ def _line(report: Report) -> str:
         words.append(f"{report['bytes_out']} bytes")
     if "bpp" in report:
         words.append(f"{report['bpp']:.3f} bpp")
+    if "psnr" in report:
+        words.append(f"{report['psnr']:.2f} dB")
+    if "quality" in report:
+        words.append(f"-q {report['quality']:g}")
     if target is None:
         words.append(f"ok, {report['codec']} stream {report['stream']}, {report['n_bytes']} bytes")
     words.append(f"{report['seconds']:.2f} s")
@@ -616,7 +635,11 @@ def build_parser() -> argparse.ArgumentParser:
     inputs(one, "files, folders (their tree is kept), quoted globs, or - for stdin")
     writes(one, "file, or folder for several inputs, or - for stdout; default: beside each input")
     one.add_argument("-c", "--codec", help="codec, or codec@tag; `codec list` names them (default: the medium's own)")
-    one.add_argument("-q", "--quality", type=float, help="what quality means is the codec's; higher is better")
+    how = one.add_mutually_exclusive_group()
+    how.add_argument("-q", "--quality", type=float, help="what quality means is the codec's; higher is better")
+    how.add_argument("--size", type=_bytes, metavar="N", help="the best file of at most so much: 20kB, 1.5MB, 64KiB")
+    how.add_argument("--bpp", type=_positive, metavar="R", help="the same in bits per pixel, as 0.25")
+    how.add_argument("--psnr", type=_positive, metavar="DB", help="the smallest file of at least so many decibels")
     one.add_argument(
         "--coder",
         help="how the payload is entropy-coded, for codecs that offer a choice (walloc: constriction, torchac, webp)",
@@ -651,6 +674,8 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     one.add_argument("--steps", type=int, metavar="N", help="optimiser steps, in place of the recipe's")
     one.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    one.add_argument("--devices", type=int, default=1, metavar="N", help="devices (CPU: processes) of each machine")
+    one.add_argument("--nodes", type=int, default=1, metavar="N", help="machines; run the command on each (Lightning)")
 
     one = command("bench", "Measure rate, distortion and speed against everything else.", BENCH_EXAMPLES)
     one.add_argument("data", nargs="?", metavar="DATA", help="a file, or a folder (searched through)")
@@ -685,6 +710,22 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError(text)
+    return value
+
+
+def _bytes(text: str) -> float:
+    """20000, 20kB, 1.5MB; KiB and MiB are powers of two."""
+    number = text.lower().removesuffix("b")
+    for suffix, factor in (("ki", 1 << 10), ("mi", 1 << 20), ("gi", 1 << 30), ("k", 1e3), ("m", 1e6), ("g", 1e9)):
+        if number.endswith(suffix):
+            return _positive(number.removesuffix(suffix)) * factor
+    return _positive(number)
+
+
 def _count(text: str) -> int:
     number = int(text)
     if number < 0:
@@ -692,7 +733,8 @@ def _count(text: str) -> int:
     return number
 
 
-_count.__name__ = "number"  # argparse: "invalid number value"
+_count.__name__ = _positive.__name__ = "number"  # argparse: "invalid number value"
+_bytes.__name__ = "size"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

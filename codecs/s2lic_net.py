@@ -60,6 +60,7 @@ class S2licConfig:
     attention: int = 2  # SwinV2 blocks at 1/16, in the analysis; 0 = none
     heads: int = 6
     context: int = 96  # channels of the channel-wise context
+    passes: Literal[1, 2] = 2  # over each slice: all of it at once, or a checkerboard
     anchor_context: Literal["none", "masked_conv"] = "masked_conv"  # what the second pass sees of the first
     hidden: int = 160  # of the parameter networks
     refine: int = 64  # hidden channels of latent residual prediction; 0 = none
@@ -342,13 +343,14 @@ class Slice(nn.Module):
         seen = f + (c if start else 0)
         self.anchor = (
             Exact(size, c, 5 if size <= 64 else 3, relu=False, exponent=MEAN_BITS)
-            if config.anchor_context == "masked_conv"
+            if config.passes == 2 and config.anchor_context == "masked_conv"
             else None
         )
         self.first1 = Exact(seen, h, 1, relu=True)
         self.first2 = Exact(h, 2 * size, 1, relu=True).zero()
-        self.second1 = Exact(seen + (c if self.anchor else 0), h, 1, relu=True)
-        self.second2 = Exact(h, 2 * size, 1, relu=True).zero()
+        two = config.passes == 2
+        self.second1 = Exact(seen + (c if self.anchor else 0), h, 1, relu=True) if two else None
+        self.second2 = Exact(h, 2 * size, 1, relu=True).zero() if two else None
         r = config.refine
         self.refine1 = Exact(size, r, 3, relu=False, exponent=MEAN_BITS) if r else None
         self.refine2 = Exact(seen + r, r, 1, relu=True) if r else None
@@ -371,6 +373,7 @@ class Slice(nn.Module):
 
     def second(self, context: Tensor, anchors: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         """The same for the other cells. anchors: (B, size, h, w), zero where nothing is known yet."""
+        assert self.second1 is not None and self.second2 is not None
         return self._density(self.second2(self.second1(self.seen(context, anchors))), base)
 
     def seen(self, context: Tensor, anchors: Tensor) -> Tensor:
@@ -381,6 +384,7 @@ class Slice(nn.Module):
         """Mean and table row of the cells of a pass, (size, n) each; context is what `seen` gives for the second."""
         picked = context.flatten(2).index_select(2, cells)[..., None]
         first, last = (self.second1, self.second2) if second else (self.first1, self.first2)
+        assert first is not None and last is not None
         mean, level = self._density(in_strips(lambda x: last(first(x)), [picked], 0, 1 << 14), base)
         return mean[0, ..., 0], table_row(level)[0, ..., 0]
 
@@ -477,10 +481,14 @@ class S2licNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, hard: bool = False) -> RateDistortion:
         """Training path: noise for the rate and straight-through rounding for the reconstruction; hard: rounding in
         both."""
+        y_hat, y_bits, z_bits = self.coded(self.latents(x, t).float(), t, hard)
+        return RateDistortion(self.reconstruct(y_hat, t), y_bits, z_bits)
+
+    def coded(self, y: Tensor, t: Tensor, hard: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (B, M, h, w) as they come out of a file, and the bits of y and z, (B,)."""
         rounded = hard or not self.training
-        y = self.latents(x, t).float()
         z = self.hyper_analysis(y)
-        with torch.autocast(x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and not hard):
+        with torch.autocast(y.device.type, enabled=torch.is_autocast_enabled(y.device.type) and not hard):
             z_mean, z_level = self.z_mean.at(t), self.z_level.at(t)
             # Noise, not rounding, for the synthesis too: a z that still rounds to nothing would teach it nothing.
             z_hat = round_through(z - z_mean) + z_mean if rounded else add_noise(z)
@@ -495,18 +503,17 @@ class S2licNet(nn.Module):
                 where = slice(part.start, part.start + part.size)
                 y_s, base_s = y[:, where], base[:, where]
                 context = part.context(features, torch.cat(done, 1) if done else y[:, :0])
-                mean1, level1 = part.first(context, base_s)
-                mean1 = mean1.float()
-                known = (round_through(y_s - mean1) + mean1) * anchors
-                mean2, level2 = part.second(context, known, base_s)
-                mean = torch.where(anchors, mean1, mean2.float())
-                level = torch.where(anchors, level1.float(), level2.float())
+                mean, level = (out.float() for out in part.first(context, base_s))
+                if self.config.passes == 2:
+                    known = (round_through(y_s - mean) + mean) * anchors
+                    mean2, level2 = part.second(context, known, base_s)
+                    mean = torch.where(anchors, mean, mean2.float())
+                    level = torch.where(anchors, level, level2.float())
                 hat = round_through(y_s - mean) + mean
                 value = hat if rounded else add_noise(y_s)
                 y_bits = y_bits + estimated_bits(self.y_density, value, mean, level, not self.training)
                 done.append(part.refined(hat, context))
-            y_hat = torch.cat(done, 1)
-        return RateDistortion(self.reconstruct(y_hat, t), y_bits, z_bits)
+            return torch.cat(done, 1), y_bits, z_bits
 
     # ---- exact arithmetic, after `freeze`
 
@@ -529,7 +536,8 @@ class S2licNet(nn.Module):
         features = self.hyper_synthesis(z_hat)[:, :, :height, :width]
         base = self.base.exactly(step)
         anchors = checkerboard(height, width).flatten()
-        passes = [torch.nonzero(mask).flatten().to(z_hat.device) for mask in (anchors, ~anchors)]
+        masks = (anchors, ~anchors) if self.config.passes == 2 else (torch.ones_like(anchors),)
+        passes = [torch.nonzero(mask).flatten().to(z_hat.device) for mask in masks]
         y_hat = torch.zeros(1, self.config.latent, height, width, dtype=torch.float64, device=z_hat.device)
         for part in self.slices:
             assert isinstance(part, Slice)

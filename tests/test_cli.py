@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -664,6 +665,55 @@ class TestWords:
         assert b"3/3" in seen
 
 
+class TestGoals:
+    """--size, --bpp, --psnr: the search itself is tested in tests/codecs/test_search.py."""
+
+    @pytest.mark.parametrize(
+        ("text", "n_bytes"),
+        [("20000", 20000), ("20kB", 20000), ("20k", 20000), ("1.5MB", 1.5e6), ("64KiB", 65536), ("1gib", 2**30)],
+    )
+    def test_sizes(self, text: str, n_bytes: float) -> None:
+        assert cli._bytes(text) == n_bytes
+
+    @pytest.mark.parametrize("goal", [("size", "20kB", 20000.0), ("bpp", "0.25", 0.25), ("psnr", "34", 34.0)])
+    def test_goal_arrives(
+        self,
+        goal: tuple[str, str, float],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        from codec.codecs import search
+
+        what, text, value = goal
+        asked: list[object] = []
+
+        def found(codec: Any, picture: Any, goal: float) -> search.Found:
+            asked.append(goal)
+            return search.Found(codec.encode_picture(picture), 12.3456, 34.5678, 3)
+
+        monkeypatch.setattr(search, f"at_{what}", found)
+        photo = picture(tmp_path / "photo.png")
+        assert run("encode", photo, f"--{what}", text, "--json") == 0
+        report = json.loads(capfd.readouterr().out)
+        assert asked == [value]
+        assert (report["quality"], report["encodings"]) == (12.35, 3)
+        assert report.get("psnr") == (34.568 if what == "psnr" else None)
+        assert run("encode", photo, f"--{what}", text, "--force") == 0
+        assert "-q 12.35" in capfd.readouterr().err
+
+    def test_out_of_reach(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        assert run("encode", picture(tmp_path / "photo.png"), "--size", "10") == 2
+        assert "10 bytes are too few" in capfd.readouterr().err
+        assert [p.name for p in tmp_path.iterdir()] == ["photo.png"]
+
+    @pytest.mark.parametrize(
+        "args", [("--size", "many"), ("--bpp", "-1"), ("--psnr", "inf"), ("-q", "3", "--bpp", "1"), ("--size", "0")]
+    )
+    def test_usage(self, args: tuple[str, ...], tmp_path: Path) -> None:
+        assert run("encode", picture(tmp_path / "photo.png"), *args) == 2
+
+
 class TestTrain:
     def test_arguments_arrive(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
         calls: list[object] = []
@@ -676,6 +726,7 @@ class TestTrain:
         monkeypatch.setattr("codec.train.cli", SimpleNamespace(main=main), raising=False)
         assert run("train", "walloc", "--recipe", "small", "--resume", "--out", "here", "--steps", "7") == 0
         options = {"data": None, "out": "here", "resume": True, "steps": 7, "device": "auto"}
+        options |= {"devices": 1, "nodes": 1}
         assert calls == [(("walloc", "small"), options)]
         assert capfd.readouterr().out == "runs/x\n"
 

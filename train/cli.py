@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
 FAMILIES = ("s2lic", "walloc")
+SEVERAL = ("s2lic",)  # families that train on several devices
 T = TypeVar("T")
 
 
@@ -68,8 +70,14 @@ def main(
     device: str = "auto",
     training_data: str = "",
     licence: str = "as the training data's",
+    devices: int = 1,
+    nodes: int = 1,
 ) -> Path:
-    """Trains and returns the run's folder, which holds checkpoints, log and the exported weights and manifest."""
+    """Trains and returns the run's folder, which holds checkpoints, log and the exported weights and manifest.
+
+    devices, nodes: how many of a machine and how many machines, for families that train on several; Lightning starts
+    this same command once more for each of the other devices.
+    """
     if family not in FAMILIES:
         raise UsageError(f"no training for {family!r} yet; families: {', '.join(FAMILIES)}")
     task = importlib.import_module(f".{family}", __package__)
@@ -84,7 +92,13 @@ def main(
     data = find_data(settings.get("data", "")) if data is None else Path(data)
     if steps is not None:
         settings.setdefault("recipe", {})["steps"] = steps
+    several = {} if devices == nodes == 1 else {"devices": devices, "nodes": nodes}
+    if several and family not in SEVERAL:
+        raise UsageError(f"{family} trains on one device; on several: {', '.join(SEVERAL)}")
     folder = Path(out) / f"{family}-{settings['tag']}"
+    if not first_process():  # the first one makes the folder
+        task.train(settings, data, folder, resume, device, {}, **several)
+        return folder
     if folder.exists() and not resume and any(folder.iterdir()):
         raise UsageError(f"{folder} exists: continue it with --resume, or name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,5 +116,12 @@ def main(
         "training_data": training_data or data.name,
         "licence": licence,
     }
-    task.train(settings, data, folder, resume, device, about)
+    task.train(settings, data, folder, resume, device, about, **several)
     return folder
+
+
+def first_process() -> bool:
+    """Whether this is the process that writes files, of those that Lightning or a cluster starts for one run."""
+    return all(
+        int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+    )

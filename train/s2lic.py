@@ -1,10 +1,14 @@
 """Training of S2LIC image models: one Lightning task, one variable-rate model, in as many parts as it takes.
 
-Loss: bits per pixel + lambda 255^2 MSE, with lambda drawn per sample, log-uniformly over the range of the model, and
-each sample's loss divided by sqrt(lambda) so that no rate owns the gradient. Noise for the rate, straight-through
+Loss: bits per pixel + lambda 255^2 MSE, or + lambda' (1 - MS-SSIM), with lambda drawn per sample, log-uniformly over the
+range of the model, and each sample's loss divided by sqrt(lambda) so that no rate owns the gradient. Noise for the rate, straight-through
 rounding for the reconstruction; from `hard_from` on rounding in both, with the entropy networks as the fixed-point
 twins of what will ship. The learning rate is constant up to `decay_from` and falls to zero at `steps`: both may be
 changed when a run is resumed. `last.ckpt` is never decayed, `decay.ckpt` is the end of the current decay.
+
+Validation looks at held-out pictures twice: as the model estimates them, and, where the model is `small`, as files that
+the exported codec writes and reads. Several devices and machines: Lightning's strategies; each process draws its own
+crops, and the first one writes files.
 """
 
 from __future__ import annotations
@@ -13,11 +17,12 @@ import copy
 import json
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -27,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..codecs.layers.exact_state import export_state
-from ..codecs.s2lic import CONFIGS, Config, make_tables, metadata, network_of, table_state
+from ..codecs.s2lic import CONFIGS, Config, S2licCodec, make_tables, metadata, network_of, table_state
 from ..codecs.s2lic_net import LAMBDA, S2licNet, initialise, rate_weight
 from ..codecs.s2lic_paper import S2licPaperNet
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
@@ -54,9 +59,14 @@ class S2licRecipe:
     initial_pictures: int = 192
     bf16: bool = True
     seed: int = 1
+    distortion: Literal["mse", "ms-ssim"] = "mse"
+    start: str = ""  # checkpoint (.ckpt) of an earlier run whose averaged weights a new run begins with
 
 
 EMA_EVERY = 4
+# lambda of 1 - MS-SSIM for one of 255^2 MSE: the pairs that CompressAI's models are trained with differ by 1250 to 1350
+MS_SSIM_WEIGHT = 1290.0
+MS_SSIM_CROP = 176  # five scales of an 11x11 window need more than 160 pixels
 
 
 class S2licTask(lightning.LightningModule):
@@ -115,14 +125,15 @@ class S2licTask(lightning.LightningModule):
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         self.enter_phase()
         # a resumed run draws what it would have drawn
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
+        torch.manual_seed((self.recipe.seed + 7919 * self.global_rank) * 1_000_003 + self.global_step)
         t = torch.rand(len(batch), device=batch.device)
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             out = self.net(batch, t, self.hard)
+        bpp = (out.y_bits + out.z_bits) / (batch.shape[-1] * batch.shape[-2])
         weight = LAMBDA[0] * (LAMBDA[1] / LAMBDA[0]) ** t
         mse = (out.x_hat.float() - batch).square().mean((1, 2, 3)) * 255**2
-        bpp = (out.y_bits + out.z_bits) / (batch.shape[-1] * batch.shape[-2])
-        loss = (0.05 * (weight * mse + bpp) / weight.sqrt()).mean()
+        distortion = mse if self.recipe.distortion == "mse" else MS_SSIM_WEIGHT * lost_structure(out.x_hat, batch)
+        loss = (0.05 * (weight * distortion + bpp) / weight.sqrt()).mean()
         self.log_dict({"loss": loss, "bpp": bpp.mean(), "psnr": (10 * torch.log10(255**2 / mse.detach())).mean()})
         return loss
 
@@ -163,6 +174,13 @@ class S2licTask(lightning.LightningModule):
                         part.mode = "twin"  # the grids themselves are in the checkpoint
 
 
+def lost_structure(x_hat: Tensor, x: Tensor) -> Tensor:
+    """1 - MS-SSIM of each picture, (B,), differentiable; (B, 3, H, W) in [0, 1], sides of 176 pixels or more."""
+    from pytorch_msssim import ms_ssim
+
+    return 1 - ms_ssim(x_hat.float(), x, data_range=1.0, size_average=False)
+
+
 def refit(net: nn.Module) -> None:
     """Chooses the weight grids of a twin again, after its weights have moved."""
     for part in net.modules():
@@ -196,17 +214,40 @@ def estimate(
     return found
 
 
-def export(task: S2licTask, settings: Mapping[str, Any], folder: Path, about: Mapping[str, Any]) -> Path:
-    """Writes s2lic-TAG.safetensors and its manifest s2lic-TAG.json. Copy both to `weights/` to ship them."""
+def weights_bytes(task: S2licTask, tag: str) -> bytes:
+    """The safetensors file of the averaged weights, with their fixed-point twins fitted."""
     from safetensors.torch import save as to_bytes
 
     net = copy.deepcopy(task.ema).float().eval()
     if any(isinstance(part, FixedPoint) and part.mode == "float" for part in net.modules()):
         set_mode(net, "twin")
     refit(net)
+    return to_bytes({**export_state(net), **table_state(*make_tables())}, metadata(task.config, tag))
+
+
+def export(task: S2licTask, settings: Mapping[str, Any], folder: Path, about: Mapping[str, Any]) -> Path:
+    """Writes s2lic-TAG.safetensors and its manifest s2lic-TAG.json. Copy both to `weights/` to ship them."""
     tag = settings["tag"]
-    data = to_bytes({**export_state(net), **table_state(*make_tables())}, metadata(task.config, tag))
-    return write_weights(folder, "s2lic", "S2LIC", tag, data, task.net, tag == "small", about)
+    return write_weights(folder, "s2lic", "S2LIC", tag, weights_bytes(task, tag), task.net, tag == "small", about)
+
+
+def code(task: S2licTask, pictures: list[Tensor], qualities: tuple[float, ...] = QUALITIES) -> dict[str, float]:
+    """Bits per pixel of whole files and PSNR of what is decoded from them, by the codec that would ship now."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "now.safetensors"
+        path.write_bytes(weights_bytes(task, "now"))
+        codec = S2licCodec.from_weights(None, None, path, "cpu")
+    found: dict[str, float] = {}
+    for quality in qualities:
+        rows = []
+        for picture in pictures:
+            pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+            data = codec.compress(pixels, 1 + 99 * quality)
+            mse = float(np.mean((codec.decompress(data).astype(np.float64) - pixels) ** 2)) / 255**2
+            rows.append((8 * len(data) / (pixels.shape[0] * pixels.shape[1]), -10 * math.log10(max(mse, 1e-10))))
+        for name, value in zip(("bpp", "psnr"), np.mean(rows, 0), strict=True):
+            found[f"file_{name}_{quality}"] = float(value)
+    return found
 
 
 def load_checkpoint(task: S2licTask, path: Path) -> int:
@@ -229,7 +270,7 @@ class Progress(Callback):
         folder: Path,
         held_out: list[Tensor],
         every: int = 100,
-        validate_seconds: float = 600,
+        validate_seconds: float = 1200,
         save_seconds: float = 300,
     ) -> None:
         self.folder, self.held_out, self.every = folder, held_out, every
@@ -243,6 +284,13 @@ class Progress(Callback):
             stream.write(json.dumps({key: round(value, 4) for key, value in row.items()}) + "\n")
         sys.stderr.write("  ".join(f"{key} {value:.5g}" for key, value in row.items()) + "\n")
 
+    def look(self, task: S2licTask) -> dict[str, float]:
+        """The held-out pictures, as estimated and as files."""
+        if not self.held_out:
+            return {}
+        files = code(task, self.held_out) if isinstance(task.net, S2licNet) else {}
+        return {**estimate(task.ema, self.held_out), **files}
+
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.validated = self.saved = self.seconds
         self.last = time.monotonic()
@@ -252,21 +300,25 @@ class Progress(Callback):
     ) -> None:
         now = time.monotonic()
         self.seconds, self.last = self.seconds + now - self.last, now
-        step, recipe = trainer.global_step, pl_module.recipe
+        step, recipe, first = trainer.global_step, pl_module.recipe, trainer.is_global_zero
         pl_module.after_step()  # here, so that a checkpoint has it: callbacks come before the module's own hooks
-        if step % 10 == 0:
+        if first and step % 10 == 0:
             for name, value in trainer.logged_metrics.items():
                 self.sums.setdefault(name, []).append(float(value))
-        if step % self.every == 0:
+        if first and step % self.every == 0:
             means = {name: sum(values) / len(values) for name, values in self.sums.items()}
             self.sums.clear()
             self.write({"step": step, "seconds": self.seconds, **means})
-        if step == recipe.decay_from or self.seconds - self.saved > self.save_seconds:
+        # every process takes part in a checkpoint, so the first one's clock decides for all
+        due = step == recipe.decay_from or self.seconds - self.saved > self.save_seconds
+        if trainer.world_size > 1:
+            due = trainer.strategy.broadcast(due)
+        if due:
             self.saved = self.seconds
             save(trainer, self.folder / ("last.ckpt" if step <= recipe.decay_from else "decay.ckpt"))
-        if self.held_out and self.seconds - self.validated > self.validate_seconds:
+        if first and self.held_out and self.seconds - self.validated > self.validate_seconds:
             self.validated = self.seconds
-            self.write({"step": step, "seconds": self.seconds, **estimate(pl_module.ema, self.held_out)})
+            self.write({"step": step, "seconds": self.seconds, **self.look(pl_module)})
             self.last = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
@@ -277,10 +329,11 @@ class Progress(Callback):
 
 
 def save(trainer: lightning.Trainer, path: Path) -> None:
-    """A checkpoint that is there whole or not at all."""
+    """A checkpoint that is there whole or not at all. Every process calls this, the first one writes."""
     partial = path.with_suffix(".part")
     trainer.save_checkpoint(partial)
-    partial.rename(path)
+    if trainer.is_global_zero:
+        partial.rename(path)
 
 
 def checkpoint_to_resume(folder: Path, recipe: S2licRecipe) -> Path | None:
@@ -300,10 +353,13 @@ def train(
     resume: bool,
     device: str,
     about: Mapping[str, Any],
+    devices: int = 1,
+    nodes: int = 1,
 ) -> None:
     """Runs a recipe (see train/recipes/s2lic) to its end, from where it stopped if `resume`, and exports the weights.
 
-    about: fields of the manifest that only the caller knows (recipe, commit, data, licence).
+    about: fields of the manifest that only the caller knows (recipe, commit, data, licence). devices: how many of a
+    machine; nodes: how many machines. The recipe's batch is that of each device.
     """
     from .cli import fill
 
@@ -312,6 +368,10 @@ def train(
         raise UsageError(f"network {network!r}: there are {', '.join(CONFIGS)}")
     config = fill(CONFIGS[network], settings["model"], "model")
     recipe = fill(S2licRecipe, settings["recipe"], "recipe")
+    if recipe.distortion not in ("mse", "ms-ssim"):
+        raise UsageError(f"distortion {recipe.distortion!r}: there are mse, ms-ssim")
+    if recipe.distortion == "ms-ssim" and recipe.crop < MS_SSIM_CROP:
+        raise UsageError(f"MS-SSIM needs crops of {MS_SSIM_CROP} pixels or more; the recipe has {recipe.crop}")
     lightning.seed_everything(recipe.seed, verbose=False)
     pictures = load_pictures(find_pictures(data), recipe.crop)
     if not pictures:
@@ -321,19 +381,12 @@ def train(
     held_out = [middle(p, 768) for p in held_out]
     task = S2licTask(config, recipe)
     progress = Progress(folder, held_out)
-    checkpoint = checkpoint_to_resume(folder, recipe) if resume else None
-    if checkpoint is None and isinstance(task.net, S2licNet):
-        generator = np.random.default_rng(recipe.seed)
-        source = RandomCrops(pictures, recipe.crop, 1, recipe.seed)
-        start = torch.stack([source.crop(generator) for _ in range(recipe.initial_pictures)]).float() / 255
-        found = initialise(task.net, start)
-        task.ema.load_state_dict(task.net.state_dict())
-        progress.write({"step": 0, "unquantised_psnr": found["psnr"]})
-    crops = task.crops = RandomCrops(pictures, recipe.crop, recipe.batch, recipe.seed)
     trainer = lightning.Trainer(
         max_steps=recipe.steps,
         accelerator=device,
-        devices=1,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
         gradient_clip_val=recipe.clip,
         callbacks=[progress],
         logger=False,
@@ -342,6 +395,11 @@ def train(
         enable_model_summary=False,
         log_every_n_steps=1,
     )
+    checkpoint = checkpoint_to_resume(folder, recipe) if resume else None
+    if checkpoint is None:
+        begin(task, recipe, pictures, progress if trainer.is_global_zero else None)
+    seed = recipe.seed + 7919 * trainer.global_rank
+    crops = task.crops = RandomCrops(pictures, recipe.crop, recipe.batch, seed)
     trainer.fit(
         task,
         DataLoader(crops, batch_size=None),
@@ -349,10 +407,37 @@ def train(
         weights_only=True,
     )
     save(trainer, folder / ("last.ckpt" if trainer.global_step <= recipe.decay_from else "decay.ckpt"))
-    metrics = estimate(task.ema, held_out) if held_out else {}
+    if not trainer.is_global_zero:
+        return
+    metrics = progress.look(task)
     progress.write({"step": trainer.global_step, "seconds": progress.seconds, **metrics})
     where = {"steps": trainer.global_step, "seconds": round(progress.seconds), "device": device_name(task.device)}
     export(task, settings, folder, {**about, **where, "metrics": metrics})
+
+
+def begin(task: S2licTask, recipe: S2licRecipe, pictures: list[Tensor], progress: Progress | None) -> None:
+    """What step 0 is: the averaged weights of another run, or the closed form of `initialise`."""
+    if recipe.start:
+        path = Path(recipe.start)
+        if not path.is_file():
+            raise UsageError(f"start: {path}: no such checkpoint; name last.ckpt or decay.ckpt of a run")
+        other = S2licTask(task.config, recipe)
+        try:
+            load_checkpoint(other, path)
+        except (RuntimeError, KeyError) as error:
+            raise UsageError(f"start: {path} doesn't fit this model ({str(error).splitlines()[0]})") from None
+        task.net.load_state_dict(other.ema.state_dict())
+        for target, source in zip(task.net.modules(), other.net.modules(), strict=True):
+            if isinstance(target, FixedPoint) and isinstance(source, FixedPoint):
+                target.peak.copy_(source.peak)  # where the grids of the last phase come from
+    elif isinstance(task.net, S2licNet):
+        generator = np.random.default_rng(recipe.seed)
+        source = RandomCrops(pictures, recipe.crop, 1, recipe.seed)
+        start = torch.stack([source.crop(generator) for _ in range(recipe.initial_pictures)]).float() / 255
+        found = initialise(task.net, start)
+        if progress is not None:
+            progress.write({"step": 0, "unquantised_psnr": found["psnr"]})
+    task.ema.load_state_dict(task.net.state_dict())
 
 
 def device_name(device: torch.device) -> str:

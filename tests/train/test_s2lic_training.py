@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from codec.train.s2lic import (
     S2licRecipe,
     S2licTask,
     checkpoint_to_resume,
+    code,
     estimate,
     load_checkpoint,
     middle,
@@ -209,3 +212,81 @@ def test_middle() -> None:
     x = torch.arange(3 * 10 * 8).reshape(3, 10, 8)
     assert torch.equal(middle(x, 4), x[:, 3:7, 2:6])
     assert torch.equal(middle(x, 20), x)
+
+
+def test_structure_lost_is_what_the_metric_says(data: Path) -> None:
+    from codec.eval.metrics.images import ms_ssim_rgb
+    from codec.train.s2lic import lost_structure
+
+    picture = np.asarray(Image.open(data / "dog.png"))
+    noisy = np.clip(picture + np.random.default_rng(0).normal(0, 12, picture.shape), 0, 255).round().astype(np.uint8)
+    x, x_hat = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (picture, noisy))
+    lost = lost_structure(x_hat.requires_grad_(), x)
+    assert lost.shape == (1,)
+    assert float(lost.detach()) == pytest.approx(1 - ms_ssim_rgb(picture, noisy), abs=1e-4)
+    lost.sum().backward()
+    assert float(x_hat.grad.abs().sum()) > 0
+
+
+def test_ms_ssim_from_another_run(finished: Path, data: Path, tmp_path: Path) -> None:
+    changes = {"steps": 3, "decay_from": 3, "hard_from": 3, "crop": 256, "distortion": "ms-ssim"}
+    folder, _ = run(tmp_path, data, **changes, lr=1e-9, ema=0.0, start=str(finished / "decay.ckpt"))
+    before, after = parameters(finished / "decay.ckpt"), parameters(folder / "last.ckpt")
+    name = "net.synthesis.linear.layer.conv.weight"
+    assert torch.allclose(after[name], before[name.replace("net.", "ema.", 1)], atol=1e-6)
+    assert not torch.equal(after[name], before[name.replace("net.", "ema.", 1)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"distortion": "ms-ssim"}, "176"),
+        ({"distortion": "vmaf"}, "mse, ms-ssim"),
+        ({"start": "nowhere.ckpt"}, "no such checkpoint"),
+    ],
+)
+def test_recipes_that_cant_be(data: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        run(tmp_path, data, **changes)
+
+
+def test_start_of_another_size(finished: Path, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wide.yaml"
+    model = {**MODEL, "features": 16}
+    recipe = {**RECIPE, "start": str(finished / "decay.ckpt")}
+    path.write_text(yaml.safe_dump({"tag": "wide", "model": model, "recipe": recipe}))
+    with pytest.raises(UsageError, match="doesn't fit"):
+        cli.main("s2lic", str(path), data=data, out=tmp_path, device="cpu")
+
+
+def test_held_out_pictures_as_files(finished: Path, data: Path) -> None:
+    """What validation says of files is what the exported codec makes of them."""
+    task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
+    load_checkpoint(task, finished / "decay.ckpt")
+    pixels = np.asarray(Image.open(data / "dog.png"))
+    found = code(task, [torch.from_numpy(pixels.copy()).permute(2, 0, 1)], (0.5,))
+    (manifest,) = weights.manifests("s2lic", finished)
+    codec = S2licCodec.from_weights(None, None, manifest.path, "cpu")
+    data_ = codec.compress(pixels, 50.5)
+    mse = float(np.mean((codec.decompress(data_).astype(float) - pixels) ** 2))
+    assert found["file_bpp_0.5"] == 8 * len(data_) / (256 * 256)
+    assert found["file_psnr_0.5"] == pytest.approx(10 * np.log10(255**2 / mse))
+
+
+def test_two_processes(data: Path, tmp_path: Path) -> None:
+    """`--devices 2`: gradients are averaged, so that both have the same weights; the first one writes, and resumes."""
+    recipe = recipe_file(tmp_path, steps=6, decay_from=4, hard_from=5)
+    command = [str(Path(sys.executable).parent / "codec"), "train", "s2lic", "--recipe", str(recipe), "--devices", "2"]
+    command += ["--data", str(data), "--out", str(tmp_path / "runs"), "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "s2lic-tiny"
+    assert {path.name for path in folder.iterdir()} == {
+        *("decay.ckpt", "last.ckpt", "log.jsonl", "recipe.yaml", "s2lic-tiny.json", "s2lic-tiny.safetensors")
+    }
+    alone, _ = run(tmp_path / "alone", data, steps=6, decay_from=4, hard_from=5)
+    name = "net.hyper_synthesis.first.layer.conv.weight"
+    both, one = parameters(folder / "decay.ckpt"), parameters(alone / "decay.ckpt")
+    assert not torch.equal(both[name], one[name])  # the other process had crops of its own
+    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=300, check=False)
+    assert again.returncode == 0, again.stderr
