@@ -1,6 +1,6 @@
 """What each part of S2LIC's entropy model is worth: the small-scale acceptance test of the network.
 
-    python -P -m codec.eval.s2lic_context TRAINING_PICTURES --test KODAK --steps 3000 --out eval/results/s2lic_context.json
+    python -P -m codec.eval.s2lic_context TRAINING_PICTURES --test KODAK --out eval/results/s2lic_context.json
 
 The same frozen transforms (of the shipped weights, or of --weights), the same crops in the same order and the same
 noise; an entropy model trained from its start for each row, the same number of steps:
