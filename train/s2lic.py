@@ -2,9 +2,10 @@
 
 Loss: bits per pixel + lambda 255^2 MSE, or + lambda' (1 - MS-SSIM), with lambda drawn per sample, log-uniformly over
 the range of the model, and each sample's loss divided by sqrt(lambda) so that no rate owns the gradient. Noise for the
-rate, straight-through rounding for the reconstruction; from `hard_from` on rounding in both, with the entropy networks as the fixed-point
-twins of what will ship. The learning rate is constant up to `decay_from` and falls to zero at `steps`: both may be
-changed when a run is resumed. `last.ckpt` is never decayed, `decay.ckpt` is the end of the current decay.
+rate, straight-through rounding for the reconstruction; from `hard_from` on rounding in both, with the entropy networks
+as the fixed-point twins of what will ship. The learning rate is constant up to `decay_from` and falls to zero at
+`steps`: both may be changed when a run is resumed. `last.ckpt` is never decayed, `decay.ckpt` is the end of the
+current decay.
 
 Validation looks at held-out pictures twice: as the model estimates them, and, where the model is `small`, as files that
 the exported codec writes and reads. Several devices and machines: Lightning's strategies; each process draws its own
