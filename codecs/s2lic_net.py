@@ -177,7 +177,8 @@ class Analysis(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x: (B, 3, H, W), pixels minus 1/2. Returns (B, M, H/16, W/16), before the gain of y."""
         with torch.autocast(x.device.type, enabled=False):
-            linear = self.linear(analysis(x, WAVELET, "symmetric").to(self.linear.weight.dtype))
+            # matrix products over rows and columns are several times slower on channels_last
+            linear = self.linear(analysis(x.contiguous(), WAVELET, "symmetric").to(self.linear.weight.dtype))
         r = self.stage4(self.gain4(self.enter(F.pixel_unshuffle(x, 4)), t))
         r = self.stage8(self.gain8(F.relu(self.down8(r)), t))
         r = self.swin16(self.stage16(self.gain16(F.relu(self.down16(r)), t)))

@@ -90,7 +90,8 @@ class FixedPoint(nn.Module):
         low = -self.largest if self.signed else 0
         if self.mode == "twin":
             return torch.clamp(round_through(x.float() * scale), low, self.largest) * (1 / scale)
-        return torch.clamp(round_half_up(x * scale), low, self.largest).mul_(1 / scale)
+        # one new tensor, then in place: fresh memory costs more than the arithmetic
+        return (x * scale).add_(0.5).floor_().clamp_(low, self.largest).mul_(1 / scale)
 
 
 class ExactConv2d(nn.Module):
