@@ -9,9 +9,9 @@ Global-inter Attention Context", arXiv 2403.14471. Differs, to train in CPU hour
   paper is a residual enhancement of the linear picture at a quarter resolution;
 - one model for all rates: gains per channel, interpolated between knots of the quality, on y and inside the
   transforms, and starting values of the densities that depend on the quality;
-- SwinV2 blocks are in the analysis only: the synthesis is convolutions and ReLU in 8-bit fixed point, so that files
+- SwinV2 blocks are in the analysis only: the synthesis is convolutions and leaky ReLU in 8-bit fixed point, so that files
   decode to the same pixels on every machine;
-- everything between z and the last slice is convolution, bias and ReLU in fixed point (`entropy.exact`); the channel
+- everything between z and the last slice is convolution and leaky ReLU in fixed point (`entropy.exact`); the channel
   context is convolutional, the second pass does see the first one (`anchor_context`), latent residual prediction is
   slim and clipped in place of tanh.
 
@@ -42,6 +42,7 @@ LEVEL_UNIT = 8.0  # networks and knots give levels in this unit, so that they le
 STEPS = 64  # quality steps between two knots: interpolation is exact
 LAMBDA = (0.0012, 0.2)  # weight of 255^2 MSE against bits per pixel at the lowest and highest quality
 MATRIX_BITS = 24  # fractional bits of the inverse wavelet matrices
+LEAK = 3  # negative values go on at 2**-3 of their slope: plain ReLUs died by the layer (docs/s2lic.md)
 WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolution
 
 
@@ -135,8 +136,13 @@ def exp2_table() -> Tensor:
         return round_half_up(torch.exp2(torch.arange(1 << 16, dtype=torch.float64) / (1 << 16)) * 2**16) * 2.0**-16
 
 
+def leaky(x: Tensor) -> Tensor:
+    """The activation of the networks that aren't in fixed point: the same as of those that are."""
+    return F.leaky_relu(x, 2.0**-LEAK)
+
+
 class Residual(nn.Module):
-    """x + conv(relu(conv(x))), zero at the start."""
+    """x + conv(leaky(conv(x))), zero at the start."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -146,7 +152,7 @@ class Residual(nn.Module):
         nn.init.zeros_(cast(Tensor, self.second.bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x)))
+        return x + self.second(leaky(self.first(x)))
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:
@@ -180,9 +186,9 @@ class Analysis(nn.Module):
             # matrix products over rows and columns are several times slower on channels_last
             linear = self.linear(analysis(x.contiguous(), WAVELET, "symmetric").to(self.linear.weight.dtype))
         r = self.stage4(self.gain4(self.enter(F.pixel_unshuffle(x, 4)), t))
-        r = self.stage8(self.gain8(F.relu(self.down8(r)), t))
-        r = self.swin16(self.stage16(self.gain16(F.relu(self.down16(r)), t)))
-        return linear + self.leave(F.relu(r)).to(linear.dtype)
+        r = self.stage8(self.gain8(leaky(self.down8(r)), t))
+        r = self.swin16(self.stage16(self.gain16(leaky(self.down16(r)), t)))
+        return linear + self.leave(r).to(linear.dtype)
 
 
 class Grid(FixedPoint):
@@ -200,7 +206,7 @@ class Grid(FixedPoint):
 
 
 class Exact(nn.Module):
-    """A convolution with its own quantiser in front: unsigned, which is a ReLU, or signed."""
+    """A convolution with its own quantiser in front: unsigned, which is a leaky ReLU, or signed."""
 
     def __init__(
         self,
@@ -215,7 +221,7 @@ class Exact(nn.Module):
     ) -> None:
         """exponent: of the input's grid; None: fitted to what the input has been in training."""
         super().__init__()
-        self.input = FixedPoint(bits, not relu) if exponent is None else Grid(bits, exponent)
+        self.input = FixedPoint(bits, not relu, leak=LEAK if relu else 0) if exponent is None else Grid(bits, exponent)
         self.layer = ExactConv2d(inner, outer, kernel, self.input, weight_bits, carrier)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -228,7 +234,7 @@ class Exact(nn.Module):
 
 
 class ExactResidual(nn.Module):
-    """x + conv(relu(conv(x))), zero at the start: 8-bit weights and activations, the stream x itself in 20 bits."""
+    """x + conv(leaky(conv(x))), zero at the start: 8-bit weights and activations, the stream x itself in 20 bits."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -279,7 +285,7 @@ class Synthesis(nn.Module):
         self.gain4 = Gain(config.knots, c4)
         self.stream4 = FixedPoint(20, signed=True)
         self.stage4 = nn.Sequential(*(ExactResidual(c4) for _ in range(n4)))
-        self.leave = Exact(c4, 48, 3, relu=True, bits=8, weight_bits=8, carrier=f32).zero()
+        self.leave = Exact(c4, 48, 3, relu=False, bits=9, weight_bits=8, carrier=f32).zero()
 
     def forward(self, y: Tensor, t: Tensor) -> Tensor:
         """y: (B, M, h, w), the gain of y undone. Returns (B, 3, 16 h, 16 w), pixels minus 1/2, not clamped."""
@@ -307,9 +313,9 @@ class HyperAnalysis(nn.Module):
         n = config.hyper
         self.net = nn.Sequential(
             nn.Conv2d(config.latent, n, 3, padding=1),
-            nn.ReLU(),
+            nn.LeakyReLU(2.0**-LEAK),
             nn.Conv2d(n, n, 5, stride=2, padding=2),
-            nn.ReLU(),
+            nn.LeakyReLU(2.0**-LEAK),
             nn.Conv2d(n, n, 5, stride=2, padding=2),
         )
 
@@ -319,7 +325,7 @@ class HyperAnalysis(nn.Module):
 
 
 class HyperSynthesis(nn.Module):
-    """z_hat (B, N, h/4, w/4) to features (B, F, h, w), to be passed through a ReLU quantiser."""
+    """z_hat (B, N, h/4, w/4) to features (B, F, h, w), to be passed through a leaky quantiser."""
 
     def __init__(self, config: S2licConfig) -> None:
         super().__init__()

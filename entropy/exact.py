@@ -45,16 +45,18 @@ class FixedPoint(nn.Module):
     """Rounds to multiples of 2**-exponent and clamps to `bits` bits.
 
     signed: integers from -(2**(bits-1) - 1) to 2**(bits-1) - 1; otherwise 0 to 2**bits - 1, which makes it a ReLU as
-    well. In float mode it passes its input on (unsigned: through a ReLU) and remembers the largest value, from which
+    well, or with a leak a leaky ReLU: negative values are multiplied by 2**-leak, and end at -(2**bits - 1) / 2**leak.
+    In float mode it passes its input on (unsigned: through the ReLU) and remembers the largest value, from which
     `calibrate` sets the exponent.
     """
 
     exponent: Tensor
     peak: Tensor
 
-    def __init__(self, bits: int, signed: bool, exponent: int = 0) -> None:
+    def __init__(self, bits: int, signed: bool, exponent: int = 0, leak: int = 0) -> None:
         super().__init__()
-        self.bits, self.signed = bits, signed
+        assert not (signed and leak)
+        self.bits, self.signed, self.leak = bits, signed, leak
         self.mode: Mode = "float"
         self._calls = 0
         self.register_buffer("exponent", torch.tensor(exponent, dtype=torch.int32))
@@ -80,18 +82,28 @@ class FixedPoint(nn.Module):
             sample = x.detach().flatten()[:: max(1, x.numel() // 20000)].float().abs()
             self.peak.lerp_(torch.quantile(sample, 0.9999), 0.1 if float(self.peak) else 1.0)
 
+    @property
+    def smallest(self) -> int:
+        """The most negative integer."""
+        return -self.largest if self.signed else -(self.largest >> self.leak) if self.leak else 0
+
+    def _rectified(self, x: Tensor) -> Tensor:
+        # a power of two as the slope of a leak: the product is exact
+        return F.leaky_relu(x, 2.0**-self.leak) if self.leak else F.relu(x)
+
     def forward(self, x: Tensor) -> Tensor:
         if self.mode == "float":
-            x = x if self.signed else F.relu(x)
+            x = x if self.signed else self._rectified(x)
             if self.training:
                 self._watch(x)
             return x
         scale = 2.0 ** int(self.exponent)
-        low = -self.largest if self.signed else 0
         if self.mode == "twin":
-            return torch.clamp(round_through(x.float() * scale), low, self.largest) * (1 / scale)
+            x = self._rectified(x.float()) if self.leak else x.float()
+            return torch.clamp(round_through(x * scale), self.smallest, self.largest) * (1 / scale)
         # one new tensor, then in place: fresh memory costs more than the arithmetic
-        return (x * scale).add_(0.5).floor_().clamp_(low, self.largest).mul_(1 / scale)
+        x = self._rectified(x).mul_(scale) if self.leak else x * scale
+        return x.add_(0.5).floor_().clamp_(self.smallest, self.largest).mul_(1 / scale)
 
 
 class ExactConv2d(nn.Module):

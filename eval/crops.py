@@ -19,7 +19,7 @@ from .report import Crop, CropSet
 from .specs import Curve, Point
 from .table import Table
 
-__all__ = ["TOLERANCE", "equal_rate_crops"]
+__all__ = ["TOLERANCE", "at_rate", "busiest", "equal_rate_crops"]
 
 TOLERANCE = 0.15  # of the rate
 SIDE = (384, 256)  # width and height of a crop
@@ -39,12 +39,12 @@ def equal_rate_crops(table: Table, n: int) -> list[CropSet]:
         except Exception:  # noqa: S112  gone since it was measured: the report can do without it
             continue
         assert isinstance(pixels, np.ndarray)
-        left, top, width, height = box = _busiest(pixels)
+        left, top, width, height = box = busiest(pixels)
         view = np.s_[top : top + height, left : left + width]
         crops = [
             Crop(curve.label, point.spec, bpp, values, np.ascontiguousarray(decoded[view]))
             for curve in curves
-            if (found := _at_rate(table, curve, item, pixels, target)) is not None
+            if (found := at_rate(table, curve, item, pixels, target)) is not None
             for point, bpp, values, decoded in [found]
         ]
         if crops:
@@ -68,7 +68,7 @@ def _target(table: Table, curves: Sequence[Curve], item: Item) -> float:
     return target
 
 
-def _at_rate(
+def at_rate(
     table: Table, curve: Curve, item: Item, pixels: NDArray[np.uint8], target: float
 ) -> tuple[Point, float, dict[str, float], NDArray[np.uint8]] | None:
     """The point of a curve nearest to a rate, what it costs, and its picture; None if there is none near it."""
@@ -127,7 +127,7 @@ def _bisect(curve: Curve, low: Point, high: Point, target: float, rate) -> None:
             b = middle
 
 
-def _busiest(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+def busiest(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """(left, top, width, height) of the crop with most detail, on a grid of 32 pixels."""
     height, width = pixels.shape[:2]
     w, h = min(SIDE[0], width), min(SIDE[1], height)

@@ -298,6 +298,25 @@ def test_grid_and_bounds(mode: str, exponent: int) -> None:
         assert torch.equal(quantiser(x), torch.floor(x / step + 0.5).clamp(low, high) * step)
 
 
+@pytest.mark.parametrize("leak", [1, 3])
+def test_leak(leak: int) -> None:
+    """Negative values at a fraction of their slope, on the same grid; the float layer is what the others round."""
+    x = (torch.arange(-4000, 4000, 0.25, dtype=torch.float64) / 16).requires_grad_()
+    quantiser = FixedPoint(8, signed=False, exponent=1, leak=leak).eval()
+    plain = quantiser(x)
+    assert torch.equal(plain, torch.where(x > 0, x, x / 2**leak))
+    expected = torch.floor(plain.detach() * 2 + 0.5).clamp(-(255 >> leak), 255) / 2
+    for mode in ("twin", "frozen"):
+        quantiser.mode = mode  # type: ignore[assignment]
+        assert torch.equal(quantiser(x).detach().double(), expected), mode
+    assert (quantiser.smallest, quantiser.largest) == (-(255 >> leak), 255)
+    quantiser.mode = "twin"
+    quantiser(x).sum().backward()
+    assert x.grad is not None
+    inside = (plain.detach() * 2 > quantiser.smallest) & (x < 127) & (x != 0)
+    assert torch.equal(x.grad[inside], torch.where(x > 0, 1.0, 2.0**-leak).double()[inside])
+
+
 @settings(max_examples=50)
 @given(peak=st.floats(1e-4, 1e6), bits=st.integers(4, 22), signed=st.booleans())
 def test_calibration_takes_the_finest_grid_that_holds_the_peak(peak: float, bits: int, signed: bool) -> None:

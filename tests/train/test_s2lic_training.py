@@ -147,11 +147,11 @@ def test_a_resumed_run_takes_the_recipes_learning_rate(finished: Path, data: Pat
     longer = {"steps": 14, "decay_from": 13, "hard_from": 14, "lr": 7e-4}
     folder, _ = run(tmp_path, data, resume=True, **longer)
     groups = torch.load(folder / "decay.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"]
-    assert [group["lr"] for group in groups] == [0, 0, 0]
+    assert [group["lr"] for group in groups] == [0, 0, 0, 0]
     last = torch.load(folder / "last.ckpt", weights_only=True)
     assert last["global_step"] == 13
     # the paths of the two runs part with the first step
-    assert [g["lr"] for g in last["optimizer_states"][0]["param_groups"]] == pytest.approx([7e-4, 7e-5, 2.1e-3])
+    assert [g["lr"] for g in last["optimizer_states"][0]["param_groups"]] == pytest.approx([7e-4, 7e-5, 2.1e-3, 7e-5])
 
 
 def test_a_longer_run_goes_on_from_before_the_decay(finished: Path) -> None:
@@ -197,7 +197,7 @@ def test_errors_for_people(data: Path, tmp_path: Path) -> None:
         run(tmp_path / "y", data, crop=512)
 
 
-@pytest.mark.parametrize("name", ["small", "paper"])
+@pytest.mark.parametrize("name", ["small", "small-ms-ssim", "paper"])
 def test_shipped_recipes_are_valid(name: str) -> None:
     settings = yaml.safe_load(cli.recipe_path("s2lic", name).read_text())
     from codec.codecs.s2lic import CONFIGS

@@ -1,0 +1,50 @@
+"""Sheets of crops at equal rate: what they show is what the codecs make at that rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec.errors import UsageError
+from codec.eval import crop_sheets
+from codec.eval.bench import rate_distortion
+
+ROOT = Path(__file__).resolve().parents[2]
+CODECS = "jpeg:444:q=10+40+70+95,webp:q=10+50+90"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures")
+    with Image.open(ROOT / "samples" / "dog.png") as image:
+        image.convert("RGB").crop((64, 64, 512, 384)).save(path / "dog.png")
+    return path
+
+
+def test_sheet(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheets"
+    words = [str(folder), "-c", CODECS, "--bench", str(tmp_path / "bench"), "--bpp", "0.6", "--out", str(out)]
+    assert crop_sheets.main([*words, "--item", "dog.png"]) == 0
+    with Image.open(out / "dog.png") as image:
+        assert image.size == (3 * 384 + 2 * 4, 20 + 256)
+        seen = np.asarray(image)
+    table = rate_distortion(folder, CODECS, metrics=["psnr-rgb"], out=tmp_path / "bench", repeat=1)
+    columns = crop_sheets.columns_of(table, "dog.png", 0.6)
+    for index, (label, pixels) in enumerate(columns):
+        assert np.array_equal(seen[20:, index * 388 : index * 388 + 384], pixels)
+        if index:
+            assert float(label.split(": ")[1].split(" bpp")[0]) == pytest.approx(0.6, rel=0.15)
+            # near the original's crop, and not the original
+            error = float(np.mean((pixels.astype(float) - columns[0][1]) ** 2))
+            assert 5 < error < 400
+
+
+def test_what_cannot_be_shown_is_said(folder: Path, tmp_path: Path) -> None:
+    table = rate_distortion(folder, CODECS, metrics=["psnr-rgb"], out=tmp_path, repeat=1)
+    with pytest.raises(UsageError, match=r"no item 'cat.png'; there are dog.png"):
+        crop_sheets.columns_of(table, "cat.png", 0.6)
+    with pytest.raises(UsageError, match="another --bpp"):
+        crop_sheets.columns_of(table, "dog.png", 60)
