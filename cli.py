@@ -30,34 +30,34 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  codec encode photo.png                       writes photo.walloc beside it
-  codec decode photo.walloc -o back.png
+  codec encode photo.png                       writes photo.s2lic beside it
+  codec decode photo.s2lic -o back.png
   codec encode photos -o small -q 40 --jobs 4  the whole folder; its tree is kept
 
 exit codes: 0 done, 1 some inputs failed, 2 usage, 3 bad stream, 4 weights missing (1 when reasons differ)
 """
 ENCODE_EXAMPLES = """\
 examples:
-  codec encode photo.png -o photo.walloc -q 60
+  codec encode photo.png -o photo.s2lic -q 60
   codec encode photo.png --size 20kB            the best that fits; also --bpp 0.25, --psnr 34
   codec encode 'photos/**/*.jpg' -o small --jobs 4 --skip-existing
-  cat photo.png | codec encode - > photo.walloc
+  cat photo.png | codec encode - > photo.s2lic
 """
 DECODE_EXAMPLES = """\
 examples:
-  codec decode photo.walloc -o back.png
+  codec decode photo.s2lic -o back.png
   codec decode small -o back --format tiff    every file of a folder; its tree is kept
-  codec decode - < photo.walloc > back.png
+  codec decode - < photo.s2lic > back.png
 """
 INFO_EXAMPLES = """\
 examples:
-  codec info photo.walloc
+  codec info photo.s2lic
   codec info small --json                     one JSON object a line
-  cat photo.walloc | codec info -
+  cat photo.s2lic | codec info -
 """
 VERIFY_EXAMPLES = """\
 examples:
-  codec verify photo.walloc
+  codec verify photo.s2lic
   codec verify backup --jobs 4 --quiet        words only for what is damaged
   codec verify backup --json
 """
@@ -69,14 +69,14 @@ examples:
 """
 TRAIN_EXAMPLES = """\
 examples:
-  codec train walloc --recipe small
-  codec train walloc --recipe small --resume
-  codec train walloc --recipe mine.yaml --data photos --out runs
+  codec train s2lic --recipe small
+  codec train s2lic --recipe small --resume
+  codec train s2lic --recipe mine.yaml --data photos --out runs --devices 4
 """
 BENCH_EXAMPLES = """\
 examples:
   codec bench photos --out results
-  codec bench photos -c walloc:16x,jpeg:444+420:q=10..95,avif --out results --anchor webp
+  codec bench photos -c s2lic,jpeg:444+420:q=10..95,avif --out results --anchor webp
   codec bench --codecs                        the codecs and their options
 
 a codec string: codecs parted by commas, settings by colons; name=value, or a choice alone
@@ -89,7 +89,7 @@ plots and report.html. Run again, it measures only what is missing.
 REPRODUCE_EXAMPLES = """\
 examples:
   codec reproduce                             the recipes there are
-  codec reproduce walloc --data kodak --out results
+  codec reproduce s2lic --data kodak --out results
   codec reproduce classical-kodak --data kodak --json
 """
 DEMO_EXAMPLES = """\
@@ -444,7 +444,7 @@ def _points(verb: str, quiet: bool) -> Iterator[tuple[Callable[[str], None], Cal
 
 
 def _with_suffix(path: Path, known: Sequence[str], suffix: str) -> Path:
-    """photo.png -> photo.walloc, but photo.v2 -> photo.v2.walloc: only a suffix that says a format is replaced."""
+    """photo.png -> photo.s2lic, but photo.v2 -> photo.v2.walloc: only a suffix that says a format is replaced."""
     return path.with_suffix(suffix) if path.suffix.lower() in known else path.with_name(path.name + suffix)
 
 
@@ -642,7 +642,7 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--psnr", type=_positive, metavar="DB", help="the smallest file of at least so many decibels")
     one.add_argument(
         "--coder",
-        help="how the payload is entropy-coded, for codecs that offer a choice (walloc: constriction, torchac, webp)",
+        help="how the payload is entropy-coded, for codecs that offer a choice (constriction, torchac; walloc: webp)",
     )
     model(one)
     jobs(one)

@@ -37,9 +37,10 @@ _FOLDER = Path(__file__).resolve().parent / "reproduce"
 class Claim:
     """paper: the number as printed there; unit; mark: how it is known and where it stands.
 
-    value: which of our numbers: a metric's name, "bpp", "ratio", "encode_mpx_s", "decode_mpx_s", or "bd_rate" (by the
-    first metric, against `anchor`). codec: label of a curve of the run, of which `setting` is one point (None: its only
-    one). note: what differs.
+    value: which of our numbers: a metric's name, "bpp", "ratio", "encode_seconds", "decode_seconds" (of one item),
+    "encode_mpx_s", "decode_mpx_s", or "bd_rate" (by the first metric, against `anchor`, a curve of the run or a
+    published series, over `window` of the metric if there is one). codec: label of a curve of the run, of which
+    `setting` is one point (None: its only one). note: what differs.
     """
 
     what: str
@@ -50,6 +51,7 @@ class Claim:
     value: str
     setting: float | None = None
     anchor: str = ""
+    window: tuple[float, float] | None = None
     note: str = ""
 
 
@@ -69,7 +71,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Recipe:
-    """items: how many the paper's data has; a run on anything else is shown, and marked as not comparable."""
+    """items: how many the paper's data has; a run on anything else is shown, and marked as not comparable. also: what
+    else belongs to the paper and isn't measured here, each with the command that does, or where it stands."""
 
     name: str
     title: str
@@ -82,6 +85,7 @@ class Recipe:
     references: tuple[str, ...]
     claims: tuple[Claim, ...]
     checks: tuple[Check, ...]
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ class Result:
         recipe = self.recipe
         about = {"paper": recipe.name, "title": recipe.title, "source": recipe.source, "our_scale": recipe.scale}
         about |= {"measured_on": self.measured_on, "same_data": self.same_data}
+        about |= {"also": list(recipe.also)} if recipe.also else {}
         return {**about, "command": self.summary["command"], "claims": claims, "checks": checks}
 
 
@@ -176,11 +181,12 @@ def load(name: str | os.PathLike[str]) -> Recipe:
     if not isinstance(raw, dict):
         raise UsageError(f"{path}: not a recipe; expected keys such as title, data, codecs")
     try:
-        raw = {"name": path.stem, "references": (), "claims": (), "checks": (), **raw}
+        raw = {"name": path.stem, "references": (), "claims": (), "checks": (), "also": (), **raw}
         lists = {
             "metrics": tuple(map(str, raw.pop("metrics"))),
             "references": tuple(map(str, raw.pop("references"))),
-            "claims": tuple(Claim(**one) for one in raw.pop("claims")),
+            "claims": tuple(_claim(one) for one in raw.pop("claims")),
+            "also": tuple(map(str, raw.pop("also"))),
             "checks": tuple(Check(**one) for one in raw.pop("checks")),
         }
         recipe = Recipe(**raw, **lists)
@@ -189,6 +195,13 @@ def load(name: str | os.PathLike[str]) -> Recipe:
     for one in (*recipe.references, *(check.reference for check in recipe.checks)):
         series(one)
     return recipe
+
+
+def _claim(values: Mapping[str, Any]) -> Claim:
+    window = values.get("window")
+    if window is not None and not (isinstance(window, list) and len(window) == 2):
+        raise TypeError(f"window {window!r}: expected [low, high]")
+    return Claim(**{**values, "window": None if window is None else (float(window[0]), float(window[1]))})
 
 
 def run(
@@ -224,7 +237,8 @@ def run(
 
 def _ours(table: Table, curves: Mapping[str, Curve], claim: Claim) -> float | None:
     if claim.value == "bd_rate":
-        return table.delta(curves[claim.codec], curves[claim.anchor], table.metrics[0]).rate
+        anchor = curves.get(claim.anchor) or series(claim.anchor)
+        return table.delta(curves[claim.codec], anchor, table.metrics[0], claim.window).rate
     points = table.points(curves[claim.codec])
     fitting = [one for one in points if claim.setting is None or one.setting == claim.setting]
     if len(fitting) != 1:
@@ -280,4 +294,6 @@ def text(result: Result) -> str:
         )
         if one.check.differs:
             lines.append(f"  {one.check.differs}")
+    if recipe.also:
+        lines += ["", *(f"also: {words}" for words in recipe.also)]
     return "\n".join(lines).rstrip()

@@ -32,13 +32,14 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..codecs.layers.exact_state import export_state
+from ..codecs.layers.exact_state import export_state, import_state
 from ..codecs.s2lic import CONFIGS, Config, S2licCodec, make_tables, metadata, network_of, table_state
 from ..codecs.s2lic_net import LAMBDA, S2licNet, initialise, rate_weight
 from ..codecs.s2lic_paper import S2licPaperNet
+from ..codecs.weights import load_tensors
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
 from ..entropy.exact import ExactConv2d, FixedPoint, set_mode
-from ..errors import UsageError
+from ..errors import UsageError, WeightsError
 from .weights import write_weights
 
 
@@ -62,7 +63,7 @@ class S2licRecipe:
     bf16: bool = True
     seed: int = 1
     distortion: Literal["mse", "ms-ssim"] = "mse"
-    start: str = ""  # checkpoint (.ckpt) of an earlier run whose averaged weights a new run begins with
+    start: str = ""  # what a new run begins with: averaged weights of a checkpoint (.ckpt), or a .safetensors file
 
 
 EMA_EVERY = 4
@@ -328,6 +329,12 @@ class Progress(Callback):
             self.write({"step": step, "seconds": self.seconds, **self.look(pl_module)})
             self.last = time.monotonic()
 
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Ctrl-C and SIGTERM: what was trained since the last checkpoint isn't lost."""
+        if isinstance(exception, KeyboardInterrupt) and trainer.world_size == 1 and trainer.global_step:
+            before = trainer.global_step <= pl_module.recipe.decay_from
+            save(trainer, self.folder / ("last.ckpt" if before else "decay.ckpt"))
+
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
 
@@ -425,18 +432,7 @@ def train(
 def begin(task: S2licTask, recipe: S2licRecipe, pictures: list[Tensor], progress: Progress | None) -> None:
     """What step 0 is: the averaged weights of another run, or the closed form of `initialise`."""
     if recipe.start:
-        path = Path(recipe.start)
-        if not path.is_file():
-            raise UsageError(f"start: {path}: no such checkpoint; name last.ckpt or decay.ckpt of a run")
-        other = S2licTask(task.config, recipe)
-        try:
-            load_checkpoint(other, path)
-        except (RuntimeError, KeyError) as error:
-            raise UsageError(f"start: {path} doesn't fit this model ({str(error).splitlines()[0]})") from None
-        task.net.load_state_dict(other.ema.state_dict())
-        for target, source in zip(task.net.modules(), other.net.modules(), strict=True):
-            if isinstance(target, FixedPoint) and isinstance(source, FixedPoint):
-                target.peak.copy_(source.peak)  # where the grids of the last phase come from
+        start_from(task, Path(recipe.start))
     elif isinstance(task.net, S2licNet):
         generator = np.random.default_rng(recipe.seed)
         source = RandomCrops(pictures, recipe.crop, 1, recipe.seed)
@@ -445,6 +441,25 @@ def begin(task: S2licTask, recipe: S2licRecipe, pictures: list[Tensor], progress
         if progress is not None:
             progress.write({"step": 0, "unquantised_psnr": found["psnr"]})
     task.ema.load_state_dict(task.net.state_dict())
+
+
+def start_from(task: S2licTask, path: Path) -> None:
+    """Fills the network with the averaged weights of a checkpoint, or with those of a weights file."""
+    if not path.is_file():
+        raise UsageError(f"start: {path}: no such file; name a checkpoint of a run, or weights as codec train exports them")
+    try:
+        if path.suffix == ".safetensors":
+            tensors = load_tensors(path).tensors
+            import_state(task.net, {name: value for name, value in tensors.items() if "_tables." not in name})
+            return
+        other = S2licTask(task.config, task.recipe)
+        load_checkpoint(other, path)
+    except (RuntimeError, KeyError, WeightsError) as error:
+        raise UsageError(f"start: {path} doesn't fit this model ({str(error).splitlines()[0]})") from None
+    task.net.load_state_dict(other.ema.state_dict())
+    for target, source in zip(task.net.modules(), other.net.modules(), strict=True):
+        if isinstance(target, FixedPoint) and isinstance(source, FixedPoint):
+            target.peak.copy_(source.peak)  # where the grids of the last phase come from
 
 
 def device_name(device: torch.device) -> str:

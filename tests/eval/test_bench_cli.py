@@ -139,6 +139,7 @@ claims:
   - {what: rate at q 40, paper: 1.25, unit: bpp, mark: made up, codec: "jpeg:444", setting: 40, value: bpp}
 checks:
   - {codec: "jpeg:444", reference: jpeg, within: WITHIN, low: 0.2, high: 4}
+also: [something else]
 """
 
 
@@ -155,6 +156,7 @@ def test_a_recipe_puts_paper_and_ours_side_by_side(
     assert cli.main(["reproduce", recipe(tmp_path, 30), *words]) == 0
     text = capsys.readouterr().out
     assert "1.25" in text and "made up" in text and "agrees" in text
+    assert "also: something else" in text
     assert cli.main(["reproduce", recipe(tmp_path, 30), *words, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     [claim] = result["claims"]
@@ -218,3 +220,18 @@ def test_a_check_measures_the_difference_at_the_series_rates(folder: Path, tmp_p
     assert checked.mean == pytest.approx(0.5, abs=1e-9) and checked.largest == pytest.approx(0.5, abs=1e-9)
     assert checked.holds and checked.rates == sum(0.2 <= p["bpp"] <= 4 for p in published)
     assert np.isfinite(checked.mean)
+
+    about = {"what": "rate", "paper": 0.0, "unit": "%", "mark": "made up", "codec": "jpeg:444", "value": "bd_rate"}
+    curves = {curve.label: curve for curve in moved.curves}
+    narrow, wide = (
+        reproducing._ours(moved, curves, reproducing._claim({**about, "anchor": "jpeg", "window": window}))
+        for window in ([30, 32], None)
+    )
+    assert narrow is not None and wide is not None
+    assert narrow < -2 and wide < -2 and narrow != wide
+    assert narrow == moved.delta("jpeg:444", published_series := series("jpeg"), None, (30.0, 32.0)).rate
+    assert wide == moved.delta("jpeg:444", published_series).rate
+    with pytest.raises(UsageError, match="no published series"):
+        reproducing._ours(moved, curves, reproducing._claim({**about, "anchor": "jpgg"}))
+    with pytest.raises(TypeError, match="low, high"):
+        reproducing._claim({**about, "window": 3})

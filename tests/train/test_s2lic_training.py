@@ -237,12 +237,41 @@ def test_ms_ssim_from_another_run(finished: Path, data: Path, tmp_path: Path) ->
     assert not torch.equal(after[name], before[name.replace("net.", "ema.", 1)])
 
 
+def test_starts_from_a_weights_file(finished: Path, data: Path, tmp_path: Path) -> None:
+    """So that shipped weights can be trained further; their grids come along."""
+    from codec.train.s2lic import start_from
+
+    task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
+    start_from(task, finished / "s2lic-tiny.safetensors")
+    expected = parameters(finished / "decay.ckpt")
+    weight = task.net.get_parameter("slices.1.first1.layer.conv.weight")
+    # the file holds kernels rounded to their grids
+    assert torch.allclose(weight, expected["ema.slices.1.first1.layer.conv.weight"], atol=2e-4)
+    exponent = task.net.get_buffer("slices.1.first1.input.exponent")
+    assert int(exponent) == int(expected["ema.slices.1.first1.input.exponent"])
+    folder, rows = run(tmp_path, data, steps=2, decay_from=2, hard_from=2, start=str(finished / "s2lic-tiny.safetensors"))
+    assert rows[-1]["step"] == 2
+
+
+def test_an_interrupted_run_keeps_its_last_step(data: Path, tmp_path: Path) -> None:
+    def stopping(self: Progress, trainer: Any, *rest: Any) -> None:
+        ORIGINAL(self, trainer, *rest)
+        if trainer.global_step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "on_train_batch_end", stopping)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run(tmp_path, data)
+    assert torch.load(tmp_path / "runs" / "s2lic-tiny" / "last.ckpt", weights_only=True)["global_step"] == 5
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"distortion": "ms-ssim"}, "176"),
         ({"distortion": "vmaf"}, "mse, ms-ssim"),
-        ({"start": "nowhere.ckpt"}, "no such checkpoint"),
+        ({"start": "nowhere.ckpt"}, "no such file"),
     ],
 )
 def test_recipes_that_cant_be(data: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
