@@ -1,4 +1,4 @@
-"""Hidden Chow-Liu trees: probabilistic circuits over discrete variables, with every marginal exact. Training and queries.
+"""Hidden Chow-Liu trees: probabilistic circuits over discrete variables, every marginal exact. Training and queries.
 
 Liu, Mandt, Van den Broeck, "Lossless Compression with Probabilistic Circuits", ICLR 2022, arXiv 2111.11632 (the model);
 Liu and Van den Broeck, "Tractable Regularization of Probabilistic Circuits", NeurIPS 2021 (hidden Chow-Liu trees).
@@ -196,9 +196,7 @@ class HiddenTree:
         the counts given, so for mini-batches it is a prior for each batch: scale it by batch / data set.
         """
         theta = counts.theta[:-1] + self._spread(pseudocount)
-        theta = self._normalised(theta.double())
-        if self.leaves == "logistic":
-            theta = self._logistic(counts.theta[:-1].double() + self._spread(pseudocount).double())
+        theta = self._logistic(theta.double()) if self.leaves == "logistic" else self._normalised(theta)
         weights = counts.weights + pseudocount / self.states
         root = counts.root + pseudocount / self.states
         self.theta.lerp_(theta.to(self.dtype), step)
