@@ -293,7 +293,7 @@ class TestContext:
 
 class TestDamage:
     def test_cut_and_changed(self) -> None:
-        """An error, or other symbols of their alphabets; never anything else."""
+        """An error, or the same (blocks may be deeper than there are items)."""
         circuit, x = frozen(trained()), noise(20)
         data = circuit.encode(x)
         rng = np.random.default_rng(0)
@@ -303,8 +303,12 @@ class TestDamage:
         for _ in range(200):
             changed = bytearray(data)
             changed[rng.integers(len(data))] ^= rng.integers(1, 256)
-            with pytest.raises(StreamError):
-                circuit.decode(bytes(changed), 20)
+            try:
+                np.testing.assert_array_equal(circuit.decode(bytes(changed), 20), x)
+            except StreamError:
+                pass
+            else:
+                assert changed[4:] == data[4:]
 
     @pytest.mark.parametrize("n", [0, 1, 19, 21, 40, 10**5])
     def test_another_number(self, n: int) -> None:

@@ -108,6 +108,10 @@ class TestDamage:
     def test_symbols_that_were_never_coded(self) -> None:
         """Going on behind the end: an error as soon as words are needed, however cheap the symbols are."""
         decoder = LaneDecoder(coded([], 2), 2)
-        with pytest.raises(StreamError, match="ends before"):
+
+        def go_on() -> None:
             for _ in range(100_000):
                 decoder.take(np.zeros(2, int), np.full(2, TOTAL - 300))
+
+        with pytest.raises(StreamError, match="ends before"):
+            go_on()
