@@ -167,16 +167,20 @@ class FrozenCircuit:
 
     def encode(self, x: IntArray, context: Context | None = None, lanes: int | None = None) -> bytes:
         """One stream of all rows. lanes: how many coders share it, 1 to 4096; None: what fits their number."""
-        x = self._checked(x)
         layout = Layout.of(len(x), self.states, lanes)
         encoder = LaneEncoder(layout.lanes)
+        self.encode_into(encoder, layout, x, context)
+        return layout.to_bytes() + encoder.finish()
+
+    def encode_into(self, encoder: LaneEncoder, layout: Layout, x: IntArray, context: Context | None = None) -> None:
+        """The rows as a part of a stream: what decodes it next may depend on them."""
+        x = self._checked(x)
         for rows in _slices(len(x), layout.block):
             known = _Known(self, x[rows])
             _Tour(self, rows.stop - rows.start, known.interval, context and context.part(rows)).run()
             for split in known.splits:
                 for group in _slices(rows.stop - rows.start, layout.lanes):
                     encoder.put(split.start[group], split.count[group])
-        return layout.to_bytes() + encoder.finish()
 
     def decode(self, data: bytes, n: int, context: Context | None = None) -> NDArray[np.int32]:
         """(n, D) rows of a stream. StreamError if it can't be one of so many.
@@ -185,6 +189,14 @@ class FrozenCircuit:
         """
         layout, body = Layout.from_bytes(data, n, self.states)
         decoder = LaneDecoder(body, layout.lanes)
+        out = self.decode_from(decoder, layout, n, context)
+        decoder.finish()
+        return out
+
+    def decode_from(
+        self, decoder: LaneDecoder, layout: Layout, n: int, context: Context | None = None
+    ) -> NDArray[np.int32]:
+        """The reverse of `encode_into`, in the same order."""
         out = np.full((n, len(self.tree)), ABSENT, dtype=np.int32)
         if context is not None:
             out[:, context.known] = context.x[:, context.known]
@@ -192,7 +204,6 @@ class FrozenCircuit:
             part = context and context.part(rows)
             found = _Found(self, decoder, layout.lanes, out[rows], part)
             _Tour(self, rows.stop - rows.start, found.interval, part).run()
-        decoder.finish()
         return out
 
     def split(self, v: int, belief: Floats, symbols: IntArray) -> Split:

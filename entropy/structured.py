@@ -1,8 +1,8 @@
 """Coding with any structured-decomposable circuit, in O(log D) evaluations of it where it is balanced.
 
 Liu, Mandt, Van den Broeck, "Lossless Compression with Probabilistic Circuits", ICLR 2022, arXiv 2111.11632, section 3.
-A vtree is a binary tree over the variables; all units with one scope belong to its vtree node. To code x_1, x_2, ... one
-needs p(x_1..x_k) for each k. Naively that is D passes of the circuit; three facts save most of it:
+A vtree is a binary tree over the variables; all units with one scope belong to its vtree node. To code x_1, x_2, ...
+one needs p(x_1..x_k) for each k. Naively that is D passes of the circuit; three facts save most of it:
 
 1. Units whose scope has no variable seen so far are 1: they are never evaluated.
 2. Units whose scope does not hold the present variable keep their values.
@@ -20,6 +20,7 @@ hidden Chow-Liu trees, `circuit_coding` is several times cheaper still; this is 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -285,7 +286,7 @@ class StructuredCircuit:
         value = self._scaled(leaf)
         kept = [value[0]]
         self.evaluated += self.units[path[0]]
-        for before, at in zip(path[:-1], path[1:], strict=True):
+        for before, at in itertools.pairwise(path):
             node = self.nodes[at]
             assert isinstance(node, Inner)
             self.evaluated += self.units[at]
