@@ -21,7 +21,7 @@ which counts of 16 bits would be too coarse.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -129,7 +129,7 @@ class FrozenCircuit:
         tree: Tree, sizes: IntArray, theta: NDArray[Any], weights: NDArray[Any], root: NDArray[Any], bits: int = 16
     ) -> FrozenCircuit:
         """From the parameters of a `HiddenTree` (its `to_arrays`), rounded to codes of 8 or 16 bits."""
-        return FrozenCircuit(tree, sizes, to_codes(theta, bits), to_codes(weights, 16), to_codes(root, 16))
+        return FrozenCircuit(tree, sizes, to_codes(theta, bits), to_codes(weights, bits), to_codes(root, 16))
 
     def to_state(self) -> dict[str, NDArray[Any]]:
         """Arrays for a safetensors file."""
@@ -206,15 +206,36 @@ class FrozenCircuit:
             _Tour(self, rows.stop - rows.start, found.interval, part).run()
         return out
 
+    def encode_each(self, x: IntArray) -> list[bytes]:
+        """A stream for each row, which decodes alone; about 6 bytes longer than its share of one for all."""
+        x = self._checked(x)
+        out: list[bytes] = []
+        for rows in _slices(len(x), Layout.of(len(x), self.states, 1).block):
+            n = rows.stop - rows.start
+            encoder = LaneEncoder(n)
+            self.encode_into(encoder, Layout(n, 1), x[rows])
+            out += encoder.finish_each()
+        return out
+
+    def decode_each(self, parts: Sequence[bytes]) -> NDArray[np.int32]:
+        """The rows of streams that `encode_each` made, any of them in any order. StreamError."""
+        out = np.empty((len(parts), len(self.tree)), np.int32)
+        for rows in _slices(len(parts), Layout.of(len(parts), self.states, 1).block):
+            decoder = LaneDecoder.of_each(parts[rows])
+            n = rows.stop - rows.start
+            out[rows] = self.decode_from(decoder, Layout(n, 1), n)
+            decoder.finish()
+        return out
+
     def split(self, v: int, belief: Floats, symbols: IntArray) -> Split:
         """Where symbols (n,) of variable v stand in [0, 2**24) under beliefs (n, M), and what they say."""
         table = self.leaves[v]
-        index = np.array(symbols, dtype=np.int64)
+        index: NDArray[np.int64] = np.array(symbols, dtype=np.int64)
         absent = index < 0
         some_absent = bool(absent.any())
         index[absent] = 0
-        low = table.take(index, axis=0).astype(np.float64)
-        likelihood = table.take(index + 1, axis=0).astype(np.float64)
+        low = np.take(table, index, axis=0).astype(np.float64)
+        likelihood = np.take(table, index + 1, axis=0).astype(np.float64)
         likelihood -= low
         if some_absent:  # says nothing, and its interval is everything, which takes no bits
             low[absent], likelihood[absent] = 0.0, _FIT

@@ -285,8 +285,8 @@ class HiddenTree:
     def to_arrays(self) -> Mapping[str, NDArray[Any]]:
         """Everything, as float arrays for a checkpoint."""
         return {
-            "parents": self.tree.parents,
-            "sizes": self.sizes,
+            "parents": self.tree.parents.copy(),
+            "sizes": self.sizes.copy(),
             "theta": self.theta.cpu().numpy(),
             "weights": self.weights.cpu().numpy(),
             "root": self.root.cpu().numpy(),

@@ -1,7 +1,7 @@
 """A circuit for grids of discrete symbols of any size: indices of a vector quantiser, quantised latents, label maps.
 
 The circuit is a hidden Chow-Liu tree (Liu, Mandt, Van den Broeck, ICLR 2022, arXiv 2111.11632; `circuits`) over a
-window: a block of b x b cells and the row above and the column to the left of it, corner and one cell to the right included. A
+window: a block of b x b cells, the column to the left of it and the row above, with the cells at both its ends. A
 grid is coded block by block; of each window, what is known already is given, and only the block is coded, with
 probabilities that are conditional on the rest. Beyond the border of the grid there is nothing: those cells are
 marginalised, which a circuit does exactly. So one model serves all sizes, and its windows may have been cut anywhere.

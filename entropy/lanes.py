@@ -14,6 +14,7 @@ Bytes: the lanes' states, 8 bytes each, then the words; everything little-endian
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,21 +49,41 @@ class LaneEncoder:
         self._steps.append((start.astype(np.uint32), count.astype(np.uint32)))
 
     def finish(self) -> bytes:
+        """One stream for all lanes."""
+        state, words, _ = self._run()
+        return state.astype("<u8").tobytes() + words.astype("<u4").tobytes()
+
+    def finish_each(self) -> list[bytes]:
+        """A stream for each lane: its words, then its state in as few bytes as it needs (4 to 8), then their number."""
+        state, words, owners = self._run()
+        order = np.argsort(owners, kind="stable")
+        counts = np.bincount(owners, minlength=self.n_lanes)
+        parts = np.split(words[order].astype("<u4"), np.cumsum(counts)[:-1])
+        out = []
+        for one, part in zip(state.tolist(), parts, strict=True):
+            n_bytes = -(-one.bit_length() // 8)
+            out.append(part.tobytes() + one.to_bytes(n_bytes, "little") + bytes([n_bytes]))
+        return out
+
+    def _run(self) -> tuple[UintArray, NDArray[np.uint32], NDArray[np.intp]]:
+        """The states, and the words in the order in which a decoder takes them, with the lanes they are of."""
         state = np.full(self.n_lanes, _LOW, dtype=np.uint64)
-        words: list[NDArray[np.uint32]] = []
+        words: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
+        owners: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
         for start, count in reversed(self._steps):
             n = len(start)
             wide = count.astype(np.uint64)
             now = state[:n]
-            full = now >= wide << _SHED
-            if full.any():
+            full = np.flatnonzero(now >= wide << _SHED)
+            if len(full):
+                now = now.copy()
                 words.append(now[full].astype(np.uint32))  # the lower half
-                now = np.where(full, now >> _WORD, now)
+                owners.append(full)
+                now[full] >>= _WORD
             quotient = now // wide
             state[:n] = (quotient << _SHIFT) + (now - quotient * wide) + start
         self._steps.clear()
-        stream = np.concatenate(words[::-1]) if words else np.zeros(0, np.uint32)
-        return state.astype("<u8").tobytes() + stream.astype("<u4").tobytes()
+        return state, np.concatenate(words[::-1]), np.concatenate(owners[::-1])
 
 
 class LaneDecoder:
@@ -82,6 +103,24 @@ class LaneDecoder:
             raise StreamError("the entropy-coded stream is damaged: a lane begins where no encoder ends")
         self._words = np.frombuffer(data, "<u4", n_words, 8 * n_lanes).astype(np.uint64)
         self._at = 0
+        self._each: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None  # where each lane's words are, and end
+
+    @staticmethod
+    def of_each(parts: Sequence[bytes]) -> LaneDecoder:
+        """A decoder of the streams that `finish_each` gave, or of some of them."""
+        states, words, counts = [], [], []
+        for part in parts:
+            n_bytes = part[-1] if part else 0
+            n_words, odd = divmod(len(part) - 1 - n_bytes, 4)
+            if not 4 <= n_bytes <= 8 or n_words < 0 or odd or part[-2] == 0:
+                raise StreamError("an item's entropy-coded stream is cut or damaged")
+            states.append(part[4 * n_words : -1].ljust(8, b"\0"))
+            words.append(part[: 4 * n_words])
+            counts.append(n_words)
+        out = LaneDecoder(b"".join(states) + b"".join(words), len(parts))
+        ends = np.cumsum(counts, dtype=np.int64)
+        out._each = (ends - counts, ends)
+        return out
 
     @property
     def bits_left(self) -> int:
@@ -99,12 +138,21 @@ class LaneDecoder:
         now = count.astype(np.uint64) * (now >> _SHIFT) + (now & _MASK) - start.astype(np.uint64)
         empty = np.flatnonzero(now < _LOW)
         if len(empty):
-            end = self._at + len(empty)
-            if end > len(self._words):
-                raise StreamError("the entropy-coded stream is cut or damaged: it ends before its symbols do")
-            now[empty] = now[empty] << _WORD | self._words[self._at : end]
-            self._at = end
+            now[empty] = now[empty] << _WORD | self._next(empty)
         self._state[:n] = now
+
+    def _next(self, lanes: NDArray[np.intp]) -> UintArray:
+        """The next word for each of these lanes."""
+        end = self._at + len(lanes)
+        if end > len(self._words) or (self._each and (self._each[0][lanes] >= self._each[1][lanes]).any()):
+            raise StreamError("the entropy-coded stream is cut or damaged: it ends before its symbols do")
+        if self._each:
+            words = self._words[self._each[0][lanes]]
+            self._each[0][lanes] += 1
+        else:
+            words = self._words[self._at : end]
+        self._at = end
+        return words
 
     def finish(self) -> None:
         """After the last symbol: StreamError unless every lane is back where the encoder started it."""
