@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -23,7 +24,7 @@ __all__ = ["ArrayCodec"]
 
 # What was given to `compress`, in params["k"]; an array isn't recorded. Append only.
 _ARRAY, _FILE, _TENSOR = range(3)
-_KIND, _FORM = "k", "f"
+_KIND, _FORM, _CHECK = "k", "f", "c"
 _FILL = "fill"
 _TEXT = "text"
 _DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", _TEXT)
@@ -97,7 +98,7 @@ class ArrayCodec(Codec):
         if not array.size:
             raise MediaError(f"an array of shape {array.shape}: there is nothing in it")
         encoded = self.encode_array(array)
-        assert not {_KIND, _FORM} & set(encoded.params), "params k and f belong to ArrayCodec"
+        assert not {_KIND, _FORM, _CHECK} & set(encoded.params), "params k, f and c belong to ArrayCodec"
         chunks = list(encoded.chunks)
         missing = -(-array.size // self.values_per_byte) - sum(len(chunk.payload) for chunk in chunks)
         if missing > 0:
@@ -112,7 +113,7 @@ class ArrayCodec(Codec):
             medium=self.medium,
             shape=array.shape,
             dtype=dtype,
-            params={**encoded.params, **{key: n for key, n in params.items() if n}},
+            params={**encoded.params, **{key: n for key, n in params.items() if n}, _CHECK: _checksum(array)},
             meta=dict(value.detail),
         )
         return pack(header, chunks)
@@ -140,4 +141,14 @@ class ArrayCodec(Codec):
         array = self.decode_array(header, [chunk for chunk in chunks if chunk.tag != _FILL])
         right = array.dtype.kind == "S" if header.dtype == _TEXT else array.dtype == np.dtype(header.dtype)
         assert array.shape == header.shape and right, "decode_array broke its contract"
+        if header.params.get(_CHECK) != _checksum(array):
+            raise StreamError("the values aren't those that were encoded (CRC-32 differs): the file is damaged")
         return ArrayFile(array, FORMS[form], dict(header.meta)), kind
+
+
+def _checksum(array: NDArray[Any]) -> int:
+    """CRC-32 of type, shape and values. Lossless means that this is worth its 7 bytes."""
+    if array.dtype.kind == "S":
+        return zlib.crc32(b"\0".join(array.reshape(-1).tolist()), zlib.crc32(f"{_TEXT} {array.shape}".encode()))
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return zlib.crc32(little.tobytes(), zlib.crc32(f"{array.dtype.name} {array.shape}".encode()))

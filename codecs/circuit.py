@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Alphabet", "CircuitCodec", "Domain"]
 
 MAX_LEVELS = 4096  # values of a variable that get a symbol; the others are escapes
-_FULL = 32  # distinct values from which on an 8-bit alphabet is taken whole
+_FULL = 32  # with more distinct values than this, all 256 of 8 bits get a symbol
 _SEGMENT = 1 << 24  # symbols of one stream: bounds the encoder's memory
 _ONE, _EACH = "rans", "rans-items"
 _COUNT = struct.Struct("<I")
@@ -48,14 +48,13 @@ _ITEM = "s"  # param: a single item was given, without the axis that counts
 
 @dataclass(frozen=True, eq=False)
 class Alphabet:
-    """Values that have a symbol of their own, rising; complete: there are no others, so no escape is needed."""
+    """Values that have a symbol of their own, rising. One more symbol stands for all others: the escape."""
 
     values: NDArray[Any]
-    complete: bool = False
 
     @property
     def size(self) -> int:
-        return len(self.values) + (not self.complete)
+        return len(self.values) + 1
 
     def symbols(self, values: NDArray[Any]) -> NDArray[np.int32]:
         """Index of each value, `len(values)` for an escape."""
@@ -70,10 +69,10 @@ class Alphabet:
         found, counts = np.unique(values, return_counts=True)
         kind = values.dtype
         if kind.kind == "b":
-            return Alphabet(np.array([0, 1], np.int64), True)
+            return Alphabet(np.array([0, 1], np.int64))
         if kind.kind in "iu" and kind.itemsize == 1 and len(found) > _FULL:
             low = int(np.iinfo(kind).min)
-            return Alphabet(np.arange(low, low + 256, dtype=np.int64), True)
+            return Alphabet(np.arange(low, low + 256, dtype=np.int64))
         if len(found) > MAX_LEVELS:
             found = np.sort(found[np.argsort(-counts, kind="stable")[:MAX_LEVELS]])
         return Alphabet(found if kind.kind == "S" else found.astype(np.int64))
@@ -156,7 +155,6 @@ class Domain:
         lengths = np.array([len(one.values) for one in self.alphabets], np.int32)
         state = {
             "alphabet_lengths": lengths,
-            "alphabet_complete": np.array([one.complete for one in self.alphabets], np.uint8),
             "alphabet_owner": self.owner,
         }
         values = [value for one in self.alphabets for value in one.values.tolist()]
@@ -176,7 +174,7 @@ class Domain:
         if not all(type(side) is int and side > 0 for side in shape) or type(text) is not bool:
             raise ValueError(f"items of shape {shape}, text {text}")
         lengths, owner = state["alphabet_lengths"], state["alphabet_owner"]
-        complete, raw = state["alphabet_complete"], state["alphabet_values"]
+        raw = state["alphabet_values"]
         if text:
             widths = state["alphabet_widths"]
             ends = np.cumsum(widths)
@@ -186,15 +184,15 @@ class Domain:
             cells = [whole[end - width : end] for end, width in zip(ends.tolist(), widths.tolist(), strict=True)]
         else:
             cells = raw.astype(np.int64)
-        if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != len(cells) or len(lengths) != len(complete):
+        if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != len(cells):
             raise ValueError("alphabets that don't fit their lengths")
         alphabets = []
-        for end, length, full in zip(np.cumsum(lengths).tolist(), lengths.tolist(), complete.tolist(), strict=True):
+        for end, length in zip(np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
             part = cells[end - length : end]
             values = np.array(part, dtype="S") if text else np.asarray(part)
             if length and not text and (np.diff(values) <= 0).any():
                 raise ValueError("an alphabet that doesn't rise")
-            alphabets.append(Alphabet(values if length or not text else np.zeros(0, "S1"), bool(full)))
+            alphabets.append(Alphabet(values if length or not text else np.zeros(0, "S1")))
         if owner.shape != (math.prod(shape),) or owner.min() < 0 or owner.max() >= len(alphabets):
             raise ValueError("values without an alphabet")
         return Domain(shape, text, tuple(alphabets), owner.astype(np.int32))

@@ -93,7 +93,8 @@ def fit_array(
         if best is None or row.get("held_out") == best:
             _write_checkpoint(work / "best.safetensors", model, mark, log)
         _write_checkpoint(work / "last.safetensors", model, mark, log)
-        (work / "log.json").write_text(json.dumps({"recipe": dataclasses.asdict(recipe), "epochs": log}, indent=1))
+        lines = [json.dumps({"recipe": dataclasses.asdict(recipe)}), *map(json.dumps, log)]
+        (work / "log.jsonl").write_text("\n".join(lines) + "\n")
         if say:
             shown = f", held out {row['held_out']:.4f}" if "held_out" in row else ""
             say(f"epoch {epoch + 1}/{n_epochs}: {row['train']:.4f} bits a value{shown}, {seconds:.1f} s")
@@ -134,8 +135,12 @@ def _resume(
 def weights_bytes(circuit: FrozenCircuit, domain: Domain, about: Mapping[str, str]) -> bytes:
     """A weights file; the same bytes for the same content."""
     tensors, metadata = CircuitCodec(circuit, domain, b"").to_tensors()
-    ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
-    return save(ordered, {**about, **metadata})
+    data = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, {**about, **metadata})
+    # safetensors writes its metadata in any order
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def fit_file(
