@@ -75,12 +75,12 @@ def test_alone_and_in_a_batch(model: IndexModel) -> None:
 
 def test_windows() -> None:
     grid = np.arange(20).reshape(4, 5)
-    found = _windows(grid, np.array([[0, 0], [2, 2]]), 2).reshape(2, 3, 4)
+    found = _windows(grid[:, :, None], np.array([[0, 0], [2, 2]]), 2).reshape(2, 3, 4)
     assert found.tolist() == [
         [[-1, -1, -1, -1], [-1, 0, 1, -1], [-1, 5, 6, -1]],
         [[6, 7, 8, 9], [11, 12, 13, -1], [16, 17, 18, -1]],
     ]
-    assert _windows(grid, np.array([[2, 2]]), 2, everything=True).reshape(3, 4)[1:, -1].tolist() == [14, 19]
+    assert _windows(grid[:, :, None], np.array([[2, 2]]), 2, everything=True).reshape(3, 4)[1:, -1].tolist() == [14, 19]
     assert MISSING == -1
 
 
@@ -100,7 +100,8 @@ def test_state_and_back(model: IndexModel) -> None:
     x = grids(2, 9, 9)
     state = model.to_state()
     assert IndexModel.from_state(state).encode(x) == model.encode(x)
-    for change in ({"block": np.array([4], np.int32)}, {"block": np.array([0], np.int32)}, {"block": np.zeros(2)}):
+    for block in (np.array([4, 0], np.int32), np.array([0, 0], np.int32), np.array([3], np.int32), np.zeros(2)):
+        change = {"block": block}
         with pytest.raises(WeightsError):
             IndexModel.from_state({**state, **change})
 
@@ -109,6 +110,25 @@ def test_wrong_symbols(model: IndexModel) -> None:
     for x in (np.full((2, 3, 3), LEVELS), np.full((2, 3, 3), -1), np.zeros((3, 3)), np.zeros(3, int)):
         with pytest.raises(UsageError):
             model.encode(x)
+
+
+def test_channels() -> None:
+    """Two channels a cell: the second is mostly known from the first."""
+    x = np.stack([grids(30, 9, 11, seed=5), 3 - grids(30, 9, 11, seed=5) % 4], axis=-1)
+    model = IndexModel.fit(x, block=2, states=12, epochs=8)
+    assert model.levels == (LEVELS, 4)
+    data = model.encode(x[:3])
+    np.testing.assert_array_equal(model.decode(data, (3, 9, 11, 2)), x[:3])
+    np.testing.assert_array_equal(model.decode(model.encode(x[0]), (9, 11, 2)), x[0])
+    again = IndexModel.from_state(model.to_state())
+    assert again.encode(x[:3]) == data
+    one = IndexModel.fit(x[..., 0], block=2, states=12, epochs=8)
+    assert model.bits(x).sum() < 1.2 * one.bits(x[..., 0]).sum()
+    for wrong in (x[..., :1], x[..., 0], x[..., ::-1]):
+        with pytest.raises(UsageError):
+            model.encode(wrong)
+    with pytest.raises(UsageError):
+        IndexModel.fit(x, levels=3)
 
 
 def test_damage(model: IndexModel) -> None:
