@@ -263,8 +263,8 @@ class FrozenCircuit:
         symbol = (coarse < limit[:, None]).sum(axis=1) * stride
         while stride > 1:
             stride >>= 1
-            further = np.minimum(symbol + stride, size)  # at `size` the count is 2**24: never below
-            begins = np.einsum("nm,nm->n", belief, table.take(further, axis=0).astype(np.float64))
+            further: Any = np.minimum(symbol + stride, size)  # at `size` the count is 2**24: never below
+            begins = np.einsum("nm,nm->n", belief, np.take(table, further, axis=0).astype(np.float64))
             symbol = np.where(begins < limit, further, symbol)
         return symbol
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from codec import Codec, cli
+from codec import Codec, arrays, cli
 from codec.arrays import ArrayFile
 from codec.codecs.circuit import Alphabet, CircuitCodec, Domain
 from codec.container import pack, read_header, unpack
@@ -84,7 +84,13 @@ def codecs(files: dict[str, Path]) -> dict[str, CircuitCodec]:
     return found
 
 
-def same(a: np.ndarray, b: np.ndarray) -> None:
+def written(value: ArrayFile) -> bytes:
+    data = arrays.write(value)
+    assert isinstance(data, bytes)
+    return data
+
+
+def same(a: Any, b: Any) -> None:
     assert a.shape == b.shape
     assert a.dtype == b.dtype or a.dtype.kind == b.dtype.kind == "S"
     np.testing.assert_array_equal(a, b)
@@ -119,7 +125,7 @@ class TestRoundTrip:
         rng = np.random.default_rng(0)
         top = 2 if dtype == "bool" else int(np.iinfo(dtype).max)
         low = 0 if dtype == "bool" else int(np.iinfo(dtype).min)
-        x = rng.integers(low, top, (4, 6, 5), dtype="int64" if dtype == "bool" else dtype).astype(dtype)
+        x = rng.integers(low, top, (4, 6, 5), dtype=np.int64).astype(dtype)
         for coder in CircuitCodec.coders:
             codec = codecs["digits"].with_coder(coder)
             same(codec.decompress(codec.compress(x)), x)
@@ -142,7 +148,7 @@ class TestRoundTrip:
         same(codec.decompress(codec.compress(x[0])), x[0])
         same(codec.decompress(codec.compress(np.asfortranarray(x))), x)
         same(codec.decompress(codec.compress(x[:, ::-1, ::-1])), x[:, ::-1, ::-1])
-        listed = codec.decompress(codec.compress([x, x[:1]]))
+        listed: Any = codec.decompress(list(codec.compress([x, x[:1]])))
         same(listed[1], x[:1])
         Image.fromarray(x[0]).save(tmp_path / "one.png")
         same(codec.decompress(codec.compress(tmp_path / "one.png")), x[:1])
@@ -335,10 +341,8 @@ class TestCommands:
             return int(end.code or 0)
 
     def test_there_and_back(self, files: dict[str, Path], tmp_path: Path) -> None:
-        from codec import arrays
-
         source = tmp_path / "x.idx"
-        source.write_bytes(bytes(arrays.write(ArrayFile(digits(5), "idx"))))
+        source.write_bytes(written(ArrayFile(digits(5), "idx")))
         assert self.run("encode", source, "-c", "circuit", "--weights", files["digits"]) == 0
         coded = tmp_path / "x.circuit"
         assert self.run("decode", coded, "--weights", files["digits"]) == 2, "x.idx is there already"

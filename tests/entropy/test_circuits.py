@@ -175,7 +175,7 @@ class TestSamples:
         model = small()
         p = model.log_likelihood(ALL).exp().numpy()
         x = model.sample(40000, seed=1)
-        found = np.bincount(np.ravel_multi_index(x.T, SIZES), minlength=len(ALL)) / 40000
+        found = np.bincount(np.ravel_multi_index(tuple(x.T), SIZES), minlength=len(ALL)) / 40000
         np.testing.assert_allclose(found, p, atol=5 * np.sqrt(p.max() / 40000))
         for v in range(8):
             np.testing.assert_allclose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,8 +109,9 @@ def test_state_and_back(model: IndexModel) -> None:
 
 def test_wrong_symbols(model: IndexModel) -> None:
     for x in (np.full((2, 3, 3), LEVELS), np.full((2, 3, 3), -1), np.zeros((3, 3)), np.zeros(3, int)):
+        given: Any = x
         with pytest.raises(UsageError):
-            model.encode(x)
+            model.encode(given)
 
 
 def test_channels() -> None:
@@ -124,7 +126,7 @@ def test_channels() -> None:
     assert again.encode(x[:3]) == data
     one = IndexModel.fit(x[..., 0], block=2, states=12, epochs=8)
     assert model.bits(x).sum() < 1.2 * one.bits(x[..., 0]).sum()
-    for wrong in (x[..., :1], x[..., 0], x[..., ::-1]):
+    for wrong in (x[..., :1], x[..., 0], x[..., ::-1].copy()):
         with pytest.raises(UsageError):
             model.encode(wrong)
     with pytest.raises(UsageError):

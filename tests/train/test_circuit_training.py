@@ -93,7 +93,9 @@ def test_recipes(name: str) -> None:
 def test_export(tmp_path: Path) -> None:
     from codec.arrays import ArrayFile, write
 
-    (tmp_path / "data.idx").write_bytes(bytes(write(ArrayFile(data(), "idx"))))
+    idx = write(ArrayFile(data(), "idx"))
+    assert isinstance(idx, bytes)
+    (tmp_path / "data.idx").write_bytes(idx)
     settings = {"tag": "tiny", "file": "data.idx", "model": {"states": 2}, "recipe": {"steps": 2, "full": 0}}
     about = {"recipe": "x", "commit": "", "training_data": "here", "licence": "MIT"}
     out = tmp_path / "run"
