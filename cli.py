@@ -95,8 +95,8 @@ examples:
 FIT_EXAMPLES = """\
 examples:
   codec fit circuit train-images-idx3-ubyte.gz -o digits.safetensors
-  codec fit circuit masks -o masks.safetensors --states 16     a folder of PNG pictures of one size
-  codec fit circuit table.csv -o table.safetensors && codec encode table.csv -c circuit --weights table.safetensors
+  codec fit circuit masks -o masks.safetensors --states 16    a folder of PNG pictures of one size
+  codec fit circuit table.csv -o table.safetensors --resume   goes on with a run that was interrupted
 """
 DEMO_EXAMPLES = """\
 examples:

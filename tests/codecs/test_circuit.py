@@ -16,7 +16,7 @@ from PIL import Image
 from codec import Codec, arrays, cli
 from codec.arrays import ArrayFile
 from codec.codecs.circuit import Alphabet, CircuitCodec, Domain
-from codec.container import pack, read_header, unpack
+from codec.container import Chunk, pack, read_header, unpack
 from codec.errors import CodecError, MediaError, StreamError, UsageError, WeightsError
 from codec.train.circuit import CircuitRecipe, fit_array, weights_bytes
 
@@ -325,6 +325,15 @@ class TestDamage:
             changed = type(header)(**{**vars(header), "shape": (n, 6, 5)})
             with pytest.raises(StreamError):
                 codec.decompress(pack(changed, chunks))
+
+    def test_a_consistent_lie(self, codecs: dict[str, CircuitCodec]) -> None:
+        """Header and stream agree on a size that the bytes can't hold: nothing is allocated for it."""
+        codec, n = codecs["digits"], 1 << 24
+        header, chunks = unpack(codec.compress(digits(30)))
+        payload = n.to_bytes(4, "little") + chunks[0].payload[4:]
+        data = pack(type(header)(**{**vars(header), "shape": (n, 6, 5)}), [Chunk("Circ", payload)])
+        with pytest.raises(StreamError, match="can't hold"):
+            codec.decompress(data)
 
     def test_simple_data_is_filled_up(self, codecs: dict[str, CircuitCodec]) -> None:
         codec, x = codecs["bits"], np.zeros((3000, 6, 5), bool)

@@ -150,6 +150,32 @@ class TestProbabilities:
         belief = circuit_coding._fit(extreme, extreme.sum(1))
         assert (belief * (TOTAL + 1)).sum(1).max() < 2**53
 
+    def test_the_tour_stays_exact(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All that is ever summed in a tour, with and without context: integers that sum to less than 2**53."""
+        sums = []
+
+        def watched(function: Any) -> Any:
+            def run(numbers: np.ndarray, *rest: Any) -> Any:
+                assert (numbers == np.floor(numbers)).all()
+                sums.append(sum(map(int, numbers[0].tolist())))
+                return function(numbers, *rest)
+
+            return run
+
+        for name in ("_fit", "_shrunk"):
+            monkeypatch.setattr(circuit_coding, name, watched(getattr(circuit_coding, name)))
+        model = trained(circuit_coding.MAX_STATES, range(-1, 7), [2] * 8)
+        # every state likes the same symbols: the largest numbers that there can be
+        theta = torch.tensor([1 - 1e-7, 1e-7], dtype=torch.float64).repeat(8)[:, None].expand(-1, model.states)
+        model.set_parameters(theta.clone(), model.weights, model.root)
+        circuit = frozen(model)
+        x = np.zeros((2, 8), int)
+        circuit.encode(x)
+        known = np.arange(8) % 3 == 1
+        circuit.encode(x, Context(x, known))
+        assert max(sums) < 2**53
+        assert max(sums) > 2**47
+
 
 class TestRoundTrip:
     @pytest.mark.parametrize("n", [0, 1, 2, 17, 300])

@@ -323,6 +323,19 @@ class TestFit:
         best = float(truth.log_likelihood(held_out).mean())
         assert best - 0.06 < float(model.log_likelihood(held_out).mean()) < best + 0.02
 
+    def test_the_prior_is_of_the_whole_data(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """At any batch size, an epoch's pseudocounts add up to the one that was asked for."""
+        data = small(states=2, seed=6).sample(300, seed=0)
+        for batch in (50, 100, 300):
+            config = circuit_fit.FitConfig(states=2, epochs=1, full=1, batch=batch, pseudocount=0.7)
+            model = circuit_fit.start(data, SIZES, config)
+            seen: list[float] = []
+            monkeypatch.setattr(model, "update", lambda counts, step, prior, seen=seen: seen.append(prior))
+            circuit_fit.run_epoch(model, data, config, 0)
+            assert sum(seen) == pytest.approx(0.7)
+            circuit_fit.run_epoch(model, data, config, 1)
+            assert seen[-1] == 0.7
+
     def test_the_same_twice(self) -> None:
         data = small(states=2, seed=6).sample(300, seed=0)
         config = circuit_fit.FitConfig(states=2, epochs=2, full=1, batch=50)
