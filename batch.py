@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -33,10 +34,13 @@ class Job(NamedTuple):
 # --- which inputs, which outputs ------------------------------------------------------------------------------------
 
 
-def expand(inputs: Sequence[str], accepts: Callable[[Path], bool]) -> list[tuple[str, Path]]:
+def expand(
+    inputs: Sequence[str], accepts: Callable[[Path], bool], whole: Callable[[Path], bool] = lambda folder: False
+) -> list[tuple[str, Path]]:
     """Files behind paths, folders, globs and "-": pairs of the path and its place in the output tree.
 
-    accepts says which files of a folder or glob `**` are meant; a file given by name is always meant.
+    accepts says which files of a folder or glob `**` are meant; a file given by name is always meant. whole: which
+    folders given by name are one input each.
     Raises UsageError when a folder or glob holds none. A missing file is left for the job to report.
     """
     found: dict[str, tuple[str, Path]] = {}
@@ -45,7 +49,10 @@ def expand(inputs: Sequence[str], accepts: Callable[[Path], bool]) -> list[tuple
             if len(inputs) > 1:
                 raise UsageError("'-' (stdin) can't be mixed with other inputs: give it alone")
             return [(STDIO, Path(STDIO))]
-        if os.path.isdir(text):
+        if os.path.isdir(text) and whole(Path(text)):
+            folder = Path(text) if Path(text).name not in ("", "..") else Path(text).resolve()
+            base, paths = folder.parent, [folder]
+        elif os.path.isdir(text):
             base, paths = Path(text), [p for p in _walk(Path(text)) if accepts(p)]
         elif glob.has_magic(text) and not os.path.exists(text):
             base = _fixed_part(text)
@@ -84,24 +91,26 @@ def plan(
     rename: Callable[[Path], Path],
     force: bool = False,
     skip_existing: bool = False,
+    whole: Callable[[Path], bool] = lambda folder: False,
 ) -> list[Job]:
     """One job per input file, or UsageError with nothing written yet.
 
     rename gives the output's name from the input's. output: a file for one input, a folder for several (the tree below
     each given folder is kept), "-" for stdout; without it each output lies beside its input.
     """
-    files = expand(inputs, accepts)
+    files = expand(inputs, accepts, whole)
+    walked = any(os.path.isdir(i) and not whole(Path(i)) for i in inputs)
     if files[0][0] == STDIO and output is None:
         output = STDIO
     if output == STDIO:
-        if len(files) > 1 or any(os.path.isdir(i) for i in inputs):
+        if len(files) > 1 or walked:
             raise UsageError(f"'-o -' (stdout) holds one output, and there are {len(files)} inputs: name a folder")
         return [Job(files[0][0], STDIO)]
 
     folder = None
     if output is not None:
         separators = tuple(filter(None, (os.sep, os.altsep)))
-        several = len(files) > 1 or any(os.path.isdir(i) for i in inputs)
+        several = len(files) > 1 or walked
         if several and os.path.exists(output) and not os.path.isdir(output):
             raise UsageError(f"-o {output} is a file, and the outputs of {len(files)} inputs need a folder")
         if several or output.endswith(separators) or os.path.isdir(output):
@@ -206,6 +215,24 @@ def write_bytes(job: Job, data: bytes) -> None:
         remove_temporary(job)
 
 
+def write_folder(job: Job, files: Mapping[str, bytes]) -> None:
+    """Put a folder with these files at job.target: whole or not at all, and never over anything that is there."""
+    if job.target == STDIO:
+        raise UsageError("the output is a folder of files, and stdout holds one: name a folder with -o")
+    assert job.target is not None
+    target, temporary = Path(os.path.realpath(job.target)), Path(job.temporary)
+    try:
+        temporary.mkdir(parents=True)
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        if target.exists():
+            words = "exists already, and a folder is never replaced: name another with -o"
+            raise FileExistsError(17, words, str(target))
+        os.rename(temporary, target)
+    finally:
+        remove_temporary(job)
+
+
 def _rename_new(temporary: str, target: Path) -> None:
     """Rename, but not over a file that appeared since the plan was made."""
     try:
@@ -219,7 +246,11 @@ def _rename_new(temporary: str, target: Path) -> None:
 
 
 def remove_temporary(job: Job) -> None:
-    if job.temporary:
+    if not job.temporary:
+        return
+    if os.path.isdir(job.temporary):
+        shutil.rmtree(job.temporary, ignore_errors=True)
+    else:
         Path(job.temporary).unlink(missing_ok=True)
 
 

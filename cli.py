@@ -92,6 +92,12 @@ examples:
   codec reproduce s2lic --data kodak --out results
   codec reproduce classical-kodak --data kodak --json
 """
+FIT_EXAMPLES = """\
+examples:
+  codec fit circuit train-images-idx3-ubyte.gz -o digits.safetensors
+  codec fit circuit masks -o masks.safetensors --states 16    a folder of PNG pictures of one size
+  codec fit circuit table.csv -o table.safetensors --resume   goes on with a run that was interrupted
+"""
 DEMO_EXAMPLES = """\
 examples:
   codec demo
@@ -149,6 +155,8 @@ def _encode(options: Options, job: Job) -> Report:
     from .media import read_picture
 
     started = time.perf_counter()
+    if registry.entry(_codec_name(options)).medium == "field":
+        return _encode_array(options, job)
     source = batch.read_bytes(job.source)
     try:
         picture = read_picture(source)
@@ -163,6 +171,30 @@ def _encode(options: Options, job: Job) -> Report:
     return {**kept, "bytes_in": len(source), "bytes_out": len(data), "seconds": time.perf_counter() - started}
 
 
+def _encode_array(options: Options, job: Job) -> Report:
+    from . import arrays
+    from .codecs.arrays import ArrayCodec
+    from .container import describe
+
+    started = time.perf_counter()
+    if options.goal:
+        raise UsageError(f"--{options.goal[0]}: {options.codec} is lossless, its files are as small as they get")
+    if job.source != STDIO and os.path.isdir(job.source):
+        value = arrays.read(job.source)
+        n_bytes = sum(one.stat().st_size for one in Path(job.source).iterdir() if one.suffix.lower() == ".png")
+    else:
+        source = batch.read_bytes(job.source)
+        value, n_bytes = arrays.read(source), len(source)
+    codec = _encoder(options)
+    assert isinstance(codec, ArrayCodec)
+    data = codec.encode_file(value)
+    batch.write_bytes(job, data)
+    about = describe(data)
+    kept = {key: about[key] for key in ("codec", "shape", "dtype")}
+    kept["bits_per_value"] = 8 * len(data) / value.array.size
+    return {**kept, "bytes_in": n_bytes, "bytes_out": len(data), "seconds": time.perf_counter() - started}
+
+
 def _towards(goal: tuple[str, float], codec: ImageCodec, picture: Picture) -> tuple[bytes, Report]:
     from .codecs import search
 
@@ -175,10 +207,13 @@ def _towards(goal: tuple[str, float], codec: ImageCodec, picture: Picture) -> tu
 def _decode(options: Options, job: Job) -> Report:
     import io
 
+    from .container import read_header
     from .media import WRITES, write_picture
 
     started = time.perf_counter()
     data = batch.read_bytes(job.source)
+    if read_header(data).medium == "field":
+        return _decode_array(options, job, data)
     picture = _decode_picture(options, data)
     suffix = Path(str(job.target)).suffix.lower() or options.format
     buffer = io.BytesIO()
@@ -187,6 +222,27 @@ def _decode(options: Options, job: Job) -> Report:
     about = {"shape": list(picture.shape), "dtype": str(picture.pixels.dtype)}
     seconds = time.perf_counter() - started
     return {**about, "bytes_in": len(data), "bytes_out": buffer.tell(), "seconds": seconds}
+
+
+def _decode_array(options: Options, job: Job, data: bytes) -> Report:
+    from . import arrays
+    from .codecs.arrays import ArrayCodec
+
+    started = time.perf_counter()
+    codec = _decoder(options, data)
+    assert isinstance(codec, ArrayCodec), "the codec of a field is an ArrayCodec"
+    value = codec.decode_file(data)
+    suffix = "" if job.target == STDIO else Path(str(job.target)).suffix.lower()
+    if suffix not in {one for known in arrays.WRITES.values() for one in known}:
+        suffix = ""  # any name will do for a file in the form that it was
+    out = arrays.write(value, suffix)
+    if isinstance(out, bytes):
+        batch.write_bytes(job, out)
+    else:
+        batch.write_folder(job, out)
+    n_bytes = len(out) if isinstance(out, bytes) else sum(map(len, out.values()))
+    about = {"shape": list(value.array.shape), "dtype": str(value.array.dtype), "form": value.form}
+    return {**about, "bytes_in": len(data), "bytes_out": n_bytes, "seconds": time.perf_counter() - started}
 
 
 def _decode_picture(options: Options, data: bytes) -> Picture:
@@ -204,7 +260,10 @@ def _verify(options: Options, job: Job) -> Report:
     started = time.perf_counter()
     data = batch.read_bytes(job.source)
     about = describe(data)
-    _decode_picture(options, data)
+    if about["medium"] == "field":
+        _decoder(options, data).decompress(data)
+    else:
+        _decode_picture(options, data)
     kept = {key: about[key] for key in ("codec", "stream", "shape", "dtype", "n_bytes")}
     return {**kept, "seconds": time.perf_counter() - started}
 
@@ -223,12 +282,15 @@ def _codec_name(options: Options) -> str:
 
 
 def _run_encode(args: argparse.Namespace) -> int:
+    from . import arrays
     from .media import SUFFIXES
 
     goals = [(what, value) for what in ("size", "bpp", "psnr") if (value := getattr(args, what)) is not None]
     options = Options(args.codec, args.quality, args.weights, args.device, "", args.coder, *goals)
     entry = registry.entry(_codec_name(options))
-    suffixes = SUFFIXES[entry.medium]  # what a folder is searched for; a file given by name may be called anything
+    suffixes = (
+        arrays.SUFFIXES if entry.medium == "field" else SUFFIXES[entry.medium]
+    )  # what a folder is searched for; a file given by name may be called anything
     jobs = batch.plan(
         args.inputs,
         args.output,
@@ -236,6 +298,7 @@ def _run_encode(args: argparse.Namespace) -> int:
         rename=lambda path: _with_suffix(path, suffixes, entry.suffix),
         force=args.force,
         skip_existing=args.skip_existing,
+        whole=_holds_pictures if entry.medium == "field" else lambda folder: False,
     )
     if args.quality is not None or args.coder is not None or args.device != "cpu":
         _encoder(options)  # a setting that no input can be encoded with is said once
@@ -249,17 +312,22 @@ def _run_decode(args: argparse.Namespace) -> int:
     if options.format not in WRITES:
         raise UsageError(f"--format {args.format}: expected one of {', '.join(s.lstrip('.') for s in WRITES)}")
     ours = tuple(registry.entry(name).suffix for name in registry.names())
+    # an array's file says what form it was; its name, here or in the output tree, doesn't
+    suffixes = {}
+    for source, place in batch.expand(args.inputs, _is_ours):
+        if (found := _array_suffix(Path(source))) is not None:
+            suffixes |= {place: found, Path(source): found}
     jobs = batch.plan(
         args.inputs,
         args.output,
         accepts=_is_ours,
-        rename=lambda path: _with_suffix(path, ours, options.format),
+        rename=lambda path: _with_suffix(path, ours, suffixes.get(path, options.format)),
         force=args.force,
         skip_existing=args.skip_existing,
     )
     for job in jobs:
         suffix = Path(str(job.target)).suffix.lower()
-        if suffix and suffix not in WRITES:
+        if suffix and suffix not in WRITES and _array_suffix(Path(job.source)) is None:
             raise UsageError(f"{job.target}: unknown suffix {suffix}; expected one of {', '.join(WRITES)}")
     _check_device(options)
     return _run_batch(args, "decode", partial(_decode, options), jobs)
@@ -316,6 +384,42 @@ def _run_train(args: argparse.Namespace) -> int:
             raise
         raise UsageError(f"training needs {error.name}: pip install 'codec-suite[train]'") from error
     _say(sys.stdout, json.dumps({"run": str(folder)}) if args.json else str(folder))
+    return 0
+
+
+def _run_fit(args: argparse.Namespace) -> int:
+    from .train import circuit
+
+    if args.family != "circuit":
+        raise UsageError(f"`codec fit` makes weights for circuit, not {args.family!r}: see `codec train`")
+    target = Path(args.output)
+    if target.is_dir() or (target.exists() and not args.force):
+        raise UsageError(f"{target} exists already: -o names another place, --force replaces it")
+    recipe = circuit.CircuitRecipe(
+        states=args.states,
+        epochs=args.epochs,
+        full=args.full,
+        batch=args.batch,
+        pseudocount=args.pseudocount,
+        leaves=args.leaves,
+        held_out=args.held_out,
+        bits=args.bits,
+        seed=args.seed,
+    )
+    say = None if args.quiet else partial(_say, sys.stderr)
+    data, fitted = circuit.fit_file(args.data, target, recipe, args.resume, say, args.device)
+    if args.log:
+        log = json.dumps({"data": Path(args.data).name, "epochs": fitted.log}, indent=1) + "\n"
+        batch.write_bytes(batch.job_of("", Path(args.log), 1, args.force), log.encode())
+    batch.write_bytes(batch.job_of(args.data, target, replace=args.force), data)
+    circuit.remove_work(target)
+    held = [row["held_out"] for row in fitted.log if "held_out" in row]
+    report = {"output": str(target), "bytes_out": len(data), "parameters": fitted.circuit.n_parameters}
+    report |= {"epochs": len(fitted.log), "held_out_bits_per_value": min(held) if held else None}
+    if args.json:
+        print(json.dumps(report))
+    elif not args.quiet:
+        _say(sys.stderr, f"{target}: {len(data)} bytes; codec encode DATA -c circuit --weights {target}")
     return 0
 
 
@@ -379,9 +483,16 @@ def _run_bench(args: argparse.Namespace) -> int:
 
 def _run_reproduce(args: argparse.Namespace) -> int:
     with _needs("measuring", "eval"):
-        from .eval import bench, cli_tables, reproducing
+        from .eval import bench, circuits, cli_tables, reproducing
 
+        if args.paper == "circuit":  # data sets of small images, which the runs of curves don't know
+            with _points("reproduce", args.quiet or args.json) as (_, progress):
+                found = circuits.run(args.data, args.out, repeat=args.repeat, progress=progress)
+            _say(sys.stdout, json.dumps(found) if args.json else circuits.text(found))
+            return MediaError.exit_code if found["missing"] else 0
         if args.paper is None:
+            about = {"name": "circuit", "title": circuits.TITLE, "source": circuits.SOURCE}
+            print(json.dumps(about) if args.json else f"{'circuit':<18} {circuits.TITLE}")
             for one in map(reproducing.load, reproducing.names()):
                 about = {"name": one.name, "title": one.title, "source": one.source}
                 print(json.dumps(about) if args.json else f"{one.name:<18} {one.title}")
@@ -448,6 +559,29 @@ def _with_suffix(path: Path, known: Sequence[str], suffix: str) -> Path:
     return path.with_suffix(suffix) if path.suffix.lower() in known else path.with_name(path.name + suffix)
 
 
+def _holds_pictures(folder: Path) -> bool:
+    """Whether a folder is one input of a codec of arrays: its pictures are the items."""
+    return any(one.suffix.lower() == ".png" for one in folder.iterdir() if one.is_file())
+
+
+def _array_suffix(path: Path) -> str | None:
+    """For a file of ours that holds an array: the suffix of the form that it was; "" for a folder. Otherwise None."""
+    from .container import MAX_META, read_header
+
+    try:
+        with open(path, "rb") as file:
+            header = read_header(file.read(MAX_META + (1 << 17)))
+    except (OSError, CodecError):
+        return None  # whoever decodes it says what is wrong
+    if header.medium != "field":
+        return None
+    from .arrays import FORMS, WRITES
+
+    form = header.params.get("f", 0)
+    name = FORMS[form] if isinstance(form, int) and 0 < form < len(FORMS) else "npy"
+    return WRITES[name][0]
+
+
 def _is_ours(path: Path) -> bool:
     """By signature: a suffix is decoration."""
     from .container import SIGNATURE
@@ -505,6 +639,8 @@ def _line(report: Report) -> str:
         words.append(f"{report['bytes_out']} bytes")
     if "bpp" in report:
         words.append(f"{report['bpp']:.3f} bpp")
+    if "bits_per_value" in report:
+        words.append(f"{report['bits_per_value']:.4f} bits a value")
     if "psnr" in report:
         words.append(f"{report['psnr']:.2f} dB")
     if "quality" in report:
@@ -590,6 +726,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "verify": _run_verify,
     "list": _run_list,
     "train": _run_train,
+    "fit": _run_fit,
     "bench": _run_bench,
     "reproduce": _run_reproduce,
     "demo": _run_demo,
@@ -676,6 +813,24 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     one.add_argument("--devices", type=int, default=1, metavar="N", help="devices (CPU: processes) of each machine")
     one.add_argument("--nodes", type=int, default=1, metavar="N", help="machines; run the command on each (Lightning)")
+
+    one = command("fit", "Fit a circuit to data of yours: lossless weights for one kind of items.", FIT_EXAMPLES)
+    one.add_argument("family", metavar="FAMILY", help="circuit")
+    one.add_argument("data", metavar="DATA", help="IDX, NPY or CSV file (also .gz), or a folder of PNG pictures")
+    one.add_argument("-o", "--output", required=True, metavar="FILE", help="the weights: a safetensors file")
+    one.add_argument("--force", action="store_true", help="replace FILE")
+    one.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
+    one.add_argument("--states", type=_count, default=32, metavar="N", help="of each latent (default 32)")
+    one.add_argument("--epochs", type=_count, default=30, metavar="N", help="of mini-batches (default 30)")
+    one.add_argument("--full", type=_count, default=3, metavar="N", help="passes of EM on all data (default 3)")
+    one.add_argument("--batch", type=_count, default=512, metavar="N", help="items of a mini-batch (default 512)")
+    one.add_argument("--pseudocount", type=float, default=1.0, metavar="X", help="strength of the prior (default 1)")
+    one.add_argument("--leaves", choices=("categorical", "logistic"), default="categorical", help="of the circuit")
+    one.add_argument("--held-out", type=float, default=0.05, metavar="X", help="share that chooses the epoch (0.05)")
+    one.add_argument("--bits", type=int, choices=(8, 16), default=8, help="of a stored parameter (default 8)")
+    one.add_argument("--seed", type=int, default=1, metavar="N")
+    one.add_argument("--log", metavar="FILE", help="bits and seconds of every epoch, as JSON")
+    one.add_argument("--device", default="cpu", help="cpu (default) or cuda")
 
     one = command("bench", "Measure rate, distortion and speed against everything else.", BENCH_EXAMPLES)
     one.add_argument("data", nargs="?", metavar="DATA", help="a file, or a folder (searched through)")

@@ -33,6 +33,12 @@ class Entry:
 
 CODECS: Mapping[str, Entry] = MappingProxyType(
     {
+        "circuit": Entry(
+            target="codec.codecs.circuit:CircuitCodec",
+            medium="field",
+            suffix=".circuit",
+            summary="probabilistic circuit: lossless, for small images, masks, label maps and tables (codec fit)",
+        ),
         "walloc": Entry(
             target="codec.codecs.walloc:WallocCodec",
             medium="image",

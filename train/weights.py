@@ -14,11 +14,19 @@ __all__ = ["write_weights"]
 
 
 def write_weights(
-    folder: Path, codec: str, title: str, tag: str, data: bytes, net: nn.Module, default: bool, about: Mapping[str, Any]
+    folder: Path,
+    codec: str,
+    title: str,
+    tag: str,
+    data: bytes,
+    net: nn.Module | int,
+    default: bool,
+    about: Mapping[str, Any],
 ) -> Path:
     """Writes CODEC-TAG.safetensors and its manifest CODEC-TAG.json. Copy both to `weights/` to ship them.
 
-    title: the codec's name in words; data: the safetensors file; net: whose parameters are counted; default: whether
+    title: the codec's name in words; data: the safetensors file; net: whose parameters are counted, or their
+    number; default: whether
     these weights are taken if no tag is asked for; about: what only the caller knows (recipe, data, licence, ...).
     """
     target = folder / f"{codec}-{tag}.safetensors"
@@ -29,7 +37,7 @@ def write_weights(
         "tag": tag,
         "file": target.name,
         "sha256": hashlib.sha256(data).hexdigest(),
-        "parameters": sum(p.numel() for p in net.parameters()),
+        "parameters": net if isinstance(net, int) else sum(p.numel() for p in net.parameters()),
         "default": default,
         **about,
     }

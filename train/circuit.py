@@ -1,0 +1,213 @@
+"""Fitting the `circuit` codec: EM on the user's data, resumable, with a log; and the recipes of the shipped weights.
+
+`codec fit circuit DATA -o FILE` and `codec train circuit --recipe NAME` end here. Schedule: `entropy.circuit_fit`. A
+part of the items is held out; what ships is the state with the fewest bits on them. Needs torch only, no Lightning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from ..arrays import read
+from ..codecs.circuit import CircuitCodec, Domain
+from ..codecs.weights import load_tensors
+from ..entropy.circuit_coding import FrozenCircuit
+from ..entropy.circuit_fit import FitConfig, as_float_arrays, bits_per_value, run_epoch, start
+from ..entropy.circuits import HiddenTree
+from ..errors import UsageError
+from .weights import write_weights
+
+__all__ = ["CircuitRecipe", "Fitted", "fit_array", "fit_file", "train", "weights_bytes"]
+
+
+@dataclass(frozen=True)
+class CircuitRecipe(FitConfig):
+    """held_out: share of the items that only choose the best epoch. check: epochs between two looks at them.
+    patience: looks without a gain before it ends, once the mini-batches are through. bits: of a stored leaf
+    parameter, 8 or 16."""
+
+    held_out: float = 0.05
+    check: int = 1
+    patience: int = 3
+    bits: int = 8
+
+
+class Fitted(NamedTuple):
+    circuit: FrozenCircuit
+    domain: Domain
+    log: list[dict[str, float]]
+
+
+def fit_array(
+    array: NDArray[Any],
+    recipe: CircuitRecipe,
+    work: Path,
+    resume: bool = False,
+    say: Callable[[str], None] | None = None,
+    device: str = "cpu",
+) -> Fitted:
+    """A circuit for the items of an array. work: a folder for checkpoints and the log; resume: go on from there."""
+    if recipe.bits not in (8, 16):
+        raise UsageError(f"{recipe.bits} bits for a parameter: expected 8 or 16")
+    domain = Domain.of(array)
+    symbols, _ = domain.symbols(array)
+    order = np.random.default_rng(recipe.seed).permutation(len(symbols))
+    n_held = min(int(len(symbols) * recipe.held_out), len(symbols) - 1)
+    held, used = symbols[np.sort(order[:n_held])], symbols[np.sort(order[n_held:])]
+    mark = hashlib.sha256(symbols.tobytes() + repr(dataclasses.astuple(recipe)).encode()).hexdigest()
+    found = _resume(work, mark, recipe, device) if resume else None
+    if found is None:
+        work.mkdir(parents=True, exist_ok=True)
+        began = time.perf_counter()
+        model, log = start(used, domain.sizes, recipe, device), []
+        tree_seconds = time.perf_counter() - began
+        if say:
+            size = f"{len(model.tree)} variables, depth {int(model.tree.depth.max())}, {model.n_parameters} parameters"
+            say(f"tree: {size}, {tree_seconds:.1f} s")
+    else:
+        model, log = found
+    n_epochs = recipe.epochs + recipe.full
+    for epoch in range(len(log), n_epochs):
+        began = time.perf_counter()
+        train_nats = run_epoch(model, used, recipe, epoch)
+        seconds = time.perf_counter() - began
+        row = {"epoch": epoch + 1, "seconds": seconds, "train": -train_nats / np.log(2) / domain.n_values}
+        if n_held and ((epoch + 1) % recipe.check == 0 or epoch + 1 >= recipe.epochs):
+            row["held_out"] = bits_per_value(model, held)
+        log.append(row)
+        best = min((one["held_out"] for one in log if "held_out" in one), default=None)
+        if best is None or row.get("held_out") == best:
+            _write_checkpoint(work / "best.safetensors", model, mark, log)
+        _write_checkpoint(work / "last.safetensors", model, mark, log)
+        lines = [json.dumps({"recipe": dataclasses.asdict(recipe)}), *map(json.dumps, log)]
+        (work / "log.jsonl").write_text("\n".join(lines) + "\n")
+        if say:
+            shown = f", held out {row['held_out']:.4f}" if "held_out" in row else ""
+            say(f"epoch {epoch + 1}/{n_epochs}: {row['train']:.4f} bits a value{shown}, {seconds:.1f} s")
+        if epoch + 1 > recipe.epochs and _waited(log, recipe.patience):
+            break
+    best_model = HiddenTree.from_arrays(load_tensors(work / "best.safetensors").tensors, recipe.leaves)
+    arrays = best_model.to_arrays()
+    circuit = FrozenCircuit.from_probabilities(
+        best_model.tree, best_model.sizes, arrays["theta"], arrays["weights"], arrays["root"], recipe.bits
+    )
+    return Fitted(circuit, domain, log)
+
+
+def _waited(log: list[dict[str, float]], patience: int) -> bool:
+    held = [row["held_out"] for row in log if "held_out" in row]
+    return len(held) > patience and min(held[-patience:]) > min(held[:-patience])
+
+
+def _write_checkpoint(path: Path, model: HiddenTree, mark: str, log: list[dict[str, float]]) -> None:
+    arrays = {name: tensor.numpy() for name, tensor in as_float_arrays(model).items()}
+    temporary = path.with_suffix(".part")
+    temporary.write_bytes(save(arrays, {"mark": mark, "log": json.dumps(log)}))
+    os.replace(temporary, path)
+
+
+def _resume(
+    work: Path, mark: str, recipe: CircuitRecipe, device: str
+) -> tuple[HiddenTree, list[dict[str, float]]] | None:
+    path = work / "last.safetensors"
+    if not path.exists():
+        return None
+    found = load_tensors(path)
+    if found.metadata.get("mark") != mark:
+        raise UsageError(f"{work} is a run with other data or settings: it can't be gone on with; name another place")
+    return HiddenTree.from_arrays(found.tensors, recipe.leaves, device), json.loads(found.metadata["log"])
+
+
+def weights_bytes(circuit: FrozenCircuit, domain: Domain, about: Mapping[str, str]) -> bytes:
+    """A weights file; the same bytes for the same content."""
+    tensors, metadata = CircuitCodec(circuit, domain, b"").to_tensors()
+    data = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, {**about, **metadata})
+    # safetensors writes its metadata in any order
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
+
+
+def fit_file(
+    data: str | Path,
+    target: Path,
+    recipe: CircuitRecipe,
+    resume: bool = False,
+    say: Callable[[str], None] | None = None,
+    device: str = "cpu",
+) -> tuple[bytes, Fitted]:
+    """The weights file for a data file or a folder of pictures. Checkpoints lie beside `target` until it is done."""
+    value = read(data)
+    work = target.with_name(target.name + ".fit")
+    if work.exists() and not resume:
+        raise UsageError(f"{work} is an unfinished run: go on with --resume, or remove it")
+    fitted = fit_array(value.array, recipe, work, resume, say, device)
+    about = {"training_data": Path(data).name, "recipe": json.dumps(dataclasses.asdict(recipe))}
+    return weights_bytes(fitted.circuit, fitted.domain, about), fitted
+
+
+def remove_work(target: Path) -> None:
+    """After the weights are written: the checkpoints are not needed any more."""
+    shutil.rmtree(target.with_name(target.name + ".fit"), ignore_errors=True)
+
+
+def train(
+    settings: Mapping[str, Any], data: Path, folder: Path, resume: bool, device: str, about: Mapping[str, Any]
+) -> None:
+    """What `codec train circuit` calls. settings: `file` below data, `model` (states, bits), `recipe` (all other fields
+    of `CircuitRecipe`; `steps` are epochs)."""
+    from .cli import fill
+
+    values = {**settings["model"], **settings["recipe"]}
+    if "steps" in values:
+        values["epochs"] = values.pop("steps")
+    recipe = fill(CircuitRecipe, values, "recipe")
+    path = data / settings["file"] if data.is_dir() and "file" in settings else data
+    value = read(path)
+    where = "cpu" if device == "auto" else device
+
+    def say(words: str) -> None:
+        print(words, file=sys.stderr, flush=True)  # noqa: T201
+
+    began = time.perf_counter()
+    fitted = fit_array(value.array, recipe, folder, resume, say, where)
+    held = [row["held_out"] for row in fitted.log if "held_out" in row]
+    facts = {
+        **about,
+        "training_data": f"{path.name} of {about.get('training_data', '')}: {len(value.array)} items",
+        "licence": settings.get("licence", about.get("licence", "")),
+        "steps": len(fitted.log),
+        "seconds": round(sum(row["seconds"] for row in fitted.log), 1),
+        "device": where if where != "cpu" else f"CPU, {os.environ.get('OMP_NUM_THREADS', os.cpu_count())} threads",
+        "metrics": {
+            "held_out_bits_per_value": round(min(held), 4) if held else None,
+            "train_bits_per_value": round(fitted.log[-1]["train"], 4),
+            "seconds_here": round(time.perf_counter() - began, 1),
+        },
+    }
+    contents = weights_bytes(fitted.circuit, fitted.domain, {"tag": settings["tag"]})
+    write_weights(
+        folder,
+        "circuit",
+        "Probabilistic circuit",
+        settings["tag"],
+        contents,
+        fitted.circuit.n_parameters,
+        bool(settings.get("default", False)),
+        facts,
+    )
