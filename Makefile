@@ -58,6 +58,21 @@ kodak: $(READY)
 	  --anchor jpeg:444,webp,vtm-18.0 --reference vtm-18.0,mbt2018-mean-mse,s2lic-mse
 	$(PY) -P -m codec.eval.readme eval/results/kodak/summary.json README.md
 
+# S2LIC and what a user would take instead, in one run: ten minutes.
+S2LIC_CODECS = s2lic,jpeg:444,webp,avif:444:psnr:q=10+30+50+60+70+90,jxl:d=1+2.5+6+10+20
+.PHONY: s2lic
+s2lic: $(READY)
+	$(VENV)/bin/codec bench $(DATA) -c $(S2LIC_CODECS) --out eval/results/s2lic --repeat 1 \
+	  --anchor jpeg:444,webp,vtm-18.0 --reference vtm-18.0,mbt2018-mean-mse,s2lic-mse
+	$(PY) -P -m codec.eval.readme eval/results/s2lic/summary.json README.md --mark s2lic
+
+# S2LIC beside CompressAI's networks of about its kind, with random weights: for their times only.
+S2LIC_SPEED = s2lic:q=30,mbt2018-mean:weights=random:quality=4,cheng2020-anchor:weights=random:quality=3,webp:q=75
+.PHONY: s2lic-speed
+s2lic-speed: $(READY)
+	mkdir -p data/speed && cp $(DATA)/kodim03.png $(DATA)/kodim15.png $(DATA)/kodim20.png data/speed
+	$(VENV)/bin/codec bench data/speed -c $(S2LIC_SPEED) --out eval/results/s2lic_speed --repeat 1 --anchor webp
+
 # A stale build/ would put deleted files into the wheel.
 wheel: $(READY)
 	rm -rf build dist

@@ -38,8 +38,7 @@ exit codes: 0 done, 1 some inputs failed, 2 usage, 3 bad stream, 4 weights missi
 """
 ENCODE_EXAMPLES = """\
 examples:
-  codec encode photo.png -o photo.s2lic -q 60
-  codec encode photo.png --size 20kB            the best that fits; also --bpp 0.25, --psnr 34
+  codec encode photo.png -o photo.s2lic -q 60   or --size 20kB, --bpp 0.25, --psnr 34
   codec encode 'photos/**/*.jpg' -o small --jobs 4 --skip-existing
   cat photo.png | codec encode - > photo.s2lic
 """

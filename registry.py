@@ -39,6 +39,12 @@ CODECS: Mapping[str, Entry] = MappingProxyType(
             suffix=".circuit",
             summary="probabilistic circuit: lossless, for small images, masks, label maps and tables (codec fit)",
         ),
+        "s2lic": Entry(
+            target="codec.codecs.s2lic:S2licCodec",
+            medium="image",
+            suffix=".s2lic",
+            summary="S2LIC: transforms with attention, a context model in integers; the smallest files",
+        ),
         "walloc": Entry(
             target="codec.codecs.walloc:WallocCodec",
             medium="image",
@@ -48,7 +54,7 @@ CODECS: Mapping[str, Entry] = MappingProxyType(
     }
 )
 
-DEFAULT: Mapping[str, str] = MappingProxyType({"image": "walloc"})  # medium -> codec that is used if none is named
+DEFAULT: Mapping[str, str] = MappingProxyType({"image": "s2lic"})  # medium -> codec that is used if none is named
 
 
 def names(medium: str | None = None) -> tuple[str, ...]:

@@ -86,6 +86,7 @@ class S2licCodec(ImageCodec):
     name: ClassVar[str] = "s2lic"
     stream: ClassVar[int] = 1
     critical_chunks: ClassVar[frozenset[str]] = frozenset({_LATENTS})
+    sweep: ClassVar[tuple[int, ...]] = (1, *range(10, 101, 10))  # qualities of a rate-distortion curve
 
     def __init__(
         self, model: Model, quality: float | None = None, device: str = "cpu", coder: str = DEFAULT_CODER

@@ -9,8 +9,8 @@ Global-inter Attention Context", arXiv 2403.14471. Differs, to train in CPU hour
   paper is a residual enhancement of the linear picture at a quarter resolution;
 - one model for all rates: gains per channel, interpolated between knots of the quality, on y and inside the
   transforms, and starting values of the densities that depend on the quality;
-- SwinV2 blocks are in the analysis only: the synthesis is convolutions and leaky ReLU in 8-bit fixed point, so that files
-  decode to the same pixels on every machine;
+- SwinV2 blocks are in the analysis only: the synthesis is convolutions and leaky ReLU in 8-bit fixed point, so that
+  files decode to the same pixels on every machine;
 - everything between z and the last slice is convolution and leaky ReLU in fixed point (`entropy.exact`); the channel
   context is convolutional, the second pass does see the first one (`anchor_context`), latent residual prediction is
   slim and clipped in place of tanh.

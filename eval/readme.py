@@ -2,7 +2,8 @@
 
     python -P -m codec.eval.readme eval/results/kodak/summary.json README.md
 
-replaces what stands between `<!-- kodak -->` and `<!-- /kodak -->`. A test compares the README with the summary.
+replaces what stands between `<!-- kodak -->` and `<!-- /kodak -->`; --mark takes other words. A test compares the README
+with the summaries.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 __all__ = ["between", "main", "table"]
 
-BEGIN, END = "<!-- kodak -->", "<!-- /kodak -->"
+MARK = "kodak"
 RATES = (0.25, 0.5, 1.0)  # bits per pixel at which curves are read off
 ANCHOR = "jpeg:444"
 SPEED = "webp:420"  # whose speed is 1
@@ -84,22 +85,24 @@ def _ratio(points: Sequence[Mapping[str, Any]], peer: Sequence[Mapping[str, Any]
     return f"{ratio:.2g} x"
 
 
-def between(text: str, content: str) -> str:
+def between(text: str, content: str, mark: str = MARK) -> str:
     """The text with other content between the marks. ValueError without them."""
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    opening, closing = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    head, begin, rest = text.partition(opening)
+    _, end, tail = rest.partition(closing)
     if not begin or not end:
-        raise ValueError(f"no {BEGIN} and {END} in the text")
-    return f"{head}{BEGIN}\n{content}\n{END}{tail}"
+        raise ValueError(f"no {opening} and {closing} in the text")
+    return f"{head}{opening}\n{content}\n{closing}{tail}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="codec.eval.readme", description=__doc__)
     parser.add_argument("summary", type=Path)
     parser.add_argument("readme", type=Path)
+    parser.add_argument("--mark", default=MARK)
     args = parser.parse_args(argv)
     content = table(json.loads(args.summary.read_text(encoding="utf-8")))
-    new = between(args.readme.read_text(encoding="utf-8"), content)
+    new = between(args.readme.read_text(encoding="utf-8"), content, args.mark)
     temporary = args.readme.with_name(args.readme.name + ".part")
     temporary.write_text(new, encoding="utf-8")
     os.replace(temporary, args.readme)

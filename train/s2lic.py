@@ -446,7 +446,7 @@ def begin(task: S2licTask, recipe: S2licRecipe, pictures: list[Tensor], progress
 def start_from(task: S2licTask, path: Path) -> None:
     """Fills the network with the averaged weights of a checkpoint, or with those of a weights file."""
     if not path.is_file():
-        raise UsageError(f"start: {path}: no such file; name a checkpoint of a run, or weights as codec train exports them")
+        raise UsageError(f"start: {path}: no such file; name a checkpoint of a run, or a weights file that it exported")
     try:
         if path.suffix == ".safetensors":
             tensors = load_tensors(path).tensors

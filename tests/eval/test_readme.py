@@ -11,7 +11,6 @@ import pytest
 from codec.eval import readme
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "eval" / "results" / "kodak" / "summary.json"
 
 
 def curve(name: str, points: list[tuple[float, float]], seconds: float, **more: Any) -> dict[str, Any]:
@@ -55,21 +54,31 @@ def test_a_line_for_each_lossy_codec() -> None:
 
 
 def test_only_what_stands_between_the_marks_changes() -> None:
-    text = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n"
-    assert readme.between(text, "new") == f"before\n{readme.BEGIN}\nnew\n{readme.END}\nafter\n"
+    text = "before\n<!-- kodak -->\nold\n<!-- /kodak -->\nafter\n"
+    assert readme.between(text, "new") == "before\n<!-- kodak -->\nnew\n<!-- /kodak -->\nafter\n"
     with pytest.raises(ValueError, match="no <!-- kodak -->"):
         readme.between("nothing here", "new")
 
 
-def test_the_readme_shows_the_results_there_are() -> None:
+@pytest.mark.parametrize("mark", ["kodak", "s2lic"])
+def test_the_readme_shows_the_results_there_are(mark: str) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.between(text, readme.table(json.loads(RESULTS.read_text(encoding="utf-8")))) == text
+    summary = json.loads((ROOT / "eval" / "results" / mark / "summary.json").read_text(encoding="utf-8"))
+    assert readme.between(text, readme.table(summary), mark) == text
+    assert readme.between(text, "", mark) != text
 
 
-def test_results_are_of_whole_runs() -> None:
-    summary = json.loads(RESULTS.read_text(encoding="utf-8"))
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        ("kodak", {"walloc", "jpeg", "webp", "jpeg2000", "avif", "jxl"}),
+        ("s2lic", {"s2lic", "jpeg", "webp", "avif", "jxl"}),
+    ],
+)
+def test_results_are_of_whole_runs(run: str, expected: set[str]) -> None:
+    summary = json.loads((ROOT / "eval" / "results" / run / "summary.json").read_text(encoding="utf-8"))
     assert summary["jobs"] == 1 and len(summary["data"]["items"]) == 24
     assert not summary["failed"]
     assert all(point["complete"] for one in summary["curves"] for point in one["points"])
     families = {one["codec"].split(":")[0] for one in summary["curves"]}
-    assert {"walloc", "jpeg", "webp", "jpeg2000", "avif", "jxl"} <= families
+    assert expected <= families

@@ -249,7 +249,8 @@ def test_starts_from_a_weights_file(finished: Path, data: Path, tmp_path: Path) 
     assert torch.allclose(weight, expected["ema.slices.1.first1.layer.conv.weight"], atol=2e-4)
     exponent = task.net.get_buffer("slices.1.first1.input.exponent")
     assert int(exponent) == int(expected["ema.slices.1.first1.input.exponent"])
-    folder, rows = run(tmp_path, data, steps=2, decay_from=2, hard_from=2, start=str(finished / "s2lic-tiny.safetensors"))
+    start = str(finished / "s2lic-tiny.safetensors")
+    rows = run(tmp_path, data, steps=2, decay_from=2, hard_from=2, start=start)[1]
     assert rows[-1]["step"] == 2
 
 

@@ -1,0 +1,91 @@
+"""What S2LIC's shipped weights promise: no seams, a ladder of qualities over the range of rates, goals that are met."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codec import Codec, cli
+from codec.codecs import s2lic
+from codec.codecs.s2lic import S2licCodec
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def codec() -> S2licCodec:
+    loaded = Codec.load("s2lic")
+    assert isinstance(loaded, S2licCodec)
+    return loaded
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return -10 * math.log10(max(1e-12, float(np.mean((a.astype(float) - b) ** 2)) / 255**2))
+
+
+def gradient(side: int) -> np.ndarray:
+    """Smooth in both directions, a few grey levels from tile to tile: where a seam would show."""
+    y, x = np.mgrid[0:side, 0:side] / side
+    planes = [90 + 80 * x + 20 * y, 120 + 40 * np.sin(2 * x + y), 160 - 60 * y]
+    return np.stack(planes, -1).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("quality", [10, 80])
+@pytest.mark.parametrize("what", ["gradient", "photo"])
+def test_no_seams(
+    codec: S2licCodec, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch, what: str, quality: float
+) -> None:
+    pixels = gradient(512) if what == "gradient" else np.ascontiguousarray(photo[:512, :512])
+    whole = codec.decompress(codec.compress(pixels, quality)).astype(float)
+    monkeypatch.setattr(s2lic, "_TILE", 16)
+    assert len(s2lic._tiles(32)) == 2
+    tiled = codec.decompress(codec.compress(pixels, quality)).astype(float)
+    assert abs(psnr(tiled, pixels) - psnr(whole, pixels)) < 0.05
+    # the step over each border beyond what the original and the uncut picture have there, mean over its length
+    for edge in (256,):
+        for axis in (0, 1):
+            steps = []
+            for picture in (tiled, whole):
+                error = np.moveaxis(picture - pixels, axis, 0)
+                steps.append(float((error[edge] - error[edge - 1]).mean()))
+            assert abs(steps[0] - steps[1]) < 1
+            if what == "gradient":
+                assert abs(steps[0]) < 1
+
+
+def test_range_of_rates(codec: S2licCodec, photo: np.ndarray) -> None:
+    pixels = np.ascontiguousarray(photo[100:484, :576])
+    found = []
+    for quality in (1, 25, 50, 75, 100):
+        data = codec.compress(pixels, quality)
+        found.append((8 * len(data) / (384 * 576), psnr(codec.decompress(data), pixels)))
+    rates, decibels = zip(*found, strict=True)
+    assert list(rates) == sorted(rates) and list(decibels) == sorted(decibels)
+    assert rates[0] < 0.25 and rates[-1] > 1.5
+    assert decibels[-1] - decibels[0] > 8
+
+
+@pytest.mark.parametrize("goal", [("--size", "12kB"), ("--bpp", "0.6"), ("--psnr", "33")])
+def test_goals(photo: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str], goal: tuple[str, str]) -> None:
+    from PIL import Image
+
+    pixels = np.ascontiguousarray(photo[:384, :512])
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    assert cli.main(["encode", str(tmp_path / "in.png"), "-c", "s2lic", *goal, "--json"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    size = (tmp_path / "in.s2lic").stat().st_size
+    assert report["encodings"] <= 6
+    assert cli.main(["decode", str(tmp_path / "in.s2lic"), "-o", str(tmp_path / "out.png"), "--quiet"]) == 0
+    with Image.open(tmp_path / "out.png") as image:
+        decibel = psnr(np.asarray(image), pixels)
+    if goal[0] == "--size":
+        assert 0.97 * 12000 < size <= 12000
+    elif goal[0] == "--bpp":
+        assert 0.97 * 0.6 < 8 * size / (384 * 512) <= 0.6
+    else:
+        assert 33 <= decibel < 33.15
+        assert report["psnr"] == pytest.approx(decibel, abs=1e-3)
