@@ -152,7 +152,9 @@ class S2licCodec(ImageCodec):
                 columns = _around(left, right, w, _HALO_ANALYSIS, window)
                 tile = pixels[mirrored(rows, height)][:, mirrored(columns, width)]
                 x = torch.from_numpy(tile.transpose(2, 0, 1).astype(np.float32)).to(self.device)[None] * scale
-                y = net.latents(x.contiguous(memory_format=torch.channels_last), t)
+                x = x.contiguous(memory_format=torch.channels_last)
+                inside = (_CELL * (min(h, rows.stop) - rows.start), _CELL * (min(w, columns.stop) - columns.start))
+                y = net.latents(x, t, inside)
                 a, b = top - rows[0], left - columns[0]
                 out[:, :, top:bottom, left:right] = y[:, :, a : a + bottom - top, b : b + right - left]
         return out.clamp_(-_LARGEST / 2, _LARGEST / 2)

@@ -180,15 +180,21 @@ class Analysis(nn.Module):
         self.swin16 = ResidualSwin(c16, config.heads, config.attention, 2.0) if config.attention else nn.Identity()
         self.leave = _zero(nn.Conv2d(c16, config.latent, 1))
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """x: (B, 3, H, W), pixels minus 1/2. Returns (B, M, H/16, W/16), before the gain of y."""
+    def forward(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """x: (B, 3, H, W), pixels minus 1/2. Returns (B, M, h/16, w/16), before the gain of y.
+
+        size: (h, w) of the picture in x, multiples of 16, from the top left; None: all of it. What lies beyond fills
+        windows of the attention up. The wavelets mustn't see it: their inverse mirrors at the picture's border.
+        """
         with torch.autocast(x.device.type, enabled=False):
+            picture = x if size is None else x[..., : size[0], : size[1]]
             # matrix products over rows and columns are several times slower on channels_last
-            linear = self.linear(analysis(x.contiguous(), WAVELET, "symmetric").to(self.linear.weight.dtype))
+            linear = self.linear(analysis(picture.contiguous(), WAVELET, "symmetric").to(self.linear.weight.dtype))
         r = self.stage4(self.gain4(self.enter(F.pixel_unshuffle(x, 4)), t))
         r = self.stage8(self.gain8(leaky(self.down8(r)), t))
         r = self.swin16(self.stage16(self.gain16(leaky(self.down16(r)), t)))
-        return linear + self.leave(r).to(linear.dtype)
+        correction = self.leave(r)[..., : linear.shape[-2], : linear.shape[-1]]
+        return linear + correction.to(linear.dtype)
 
 
 class Grid(FixedPoint):
@@ -477,9 +483,9 @@ class S2licNet(nn.Module):
             self.base.values.fill_(16.0 / LEVEL_UNIT)
             self.z_level.values.fill_(20.0 / LEVEL_UNIT)
 
-    def latents(self, x: Tensor, t: Tensor) -> Tensor:
-        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16)."""
-        return self.gain(self.analysis(x - 0.5, t), t)
+    def latents(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16), or those of `size` of the picture."""
+        return self.gain(self.analysis(x - 0.5, t, size), t)
 
     def reconstruct(self, y_hat: Tensor, t: Tensor) -> Tensor:
         """(B, M, h, w), in units of the quantisation step -> pictures, not clamped."""

@@ -359,9 +359,11 @@ class S2licPaperNet(nn.Module):
             self.inverse.values.copy_(-self.gain.values)
             self.z_level.values.fill_(20.0 / LEVEL_UNIT)
 
-    def latents(self, x: Tensor, t: Tensor) -> Tensor:
-        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16)."""
-        return self.gain(self.analysis(self.analysis_enhance(x - 0.5)), t)
+    def latents(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16), or those of `size` of the picture."""
+        height, width = x.shape[-2:] if size is None else size
+        y = self.gain(self.analysis(self.analysis_enhance(x - 0.5)), t)
+        return y[..., : height // 16, : width // 16]
 
     def reconstruct(self, y_hat: Tensor, t: Tensor | int) -> Tensor:
         """(B, M, h, w), in units of the quantisation step -> pictures, not clamped."""

@@ -57,6 +57,19 @@ def test_no_seams(
                 assert abs(steps[0]) < 1
 
 
+@pytest.mark.parametrize("shape", [(496, 376), (250, 330), (128, 144)])
+def test_borders_are_as_good_as_the_middle(codec: S2licCodec, photo: np.ndarray, shape: tuple[int, int]) -> None:
+    """Of pictures that are no multiple of anything: what fills the last window up must not leak into the picture."""
+    height, width = shape
+    pixels = np.ascontiguousarray(photo[40 : 40 + height, 90 : 90 + width])
+    for turn in range(4):  # so that the same content lies at each of the borders
+        turned = np.ascontiguousarray(np.rot90(pixels, turn))
+        error = (codec.decompress(codec.compress(turned, 70)).astype(float) - turned) ** 2
+        for side in range(4):
+            border = np.rot90(error, side)[:12]
+            assert border.mean() < 2.5 * error.mean(), (turn, side)
+
+
 def test_range_of_rates(codec: S2licCodec, photo: np.ndarray) -> None:
     pixels = np.ascontiguousarray(photo[100:484, :576])
     found = []
