@@ -2,8 +2,8 @@
 
     python -P -m codec.eval.readme eval/results/kodak/summary.json README.md
 
-replaces what stands between `<!-- kodak -->` and `<!-- /kodak -->`; --mark takes other words. A test compares the README
-with the summaries.
+replaces what stands between `<!-- kodak -->` and `<!-- /kodak -->`; --mark takes other words. A test compares the
+README with the summaries.
 """
 
 from __future__ import annotations
