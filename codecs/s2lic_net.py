@@ -484,7 +484,7 @@ class S2licNet(nn.Module):
             self.z_level.values.fill_(20.0 / LEVEL_UNIT)
 
     def latents(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16), or that of the first `size` of it."""
+        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16), or that of its part `size`."""
         return self.gain(self.analysis(x - 0.5, t, size), t)
 
     def reconstruct(self, y_hat: Tensor, t: Tensor) -> Tensor:

@@ -360,7 +360,7 @@ class S2licPaperNet(nn.Module):
             self.z_level.values.fill_(20.0 / LEVEL_UNIT)
 
     def latents(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16), or that of the first `size` of it."""
+        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16), or that of its part `size`."""
         height, width = x.shape[-2:] if size is None else size
         y = self.gain(self.analysis(self.analysis_enhance(x - 0.5)), t)
         return y[..., : height // 16, : width // 16]
