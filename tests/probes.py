@@ -21,6 +21,7 @@ import torch
 
 from codec import Codec, registry
 from codec.codecs import weights
+from codec.codecs.arrays import ArrayCodec
 from codec.codecs.base import ImageCodec, codec_for
 from codec.container import read_header, unpack
 
@@ -82,10 +83,36 @@ def cases() -> list[str]:
     return out
 
 
-def load(name: str) -> ImageCodec:
+def array_cases() -> list[str]:
+    """name@tag of all weights that ship, for lossless codecs of arrays."""
+    return [
+        f"{name}@{manifest.tag}"
+        for name in registry.names("field")
+        if issubclass(registry.load_class(name), ArrayCodec)
+        for manifest in weights.manifests(name)
+        if not manifest.retired
+    ]
+
+
+def load(name: str) -> Any:
     codec = Codec.load(name)
-    assert isinstance(codec, ImageCodec)
+    assert isinstance(codec, (ImageCodec, ArrayCodec))
     return codec
+
+
+# the shape of the items that the weights are for; they are of bytes
+ITEM_SHAPE: dict[str, Callable[[Any], tuple[int, ...]]] = {"circuit": lambda codec: codec.domain.shape}
+
+
+def items(codec: Any, n: int, seed: int = 0) -> np.ndarray:
+    """(n, ...) uint8 of the right shape: a soft blob each, which is easy, and every fourth one noise, which isn't."""
+    shape = ITEM_SHAPE[codec.name](codec)
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, side) for side in shape), indexing="ij"))
+    centres = rng.uniform(-0.5, 0.5, (n, len(shape), *(1 for _ in shape)))
+    out = np.clip(400 - 900 * np.sqrt(((grid - centres) ** 2).sum(1)), 0, 255).astype(np.uint8)
+    out[3::4] = rng.integers(0, 256, out[3::4].shape)
+    return out
 
 
 def coders(codec: Codec) -> tuple[str, ...]:
@@ -110,10 +137,13 @@ def sha256(data: bytes) -> str:
 
 
 def digest_of_pixels(data: bytes) -> str:
-    """Of shape, type and samples (little-endian) of the picture in a file, whoever wrote it."""
+    """Of shape, type and samples (little-endian) of the picture or array in a file, whoever wrote it."""
     codec = codec_for(read_header(data))
-    assert isinstance(codec, ImageCodec)
-    pixels = codec.decode_picture(data).stacked()
+    if isinstance(codec, ArrayCodec):
+        pixels = codec.decode_file(data).array
+    else:
+        assert isinstance(codec, ImageCodec)
+        pixels = codec.decode_picture(data).stacked()
     little = pixels.astype(pixels.dtype.newbyteorder("<"))
     return sha256(f"{pixels.shape} {pixels.dtype.name} ".encode() + little.tobytes())
 
@@ -130,7 +160,8 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
         out["encode"][name] = sha256(load(name).compress(array))
     for file in job.get("decode", []):
         data = Path(file).read_bytes()
-        out["decode"][file] = [digest_of_pixels(data), digest_of_latents(data)]
+        latents = [] if read_header(data).medium == "field" else [digest_of_latents(data)]
+        out["decode"][file] = [digest_of_pixels(data), *latents]
     return out
 
 

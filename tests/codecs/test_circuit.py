@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from codec import Codec, arrays, cli
+from codec import Codec, arrays, batch, cli
 from codec.arrays import ArrayFile
 from codec.codecs.circuit import Alphabet, CircuitCodec, Domain
 from codec.container import Chunk, pack, read_header, unpack
@@ -381,6 +381,15 @@ class TestCommands:
         assert self.run("encode", folder, "-c", "circuit", *weights) == 0
         assert (tmp_path / "in" / "digits.circuit").exists()
         assert not list(tmp_path.rglob("*.part"))
+
+    def test_a_folder_that_appears_meanwhile(self, tmp_path: Path) -> None:
+        """Renaming would go over an empty one."""
+        job = batch.job_of("x", tmp_path / "out", replace=True)
+        (tmp_path / "out").mkdir()
+        with pytest.raises(FileExistsError, match="never replaced"):
+            batch.write_folder(job, {"a.png": b"1"})
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        assert not list((tmp_path / "out").iterdir())
 
     def test_refusals(self, files: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         source = tmp_path / "x.csv"

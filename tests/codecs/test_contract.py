@@ -312,7 +312,7 @@ INDEX: dict[str, Any] = json.loads((GOLDEN / "golden.json").read_text()) if (GOL
 HOW = "run `python tests/golden/make.py` and commit what it writes"
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *probes.array_cases()])
 def test_there_are_golden_streams(name: str) -> None:
     """For the current stream version: each of the weights that ship, each coder."""
     codec = load(name)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from spflow.meta.data import Scope
+from spflow.modules.leaves import Categorical
+from spflow.modules.products import Product
+from spflow.modules.sums import Sum
 
 from codec.entropy import circuit_fit, circuits, trees
 from codec.entropy.circuits import MISSING, HiddenTree
@@ -46,6 +51,23 @@ def enumerated(model: HiddenTree, x: np.ndarray) -> float:
             p *= float(model.variable_theta(v)[x[v], z[owner]])
         total += p
     return total
+
+
+def as_spflow(model: HiddenTree) -> Any:
+    """The same circuit out of SPFlow's modules, whose arithmetic isn't ours."""
+    tree = model.tree
+    inner = [v for v in tree.order.tolist() if tree.inner[v]]
+    weights = {v: model.weights[i].T[None, :, :, None] for i, v in enumerate(inner[1:])}
+
+    def leaf(v: int) -> Any:
+        probs = model.variable_theta(v).T[None, :, None, :]
+        return Categorical(Scope([v]), out_channels=model.states, probs=probs)
+
+    def unit(v: int) -> Any:
+        below = [Sum(unit(c), weights=weights[c]) if tree.inner[c] else leaf(c) for c in tree.children[v]]
+        return Product([leaf(v), *below])
+
+    return Sum(unit(tree.root), weights=model.root[None, :, None, None])
 
 
 class TestTree:
@@ -112,6 +134,20 @@ class TestQueries:
         model = small()
         for x in ALL[[0, 17, 101, -1]]:
             assert float(model.log_likelihood(x[None])) == pytest.approx(np.log(enumerated(model, x)), abs=1e-12)
+
+    @pytest.mark.parametrize("missing", [(), (1, 4), (0, 3)])
+    def test_likelihood_is_spflows(self, missing: tuple[int, ...]) -> None:
+        model, x = small(), ALL.copy()
+        x[:, missing] = MISSING
+        rows = torch.from_numpy(x).double()
+        rows[rows == MISSING] = torch.nan
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)  # of SPFlow's parameters
+        try:
+            theirs = as_spflow(model).log_likelihood(rows).flatten().detach()
+        finally:
+            torch.set_default_dtype(before)
+        assert torch.allclose(model.log_likelihood(x), theirs, rtol=0, atol=1e-12)
 
     def test_sums_to_one(self) -> None:
         assert float(small().log_likelihood(ALL).exp().sum()) == pytest.approx(1, abs=1e-12)

@@ -1,4 +1,4 @@
-"""Golden files: streams that every later version must decode to the same pixels. `python tests/golden/make.py`
+"""Golden files: streams that every later version must decode to the same values. `python tests/golden/make.py`
 
 Writes those that are missing for the current stream version of each codec, with each of its weights and coders, and
 notes the digest of the decoded pixels in golden.json. What is there stays: a file in a release is never made again.
@@ -23,6 +23,7 @@ import probes  # noqa: E402
 
 from codec import Picture, registry  # noqa: E402
 from codec.codecs import weights  # noqa: E402
+from codec.codecs.base import ImageCodec  # noqa: E402
 from codec.container import read_header  # noqa: E402
 
 INDEX = HERE / "golden.json"
@@ -56,19 +57,20 @@ def main() -> int:
             if current and entry["weights"] and entry["weights"] not in shipped:
                 (HERE / file).unlink(missing_ok=True)
                 del index[file]
-    for case in probes.cases():
+    for case in [*probes.cases(), *probes.array_cases()]:
         codec = probes.load(case)
         name, tag = registry.split_tag(case)
+        values = pictures() if isinstance(codec, ImageCodec) else {"items": probes.items(codec, 8)}
         for number, coder in enumerate(probes.coders(codec)):
             writer = codec.with_coder(coder) if coder else codec
-            for what, picture in pictures().items():
-                if number and what != "rgb":
+            for what, value in values.items():
+                if number and what not in ("rgb", "items"):
                     continue
                 parts = [name, tag, f"s{codec.stream}", codec.weights_id.hex()[:8], coder, what]
                 file = "-".join(part for part in parts if part) + registry.entry(name).suffix
                 if file in index:
                     continue
-                data = writer.encode_picture(picture)
+                data = writer.encode_picture(value) if isinstance(value, Picture) else writer.compress(value)
                 header = read_header(data)
                 (HERE / file).write_bytes(data)
                 index[file] = {
