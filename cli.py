@@ -97,6 +97,12 @@ examples:
   codec fit circuit masks -o masks.safetensors --states 16    a folder of PNG pictures of one size
   codec fit circuit table.csv -o table.safetensors --resume   goes on with a run that was interrupted
 """
+DATA_EXAMPLES = """\
+examples:
+  codec data turbulence --n 64 --re 34 --snapshots 100 -o hit64.h5
+  codec data turbulence --seed 9 -o test.h5    interrupted, it goes on when run again
+  codec data taylor-green --n 64 --re 1600 --snapshots 40 -o vortex.h5
+"""
 DEMO_EXAMPLES = """\
 examples:
   codec demo
@@ -422,6 +428,48 @@ def _run_fit(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_data(args: argparse.Namespace) -> int:
+    from .codecs.base import check_device
+    from .datasets import turbulence
+
+    check_device(args.device)
+    vortex = args.kind == "taylor-green"
+    if vortex and args.re is None:
+        raise UsageError("taylor-green needs --re, the inverse of the viscosity: 100 and 1600 are usual")
+    power = 0.0 if vortex else 0.1
+    config = turbulence.FlowConfig(
+        n=args.n,
+        viscosity=1 / args.re if vortex else turbulence.viscosity_for(args.n, args.re, power),
+        power=power,
+        start="taylor-green" if vortex else "random",
+        seed=args.seed,
+        double=args.double,
+    )
+    spin_up = args.spin_up if args.spin_up is not None else 0.0 if vortex else 20.0
+    with _points("data", args.quiet or args.json) as (say, progress):
+
+        def report(done: int, total: int, found: turbulence.Statistics) -> None:
+            progress(done, total, f"R_lambda {found.re_lambda:.1f}")
+            if args.json:
+                print(json.dumps({"snapshot": done, "of": total, **turbulence.as_json(found)}), flush=True)
+            elif done == 1 and not args.quiet:
+                say(
+                    f"R_lambda {found.re_lambda:.1f}, k_max eta {found.kmax_eta:.2f}"
+                    + (
+                        ""
+                        if found.kmax_eta >= 1
+                        else ": the smallest scales are not resolved, a larger --n would do it"
+                    )
+                )
+
+        path = turbulence.simulate(
+            config, args.output, args.snapshots, args.spacing, spin_up, args.device, args.force, report
+        )
+    if not (args.quiet or args.json):
+        _say(sys.stderr, f"{path}: {path.stat().st_size} bytes")
+    return 0
+
+
 def _run_demo(args: argparse.Namespace) -> int:
     from . import demo
 
@@ -728,6 +776,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fit": _run_fit,
     "bench": _run_bench,
     "reproduce": _run_reproduce,
+    "data": _run_data,
     "demo": _run_demo,
 }
 
@@ -855,6 +904,24 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--out", metavar="DIR", help="keep the results (default: reproduce-PAPER)")
     one.add_argument("--repeat", type=int, default=3, metavar="N", help="timed runs, after a warm-up (default: 3)")
 
+    one = command("data", "Make data: simulations of turbulence, as HDF5 files.", DATA_EXAMPLES)
+    one.add_argument("kind", choices=("turbulence", "taylor-green"), metavar="KIND", help="turbulence or taylor-green")
+    one.add_argument("-o", "--output", required=True, metavar="FILE", help="HDF5 file: /velocity, /time, /statistics")
+    one.add_argument("--force", action="store_true", help="replace FILE")
+    one.add_argument("--n", type=_count, default=64, metavar="N", help="points of each side (default 64)")
+    one.add_argument(
+        "--re",
+        type=_positive,
+        metavar="R",
+        help="Reynolds number: of Taylor's scale, about; taylor-green: 1 / viscosity (default: as n resolves)",
+    )
+    one.add_argument("--snapshots", type=_count, default=10, metavar="N", help="how many (default 10)")
+    one.add_argument("--spacing", type=_positive, default=0.5, metavar="T", help="time between them (default 0.5)")
+    one.add_argument("--spin-up", type=float, metavar="T", help="time before the first (default 20; taylor-green 0)")
+    one.add_argument("--seed", type=_count, default=0, metavar="N", help="another seed, another simulation")
+    one.add_argument("--double", action="store_true", help="compute in double precision")
+    one.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+
     one = command("demo", "Encode and decode a photo, and compare with JPEG of equal size.", DEMO_EXAMPLES)
     one.add_argument("--picture", metavar="FILE", help="a picture of yours (default: the one that is shipped)")
     one.add_argument("-o", "--output", metavar="DIR", help=f"where to write (default: {DEMO_OUT}, replaced if there)")
@@ -929,6 +996,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 _INTERRUPTED = {
     **dict.fromkeys(("encode", "decode"), "; finished files are whole, --skip-existing goes on from here"),
+    "data": "; the same command goes on from here",
     **dict.fromkeys(("bench", "reproduce"), "; what was measured is kept, the same command goes on from here"),
 }
 
