@@ -215,6 +215,24 @@ def write_bytes(job: Job, data: bytes) -> None:
         remove_temporary(job)
 
 
+def write_with(job: Job, write: Callable[[str], None]) -> None:
+    """What `write` puts into a file of the name that it is given, at job.target: whole or not at all. For what is too
+    large to be held in memory; not for stdout."""
+    if job.target == STDIO:
+        raise UsageError("this output is written in place, which stdout can't be: name a file with -o")
+    assert job.target is not None
+    target = Path(os.path.realpath(job.target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(job.temporary)
+        if job.replace:
+            os.replace(job.temporary, target)
+        else:
+            _rename_new(job.temporary, target)
+    finally:
+        remove_temporary(job)
+
+
 def write_folder(job: Job, files: Mapping[str, bytes]) -> None:
     """Put a folder with these files at job.target: whole or not at all, and never over anything that is there."""
     if job.target == STDIO:

@@ -125,6 +125,9 @@ class Options(NamedTuple):
     format: str
     coder: str | None = None
     goal: tuple[str, float] | None = None  # "size", "bpp" or "psnr", and its value
+    bound: tuple[str, float] | None = None  # "max_error" or "rel_error", and its value
+    datasets: tuple[str, ...] = ()
+    snapshot: int | None = None
 
 
 # --- the work on one input; runs in this process or in others -------------------------------------------------------
@@ -132,12 +135,12 @@ class Options(NamedTuple):
 _ready: dict[tuple[object, ...], Codec] = {}  # loaded once in each process
 
 
-def _encoder(options: Options) -> Codec:
-    key = ("encode", options)
+def _encoder(options: Options, name: str | None = None) -> Codec:
+    name = name or _codec_name(options)
+    key = ("encode", name, options)
     if key not in _ready:
         from .codecs.base import Codec
 
-        name = _codec_name(options)
         codec = Codec.load(name, quality=options.quality, weights=options.weights, device=options.device)
         _ready[key] = codec if options.coder is None else codec.with_coder(options.coder)
     return _ready[key]
@@ -160,7 +163,12 @@ def _encode(options: Options, job: Job) -> Report:
     from .media import read_picture
 
     started = time.perf_counter()
-    if registry.entry(_codec_name(options)).medium == "field":
+    name = _codec_name(options, job.source)
+    if _is_for_fields(name):
+        return _encode_field(options, job, name)
+    if options.bound or options.datasets:
+        raise UsageError(f"--max-error, --rel-error and --dataset are for fields (HDF5), not for {name}")
+    if registry.entry(name).medium == "field":
         return _encode_array(options, job)
     source = batch.read_bytes(job.source)
     try:
@@ -174,6 +182,73 @@ def _encode(options: Options, job: Job) -> Report:
     about = describe(data)
     kept = {key: about[key] for key in ("codec", "shape", "dtype", "bpp")} | found
     return {**kept, "bytes_in": len(source), "bytes_out": len(data), "seconds": time.perf_counter() - started}
+
+
+def _encode_field(options: Options, job: Job, name: str) -> Report:
+    import io
+
+    from .codecs.fields import Bound, FieldCodec
+    from .container import describe
+
+    started = time.perf_counter()
+    if options.goal:
+        raise UsageError(f"--{options.goal[0]}: a field has an error bound instead: --max-error, --rel-error, or -q")
+    codec = _encoder(options, name)
+    assert isinstance(codec, FieldCodec)
+    if options.bound:
+        codec = codec.with_bound(Bound(options.bound[1], options.bound[0] == "rel_error"))
+    source = io.BytesIO(batch.read_bytes(STDIO)) if job.source == STDIO else job.source
+    data = codec.encode_file(source, options.datasets or None)
+    batch.write_bytes(job, data)
+    n_bytes = source.getbuffer().nbytes if isinstance(source, io.BytesIO) else os.path.getsize(source)
+    fields = codec.describe_fields(data)
+    kept = {"codec": describe(data)["codec"], "fields": fields}
+    return {**kept, "bytes_in": n_bytes, "bytes_out": len(data), "seconds": time.perf_counter() - started}
+
+
+def _decode_field(options: Options, job: Job, data: bytes) -> Report:
+    import io
+
+    import numpy as np
+
+    from .codecs.fields import FieldCodec
+    from .hdf5 import SUFFIXES
+
+    started = time.perf_counter()
+    codec = _decoder(options, data)
+    assert isinstance(codec, FieldCodec)
+    suffix = "" if job.target == STDIO else Path(str(job.target)).suffix.lower()
+    one = options.datasets[0] if options.datasets else None
+    whole = bool(codec.describe_fields(data)) or _is_hdf5_inside(data)
+    if options.snapshot is not None and (one is None or suffix in SUFFIXES):
+        raise UsageError("--snapshot takes one index of the first axis of --dataset, and gives an .npy file")
+    if whole and (suffix in SUFFIXES or (one is None and suffix != ".npy")):
+        if job.target == STDIO:
+            buffer = io.BytesIO()
+            codec.decode_file(data, buffer, options.datasets)
+            batch.write_bytes(job, buffer.getvalue())
+            n_bytes = len(buffer.getvalue())
+        else:
+            batch.write_with(job, lambda path: codec.decode_file(data, path, options.datasets))
+            n_bytes = os.path.getsize(str(job.target))
+        about: Report = {"form": "hdf5"}
+    else:
+        if suffix in SUFFIXES:
+            raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy")
+        if whole and one is None:
+            raise UsageError("an .npy file holds one array, and this file has several datasets: name one by --dataset")
+        array = codec.decode_dataset(data, one, options.snapshot) if one is not None else codec.decompress(data)
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(array), allow_pickle=False)
+        batch.write_bytes(job, buffer.getvalue())
+        about, n_bytes = {"shape": list(array.shape), "dtype": str(array.dtype), "form": "npy"}, buffer.tell()
+    return {**about, "bytes_in": len(data), "bytes_out": n_bytes, "seconds": time.perf_counter() - started}
+
+
+def _is_hdf5_inside(data: bytes) -> bool:
+    from .container import read_header
+
+    return read_header(data).params.get("k") == 2
 
 
 def _encode_array(options: Options, job: Job) -> Report:
@@ -217,7 +292,12 @@ def _decode(options: Options, job: Job) -> Report:
 
     started = time.perf_counter()
     data = batch.read_bytes(job.source)
-    if read_header(data).medium == "field":
+    header = read_header(data)
+    if header.codec in registry.names() and _is_for_fields(header.codec):
+        return _decode_field(options, job, data)
+    if options.datasets or options.snapshot is not None:
+        raise UsageError("--dataset and --snapshot are for fields")
+    if header.medium == "field":
         return _decode_array(options, job, data)
     picture = _decode_picture(options, data)
     suffix = Path(str(job.target)).suffix.lower() or options.format
@@ -276,34 +356,74 @@ def _verify(options: Options, job: Job) -> Report:
 def _info(job: Job) -> Report:
     from .container import describe
 
-    return describe(batch.read_bytes(job.source))
+    data = batch.read_bytes(job.source)
+    about = describe(data)
+    if about["codec"] in registry.names() and _is_for_fields(about["codec"]):
+        from .codecs.fields import FieldCodec
+
+        about["fields"] = FieldCodec.describe_fields(data)
+    return about
 
 
-def _codec_name(options: Options) -> str:
-    return options.codec or registry.DEFAULT["image"]
+def _codec_name(options: Options, source: str = "") -> str:
+    """The codec that is named, or the one of the input's medium, as its name tells it."""
+    if options.codec:
+        return options.codec
+    from .hdf5 import SUFFIXES
+
+    return registry.DEFAULT["field" if Path(source).suffix.lower() in SUFFIXES else "image"]
+
+
+def _is_for_fields(name: str) -> bool:
+    plain, _ = registry.split_tag(name)
+    if registry.entry(plain).medium != "field":
+        return False
+    from .codecs.fields import FieldCodec
+
+    return issubclass(registry.load_class(plain), FieldCodec)
 
 
 # --- the commands ---------------------------------------------------------------------------------------------------
 
 
 def _run_encode(args: argparse.Namespace) -> int:
-    from . import arrays
+    from . import arrays, hdf5
     from .media import SUFFIXES
 
     goals = [(what, value) for what in ("size", "bpp", "psnr") if (value := getattr(args, what)) is not None]
-    options = Options(args.codec, args.quality, args.weights, args.device, "", args.coder, *goals)
+    bounds = [(what, value) for what in ("max_error", "rel_error") if (value := getattr(args, what)) is not None]
+    options = Options(
+        args.codec,
+        args.quality,
+        args.weights,
+        args.device,
+        "",
+        args.coder,
+        goals[0] if goals else None,
+        bounds[0] if bounds else None,
+        tuple(args.dataset or ()),
+    )
     entry = registry.entry(_codec_name(options))
-    suffixes = (
-        arrays.SUFFIXES if entry.medium == "field" else SUFFIXES[entry.medium]
-    )  # what a folder is searched for; a file given by name may be called anything
+    arrays_of_integers = entry.medium == "field" and not _is_for_fields(_codec_name(options))
+    if args.codec is None:
+        suffixes: tuple[str, ...] = (*SUFFIXES["image"], *hdf5.SUFFIXES)
+    elif entry.medium == "field":
+        suffixes = arrays.SUFFIXES if arrays_of_integers else hdf5.SUFFIXES
+    else:
+        suffixes = tuple(SUFFIXES[entry.medium])
+    # what a folder is searched for; a file given by name may be called anything
+
+    def suffix_of(path: Path) -> str:
+        return registry.entry(_codec_name(options, str(path))).suffix
+
     jobs = batch.plan(
         args.inputs,
         args.output,
         accepts=lambda path: path.suffix.lower() in suffixes,
-        rename=lambda path: _with_suffix(path, suffixes, entry.suffix),
+        rename=lambda path: _with_suffix(path, suffixes, suffix_of(path)),
         force=args.force,
         skip_existing=args.skip_existing,
-        whole=_holds_pictures if entry.medium == "field" else lambda folder: False,
+        whole=_holds_pictures if arrays_of_integers else lambda folder: False,
     )
     if args.quality is not None or args.coder is not None or args.device != "cpu":
         _encoder(options)  # a setting that no input can be encoded with is said once
@@ -313,7 +433,15 @@ def _run_encode(args: argparse.Namespace) -> int:
 def _run_decode(args: argparse.Namespace) -> int:
     from .media import WRITES
 
-    options = Options(None, None, args.weights, args.device, "." + args.format.lower().lstrip("."))
+    options = Options(
+        None,
+        None,
+        args.weights,
+        args.device,
+        "." + args.format.lower().lstrip("."),
+        datasets=tuple(args.dataset or ()),
+        snapshot=args.snapshot,
+    )
     if options.format not in WRITES:
         raise UsageError(f"--format {args.format}: expected one of {', '.join(s.lstrip('.') for s in WRITES)}")
     ours = tuple(registry.entry(name).suffix for name in registry.names())
@@ -321,6 +449,7 @@ def _run_decode(args: argparse.Namespace) -> int:
     suffixes = {}
     for source, place in batch.expand(args.inputs, _is_ours):
         if (found := _array_suffix(Path(source))) is not None:
+            found = ".npy" if options.datasets and found in (".h5", ".npy") else found
             suffixes |= {place: found, Path(source): found}
     jobs = batch.plan(
         args.inputs,
@@ -622,6 +751,8 @@ def _array_suffix(path: Path) -> str | None:
         return None  # whoever decodes it says what is wrong
     if header.medium != "field":
         return None
+    if header.codec in registry.names() and _is_for_fields(header.codec):
+        return ".h5" if header.params.get("k") == 2 else ".npy"
     from .arrays import FORMS, WRITES
 
     form = header.params.get("f", 0)
@@ -684,6 +815,8 @@ def _line(report: Report) -> str:
     words = []
     if "bytes_out" in report:
         words.append(f"{report['bytes_out']} bytes")
+    if "fields" in report and "bytes_in" in report:
+        words.append(f"{len(report['fields'])} fields, {report['bytes_in'] / report['bytes_out']:.1f} times smaller")
     if "bpp" in report:
         words.append(f"{report['bpp']:.3f} bpp")
     if "bits_per_value" in report:
@@ -825,6 +958,10 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--size", type=_bytes, metavar="N", help="the best file of at most so much: 20kB, 1.5MB, 64KiB")
     how.add_argument("--bpp", type=_positive, metavar="R", help="the same in bits per pixel, as 0.25")
     how.add_argument("--psnr", type=_positive, metavar="DB", help="the smallest file of at least so many decibels")
+    bound = one.add_mutually_exclusive_group()
+    bound.add_argument("--max-error", type=_positive, metavar="E", help="fields: no value is off by more than E")
+    bound.add_argument("--rel-error", type=_positive, metavar="R", help="fields: by more than R of a dataset's range")
+    one.add_argument("--dataset", action="append", metavar="PATH", help="fields: code this one, keep others exactly")
     one.add_argument(
         "--coder",
         help="how the payload is entropy-coded, for codecs that offer a choice (constriction, torchac; walloc: webp)",
@@ -836,6 +973,8 @@ def build_parser() -> argparse.ArgumentParser:
     inputs(one, "files, folders (their tree is kept), quoted globs, or - for stdin")
     writes(one, "file, or folder for several inputs, or - for stdout; default: beside each input")
     one.add_argument("--format", default="png", help="for outputs whose name doesn't say it (default: png)")
+    one.add_argument("--dataset", action="append", metavar="PATH", help="fields: this one alone, as .npy (or .h5)")
+    one.add_argument("--snapshot", type=_count, metavar="N", help="fields: one index of the dataset's first axis")
     model(one)
     jobs(one)
 

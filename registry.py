@@ -39,6 +39,12 @@ CODECS: Mapping[str, Entry] = MappingProxyType(
             suffix=".circuit",
             summary="probabilistic circuit: lossless, for small images, masks, label maps and tables (codec fit)",
         ),
+        "interp": Entry(
+            target="codec.codecs.interp:InterpCodec",
+            medium="field",
+            suffix=".interp",
+            summary="interpolation: float fields (HDF5, NetCDF-4) with an error bound that holds for every value",
+        ),
         "s2lic": Entry(
             target="codec.codecs.s2lic:S2licCodec",
             medium="image",
@@ -54,7 +60,9 @@ CODECS: Mapping[str, Entry] = MappingProxyType(
     }
 )
 
-DEFAULT: Mapping[str, str] = MappingProxyType({"image": "s2lic"})  # medium -> codec that is used if none is named
+DEFAULT: Mapping[str, str] = MappingProxyType(
+    {"image": "s2lic", "field": "interp"}
+)  # medium -> codec that is used if none is named
 
 
 def names(medium: str | None = None) -> tuple[str, ...]:

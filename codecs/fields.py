@@ -1,0 +1,603 @@
+"""What codecs of scientific fields share: arrays of floats and HDF5 files in and out, error bounds, missing values.
+
+An HDF5 file (NetCDF-4 too) is coded dataset by dataset, and each dataset block by block, so that one dataset or one
+snapshot decodes alone and memory holds one block at a time. What isn't a field (coordinates, integers, text, small or
+one-dimensional datasets) is kept without loss. A family writes `encode_field` and `decode_field`; the bound is checked
+here, on what the decoder gives, before a file is written.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import math
+import os
+import struct
+import zlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import hdf5
+from ..container import Chunk, Header, check_critical, pack, unpack
+from ..errors import MediaError, StreamError, UsageError
+from .base import Codec, Data, Progress
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["BOUNDED", "LOSSLESS", "Bound", "FieldCodec"]
+
+Floats = NDArray[Any]
+
+_ARRAY, _TENSOR, _FILE = range(3)  # what was given to `compress`, params["k"]; append only
+_KIND, _BLOCKS = "k", "n"
+LOSSLESS, BOUNDED = range(2)  # how a block is coded; families number theirs from 16 on. Append only
+_HEAD = struct.Struct("<BI")
+_FLOATS = ("<f4", ">f4", "<f8", ">f8")
+BLOCK = 1 << 24  # values of a block, at most, unless a single index of the first axis has more
+SLAB = 1 << 24  # bytes of a dataset that is kept without loss, at a time
+_MIN_VALUES, _MIN_SIDE = 4096, 8  # a dataset with fewer values, or shorter sides, isn't a field
+MAX_JSON = 1 << 26
+_COORDINATES = {
+    "lat",
+    "lon",
+    "latitude",
+    "longitude",
+    "time",
+    "x",
+    "y",
+    "z",
+    "depth",
+    "level",
+    "lev",
+    "height",
+    "rlat",
+    "rlon",
+}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Largest error of a value; relative: of the difference between the dataset's largest and smallest value."""
+
+    value: float
+    relative: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.value > 0 and math.isfinite(self.value)):
+            raise UsageError(f"an error bound of {self.value}: expected a number above 0")
+
+    @staticmethod
+    def of_quality(quality: float) -> Bound:
+        """1 to 100: a relative bound of 10^-(1 + quality / 25), so 50 is a thousandth of the range."""
+        if not 1 <= quality <= 100:
+            raise UsageError(f"quality {quality:g}: expected 1 to 100")
+        return Bound(10 ** -(1 + quality / 25))
+
+    def absolute(self, low: float, high: float) -> float:
+        """For values from low to high. 0 where they are all the same, and the bound is relative: without loss."""
+        return self.value * (high - low) if self.relative else self.value
+
+
+class FieldCodec(Codec):
+    """Base of the codecs for fields of floats.
+
+    bound: what `encode` promises. methods: names of the families' own ways to code a block, by number from 16 on.
+    """
+
+    medium: ClassVar[str] = "field"
+    critical_chunks: ClassVar[frozenset[str]] = frozenset({"Tree", "Bloc", "Loss"})
+    methods: ClassVar[Mapping[int, str]] = {}
+    bound: Bound
+    device: str
+
+    @abstractmethod
+    def encode_field(self, x: Floats, bound: float) -> tuple[int, bytes]:
+        """(method, payload) of a block: x (B, ...), native floats, finite; its B parts are alike. What `decode_field`
+        gives must be within the bound."""
+
+    @abstractmethod
+    def decode_field(self, method: int, payload: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
+        """The reverse. StreamError; the payload is as hostile as it comes."""
+
+    @abstractmethod
+    def with_bound(self, bound: Bound) -> Self:
+        """The same codec with another bound."""
+
+    # ---- arrays
+
+    def compress_one(self, x: Any, quality: float | None = None) -> bytes:
+        codec = self if quality is None else self.with_bound(Bound.of_quality(quality))
+        if isinstance(x, (str, os.PathLike)):
+            return codec.encode_file(x)
+        array, kind = _take_in(x)
+        return codec._encode_array(array, kind)
+
+    def decompress_one(self, data: Data) -> Any:
+        """The array; of an HDF5 file a dictionary of the arrays of its datasets, by path."""
+        header, chunks = self._open(data)
+        if header.params.get(_KIND, _ARRAY) == _FILE:
+            tree, plan = _read_plan(chunks)
+            numbers = [node.path for node in tree.datasets if node.dtype != "text" and node.shape is not None]
+            return {path: self._dataset(tree, plan, chunks, path) for path in numbers}
+        array = self._decode_array(header, chunks)
+        if header.params.get(_KIND) == _TENSOR:
+            import torch
+
+            return torch.from_numpy(array).to(self.device)
+        return array
+
+    def _encode_array(self, array: Floats, kind: int) -> bytes:
+        rows = blocks_of(array.shape)
+        bound = self.bound.absolute(*_range([array[part] for part in rows], ()))
+        chunks = [Chunk("Bloc", self._encode_block(array[part], bound, ())) for part in rows]
+        header = self._header(array.shape, array.dtype.name, {_KIND: kind} if kind else {})
+        return pack(header, chunks)
+
+    def _decode_array(self, header: Header, chunks: Sequence[Chunk]) -> Floats:
+        dtype, rows = np.dtype(header.dtype), blocks_of(header.shape)
+        if len(chunks) != len(rows) or any(chunk.tag != "Bloc" for chunk in chunks):
+            raise StreamError(f"{len(chunks)} blocks; an array of {header.shape} has {len(rows)}: the file is damaged")
+        parts = [
+            self._decode_block(chunk.payload, _shape_of(part, header.shape), dtype, ())
+            for chunk, part in zip(chunks, rows, strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _header(self, shape: tuple[int, ...], dtype: str, params: Mapping[str, Any]) -> Header:
+        return Header(
+            codec=self.name,
+            stream=self.stream,
+            weights=self.weights_id,
+            coder="constriction",
+            arithmetic="float64",
+            medium=self.medium,
+            shape=shape,
+            dtype=dtype,
+            params=params,
+        )
+
+    def _open(self, data: Data) -> tuple[Header, list[Chunk]]:
+        header, chunks = unpack(data)
+        self.check_made_by_us(header)
+        check_critical(chunks, self.critical_chunks)
+        if header.params.get(_KIND, _ARRAY) not in (_ARRAY, _TENSOR, _FILE) or header.dtype not in (
+            "float32",
+            "float64",
+        ):
+            raise StreamError(f"a field of {header.dtype}, kind {header.params.get(_KIND)!r}: newer, or damaged")
+        return header, [chunk for chunk in chunks if chunk.critical]
+
+    # ---- blocks
+
+    def _encode_block(self, block: Floats, bound: float, missing: Sequence[float]) -> bytes:
+        """A block with its mask: verified on what the decoder gives."""
+        block = np.ascontiguousarray(block, block.dtype.newbyteorder("="))
+        mask = _mask(block, missing)
+        side, filled = b"", block
+        if mask.any():
+            side, filled = _pack_mask(block, mask), _fill(block, mask)
+        method, payload = LOSSLESS, b""
+        if bound > 0:
+            method, payload = self.encode_field(filled[None], bound)
+            back = self.decode_field(method, payload, (1, *filled.shape), filled.dtype)[0]
+            if not _holds(filled, back, bound):  # a promise that isn't left to the family
+                method = LOSSLESS
+        if method == LOSSLESS or len(payload) >= filled.nbytes:
+            method, payload = LOSSLESS, _pack_exactly(filled)
+        return _HEAD.pack(method, len(side)) + side + payload
+
+    def _decode_block(
+        self, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], missing: Sequence[float]
+    ) -> Floats:
+        native = dtype.newbyteorder("=")
+        if len(data) < _HEAD.size:
+            raise StreamError("a block is cut: the file is damaged")
+        method, n_side = _HEAD.unpack_from(data)
+        side, payload = data[_HEAD.size : _HEAD.size + n_side], data[_HEAD.size + n_side :]
+        if method == LOSSLESS:
+            values = _unpack_exactly(payload, shape, native)
+        else:
+            values = self.decode_field(method, payload, (1, *shape), native)[0]
+        if n_side:
+            values = _unmask(values, side)
+        return values
+
+    def method_of(self, payload: bytes) -> str:
+        """How a block is coded, for people."""
+        method = payload[0] if payload else -1
+        return {LOSSLESS: "lossless", BOUNDED: "interpolation", **self.methods}.get(method, "unknown")
+
+    # ---- HDF5 files
+
+    @staticmethod
+    def describe_fields(data: Data) -> dict[str, str]:
+        """For each field of an HDF5 file how it is coded, and its absolute error bound."""
+        _, chunks = unpack(data)
+        if not chunks or chunks[0].tag != "Tree":
+            return {}
+        _, plan = _read_plan(chunks)
+        return {path: f"{about.get('how')}, within {about.get('bound'):.4g}" for path, about in plan.items()}
+
+    def encode_file(
+        self,
+        path: str | os.PathLike[str] | io.BytesIO,
+        datasets: Sequence[str] | None = None,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """The file of an HDF5 file. datasets: which are fields (default: what looks like one); all others are kept
+        without loss. MediaError for what isn't HDF5, or can't be kept; UsageError for a dataset that isn't there."""
+        with _open_hdf5(path) as file:
+            tree = hdf5.read_tree(file)
+            chosen = _chosen(tree, datasets)
+            plan: dict[str, Any] = {}
+            chunks: list[Chunk] = []
+            total = sum(node.size for node in tree.datasets) or 1
+            done, fields = 0, 0
+            for node in tree.datasets:
+                if node.path in chosen:
+                    plan[node.path], parts = self._encode_dataset(file[node.path], node)
+                    fields += node.size
+                else:
+                    parts = [Chunk("Loss", part) for part in _lossless(file[node.path], node)]
+                chunks += parts
+                done += node.size
+                if progress is not None:
+                    progress(done / total)
+        text = json.dumps({"tree": json.loads(tree.as_json()), "fields": plan}, separators=(",", ":"))
+        if len(text) > MAX_JSON:
+            raise MediaError(f"the names and attributes of this file have {len(text)} bytes; at most {MAX_JSON}")
+        kinds = {str(tree_node.dtype)[1:] for tree_node in tree.datasets if tree_node.path in plan}
+        dtype = "float64" if kinds == {"f8"} else "float32"
+        header = self._header((max(1, fields),), dtype, {_KIND: _FILE, "fields": len(plan)})
+        return pack(header, [Chunk("Tree", zlib.compress(text.encode("utf-8", "surrogatepass"), 9)), *chunks])
+
+    def _encode_dataset(self, item: Any, node: hdf5.Node) -> tuple[dict[str, Any], list[Chunk]]:
+        assert node.shape is not None
+        missing = _missing(item)
+        rows = blocks_of(node.shape)
+        bound = self.bound.absolute(*_range((item[part] for part in rows), missing))
+        chunks = [Chunk("Bloc", self._encode_block(item[part], bound, missing)) for part in rows]
+        methods = sorted({self.method_of(chunk.payload) for chunk in chunks})
+        return {"bound": bound, "blocks": len(rows), "how": ", ".join(methods)}, chunks
+
+    def decode_file(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
+        """Writes the HDF5 file again, at a path that doesn't exist yet or into a buffer. only: of these datasets the
+        values are decoded, all others are left as their fill values."""
+        import h5py
+
+        header, chunks = self._open(data)
+        if header.params.get(_KIND, _ARRAY) != _FILE:
+            raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy, or use codec.decode")
+        tree, plan = _read_plan(chunks)
+        for path in only:
+            _find(tree, path)
+        with h5py.File(target, "w", track_order=True) as file:
+            hdf5.build(file, tree)
+            for node, parts in _by_dataset(tree, plan, chunks):
+                if only and node.path not in only:
+                    continue
+                for rows, values in self._parts(node, node.path in plan, parts):
+                    _store(file[node.path], rows, values, node)
+
+    def decode_dataset(self, data: Data, path: str, snapshot: int | None = None) -> Floats:
+        """One dataset of an HDF5 file; or one index of its first axis, of which only the block it is in is decoded."""
+        _, chunks = self._open(data)
+        tree, plan = _read_plan(chunks)
+        return self._dataset(tree, plan, chunks, path, snapshot)
+
+    def _dataset(
+        self, tree: hdf5.Tree, plan: Mapping[str, Any], chunks: Sequence[Chunk], path: str, snapshot: int | None = None
+    ) -> Floats:
+        node = _find(tree, path)
+        assert node.shape is not None
+        for one, parts in _by_dataset(tree, plan, chunks):
+            if one.path != node.path:
+                continue
+            if snapshot is None:
+                values = [part for _, part in self._parts(node, node.path in plan, parts)]
+                return values[0] if len(values) == 1 else np.concatenate(values)
+            if not node.shape or not 0 <= snapshot < node.shape[0]:
+                raise UsageError(f"{path} has {node.shape[0] if node.shape else 0} snapshots; {snapshot} isn't one")
+            for rows, part in self._parts(node, node.path in plan, parts, snapshot):
+                return part[snapshot - rows.start]
+        raise StreamError(f"{path} isn't in this file any more: it is damaged")
+
+    def _parts(
+        self, node: hdf5.Node, field: bool, chunks: Sequence[Chunk], snapshot: int | None = None
+    ) -> Iterator[tuple[slice, Floats]]:
+        """Rows and values of a dataset's blocks, decoded one by one; only the one that holds `snapshot`."""
+        assert node.shape is not None
+        rows = blocks_of(node.shape) if field else hdf5.slabs(node, SLAB)
+        tag, dtype = "Bloc" if field else "Loss", hdf5.dtype_of(node.dtype)
+        if len(rows) != len(chunks) or any(chunk.tag != tag for chunk in chunks):
+            raise StreamError(f"{node.path} has {len(chunks)} blocks, expected {len(rows)}: the file is damaged")
+        for part, chunk in zip(rows, chunks, strict=True):
+            if snapshot is not None and not part.start <= snapshot < part.stop:
+                continue
+            shape = _shape_of(part, node.shape)
+            if field:
+                yield part, self._decode_block(chunk.payload, shape, dtype, ())
+            else:
+                yield part, _unpack_values(chunk.payload, shape, node)
+
+
+# ------------------------------------------------------------------------------------------------------ kinds of input
+
+
+def _take_in(x: Any) -> tuple[Floats, int]:
+    kind = _ARRAY
+    if type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach"):
+        x, kind = x.detach().cpu().numpy(), _TENSOR
+    if not isinstance(x, np.ndarray):
+        raise UsageError(
+            f"can't compress a {type(x).__name__}: expected the path of an HDF5 file, or a NumPy array or torch tensor "
+            "of float32 or float64"
+        )
+    if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
+        raise UsageError(f"an array of {x.dtype}; expected float32 or float64 (integers: the codec circuit, or HDF5)")
+    if not 1 <= x.ndim <= 8 or not x.size:
+        raise UsageError(f"an array of shape {x.shape}; expected 1 to 8 axes, and something in it")
+    return x.astype(x.dtype.newbyteorder("="), copy=False), kind
+
+
+def _open_hdf5(path: str | os.PathLike[str] | io.BytesIO) -> h5py.File:
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError:
+        raise MediaError(f"{path}: no such file") from None
+    except OSError as error:
+        name = "the data" if isinstance(path, io.BytesIO) else os.fspath(path)
+        raise MediaError(f"{name}: not an HDF5 file, or a damaged one ({str(error)[:200]})") from None
+
+
+def blocks_of(shape: Sequence[int]) -> list[slice]:
+    """Slices along the first axis: one index each where an index is a snapshot of its own (five axes or more),
+    otherwise as many as fit."""
+    row = math.prod(shape[1:])
+    step = 1 if len(shape) >= 5 else max(1, BLOCK // max(1, row))
+    return [slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
+
+
+def _shape_of(part: slice, shape: Sequence[int]) -> tuple[int, ...]:
+    return (part.stop - part.start, *shape[1:]) if shape else ()
+
+
+def looks_like_a_field(node: hdf5.Node, scales: set[str]) -> bool:
+    """Floats on a grid of at least two axes, and not what other datasets are placed by."""
+    if node.shape is None or node.dtype not in _FLOATS or len(node.shape) < 2 or node.size < _MIN_VALUES:
+        return False
+    name = node.path.rpartition("/")[2].lower()
+    if node.scale is not None or node.path in scales or "axis" in node.attributes:
+        return False
+    if len(node.shape) == 2 and name in _COORDINATES:
+        return False
+    return sorted(node.shape)[-2] >= _MIN_SIDE
+
+
+def _chosen(tree: hdf5.Tree, datasets: Sequence[str] | None) -> set[str]:
+    scales = {path for node in tree.datasets for axis in node.scales for path in axis}
+    if datasets is None:
+        return {node.path for node in tree.datasets if looks_like_a_field(node, scales)}
+    chosen = {_find(tree, path).path for path in datasets}
+    for node in tree.datasets:
+        if node.path in chosen and (node.dtype not in _FLOATS or not node.shape or not node.size):
+            raise UsageError(f"{node.path} holds {node.dtype} of shape {node.shape}: a field is of float32 or float64")
+    return chosen
+
+
+def _find(tree: hdf5.Tree, path: str) -> hdf5.Node:
+    wanted = "/" + path.strip("/")
+    for node in tree.datasets:
+        if node.path == wanted:
+            return node
+    there = ", ".join(node.path for node in tree.datasets[:12])
+    raise UsageError(f"no dataset {wanted}: there are {there}")
+
+
+def _missing(item: Any) -> tuple[float, ...]:
+    """Values that stand for nothing: _FillValue and missing_value (CF conventions)."""
+    found = []
+    for name in ("_FillValue", "missing_value"):
+        if name in item.attrs:
+            value = np.asarray(item.attrs[name])
+            if value.dtype.kind in "iuf":
+                found += [float(one) for one in value.ravel()[:8]]
+    return tuple(found)
+
+
+# ----------------------------------------------------------------------------------------------------- missing values
+
+
+def _mask(block: Floats, missing: Sequence[float]) -> NDArray[np.bool_]:
+    mask = ~np.isfinite(block)
+    for value in missing:
+        if math.isfinite(value):
+            mask |= block == block.dtype.type(value)
+    return mask
+
+
+def _range(blocks: Any, missing: Sequence[float]) -> tuple[float, float]:
+    low, high = math.inf, -math.inf
+    for block in blocks:
+        block = np.asarray(block)
+        valid = block[~_mask(block, missing)]
+        if valid.size:
+            low, high = min(low, float(valid.min())), max(high, float(valid.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _fill(block: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """What is missing takes the last value before it along the last axis, else the next one, else the mean."""
+    filled = block.copy()
+    flat, holes = filled.reshape(-1, block.shape[-1]), mask.reshape(-1, block.shape[-1])
+    n = flat.shape[1]
+    last = np.maximum.accumulate(np.where(holes, -1, np.arange(n)), axis=1)
+    following = np.minimum.accumulate(np.where(holes, n, np.arange(n))[:, ::-1], axis=1)[:, ::-1]
+    source = np.where(last >= 0, last, following)
+    known = source < n
+    mean = block.dtype.type(block[~mask].mean(dtype=np.float64)) if not mask.all() else block.dtype.type(0)
+    taken = np.take_along_axis(flat, np.minimum(source, n - 1), axis=1)
+    flat[holes] = np.where(known, taken, mean)[holes]
+    return filled
+
+
+def _pack_mask(block: Floats, mask: NDArray[np.bool_]) -> bytes:
+    """Where values are missing, and their bits: which NaN it is survives, too."""
+    bits = block.view(f"u{block.itemsize}")[mask]
+    words = bits[:1] if (bits == bits[0]).all() else bits
+    little = words.astype(words.dtype.newbyteorder("<"), copy=False)
+    return zlib.compress(struct.pack("<Q", len(words)) + np.packbits(mask).tobytes() + little.tobytes(), 9)
+
+
+def _unmask(values: Floats, side: bytes) -> Floats:
+    n_bits = -(-values.size // 8)
+    body = _inflate(side, 8 + n_bits + values.nbytes)
+    if len(body) < 8 + n_bits:
+        raise StreamError("a mask is cut: the file is damaged")
+    (n_words,) = struct.unpack_from("<Q", body)
+    mask = np.unpackbits(np.frombuffer(body, np.uint8, n_bits, 8), count=values.size).astype(bool).reshape(values.shape)
+    n = int(mask.sum())
+    if n_words not in (1, n) or len(body) != 8 + n_bits + n_words * values.itemsize:
+        raise StreamError("a mask doesn't fit its values: the file is damaged")
+    words = np.frombuffer(body, f"<u{values.itemsize}", offset=8 + n_bits).astype(f"u{values.itemsize}")
+    out = values.copy()
+    out.view(words.dtype)[mask] = words
+    return out
+
+
+def _holds(true: Floats, found: Floats, bound: float) -> bool:
+    from .layers.interpolation import within
+
+    return found.shape == true.shape and bool(within(true, found, bound).all())
+
+
+# ------------------------------------------------------------------------------------------------------- without loss
+
+
+def _pack_exactly(values: NDArray[Any]) -> bytes:
+    """Bytes of equal weight side by side, then LZMA."""
+    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    planes = little.reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T
+    return lzma.compress(planes.tobytes(), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
+
+
+def _unpack_exactly(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    n_bytes = math.prod(shape) * dtype.itemsize
+    body = _unxz(data, n_bytes)
+    if len(body) != n_bytes:
+        raise StreamError(f"values of {len(body)} bytes, expected {n_bytes}: the file is damaged")
+    planes = np.frombuffer(body, np.uint8).reshape(dtype.itemsize, -1).T
+    little = np.ascontiguousarray(planes).reshape(-1).view(dtype.newbyteorder("<"))
+    return little.astype(dtype.newbyteorder("=")).reshape(shape)
+
+
+def _lossless(item: Any, node: hdf5.Node) -> Iterator[bytes]:
+    """The values of a dataset, slab by slab."""
+    if node.shape is None or not node.size:
+        return
+    for part in hdf5.slabs(node, SLAB):
+        values = item[part] if node.shape else np.asarray(item[()])
+        if node.dtype == "text":
+            flat = np.asarray(values, dtype=object).ravel().tolist()
+            words = [one if isinstance(one, bytes) else str(one).encode("utf-8", "surrogateescape") for one in flat]
+            lengths = np.array([len(word) for word in words], "<u4").tobytes()
+            yield lzma.compress(lengths + b"".join(words), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
+        elif node.dtype == "reference":
+            raise MediaError(f"{node.path}: a dataset of references can't be kept: remove it")
+        else:
+            values = np.ascontiguousarray(values)
+            yield _pack_exactly(values if values.dtype.kind != "V" else values.view(np.uint8))
+
+
+def _unpack_values(data: bytes, shape: tuple[int, ...], node: hdf5.Node) -> NDArray[Any]:
+    dtype = hdf5.dtype_of(node.dtype)
+    if node.dtype == "text":
+        n = math.prod(shape)
+        body = _unxz(data, MAX_JSON + 4 * n)
+        lengths = np.frombuffer(body, "<u4", min(n, len(body) // 4)).astype(np.int64)
+        ends = 4 * n + np.cumsum(lengths)
+        if len(lengths) != n or (n and ends[-1] != len(body)):
+            raise StreamError(f"{node.path}: text that is cut: the file is damaged")
+        words = np.empty(n, object)
+        words[:] = [body[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+        return words.reshape(shape)
+    if dtype.kind == "V":
+        raw = _unpack_exactly(data, (*shape[:-1], (shape[-1] if shape else 1) * dtype.itemsize), np.dtype(np.uint8))
+        return np.frombuffer(raw.tobytes(), dtype).reshape(shape)
+    return _unpack_exactly(data, shape, dtype)
+
+
+def _store(item: Any, rows: slice, values: NDArray[Any], node: hdf5.Node) -> None:
+    if node.shape:
+        item[rows] = values
+    else:
+        item[()] = values.reshape(())[()]
+
+
+def _inflate(data: bytes, limit: int) -> bytes:
+    try:
+        unpacker = zlib.decompressobj()
+        body = unpacker.decompress(data, limit + 1)
+        if len(body) > limit or not unpacker.eof:
+            raise StreamError("a deflated part is too long or cut: the file is damaged")
+        return body
+    except zlib.error as error:
+        raise StreamError(f"a deflated part is damaged ({error})") from None
+
+
+def _unxz(data: bytes, limit: int) -> bytes:
+    try:
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28)
+        body = unpacker.decompress(data, limit + 1)
+    except (lzma.LZMAError, EOFError) as error:
+        raise StreamError(f"a part that is kept without loss is damaged ({error})") from None
+    if len(body) > limit or not unpacker.eof:
+        raise StreamError("a part that is kept without loss is too long or cut: the file is damaged")
+    return body
+
+
+# ------------------------------------------------------------------------------------------------------------- the plan
+
+
+def _read_plan(chunks: Sequence[Chunk]) -> tuple[hdf5.Tree, dict[str, Any]]:
+    if not chunks or chunks[0].tag != "Tree":
+        raise StreamError("the description of the HDF5 file is missing: the file is damaged")
+    try:
+        found = json.loads(_inflate(chunks[0].payload, MAX_JSON).decode("utf-8", "surrogatepass"))
+        nodes, fields = found["tree"], dict(found["fields"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StreamError(f"the description of the HDF5 file is damaged ({error})") from None
+    tree = hdf5.Tree.from_json(json.dumps(nodes))
+    floats = {node.path for node in tree.datasets if node.dtype in _FLOATS and node.shape}
+    sound = all(type(one) is dict and type(one.get("bound")) in (int, float) for one in fields.values())
+    if not set(fields) <= floats or not sound:
+        raise StreamError("the description of the HDF5 file names fields that aren't any: the file is damaged")
+    return tree, fields
+
+
+def _by_dataset(
+    tree: hdf5.Tree, plan: Mapping[str, Any], chunks: Sequence[Chunk]
+) -> Iterator[tuple[hdf5.Node, Sequence[Chunk]]]:
+    """Datasets with their chunks, in the order of the file. StreamError if there are others."""
+    at = 1
+    for node in tree.datasets:
+        if node.shape is None or not node.size:
+            n = 0
+        else:
+            n = len(blocks_of(node.shape) if node.path in plan else hdf5.slabs(node, SLAB))
+        if at + n > len(chunks):
+            raise StreamError(f"{node.path} has {len(chunks) - at} blocks, expected {n}: the file is damaged")
+        if n:
+            yield node, chunks[at : at + n]
+        at += n
+    if at != len(chunks):
+        raise StreamError(f"{len(chunks) - at} blocks too many: the file is damaged")
