@@ -23,6 +23,7 @@ from codec import Codec, registry
 from codec.codecs import weights
 from codec.codecs.arrays import ArrayCodec
 from codec.codecs.base import ImageCodec, codec_for
+from codec.codecs.fields import FieldCodec
 from codec.container import read_header, unpack
 
 
@@ -94,10 +95,29 @@ def array_cases() -> list[str]:
     ]
 
 
+def field_cases() -> list[str]:
+    """name@tag of all weights that ship, for codecs of float fields; a codec without weights by its name."""
+    out = []
+    for name in registry.names("field"):
+        if issubclass(registry.load_class(name), FieldCodec):
+            tags = [manifest.tag for manifest in weights.manifests(name) if not manifest.retired]
+            out += [f"{name}@{tag}" for tag in tags] or [name]
+    return out
+
+
 def load(name: str) -> Any:
     codec = Codec.load(name)
-    assert isinstance(codec, (ImageCodec, ArrayCodec))
+    assert isinstance(codec, (ImageCodec, ArrayCodec, FieldCodec))
     return codec
+
+
+def field(shape: tuple[int, ...] = (3, 12, 13, 14)) -> np.ndarray:
+    """A smooth float32 field by integer arithmetic, the same anywhere; with a hole and a NaN."""
+    grid = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    steps = sum((2 * i + 3) * one for i, one in enumerate(grid))
+    out = (np.abs(steps % 64 - 32) * (1 + grid[-1] % 7) - 100).astype(np.float32) / 16
+    out[..., 2:4, 5], out.reshape(-1)[7] = np.inf, np.nan
+    return out
 
 
 # the shape of the items that the weights are for; they are of bytes
@@ -141,6 +161,8 @@ def digest_of_pixels(data: bytes) -> str:
     codec = codec_for(read_header(data))
     if isinstance(codec, ArrayCodec):
         pixels = codec.decode_file(data).array
+    elif isinstance(codec, FieldCodec):
+        pixels = codec.decompress(data)
     else:
         assert isinstance(codec, ImageCodec)
         pixels = codec.decode_picture(data).stacked()

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,7 @@ import probes  # noqa: E402
 
 from codec import Picture, registry  # noqa: E402
 from codec.codecs import weights  # noqa: E402
+from codec.codecs.arrays import ArrayCodec  # noqa: E402
 from codec.codecs.base import ImageCodec  # noqa: E402
 from codec.container import read_header  # noqa: E402
 
@@ -57,10 +59,15 @@ def main() -> int:
             if current and entry["weights"] and entry["weights"] not in shipped:
                 (HERE / file).unlink(missing_ok=True)
                 del index[file]
-    for case in [*probes.cases(), *probes.array_cases()]:
+    for case in [*probes.cases(), *probes.array_cases(), *probes.field_cases()]:
         codec = probes.load(case)
         name, tag = registry.split_tag(case)
-        values = pictures() if isinstance(codec, ImageCodec) else {"items": probes.items(codec, 8)}
+        if isinstance(codec, ImageCodec):
+            values: dict[str, Any] = pictures()
+        elif isinstance(codec, ArrayCodec):
+            values = {"items": probes.items(codec, 8)}
+        else:
+            values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
         for number, coder in enumerate(probes.coders(codec)):
             writer = codec.with_coder(coder) if coder else codec
             for what, value in values.items():
