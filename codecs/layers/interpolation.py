@@ -35,7 +35,7 @@ from ...errors import StreamError, UsageError
 __all__ = ["MAX_AXES", "Scheme", "decode", "encode"]
 
 Float = NDArray[np.float64]
-Int = NDArray[np.int64]
+Int = NDArray[np.integer[Any]]
 
 MAX_AXES = 4
 _EDGES = np.array(
@@ -256,7 +256,7 @@ class _Field:
         share = self.scheme.share(part.level)
         shape = part.predictions.shape
         if not part.axes:
-            return np.zeros(shape, np.int64)
+            return np.zeros(shape, np.int16)
         total: Any = 0.0
         for axis in part.axes:
             step = part.index[axis].start
@@ -269,7 +269,7 @@ class _Field:
         around = total * share / (2 * len(part.axes)) + 0.5 * (part.spread * (share / (2 * self.bound)))
         bins = np.searchsorted(_EDGES, around)
         group = (min(part.level, _LEVELS) - 1) * MAX_AXES + len(part.axes) - 1
-        return 1 + group * _BINS + bins
+        return (1 + group * _BINS + bins).astype(np.int16)
 
     def quantised(self, part: _Part, x: NDArray[Any]) -> tuple[Int, NDArray[Any]]:
         """Symbols of the true values x[part.index], and those values that are stored as they are."""
@@ -281,7 +281,7 @@ class _Field:
             q = np.where(near, q, 0)
             found = (part.predictions + q * step).astype(self.values.dtype)
         exact = near & within(true, found, self.bound)
-        symbols = np.where(exact, q, _ESCAPE).astype(np.int64)
+        symbols = np.where(exact, q, _ESCAPE).astype(np.int32)
         return symbols, true[~exact]
 
     def put(self, part: _Part, symbols: NDArray[Any], raw: NDArray[Any]) -> int:
@@ -336,10 +336,12 @@ def _choose(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.uint8]:
     most = costs.shape[1] - 1
     keys, counts = [], []
     for symbols, contexts in steps:
-        key = contexts.ravel() * (most + 1) + np.minimum(np.abs(symbols.ravel()), most)
-        found, count = np.unique(key, return_counts=True)
-        keys.append(found)
-        counts.append(count)
+        sizes = np.minimum(np.abs(symbols.ravel()), most)
+        width = int(sizes.max()) + 1
+        table = np.bincount(contexts.ravel().astype(np.int64) * width + sizes)
+        found = np.flatnonzero(table)
+        keys.append(found // width * (most + 1) + found % width)
+        counts.append(table[found])
     context, value = np.divmod(np.concatenate(keys), most + 1)
     count = np.concatenate(counts)
     kinds, last = np.zeros(_contexts(), np.uint8), 0
