@@ -108,6 +108,7 @@ def read_tree(file: h5py.File) -> Tree:
         if len(nodes) >= MAX_NODES:
             raise MediaError(f"more than {MAX_NODES} objects in an HDF5 file: split it")
         import h5py
+        import h5py.h5o
 
         info = h5py.h5o.get_info(item.id)
         mark = (info.fileno, info.addr)
@@ -149,7 +150,7 @@ def _dataset(path: str, item: h5py.Dataset) -> Node:
             storage["gzip"] = 4
         storage |= {name: True for name in ("shuffle", "fletcher32") if getattr(item, name)}
     if item.shape is not None and item.maxshape != item.shape:
-        storage["maxshape"] = list(item.maxshape)
+        storage["maxshape"] = list(item.maxshape or item.shape)
     if item.shape is not None and item.dtype.kind in "iufb":
         plist = item.id.get_create_plist()
         if plist.fill_value_defined() == 2:  # by the user

@@ -18,7 +18,7 @@ import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from .base import Codec, Data, Progress
 
 if TYPE_CHECKING:
     import h5py
+    from typing_extensions import Self
 
 __all__ = ["BOUNDED", "LOSSLESS", "Bound", "FieldCodec"]
 

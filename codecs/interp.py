@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from ..errors import StreamError, UsageError
 from .fields import BOUNDED, Bound, FieldCodec
 from .layers import interpolation
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["InterpCodec"]
 

@@ -67,7 +67,7 @@ class TestTree:
             assert file[u.attrs["from"]].name == "/time"  # type: ignore[union-attr]
             assert u.dims[0]["t"].name == "/time"
             assert (u.compression, u.shuffle, u.fletcher32, u.maxshape) == ("gzip", True, True, (None, 5, 6))
-            assert file.attrs["words"].tolist() == ["a", "ü", ""]
+            assert np.asarray(file.attrs["words"]).tolist() == ["a", "ü", ""]
             assert file.attrs["numbers"].dtype == np.dtype(">i2")
             assert (u[()] == -9).all()
 

@@ -81,7 +81,7 @@ class TestArrays:
         assert isinstance(tensor, torch.Tensor)
         assert np.array_equal(tensor.numpy(), interp.decompress(interp.compress(x)))
         assert np.array_equal(package.decode(interp.compress(x)), tensor.numpy())
-        listed = interp.decompress(interp.compress([x, x[:3]]))
+        listed: Any = interp.decompress(list(interp.compress([x, x[:3]])))
         assert np.array_equal(listed[0], tensor.numpy())
 
     def test_quality_is_a_bound(self, interp: InterpCodec) -> None:

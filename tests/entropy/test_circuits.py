@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from spflow.meta.data import Scope
-from spflow.modules.leaves import Categorical
-from spflow.modules.products import Product
-from spflow.modules.sums import Sum
+from spflow.meta.data.scope import Scope
+from spflow.modules.leaves.categorical import Categorical
+from spflow.modules.products.product import Product
+from spflow.modules.sums.sum import Sum
 
 from codec.entropy import circuit_fit, circuits, trees
 from codec.entropy.circuits import MISSING, HiddenTree

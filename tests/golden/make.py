@@ -69,7 +69,7 @@ def main() -> int:
         else:
             values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
         for number, coder in enumerate(probes.coders(codec)):
-            writer = codec.with_coder(coder) if coder else codec
+            writer: Any = codec.with_coder(coder) if coder else codec
             for what, value in values.items():
                 if number and what not in ("rgb", "items"):
                     continue
