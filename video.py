@@ -12,6 +12,7 @@ from __future__ import annotations
 from .video_audio import cut_audio
 from .video_frames import Frame, Pixels, Planes, VideoInfo, frames_of, plane_shapes, stack, to_rgb, to_yuv420
 from .video_read import SUFFIXES, VideoReader, VideoSource, open_video
+from .video_write import VideoWriter, parse_encoder
 
 __all__ = [
     "SUFFIXES",
@@ -21,9 +22,11 @@ __all__ = [
     "VideoInfo",
     "VideoReader",
     "VideoSource",
+    "VideoWriter",
     "cut_audio",
     "frames_of",
     "open_video",
+    "parse_encoder",
     "plane_shapes",
     "stack",
     "to_rgb",
