@@ -11,6 +11,7 @@ import os
 import re
 import struct
 import sys
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ TAKES = "MP4, MOV, MKV, WebM, AVI or Y4M, a folder of PNGs"
 
 VideoSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any]
 
+_SALVAGE = "ffmpeg -err_detect ignore_err -i IN -c:v ffv1 OUT.mkv saves what can be decoded"
 _THREADS = min(4, os.cpu_count() or 1)
 # Decoders that give one frame for each packet, so that a missing one means damage.
 _FRAME_A_PACKET = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "ffv1", "mjpeg", "prores", "png"})
@@ -264,7 +266,9 @@ class _FileReader(VideoReader):
             file.seek(0)
             # FFmpeg decodes a little while it looks for what a file is.
             limits = {"max_pixels": str(MAX_PIXELS)}
-            with av.open(file, "r", format=self._format, options=limits, buffer_size=1 << 18) as container:
+            with av.open(
+                file, "r", format=self._format, options=limits, buffer_size=1 << 18, metadata_errors="replace"
+            ) as container:
                 stream = _video_of(container)
                 context = stream.codec_context
                 context.thread_count, context.thread_type = _THREADS, "AUTO"
@@ -286,10 +290,7 @@ class _FileReader(VideoReader):
             raise
         except Exception as error:
             early = " and ends early" if self._early else ""
-            raise MediaError(
-                f"{self._name}: can't be read, damaged{early}? ({error}): "
-                "ffmpeg -err_detect ignore_err -i IN -c:v ffv1 OUT.mkv saves what can be decoded"
-            ) from error
+            raise MediaError(f"{self._name}: can't be read, damaged{early}? ({error}): {_SALVAGE}") from error
 
     def _first(self, container: InputContainer, stream: VideoStream) -> VideoInfo:
         frame = next((frame for _, frame in self._decoded(container, stream)), None)
@@ -315,20 +316,26 @@ class _FileReader(VideoReader):
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet | None, VideoFrame]]:
         """Frames that are whole. MediaError for damage, unless it is the end of a file that ends early."""
-        expected = found = 0
+        expected = found = seen = 0
         first: int | None = None
         waiting: list[int] = []  # times of packets until there is a frame
+        checksums: set[bool] | None = set() if stream.codec_context.name == "ffv1" else None
         try:
             for packet in container.demux(stream):
                 if packet.size and packet.is_corrupt:
-                    raise MediaError("a damaged or cut packet")
+                    raise MediaError(f"a damaged or cut packet: {_SALVAGE}")
+                seen += packet.size > 0
+                if packet.size and checksums is not None:
+                    checksums.add(_ffv1_intact(bytes(packet)))
+                    if len(checksums) > 1:  # there are some, so that one that is wrong means damage
+                        raise MediaError(f"a frame whose checksum is wrong: {_SALVAGE}")
                 if packet.size and not packet.is_discard:
                     expected += 1
                     if first is None and packet.pts is not None:
                         waiting.append(packet.pts)
                 for frame in packet.decode():
                     if frame.is_corrupt:
-                        raise MediaError("a damaged frame")
+                        raise MediaError(f"a damaged frame: {_SALVAGE}")
                     if first is None:
                         first = frame.pts if frame.pts is not None else 0
                         # Behind a cut, frames that lean on ones before it can't be shown.
@@ -343,13 +350,15 @@ class _FileReader(VideoReader):
         except Exception as error:
             if not (self._early and found):
                 raise
-            self._note(f"after {found} frames nothing more can be read ({error})")
+            self._note(f"after {found} frames nothing more can be read ({str(error).partition(':')[0]})")
             return
         if found < expected and stream.codec_context.name in _FRAME_A_PACKET:
             text = f"{expected - found} of {expected} frames can't be decoded"
             if not (self._early and found):
-                raise MediaError(f"damaged: {text}")
+                raise MediaError(f"damaged, {text}: {_SALVAGE}")
             self._note(text)
+        if self._format == "mov" and seen < stream.frames:
+            self._note(f"{stream.frames} frames in its index, {seen} found")
 
     def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[Planes, int | None, int]]:
         """Planes as displayed, time and duration as the file has them."""
@@ -367,6 +376,21 @@ class _FileReader(VideoReader):
                 raise MediaError("interlaced: ffmpeg -i IN -vf bwdif -c:v ffv1 OUT.mkv makes whole frames of it")
             planes = tuple(_turned(plane, turn) for plane in _planes(frame, self.info))
             yield planes, _stamp(frame), frame.duration or 0
+
+
+_REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+
+
+def _ffv1_intact(data: bytes) -> bool:
+    """Whether every slice of an FFV1 frame ends with its CRC (RFC 9043, 4.9). FFmpeg's decoder notices one that is
+    wrong, and goes on. The CRC takes the highest bit first, zlib's the lowest: bytes are reversed for it."""
+    end = len(data)
+    while end > 0:
+        start = end - 8 - int.from_bytes(data[end - 8 : end - 5], "big")
+        if end < 8 or start < 0 or zlib.crc32(data[start:end].translate(_REVERSED), 0xFFFFFFFF) != 0xFFFFFFFF:
+            return False
+        end = start
+    return True
 
 
 def _video_of(container: InputContainer) -> VideoStream:
