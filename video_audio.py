@@ -67,7 +67,7 @@ def cut_audio(audio: bytes | None, start_seconds: Fraction | float, stop_seconds
     buffer, n_packets = io.BytesIO(), 0
     with (
         _reading(),
-        av.open(io.BytesIO(audio), format="matroska") as source,
+        av.open(io.BytesIO(audio), "r", format="matroska") as source,
         av.open(buffer, "w", format="matroska", container_options=_MATROSKA) as output,
     ):
         _bitexact(output)
@@ -89,7 +89,7 @@ class AudioFeed:
         import av
 
         with _reading():
-            self._source = av.open(io.BytesIO(audio), format="matroska")
+            self._source = av.open(io.BytesIO(audio), "r", format="matroska")
         streams = self._source.streams.audio
         if not streams:
             raise MediaError("the sound has no track; expected what VideoReader.audio() gives")
@@ -124,16 +124,16 @@ class AudioFeed:
                 if packet.size == 0:
                     continue
                 index = packet.stream_index
-                context = self._source.streams[index].codec_context
-                rate, samples = context.sample_rate or 0, getattr(context, "frame_size", 0) or 0
+                context: Any = self._source.streams[index].codec_context
+                rate, samples = context.sample_rate or 0, context.frame_size or 0
                 if rate and samples > 1:
                     found = round(_time(packet) * rate)
                     near = expected.get(index, found)
-                    exact = near if abs(near - found) * 500 <= rate else found  # 2 ms
+                    exact: int = near if abs(near - found) * 500 <= rate else found  # 2 ms
                     packet.time_base = Fraction(1, rate)
+                    expected[index] = exact + samples
                     packet.pts = packet.dts = exact
                     packet.duration = samples
-                    expected[index] = exact + samples
                 packet.stream = self._tracks[index]
                 yield packet
 
@@ -184,7 +184,7 @@ def _move(packet: Packet, seconds: Fraction) -> None:
     old = packet.time_base
     packet.time_base = base
     packet.pts = None if pts is None else round((pts * old + seconds) / base)
-    packet.dts = packet.pts if dts is None or pts is None else round((dts * old + seconds) / base)
+    packet.dts = packet.pts if dts is None else round((dts * old + seconds) / base)
     packet.duration = round(duration * old / base)
 
 

@@ -274,7 +274,7 @@ class _FileReader(VideoReader):
                 context.thread_count, context.thread_type = _THREADS, "AUTO"
                 check_frame_size(context.width, context.height)
                 # Sizes may not grow: neither in the middle of the file nor beyond what its header says.
-                area = (context.width + 64) * (context.height + 64)
+                area = (context.width + 512) * (context.height + 512)  # decoders' working memory counts as well
                 context.options = {"max_pixels": str(area), "err_detect": "explode+crccheck+bitstream+buffer"}
                 yield container, stream
 
@@ -304,7 +304,7 @@ class _FileReader(VideoReader):
         notes += _left_out(container, stream)
         turned = _turn(frame)[0]
         width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
-        aspect = stream.sample_aspect_ratio
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
         if aspect is not None and (aspect <= 0 or aspect == 1):
             aspect = None
         if aspect is not None and turned:
@@ -526,7 +526,7 @@ def _planes(frame: VideoFrame, info: VideoInfo) -> Planes:
 
 def _plane(frame: VideoFrame, index: int, height: int, width: int) -> NDArray[np.uint8]:
     """A copy, without what pads the rows."""
-    plane = frame.planes[index]
+    plane: Any = frame.planes[index]
     line = plane.line_size
     if line < width:
         raise MediaError(f"rows of {line} bytes; expected at least {width}")

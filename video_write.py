@@ -78,7 +78,7 @@ _GOP = (1, 10_000, True)
 ENCODERS: Mapping[str, _Encoder] = {
     "ffv1": _Encoder(
         {"context": (0, 1, True), "g": _GOP, "slices": ["4", "6", "9", "12", "16", "24", "30"]},
-        (".mkv", ".mov"),
+        (".mkv",),
         {"level": "3", "slicecrc": "1"},
         {"yuv420p": "yuv420p", "rgb24": "bgr0", "gray": "gray"},
     ),
@@ -474,7 +474,7 @@ def _encoder_for(suffix: str, encoder: str | None, info: VideoInfo) -> tuple[str
     """Name and options; UsageError for what doesn't go together."""
     odd = bool(info.width % 2 or info.height % 2)
     default = _ODD if odd and suffix == ".mp4" else _DEFAULTS[suffix]
-    name, options = parse_encoder(encoder or default)
+    name, options = parse_encoder(default if encoder is None else encoder)
     known = ENCODERS[name]
     if suffix not in known.suffixes:
         fitting = [other for other, one in ENCODERS.items() if suffix in one.suffixes]
@@ -485,6 +485,8 @@ def _encoder_for(suffix: str, encoder: str | None, info: VideoInfo) -> tuple[str
             f"{name} can't code {info.width}x{info.height}, it takes {what}: "
             "write .mkv with ffv1, or .mp4 or .webm with libvpx-vp9"
         )
+    if name == "ffv1" and min(info.width, info.height) < 8 and "slices" not in options:
+        options |= {"level": "1", "slicecrc": "0"}  # version 3 wants slices, for which some such frames are too narrow
     return name, {**_QUALITY.get(name, {}), **options}
 
 
@@ -523,10 +525,9 @@ def _picture(frame: Frame, info: VideoInfo, pixels: str) -> VideoFrame:
         planes = (np.concatenate([rgb[:, :, ::-1], np.zeros_like(rgb[:, :, :1])], axis=2).reshape(info.height, -1),)
     picture = av.VideoFrame(info.width, info.height, pixels)
     for plane, values in zip(picture.planes, planes, strict=True):
-        rows = np.frombuffer(plane, np.uint8)  # pyright: ignore[reportArgumentType]
         padded = np.zeros((values.shape[0], plane.line_size), np.uint8)
         padded[:, : values.shape[1]] = values
-        plane.update(padded.tobytes()[: rows.size].ljust(rows.size, b"\0"))
+        plane.update(padded.tobytes()[: plane.buffer_size].ljust(plane.buffer_size, b"\0"))
     color = _color_of(info, pixels)
     picture.color_range = color.get("range", 0)
     picture.colorspace = color.get("matrix", 2)
