@@ -118,7 +118,7 @@ class AudioFeed:
 
     def _exact(self, streams: Any) -> Iterator[Packet]:
         """Times in samples where a packet's samples are known: Matroska's milliseconds would make them irregular."""
-        expected: dict[int, int] = {}
+        expected: dict[int, Any] = {}
         with _reading():
             for packet in self._source.demux(*streams):
                 if packet.size == 0:
@@ -128,8 +128,9 @@ class AudioFeed:
                 rate, samples = context.sample_rate or 0, context.frame_size or 0
                 if rate and samples > 1:
                     found = round(_time(packet) * rate)
-                    near = expected.get(index, found)
-                    exact: int = near if abs(near - found) * 500 <= rate else found  # 2 ms
+                    exact = expected.get(index, found)
+                    if abs(exact - found) * 500 > rate:  # 2 ms
+                        exact = found
                     packet.time_base = Fraction(1, rate)
                     expected[index] = exact + samples
                     packet.pts = packet.dts = exact

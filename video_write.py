@@ -108,7 +108,7 @@ ENCODERS: Mapping[str, _Encoder] = {
         (".mkv", ".mp4", ".mov"),
         {"x265-params": "log-level=none:info=0"},
         _SUBSAMPLED,
-        smallest=64,  # it corrupted memory at 34x18
+        smallest=66,  # it corrupted memory at 34x18, and gives other bytes every time at a width of 64
         even=True,
     ),
     "libsvtav1": _Encoder(
@@ -176,6 +176,8 @@ class VideoWriter:
 
     A context manager. Files and folders are written under a temporary name beside their own and appear once the block
     ends without an exception; otherwise nothing is left. Raises MediaError, UsageError for the call itself.
+
+    notes: what isn't stored as it is, in words for the user.
     """
 
     def __init__(
@@ -202,6 +204,7 @@ class VideoWriter:
             if audio is not None:
                 raise MediaError(f"{what} can't hold sound: write .mkv, or leave the sound out")
         settings = _encoder_for(suffix, encoder, info) if suffix in _MUXERS else None
+        self.notes = _changes(suffix, info, settings[0] if settings else None)
         if not isinstance(target, (str, os.PathLike)) or target == "-":
             stream = sys.stdout.buffer if isinstance(target, (str, os.PathLike)) else target
             self._sink: _Sink = _Y4mSink(stream, info, close=False)
@@ -488,6 +491,24 @@ def _encoder_for(suffix: str, encoder: str | None, info: VideoInfo) -> tuple[str
     if name == "ffv1" and min(info.width, info.height) < 8 and "slices" not in options:
         options |= {"level": "1", "slicecrc": "0"}  # version 3 wants slices, for which some such frames are too narrow
     return name, {**_QUALITY.get(name, {}), **options}
+
+
+def _changes(suffix: str, info: VideoInfo, encoder: str | None) -> tuple[str, ...]:
+    notes = []
+    become = ENCODERS[encoder].pixels[info.pixels] if encoder else {".y4m": "yuv444p"}.get(suffix, "rgb24")
+    if info.pixels == "rgb24" and become.startswith("yuv"):
+        notes.append(f"RGB is stored as YUV 4:{'4:4' if become == 'yuv444p' else '2:0'}: .mkv and PNGs keep it")
+    if info.pixels == "yuv420p" and not suffix:
+        notes.append("YUV 4:2:0 is stored as RGB: .mkv and .y4m keep it")
+    if info.pixels == "gray" and become == "yuv420p":
+        notes.append("grey is stored as YUV 4:2:0 without colour: .mkv, .y4m and PNGs keep it")
+    if info.sample_aspect is not None and (not suffix or encoder in ("ffv1", "libvpx-vp9")):
+        # PyAV has no way to tell Matroska or FFV1.
+        over, under = info.sample_aspect.as_integer_ratio()
+        notes.append(
+            f"pixels of {over}:{under} are stored as square ones: .y4m, or .mp4 with libx264, keeps their shape"
+        )
+    return tuple(notes)
 
 
 def _limited(info: VideoInfo) -> VideoInfo:

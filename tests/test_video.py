@@ -117,7 +117,7 @@ def made(
     size: tuple[int, int] = (48, 32),
     n_frames: int = 4,
     options: dict[str, str] | None = None,
-    turn: tuple[Any, ...] = (),
+    turn: Sequence[Any] = (),
     interlaced: bool = False,
     color: dict[str, int] | None = None,
 ) -> bytes:
@@ -259,7 +259,7 @@ def test_reading_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("turn", [(90,), (180,), (270,), (0, True), (0, False, True), (90, True)])
-def test_turned(turn: tuple[Any, ...]) -> None:
+def test_turned(turn: Sequence[Any]) -> None:
     _, plain = load(made("mp4", options={"qp": "0"}))
     reader, turned = load(made("mp4", options={"qp": "0"}, turn=turn))
     quarter = turn[0] % 180 == 90
@@ -370,7 +370,7 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def kinds(tmp_path: Path) -> Iterator[tuple[str, bytes]]:
-    info = info_of(64, 64)
+    info = info_of(66, 66)
     for name, encoder in {**KINDS, "x265.mp4": "libx265:preset=ultrafast"}.items():
         with_sound = {"audio": tone()} if name in ("a.mkv", "a.mp4", "a.mov") else {}
         path = save(tmp_path / name, info, moving(info, 8), encoder=encoder, **with_sound)
@@ -402,7 +402,7 @@ def test_damage(tmp_path: Path) -> None:
     for _, data in files:
         load(data)
 
-    @settings(max_examples=250, database=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=150, database=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.integers(0, len(files) - 1), st.data())
     def run(index: int, data: st.DataObject) -> None:
         good = files[index][1]
@@ -518,10 +518,39 @@ def test_color_is_kept(name: str, encoder: str | None, tmp_path: Path) -> None:
         }
 
 
-def test_shape_of_pixels_is_kept(tmp_path: Path) -> None:
-    for name in ("a.mkv", "a.mp4", "a.y4m"):
-        reader, _ = load(save(tmp_path / name, info_of(sample_aspect=Fraction(16, 11)), moving(info_of())))
-        assert reader.info.sample_aspect == Fraction(16, 11)
+def test_shape_of_pixels(tmp_path: Path) -> None:
+    """Kept, or the writer says that it isn't."""
+    info = info_of(66, 66, sample_aspect=Fraction(16, 11))
+    for name, encoder in (
+        ("a.mkv", None),
+        ("b.mkv", "libx264"),
+        ("a.mp4", None),
+        ("c.mp4", "libx265"),
+        ("a.y4m", None),
+    ):
+        with VideoWriter(tmp_path / name, info, encoder=encoder) as writer:
+            writer.write(moving(info)[0])
+        kept = load(tmp_path / name)[0].info.sample_aspect
+        assert kept == (None if writer.notes else Fraction(16, 11))
+        assert bool(writer.notes) == (name == "a.mkv")
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "words"),
+    [
+        ("a.mp4", "rgb24", "RGB is stored as YUV 4:2:0"),
+        ("a.y4m", "rgb24", "RGB is stored as YUV 4:4:4"),
+        ("pngs", "yuv420p", "YUV 4:2:0 is stored as RGB"),
+        ("a.webm", "gray", "grey is stored as YUV"),
+        ("a.mkv", "rgb24", ""),
+        ("a.mp4", "yuv420p", ""),
+        ("pngs", "gray", ""),
+    ],
+)
+def test_what_isnt_stored_as_it_is(name: str, pixels: Pixels, words: str, tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / name, info_of(pixels=pixels)) as writer:
+        writer.write(moving(info_of(pixels=pixels))[0])
+    assert (words in writer.notes[0]) if words else writer.notes == ()
 
 
 def test_y4m_on_stdout(tmp_path: Path) -> None:
@@ -753,7 +782,7 @@ def test_nothing_half_written(name: str, tmp_path: Path) -> None:
     for bad in (
         Frame((np.zeros((3, 3), np.uint8),), 9, 1),
         Frame(moving(info)[0].planes, 0, 1),
-        Frame(tuple(p.astype(np.int16) for p in moving(info)[0].planes), 9, 1),
+        Frame(tuple(p.astype(np.int16) for p in moving(info)[0].planes), 9, 1),  # pyright: ignore[reportArgumentType]
     ):
         with pytest.raises(MediaError, match="a frame"):
             save(tmp_path / name, info, [moving(info)[0], bad], encoder=encoder)
@@ -790,7 +819,7 @@ def test_existing_targets(tmp_path: Path) -> None:
 
 def test_what_is_written_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The same bytes again; no encoder's name, version or date."""
-    info = info_of(64, 64)
+    info = info_of(96, 96)
     for name, encoder in {**KINDS, "c.mp4": "libx264", "d.mp4": "libx265", "e.mp4": "libsvtav1:preset=12"}.items():
         files = [save(tmp_path / f"{n}{name}", info, moving(info), encoder=encoder).read_bytes() for n in (1, 2)]
         assert files[0] == files[1], name
@@ -840,7 +869,7 @@ def test_encoders_that_arent(text: str, words: str, tmp_path: Path) -> None:
         ("a.y4m", "libx264", "Y4M has no encoder"),
         ("pngs", "libx264", "a folder of PNGs has no encoder"),
         ("a.avi", None, "unknown suffix '.avi'; expected .mkv"),
-        ("a.mkv", "libx265", "even sides from 64 on"),
+        ("a.mkv", "libx265", "even sides from 66 on"),
     ],
 )
 def test_calls_that_cant_be_right(name: str, encoder: str | None, words: str, tmp_path: Path) -> None:
