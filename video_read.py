@@ -59,6 +59,7 @@ _SALVAGE = "ffmpeg -err_detect ignore_err -i IN -c:v ffv1 OUT.mkv saves what can
 _THREADS = min(4, os.cpu_count() or 1)
 # Decoders that give one frame for each packet, so that a missing one means damage.
 _FRAME_A_PACKET = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "ffv1", "mjpeg", "prores", "png"})
+_ATTACHED_PICTURE = 1 << 10  # FFmpeg's disposition
 _HDR = {16: "PQ", 18: "HLG"}
 # Channel of the first plane that holds red, green and blue.
 _PACKED = {
@@ -300,8 +301,8 @@ class _FileReader(VideoReader):
             raise MediaError("pictures without times: ffmpeg -fflags +genpts -i IN -c copy OUT.mkv")
         base = stream.time_base or Fraction(1, 1000)
         self._start = start * base
-        pixels, color, notes = _kind(frame)
-        notes += _left_out(container, stream)
+        pixels, color, notes = _kind(frame, stream.codec_context)
+        notes += _left_out(container)
         turned = _turn(frame)[0]
         width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
@@ -309,7 +310,9 @@ class _FileReader(VideoReader):
             aspect = None
         if aspect is not None and turned:
             aspect = 1 / aspect
-        rate = stream.guessed_rate or stream.average_rate
+        rate, average = stream.guessed_rate, stream.average_rate
+        if average and average > 0 and (not rate or rate > 3 * average):  # with varying times, a guess can be the ticks
+            rate = average
         if self._early:
             notes.append("the file ends early: what comes after that is missing")
         return VideoInfo(width, height, pixels, base, rate if rate and rate > 0 else None, color, aspect, tuple(notes))
@@ -375,7 +378,7 @@ class _FileReader(VideoReader):
             if frame.interlaced_frame:
                 raise MediaError("interlaced: ffmpeg -i IN -vf bwdif -c:v ffv1 OUT.mkv makes whole frames of it")
             planes = tuple(_turned(plane, turn) for plane in _planes(frame, self.info))
-            yield planes, _stamp(frame), frame.duration or 0
+            yield planes, _stamp(frame), getattr(frame, "duration", 0) or 0
 
 
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
@@ -393,10 +396,13 @@ def _ffv1_intact(data: bytes) -> bool:
     return True
 
 
-def _video_of(container: InputContainer) -> VideoStream:
-    from av.stream import Disposition
+def _videos(container: InputContainer) -> list[VideoStream]:
+    """Without the pictures of covers."""
+    return [s for s in container.streams.video if not int(getattr(s, "disposition", 0)) & _ATTACHED_PICTURE]
 
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+def _video_of(container: InputContainer) -> VideoStream:
+    streams = _videos(container)
     if not streams:
         raise MediaError("no video in it")
     if streams[0].codec_context is None:
@@ -404,13 +410,10 @@ def _video_of(container: InputContainer) -> VideoStream:
     return streams[0]
 
 
-def _left_out(container: InputContainer, stream: VideoStream) -> list[str]:
-    from av.stream import Disposition
-
-    others = [s for s in container.streams.video if s != stream and not s.disposition & Disposition.attached_pic]
+def _left_out(container: InputContainer) -> list[str]:
     notes = []
-    if others:
-        notes.append(f"{len(others) + 1} video tracks: only the first is taken")
+    if (n_tracks := len(_videos(container))) > 1:
+        notes.append(f"{n_tracks} video tracks: only the first is taken")
     if container.streams.subtitles:
         notes.append("subtitles are left out")
     return notes
@@ -454,15 +457,16 @@ def _end_of(stream: VideoStream) -> int | None:
     return round(total / stream.time_base)
 
 
-def _kind(frame: VideoFrame) -> tuple[Pixels, dict[str, int], list[str]]:
-    """What frames become, the colour that is kept, and notes. MediaError for what isn't taken."""
+def _kind(frame: VideoFrame, context: Any) -> tuple[Pixels, dict[str, int], list[str]]:
+    """What frames become, the colour that is kept, and notes. MediaError for what isn't taken. context: knows what
+    frames of an older PyAV don't."""
     name = frame.format.name
     color = {}
     for key, value, unknown in (
         ("range", int(frame.color_range), 0),
         ("matrix", int(frame.colorspace), 2),
-        ("primaries", int(frame.color_primaries), 2),
-        ("transfer", int(frame.color_trc), 2),
+        ("primaries", int(getattr(frame, "color_primaries", context.color_primaries)), 2),
+        ("transfer", int(getattr(frame, "color_trc", context.color_trc)), 2),
     ):
         if value not in (unknown, 0):
             color[key] = value

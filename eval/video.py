@@ -75,7 +75,7 @@ class Clip:
                 if n_bytes > MAX_BYTES:
                     raise MediaError(f"{path}: more than {MAX_BYTES} bytes of frames: measure fewer, --frames 100")
                 for plane in frame.planes:
-                    digest.update(plane)
+                    digest.update(plane.tobytes())
                 if len(frames) == n_frames:
                     break
             return Clip(Path(path).stem, reader.info, tuple(frames), digest.hexdigest()[:16])
