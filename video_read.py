@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import video_audio, video_y4m
-from .errors import MediaError
+from .errors import MediaError, UsageError
 from .media import read_picture
 from .video_frames import (
     FULL,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-__all__ = ["MAX_MEMORY", "SUFFIXES", "VideoReader", "VideoSource", "open_video"]
+__all__ = ["MAX_MEMORY", "SUFFIXES", "VideoReader", "VideoSource", "cut", "open_video"]
 
 MAX_MEMORY = 1 << 30  # bytes of a file that has to be held in memory, since it comes through a pipe
 MAX_PICTURES = 1_000_000  # in a folder
@@ -59,7 +59,6 @@ _SALVAGE = "ffmpeg -err_detect ignore_err -i IN -c:v ffv1 OUT.mkv saves what can
 _THREADS = min(4, os.cpu_count() or 1)
 # Decoders that give one frame for each packet, so that a missing one means damage.
 _FRAME_A_PACKET = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "ffv1", "mjpeg", "prores", "png"})
-_ATTACHED_PICTURE = 1 << 10  # FFmpeg's disposition
 _HDR = {16: "PQ", 18: "HLG"}
 # Channel of the first plane that holds red, green and blue.
 _PACKED = {
@@ -398,7 +397,9 @@ def _ffv1_intact(data: bytes) -> bool:
 
 def _videos(container: InputContainer) -> list[VideoStream]:
     """Without the pictures of covers."""
-    return [s for s in container.streams.video if not int(getattr(s, "disposition", 0)) & _ATTACHED_PICTURE]
+    from av.stream import Disposition
+
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 def _video_of(container: InputContainer) -> VideoStream:
@@ -693,3 +694,53 @@ class _ArrayReader(VideoReader):
 
     def __iter__(self) -> Iterator[Frame]:
         return frames_of(self._array, self._rate)[1]
+
+
+# ---- a part
+
+
+def cut(reader: VideoReader, start: int = 0, stop: int | None = None) -> VideoReader:
+    """Frames start to stop - 1 of a video, the first of them at time 0, and the sound that goes with them."""
+    if start < 0 or (stop is not None and stop <= start):
+        raise UsageError(f"frames {start}:{'' if stop is None else stop}; expected 0 <= START < STOP, as in 0:100")
+    return reader if start == 0 and stop is None else _CutReader(reader, start, stop)
+
+
+class _CutReader(VideoReader):
+    """The sound needs the times of the frames: asked for before they were all read, it reads them."""
+
+    def __init__(self, reader: VideoReader, start: int, stop: int | None) -> None:
+        super().__init__()
+        self._reader, self._start, self._stop = reader, start, stop
+        self._span: tuple[Fraction, Fraction] | None = None
+        self.info = reader.info
+        if reader.n_frames is not None:
+            self.n_frames = max(0, min(reader.n_frames, stop or reader.n_frames) - start)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._reader.notes
+
+    def __iter__(self) -> Iterator[Frame]:
+        origin: int | None = None
+        index = -1
+        for index, frame in enumerate(self._reader):
+            if index < self._start:
+                continue
+            origin = frame.pts if origin is None else origin
+            yield Frame(frame.planes, frame.pts - origin, frame.duration)
+            self._span = (origin * self.info.time_base, (frame.pts + frame.duration) * self.info.time_base)
+            if index + 1 == self._stop:
+                return
+        if origin is None:
+            raise MediaError(f"frames from {self._start} on, of a video that has {index + 1}")
+
+    def audio(self) -> bytes | None:
+        audio = self._reader.audio()
+        if audio is not None:
+            for _ in self if self._span is None else ():
+                pass
+        return None if self._span is None else video_audio.cut_audio(audio, *self._span)
+
+    def close(self) -> None:
+        self._reader.close()
