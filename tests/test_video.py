@@ -499,6 +499,17 @@ def test_variable_rate(name: str, tmp_path: Path) -> None:
     assert [frame.duration * unit for frame in back] == [frame.duration for frame in frames]
 
 
+@pytest.mark.parametrize("n_frames", [1, 2, 3])
+def test_few_frames(n_frames: int, tmp_path: Path) -> None:
+    info = info_of(72, 72)
+    for name, encoder in (("a.mp4", None), ("a.webm", None), ("b.mp4", "libsvtav1"), ("c.mp4", "libx265")):
+        if n_frames < 3 and encoder == "libx265":
+            with pytest.raises(MediaError, match="fewer than 3 frames"):
+                save(tmp_path / name, info, moving(info, n_frames), encoder=encoder)
+        else:
+            assert len(load(save(tmp_path / name, info, moving(info, n_frames), encoder=encoder))[1]) == n_frames
+
+
 def test_time_base_of_mp4(tmp_path: Path) -> None:
     info = info_of(time_base=Fraction(1, 30000), frame_rate=Fraction(30000, 1001))
     frames = moving(info, times=[1001 * index for index in range(7)])
@@ -540,7 +551,8 @@ def test_shape_of_pixels(tmp_path: Path) -> None:
         ("a.y4m", None),
     ):
         with VideoWriter(tmp_path / name, info, encoder=encoder) as writer:
-            writer.write(moving(info)[0])
+            for frame in moving(info):
+                writer.write(frame)
         kept = load(tmp_path / name)[0].info.sample_aspect
         assert kept == (None if writer.notes else Fraction(16, 11))
         assert bool(writer.notes) == (name == "a.mkv")
@@ -730,8 +742,7 @@ def test_sound_of_other_codecs(codec: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start", [-0.5, 0.25])
 def test_sound_keeps_its_distance(start: float, tmp_path: Path) -> None:
-    """Sound that begins before or after the first picture still does, in every container; and so it does when it is
-    the pictures that begin late."""
+    """Sound that begins before or after the first picture still does, in every container."""
     audio = tone("libopus", start=start)
     first = packets(audio)[0][0]
     for name in ("a.mkv", "a.mp4", "a.webm"):
@@ -740,6 +751,43 @@ def test_sound_keeps_its_distance(start: float, tmp_path: Path) -> None:
             again = reader.audio()
         assert again is not None
         assert packets(again)[0][0] == pytest.approx(first, abs=0.0015)
+
+
+def test_two_tracks_and_pictures_that_begin_late(tmp_path: Path) -> None:
+    """The first picture is at 0.4 s of the file, two tracks of sound at 0: at -0.4 s for us, and again in a file."""
+    buffer = io.BytesIO()
+    with (
+        av.open(buffer, "w", format="matroska") as output,
+        av.open(io.BytesIO(tone("libopus"))) as first,
+        av.open(io.BytesIO(tone("flac"))) as second,
+    ):
+        stream: Any = output.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "gray"
+        tracks = [output.add_stream_from_template(one.streams.audio[0]) for one in (first, second)]
+        tracks[1].metadata["language"] = "fra"
+        for index in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48), 30 * index, np.uint8), "gray")
+            frame.pts, frame.time_base = 10 + index, Fraction(1, 25)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        for one, track in zip((first, second), tracks, strict=True):
+            for packet in one.demux(audio=0):
+                if packet.size:
+                    packet.stream = track
+                    output.mux(packet)
+    source = buffer.getvalue()
+    with open_video(source) as reader:
+        frames, audio = list(reader), reader.audio()
+        path = save(tmp_path / "a.mkv", reader.info, frames, audio=audio)
+        assert (frames[0].pts, len(frames)) == (0, 5)
+    assert audio is not None
+    for found in (audio, open_video(path).audio()):
+        assert found is not None
+        assert sorted(data for _, data in packets(found)) == sorted(data for _, data in packets(source))
+        earliest = min(t for t, _ in packets(source))
+        assert min(t for t, _ in packets(found)) == pytest.approx(earliest - 0.4, abs=0.0015)
+        with av.open(io.BytesIO(found)) as container:
+            assert [one.metadata.get("language") for one in container.streams.audio][1] == "fra"
 
 
 def test_cutting_sound() -> None:
