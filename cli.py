@@ -538,6 +538,7 @@ def _run_fit(args: argparse.Namespace) -> int:
         leaves=args.leaves,
         held_out=args.held_out,
         bits=args.bits,
+        components=max(1, args.components),
         seed=args.seed,
     )
     say = None if args.quiet else partial(_say, sys.stderr)
@@ -1008,6 +1009,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--force", action="store_true", help="replace FILE")
     one.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     one.add_argument("--states", type=_count, default=32, metavar="N", help="of each latent (default 32)")
+    one.add_argument("--components", type=_count, default=1, metavar="N", help="kinds of items, a circuit for each")
     one.add_argument("--epochs", type=_count, default=30, metavar="N", help="of mini-batches (default 30)")
     one.add_argument("--full", type=_count, default=3, metavar="N", help="passes of EM on all data (default 3)")
     one.add_argument("--batch", type=_count, default=512, metavar="N", help="items of a mini-batch (default 512)")

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..container import Chunk, Header
 from ..entropy.circuit_coding import FrozenCircuit
+from ..entropy.circuit_mixture import FrozenMixture
 from ..errors import MediaError, StreamError, UsageError, WeightsError
 from .arrays import ArrayCodec
 from .base import Data, EncodedPixels
@@ -206,7 +207,7 @@ class CircuitCodec(ArrayCodec):
     """A circuit and the domain it is for. coder: "rans", one stream for all items; "rans-items", one for each, with an
     index, so that `decompress_item` reads any of them alone (about 6 bytes more an item)."""
 
-    circuit: FrozenCircuit
+    circuit: FrozenCircuit | FrozenMixture
     domain: Domain
     id: bytes
     coder: str = _ONE
@@ -235,7 +236,7 @@ class CircuitCodec(ArrayCodec):
         except (KeyError, ValueError, TypeError, IndexError) as error:
             path = weights if weights is not None else "the shipped file"
             raise WeightsError(f"{path}: not weights of a circuit ({error}): make some with `codec fit`") from None
-        return cls(FrozenCircuit.from_state(state), domain, found.id, extra=dict(found.metadata))
+        return cls(FrozenMixture.from_state(state), domain, found.id, extra=dict(found.metadata))
 
     def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """Arrays and metadata of a weights file."""

@@ -10,7 +10,7 @@ checkpoint is the run that went through.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from .trees import chow_liu
 IntArray = NDArray[np.integer[Any]]
 
 _WARM_ITEMS = 4000
+_PARTITION_ITEMS = 20_000
+_PARTITION_LEAST = 32
 _WARM_NEAR = 8  # neighbours of a variable that its cluster looks at
 
 
@@ -117,6 +119,29 @@ def _clusters(points: torch.Tensor, k: int, rng: np.random.Generator, rounds: in
     return torch.cdist(points, centres).argmin(1)
 
 
+def partition(x: IntArray, sizes: IntArray, k: int, config: FitConfig) -> NDArray[np.int64]:
+    """(N,) which of at most k clusters each row (N, D) is in: k-means of the rows. A cluster that is too small to fit a
+    circuit to is no cluster of its own. The components of a mixture of trees (Meila and Jordan, JMLR 2000) start so."""
+    rng = np.random.default_rng([config.seed, 2])
+    rows = np.sort(rng.choice(len(x), min(len(x), _PARTITION_ITEMS), replace=False))
+
+    def points(rows: NDArray[np.int64] | slice) -> torch.Tensor:
+        # the same random vectors in every call
+        return _features(x[rows], sizes, config.ordinal, np.random.default_rng([config.seed, 3])).flatten(1)
+
+    some = points(rows)
+    label = _clusters(some, k, rng, 25)
+    count = torch.bincount(label, minlength=k)
+    centres = torch.zeros(k, some.shape[1]).index_add_(0, label, some)[count > 0] / count[count > 0][:, None]
+    while True:
+        chunks = [slice(start, start + 4096) for start in range(0, len(x), 4096)]
+        found = torch.cat([torch.cdist(points(chunk), centres).argmin(1) for chunk in chunks])
+        count = torch.bincount(found, minlength=len(centres))
+        if len(centres) == 1 or bool((count >= _PARTITION_LEAST).all()):
+            return found.numpy()
+        centres = centres[torch.arange(len(centres)) != count.argmin()]
+
+
 def keep_at(progress: float, points: Sequence[float]) -> float:
     """Linear between the points, at progress from 0 to 1."""
     if len(points) == 1:
@@ -175,6 +200,28 @@ def bits_per_value(model: HiddenTree, x: IntArray) -> float:
     return float(-model.log_likelihood(x).sum()) / math.log(2) / max(observed, 1)
 
 
-def as_float_arrays(model: HiddenTree) -> dict[str, torch.Tensor]:
-    """A checkpoint: `HiddenTree.from_arrays` reads it back."""
-    return {name: torch.as_tensor(np.ascontiguousarray(array)) for name, array in model.to_arrays().items()}
+def bits_of_mixture(models: Sequence[HiddenTree], x: IntArray) -> float:
+    """Mean code length of an observed value, if each row says which model it is coded by: the best one."""
+    if len(models) == 1:
+        return bits_per_value(models[0], x)
+    best = torch.stack([model.log_likelihood(x) for model in models]).max(0).values
+    observed = int((np.asarray(x) != MISSING).sum())
+    return (float(-best.sum()) / math.log(2) + len(x) * math.log2(len(models))) / max(observed, 1)
+
+
+def as_float_arrays(models: Sequence[HiddenTree]) -> dict[str, torch.Tensor]:
+    """A checkpoint, which `from_float_arrays` reads back."""
+    return {
+        f"{index}.{name}" if len(models) > 1 else name: torch.as_tensor(np.ascontiguousarray(array))
+        for index, model in enumerate(models)
+        for name, array in model.to_arrays().items()
+    }
+
+
+def from_float_arrays(tensors: Mapping[str, Any], leaves: LeafKind, device: str = "cpu") -> list[HiddenTree]:
+    prefixes = sorted({name.partition(".")[0] for name in tensors if "." in name}, key=int)
+    parts = [
+        {name.partition(".")[2]: value for name, value in tensors.items() if name.partition(".")[0] == prefix}
+        for prefix in prefixes
+    ]
+    return [HiddenTree.from_arrays(part, leaves, device) for part in parts or [tensors]]

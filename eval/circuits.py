@@ -142,6 +142,7 @@ def measure(codec: CircuitCodec, images: Bytes, weights_bytes: int, repeat: int 
         "encode_seconds": encode,
         "decode_seconds": decode,
         "states": codec.circuit.states,
+        "components": len(getattr(codec.circuit, "circuits", (None,))),
         "parameters": codec.circuit.n_parameters,
         "weights_bytes": weights_bytes,
         "weights": codec.weights_id.hex(),
@@ -238,6 +239,7 @@ def text(result: Mapping[str, Any]) -> str:
         row(f"seconds to encode {one['items']} images", "encode", one["encode_seconds"], 3)
         row(f"seconds to decode {one['items']} images", "decode", one["decode_seconds"], 3)
         row("parameters", "", one["parameters"], 8)
+        row("circuits, each for a part of the items", "", one.get("components", 1))
         rows += [(other["name"], "-", f"{other['bpp']:.4g}") for other in one["anchors"]]
         widths = [max(len(line[column]) for line in rows) for column in range(3)]
         for line in rows:

@@ -26,7 +26,16 @@ from ..arrays import read
 from ..codecs.circuit import CircuitCodec, Domain
 from ..codecs.weights import load_tensors
 from ..entropy.circuit_coding import FrozenCircuit
-from ..entropy.circuit_fit import FitConfig, as_float_arrays, bits_per_value, run_epoch, start
+from ..entropy.circuit_fit import (
+    FitConfig,
+    as_float_arrays,
+    bits_of_mixture,
+    from_float_arrays,
+    partition,
+    run_epoch,
+    start,
+)
+from ..entropy.circuit_mixture import FrozenMixture, frozen
 from ..entropy.circuits import HiddenTree
 from ..errors import UsageError
 from .weights import write_weights
@@ -38,16 +47,17 @@ __all__ = ["CircuitRecipe", "Fitted", "fit_array", "fit_file", "train", "weights
 class CircuitRecipe(FitConfig):
     """held_out: share of the items that only choose the best epoch. check: epochs between two looks at them.
     patience: looks without a gain before it ends, once the mini-batches are through. bits: of a stored leaf
-    parameter, 8 or 16."""
+    parameter, 8 or 16. components: circuits, each for a part of the items (k-means) with a tree of its own."""
 
     held_out: float = 0.05
     check: int = 1
     patience: int = 3
     bits: int = 8
+    components: int = 1
 
 
 class Fitted(NamedTuple):
-    circuit: FrozenCircuit
+    circuit: FrozenCircuit | FrozenMixture
     domain: Domain
     log: list[dict[str, float]]
 
@@ -73,26 +83,32 @@ def fit_array(
     if found is None:
         work.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
-        model, log = start(used, domain.sizes, recipe, device), []
+        parts = _parts(used, domain, recipe)
+        models, log = [start(part, domain.sizes, recipe, device) for part in parts], []
         tree_seconds = time.perf_counter() - began
         if say:
-            size = f"{len(model.tree)} variables, depth {int(model.tree.depth.max())}, {model.n_parameters} parameters"
-            say(f"tree: {size}, {tree_seconds:.1f} s")
+            depth = max(int(model.tree.depth.max()) for model in models)
+            size = f"{domain.n_values} variables, depth {depth}, {sum(m.n_parameters for m in models)} parameters"
+            few = f"; {len(parts)} parts of {', '.join(str(len(part)) for part in parts)} items" if parts[1:] else ""
+            say(f"tree: {size}, {tree_seconds:.1f} s{few}")
     else:
-        model, log = found
+        models, log = found
+        parts = _parts(used, domain, recipe)
     n_epochs = recipe.epochs + recipe.full
     for epoch in range(len(log), n_epochs):
         began = time.perf_counter()
-        train_nats = run_epoch(model, used, recipe, epoch)
+        each = [run_epoch(model, part, recipe, epoch) for model, part in zip(models, parts, strict=True)]
+        train_nats = sum(nats * len(part) for nats, part in zip(each, parts, strict=True)) / len(used)
+        train_nats -= np.log(len(parts))  # to say which
         seconds = time.perf_counter() - began
         row = {"epoch": epoch + 1, "seconds": seconds, "train": -train_nats / np.log(2) / domain.n_values}
         if n_held and ((epoch + 1) % recipe.check == 0 or epoch + 1 >= recipe.epochs):
-            row["held_out"] = bits_per_value(model, held)
+            row["held_out"] = bits_of_mixture(models, held)
         log.append(row)
         best = min((one["held_out"] for one in log if "held_out" in one), default=None)
         if best is None or row.get("held_out") == best:
-            _write_checkpoint(work / "best.safetensors", model, mark, log)
-        _write_checkpoint(work / "last.safetensors", model, mark, log)
+            _write_checkpoint(work / "best.safetensors", models, mark, log)
+        _write_checkpoint(work / "last.safetensors", models, mark, log)
         lines = [json.dumps({"recipe": dataclasses.asdict(recipe)}), *map(json.dumps, log)]
         (work / "log.jsonl").write_text("\n".join(lines) + "\n")
         if say:
@@ -100,12 +116,22 @@ def fit_array(
             say(f"epoch {epoch + 1}/{n_epochs}: {row['train']:.4f} bits a value{shown}, {seconds:.1f} s")
         if epoch + 1 > recipe.epochs and _waited(log, recipe.patience):
             break
-    best_model = HiddenTree.from_arrays(load_tensors(work / "best.safetensors").tensors, recipe.leaves)
-    arrays = best_model.to_arrays()
-    circuit = FrozenCircuit.from_probabilities(
-        best_model.tree, best_model.sizes, arrays["theta"], arrays["weights"], arrays["root"], recipe.bits
+    best = from_float_arrays(load_tensors(work / "best.safetensors").tensors, recipe.leaves)
+    return Fitted(frozen([_frozen(model, recipe.bits) for model in best]), domain, log)
+
+
+def _parts(used: NDArray[Any], domain: Domain, recipe: CircuitRecipe) -> list[NDArray[Any]]:
+    if recipe.components == 1:
+        return [used]
+    labels = partition(used, domain.sizes, recipe.components, recipe)
+    return [used[labels == label] for label in range(labels.max() + 1)]
+
+
+def _frozen(model: HiddenTree, bits: int) -> FrozenCircuit:
+    arrays = model.to_arrays()
+    return FrozenCircuit.from_probabilities(
+        model.tree, model.sizes, arrays["theta"], arrays["weights"], arrays["root"], bits
     )
-    return Fitted(circuit, domain, log)
 
 
 def _waited(log: list[dict[str, float]], patience: int) -> bool:
@@ -113,8 +139,8 @@ def _waited(log: list[dict[str, float]], patience: int) -> bool:
     return len(held) > patience and min(held[-patience:]) > min(held[:-patience])
 
 
-def _write_checkpoint(path: Path, model: HiddenTree, mark: str, log: list[dict[str, float]]) -> None:
-    arrays = {name: tensor.numpy() for name, tensor in as_float_arrays(model).items()}
+def _write_checkpoint(path: Path, models: list[HiddenTree], mark: str, log: list[dict[str, float]]) -> None:
+    arrays = {name: tensor.numpy() for name, tensor in as_float_arrays(models).items()}
     temporary = path.with_suffix(".part")
     temporary.write_bytes(save(arrays, {"mark": mark, "log": json.dumps(log)}))
     os.replace(temporary, path)
@@ -122,17 +148,17 @@ def _write_checkpoint(path: Path, model: HiddenTree, mark: str, log: list[dict[s
 
 def _resume(
     work: Path, mark: str, recipe: CircuitRecipe, device: str
-) -> tuple[HiddenTree, list[dict[str, float]]] | None:
+) -> tuple[list[HiddenTree], list[dict[str, float]]] | None:
     path = work / "last.safetensors"
     if not path.exists():
         return None
     found = load_tensors(path)
     if found.metadata.get("mark") != mark:
         raise UsageError(f"{work} is a run with other data or settings: it can't be gone on with; name another place")
-    return HiddenTree.from_arrays(found.tensors, recipe.leaves, device), json.loads(found.metadata["log"])
+    return from_float_arrays(found.tensors, recipe.leaves, device), json.loads(found.metadata["log"])
 
 
-def weights_bytes(circuit: FrozenCircuit, domain: Domain, about: Mapping[str, str]) -> bytes:
+def weights_bytes(circuit: FrozenCircuit | FrozenMixture, domain: Domain, about: Mapping[str, str]) -> bytes:
     """A weights file; the same bytes for the same content."""
     tensors, metadata = CircuitCodec(circuit, domain, b"").to_tensors()
     data = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, {**about, **metadata})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,11 @@ DATA: dict[str, Callable[[int], np.ndarray]] = {
     "numbers": lambda n: np.random.default_rng(0).integers(-5, 5, (n, 3)),
     "signals": lambda n: np.random.default_rng(0).integers(-5, 5, n).astype(np.int16),
     "table": table,
+    "kinds": lambda n: np.where(
+        np.arange(n)[:, None, None] % 3 > 0, digits(n), 255 - digits(n, 5).swapaxes(1, 2).reshape(n, 6, 5)
+    ),
 }
+COMPONENTS = {"kinds": 3}  # one circuit for each kind of item that k-means finds
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +73,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("circuits")
     out = {}
     for name, make in DATA.items():
-        fitted = fit_array(make(300), RECIPE, folder / name)
+        recipe = replace(RECIPE, components=COMPONENTS.get(name, 1))
+        fitted = fit_array(make(300), recipe, folder / name)
         out[name] = folder / f"{name}.safetensors"
         out[name].write_bytes(weights_bytes(fitted.circuit, fitted.domain, {}))
     return out
@@ -299,7 +305,9 @@ class TestAlphabet:
 
 
 class TestDamage:
-    @pytest.mark.parametrize(("name", "coder"), [("digits", "rans"), ("masks", "rans-items"), ("table", "rans")])
+    @pytest.mark.parametrize(
+        ("name", "coder"), [("digits", "rans"), ("masks", "rans-items"), ("table", "rans"), ("kinds", "rans")]
+    )
     def test_everything(self, codecs: dict[str, CircuitCodec], name: str, coder: str) -> None:
         codec = codecs[name].with_coder(coder)
         x = table(12) if name == "table" else digits(12)

@@ -69,7 +69,7 @@ def test_log(tmp_path: Path) -> None:
 def test_ends_when_nothing_is_gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is kept is the best."""
     values = iter([5.0, 4.0, 3.0, 4.0, 3.5, 3.4, 3.3, 3.2])
-    monkeypatch.setattr(circuit, "bits_per_value", lambda model, x: next(values))
+    monkeypatch.setattr(circuit, "bits_of_mixture", lambda models, x: next(values))
     recipe = dataclasses.replace(RECIPE, epochs=2, full=20, patience=2)
     fitted = fit_array(data(), recipe, tmp_path)
     assert [row["held_out"] for row in fitted.log] == [5.0, 4.0, 3.0, 4.0, 3.5]
