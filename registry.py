@@ -39,6 +39,12 @@ CODECS: Mapping[str, Entry] = MappingProxyType(
             suffix=".circuit",
             summary="probabilistic circuit: lossless, for small images, masks, label maps and tables (codec fit)",
         ),
+        "nirvana": Entry(
+            target="codec.codecs.nirvana:NirvanaCodec",
+            medium="video",
+            suffix=".nirvana",
+            summary="NIRVANA: networks fitted to each group of frames, decoded exactly at any seek; slow encoding",
+        ),
         "s2lic": Entry(
             target="codec.codecs.s2lic:S2licCodec",
             medium="image",
@@ -54,7 +60,9 @@ CODECS: Mapping[str, Entry] = MappingProxyType(
     }
 )
 
-DEFAULT: Mapping[str, str] = MappingProxyType({"image": "s2lic"})  # medium -> codec that is used if none is named
+DEFAULT: Mapping[str, str] = MappingProxyType(
+    {"image": "s2lic", "video": "nirvana"}
+)  # medium -> codec that is used if none is named
 
 
 def names(medium: str | None = None) -> tuple[str, ...]:

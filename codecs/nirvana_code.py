@@ -260,13 +260,13 @@ class Reader:
     """Bytes from the front; StreamError where there are none left, or a number isn't in its shortest form."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
+        self._data, self.at = data, 0
 
     def take(self, n: int) -> bytes:
-        if n > len(self._data) - self._at:
+        if n > len(self._data) - self.at:
             raise StreamError("a payload ends too early: the file is damaged")
-        self._at += n
-        return self._data[self._at - n : self._at]
+        self.at += n
+        return self._data[self.at - n : self.at]
 
     def byte(self) -> int:
         return self.take(1)[0]
@@ -287,7 +287,7 @@ class Reader:
         return value >> 1 if not value & 1 else -(value + 1 >> 1)
 
     def rest(self) -> bytes:
-        return self.take(len(self._data) - self._at)
+        return self.take(len(self._data) - self.at)
 
 
 def _read_range(reader: Reader) -> tuple[int, int]:

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,7 +39,7 @@ from .nirvana_net import (
 )
 from .video_groups import FitProgress, FitSettings, Fitted, Group, GroupShape, Planes
 
-__all__ = ["PAPER_RECIPE", "Checkpoint", "NirvanaPreset", "Recipe", "lambda_of", "psnr_of"]
+__all__ = ["PAPER_RECIPE", "QUICK_RECIPE", "Checkpoint", "NirvanaPreset", "Recipe", "lambda_of", "psnr_of"]
 
 REFRESH = 10  # steps between two looks at the normalisers of the latents
 CHECK = 5  # steps between two looks at whether the loss is the least so far
@@ -68,6 +67,8 @@ class Recipe:
 
 
 PAPER_RECIPE = Recipe()  # effort 8 has the release's 16000 and 2000 steps
+# Larger steps that decay: after 500 steps on a 176x144 clip 26.6 dB, the paper's rates 22.8 dB, at 1.2 bits a pixel.
+QUICK_RECIPE = Recipe(rates=(2e-3, 1e-2, 1e-1, 1e-2), decay=True)
 
 
 def lambda_of(quality: float) -> float:
@@ -283,15 +284,15 @@ class NirvanaPreset:
 
     name: str = "paper"
     config: NetConfig | None = None
-    recipe: Recipe = PAPER_RECIPE
+    recipe: Recipe = QUICK_RECIPE
     device: str = "cpu"
-    frames_per_group: int = 3
+    group_frames: int = 3
     key_every: int = 16  # groups
     checkpoints = True
 
     def config_of(self, width: int, height: int, quality: float) -> NetConfig:
         config = self.config or config_for(width, height, quality)
-        return replace(config, frames=self.frames_per_group)
+        return replace(config, frames=self.group_frames)
 
     def fit(
         self,
@@ -322,7 +323,7 @@ class NirvanaPreset:
 
     def fingerprint(self) -> str:
         """Of all that decides what `fit` gives, beside its arguments."""
-        return hashlib.sha256(repr((self.name, self.config, self.recipe, self.frames_per_group)).encode()).hexdigest()
+        return hashlib.sha256(repr((self.name, self.config, self.recipe, self.group_frames)).encode()).hexdigest()
 
 
 def encode_state(state: NetState, previous: NetState | None) -> tuple[bytes, dict[str, float]]:

@@ -20,7 +20,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -409,8 +409,8 @@ class NirvanaNet(nn.Module):
 
         bounds = {"latent1": FIRST_BOUND, "latent2": BOUND, "latent3": BOUND}
         bounds |= {"bias1": math.sqrt(1 / 2), "bias2": config.width**-0.5, "bias3": config.width**-0.5}
-        bounds |= {name: (9 * config.channels) ** -0.5 for name in ("conv1", "offset1")}
-        bounds |= {name: (9 * config.patch / 4) ** -0.5 for name in ("conv2", "offset2")}
+        bounds |= dict.fromkeys(("conv1", "offset1"), (9 * config.channels) ** (-0.5))
+        bounds |= dict.fromkeys(("conv2", "offset2"), (9 * config.patch / 4) ** (-0.5))
         self.values = nn.ParameterDict({name: uniform(shape, bounds[name]) for name, shape in config.shapes.items()})
         inner = math.sqrt(6 / config.width) / OMEGA
         self.scales = nn.ParameterList([nn.Parameter(torch.tensor(s)) for s in (1 / 2, inner, inner)])
