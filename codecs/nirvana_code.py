@@ -25,7 +25,7 @@ from ..errors import StreamError
 __all__ = ["Reader", "coded_bits", "decode_tensors", "encode_tensors", "put_varint", "put_zigzag"]
 
 SAME, VALUES_LOGISTIC, VALUES_HISTOGRAM, CHANGE_LOGISTIC, CHANGE_HISTOGRAM = range(5)
-MAX_COLUMNS = 1024  # symbols beyond are escapes
+MAX_COLUMNS = 8192  # symbols beyond are escapes
 
 Int32Array = NDArray[np.int32]
 
@@ -67,10 +67,9 @@ class Logistic(NamedTuple):
     def table(self) -> NDArray[np.int64]:
         """Counts of the n symbols and of the escape."""
         a, r = (256 + self.mantissa) * 2.0 ** (self.exponent - 128), self.ratio / 65536
-        edges = np.empty(self.n + 1)
-        for k in range(self.n + 1):
-            edges[k] = 1 / (1 + a)
-            a *= r
+        factors = np.full(self.n + 1, r)
+        factors[0] = a
+        edges = 1 / (1 + np.multiply.accumulate(factors))  # one factor after the other: no freedom to round otherwise
         room = TOTAL - self.n - 1
         counts = np.ones(self.n + 1, dtype=np.int64)
         counts[:-1] += np.floor(np.diff(edges) * room).astype(np.int64)
@@ -212,11 +211,13 @@ def _plans(symbols: Int32Array, mode: int) -> list[Plan]:
     flat = symbols.ravel().astype(np.int64)
     low, high = int(flat.min()), int(flat.max())
     if high - low >= MAX_COLUMNS:  # the rarest become escapes
-        low = min(max(int(np.median(flat)) - MAX_COLUMNS // 2, low), high - MAX_COLUMNS + 1)
+        middle = int(np.sort(flat)[flat.size // 2])
+        low = min(max(middle - MAX_COLUMNS // 2, low), high - MAX_COLUMNS + 1)
         high = low + MAX_COLUMNS - 1
-    inside = flat[(flat >= low) & (flat <= high)]
-    counts = np.bincount(inside - low, minlength=high - low + 1)
-    escapes = 48.0 * (flat.size - inside.size)
+    beyond = np.maximum(low - flat, flat - high)
+    counts = np.bincount(flat[beyond <= 0] - low, minlength=high - low + 1)
+    # the escape's 16 bits, then Exp-Golomb of twice the distance
+    escapes = float((19 + 2 * np.floor(np.log2(beyond[beyond > 0]))).sum())
     out = []
     for offset, kind in enumerate((Logistic, Histogram)):
         model = kind.fit(low, counts)

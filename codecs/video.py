@@ -39,7 +39,8 @@ Report = Callable[[EncodeProgress], None]
 class VideoCodec(Codec):
     """Base of codecs that fit a network to each group of frames.
 
-    preset: the one that encodes; any of `presets` decodes. settings: of encoding; `with_settings` gives the same codec with others.
+    preset: the one that encodes; any of `presets` decodes. settings: of encoding; `with_settings` gives the same codec
+    with others.
     """
 
     medium: ClassVar[str] = "video"
