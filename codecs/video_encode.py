@@ -29,6 +29,7 @@ __all__ = ["EncodeProgress", "EncodeSettings", "Encoded", "Source", "encode", "e
 TOLERANCE = {"bpp": 0.03, "psnr": 0.1}  # a target missed by more is tried again, once; bpp: as a share
 PROBES = 3  # qualities that are tried on a part of the video, to find the one for a target
 _LOWEST, _HIGHEST = 1.0, 100.0
+_SLOPES = {"psnr": 0.1, "bpp": 0.03}  # of decibels and of the logarithm of the rate, by quality: where to look first
 
 
 @dataclass(frozen=True)
@@ -469,20 +470,29 @@ def _search(source: Source, context: Context, goal: tuple[str, float], report: R
     """A quality that should meet the goal, and how much a unit of quality changes what is measured. Tried on the first
     groups of the video and of its middle, whose share of key groups is made up for."""
     samples = _samples(source, context)
-    quality, slope = context.settings.quality, 0.08 if goal[0] == "psnr" else 0.03
+    quality, slope = context.settings.quality, _SLOPES[goal[0]]
     tried: list[tuple[float, float]] = []
     clock = _Clock(None, report, "target")
     with _threads(context.settings.threads):
         for _ in range(PROBES):
             tried.append((quality, _measure(goal[0], _probe(samples, context, quality, source, clock))))
-            if len(tried) > 1 and abs(tried[-1][0] - tried[-2][0]) > 0.5:
-                (q0, m0), (q1, m1) = tried[-2:]
-                slope = min(max((m1 - m0) / (q1 - q0), slope / 4), slope * 4)
-            following = _corrected(quality, tried[-1][1], goal, slope)
-            if abs(following - quality) < 0.5:
-                break
+            slope = _slope(tried, _wanted(goal), slope)
+            nearest = min(tried, key=lambda one: abs(one[1] - _wanted(goal)))
+            following = _corrected(*nearest, goal, slope)
+            if abs(following - nearest[0]) < 0.5:
+                return nearest[0], slope
             quality = following
     return quality, slope
+
+
+def _slope(tried: list[tuple[float, float]], wanted: float, usual: float) -> float:
+    """Between the two nearest to what is wanted, one below and one above it if there are such."""
+    below = [one for one in tried if one[1] <= wanted]
+    above = [one for one in tried if one[1] > wanted]
+    pair = [max(below, key=lambda one: one[1]), min(above, key=lambda one: one[1])] if below and above else tried[-2:]
+    if len(pair) < 2 or abs(pair[1][0] - pair[0][0]) < 0.1:
+        return usual
+    return max((pair[1][1] - pair[0][1]) / (pair[1][0] - pair[0][0]), usual / 10)
 
 
 def _samples(source: Source, context: Context) -> list[list[CutGroup]]:

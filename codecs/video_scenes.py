@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -24,7 +25,7 @@ class SceneCuts:
 
     Looks at small pictures of the luma: a cut moves its mean far more than the frames before it did, and changes the
     histogram, too, or most of the picture. Fast motion and pans do the first for many frames in a row, or only one of
-    them.
+    them. The frame after the first one of a scene only says how much the scene moves.
     """
 
     def __init__(self) -> None:
@@ -37,7 +38,7 @@ class SceneCuts:
         if last is None:
             return False
         move = float(np.abs(small - last).mean())
-        usual = max(self._moves, default=0.0)
+        usual = max(self._moves, default=math.inf)
         shift = float(np.abs(_histogram(small) - _histogram(last)).sum()) / 2  # 0 to 1
         moved = float((np.abs(small - last) > 16).mean())  # of the picture
         cut = move > 8 and move > 3 * usual and (shift > 0.25 or moved > 0.5)
