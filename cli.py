@@ -20,12 +20,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TextIO
 
-from . import __version__, batch, registry
+from . import __version__, batch, registry, video_cli
 from .batch import STDIO, Job, Report
 from .errors import CodecError, MediaError, UsageError
+from .video_cli import VideoOptions
 
 if TYPE_CHECKING:
     from .codecs.base import Codec, ImageCodec
+    from .codecs.video import VideoCodec
     from .media import Picture
 
 EXAMPLES = """\
@@ -39,12 +41,14 @@ exit codes: 0 done, 1 some inputs failed, 2 usage, 3 bad stream, 4 weights missi
 ENCODE_EXAMPLES = """\
 examples:
   codec encode photo.png -o photo.s2lic -q 60   or --size 20kB, --bpp 0.25, --psnr 34
+  codec encode clip.mp4 --effort 2 --jobs 4     a video; interrupted, the same command goes on
   codec encode 'photos/**/*.jpg' -o small --jobs 4 --skip-existing
   cat photo.png | codec encode - > photo.s2lic
 """
 DECODE_EXAMPLES = """\
 examples:
   codec decode photo.s2lic -o back.png
+  codec decode clip.nirvana --frames 30:45 -o part.mp4
   codec decode small -o back --format tiff    every file of a folder; its tree is kept
   codec decode - < photo.s2lic > back.png
 """
@@ -119,6 +123,7 @@ class Options(NamedTuple):
     format: str
     coder: str | None = None
     goal: tuple[str, float] | None = None  # "size", "bpp" or "psnr", and its value
+    video: VideoOptions = VideoOptions()
 
 
 # --- the work on one input; runs in this process or in others -------------------------------------------------------
@@ -154,8 +159,11 @@ def _encode(options: Options, job: Job) -> Report:
     from .media import read_picture
 
     started = time.perf_counter()
-    if registry.entry(_codec_name(options)).medium == "field":
+    medium = registry.entry(_codec_name(options)).medium
+    if medium == "field":
         return _encode_array(options, job)
+    if medium == "video":
+        return video_cli.encode(_video_codec(_encoder(options)), options.video, job)
     source = batch.read_bytes(job.source)
     try:
         picture = read_picture(source)
@@ -194,6 +202,13 @@ def _encode_array(options: Options, job: Job) -> Report:
     return {**kept, "bytes_in": n_bytes, "bytes_out": len(data), "seconds": time.perf_counter() - started}
 
 
+def _video_codec(codec: Codec) -> VideoCodec:
+    from .codecs.video import VideoCodec
+
+    assert isinstance(codec, VideoCodec), "the codec of a video is a VideoCodec"
+    return codec
+
+
 def _towards(goal: tuple[str, float], codec: ImageCodec, picture: Picture) -> tuple[bytes, Report]:
     from .codecs import search
 
@@ -210,8 +225,15 @@ def _decode(options: Options, job: Job) -> Report:
     from .media import WRITES, write_picture
 
     started = time.perf_counter()
+    if job.source != STDIO and video_cli.header_of(Path(job.source)) is not None:
+        return _decode_video(options, job, Path(job.source))
     data = batch.read_bytes(job.source)
-    if read_header(data).medium == "field":
+    medium = read_header(data).medium
+    if medium == "video":
+        return _decode_video(options, job, data)
+    if options.video.frames or options.video.conceal or options.video.encoder:
+        raise UsageError("--frames, --conceal and --encoder are for videos")
+    if medium == "field":
         return _decode_array(options, job, data)
     picture = _decode_picture(options, data)
     suffix = Path(str(job.target)).suffix.lower() or options.format
@@ -244,6 +266,11 @@ def _decode_array(options: Options, job: Job, data: bytes) -> Report:
     return {**about, "bytes_in": len(data), "bytes_out": n_bytes, "seconds": time.perf_counter() - started}
 
 
+def _decode_video(options: Options, job: Job, source: Path | bytes) -> Report:
+    head = source if isinstance(source, bytes) else source.open("rb").read(video_cli.HEAD_BYTES)
+    return video_cli.decode(_video_codec(_decoder(options, head)), options.video, job, source)
+
+
 def _decode_picture(options: Options, data: bytes) -> Picture:
     from .codecs.base import ImageCodec
 
@@ -261,6 +288,8 @@ def _verify(options: Options, job: Job) -> Report:
     about = describe(data)
     if about["medium"] == "field":
         _decoder(options, data).decompress(data)
+    elif about["medium"] == "video":
+        video_cli.verify(_video_codec(_decoder(options, data)), data)
     else:
         _decode_picture(options, data)
     kept = {key: about[key] for key in ("codec", "stream", "shape", "dtype", "n_bytes")}
@@ -285,11 +314,13 @@ def _run_encode(args: argparse.Namespace) -> int:
     from .media import SUFFIXES
 
     goals = [(what, value) for what in ("size", "bpp", "psnr") if (value := getattr(args, what)) is not None]
-    options = Options(args.codec, args.quality, args.weights, args.device, "", args.coder, *goals)
-    entry = registry.entry(_codec_name(options))
-    suffixes = (
-        arrays.SUFFIXES if entry.medium == "field" else SUFFIXES[entry.medium]
-    )  # what a folder is searched for; a file given by name may be called anything
+    codec = args.codec or _default_codec(args.inputs)
+    entry = registry.entry(codec)
+    video = entry.medium == "video"
+    options = Options(codec, args.quality, args.weights, args.device, "", args.coder, *([] if video else goals))
+    options = options._replace(video=_video_options(args, dict(goals), video))
+    # what a folder is searched for; a file given by name may be called anything
+    suffixes = {**SUFFIXES, "field": arrays.SUFFIXES, "video": video_cli.READS}[entry.medium]
     jobs = batch.plan(
         args.inputs,
         args.output,
@@ -297,25 +328,58 @@ def _run_encode(args: argparse.Namespace) -> int:
         rename=lambda path: _with_suffix(path, suffixes, entry.suffix),
         force=args.force,
         skip_existing=args.skip_existing,
-        whole=_holds_pictures if entry.medium == "field" else lambda folder: False,
+        whole=_holds_pictures if entry.medium in ("field", "video") else lambda folder: False,
     )
+    if video:
+        options = options._replace(video=_for_jobs(options.video, args, len(jobs)))
     if args.quality is not None or args.coder is not None or args.device != "cpu":
         _encoder(options)  # a setting that no input can be encoded with is said once
     return _run_batch(args, "encode", partial(_encode, options), jobs)
 
 
+def _default_codec(inputs: Sequence[str]) -> str:
+    """Of videos if all inputs are videos, by their names; otherwise of pictures."""
+    videos = bool(inputs) and all(video_cli.is_video_input(one) for one in inputs)
+    return registry.DEFAULT["video" if videos and "video" in registry.DEFAULT else "image"]
+
+
+def _video_options(args: argparse.Namespace, goals: dict[str, float], video: bool) -> VideoOptions:
+    changes = {name: value for name in ("effort", "enough", "key_every") if (value := getattr(args, name)) is not None}
+    if not video:
+        if changes:
+            raise UsageError(f"--{min(changes).replace('_', '-')} is for videos")
+        return VideoOptions()
+    if "size" in goals:
+        raise UsageError("--size is for pictures: give a video --bpp or --psnr")
+    return VideoOptions(tuple({**changes, **goals}.items()))
+
+
+def _for_jobs(options: VideoOptions, args: argparse.Namespace, n_jobs: int) -> VideoOptions:
+    """One video: all workers are for its groups."""
+    jobs = (args.jobs or os.cpu_count() or 1) if n_jobs == 1 else 1
+    bar = video_cli.say_bar(args.quiet, n_jobs, args.json)
+    return options._replace(changes=(*options.changes, ("jobs", jobs)), bar=bar)
+
+
 def _run_decode(args: argparse.Namespace) -> int:
     from .media import WRITES
 
-    options = Options(None, None, args.weights, args.device, "." + args.format.lower().lstrip("."))
-    if options.format not in WRITES:
+    suffix = "." + (args.format or "png").lower().lstrip(".")
+    video = VideoOptions(frames=args.frames, conceal=args.conceal, encoder=args.encoder)
+    options = Options(None, None, args.weights, args.device, suffix, video=video)
+    if options.format not in (*WRITES, *video_cli.WRITES):
         raise UsageError(f"--format {args.format}: expected one of {', '.join(s.lstrip('.') for s in WRITES)}")
+    video_cli.frame_range(args.frames)
+    video_cli.check_encoder(args.encoder)
     ours = tuple(registry.entry(name).suffix for name in registry.names())
     # an array's file says what form it was; its name, here or in the output tree, doesn't
     suffixes = {}
     for source, place in batch.expand(args.inputs, _is_ours):
         if (found := _array_suffix(Path(source))) is not None:
             suffixes |= {place: found, Path(source): found}
+        elif video_cli.header_of(Path(source)) is not None:
+            kind = suffix if args.format and suffix in video_cli.WRITES else ".mkv"
+            suffixes |= dict.fromkeys((place, Path(source)), "" if kind == ".png" else kind)
     jobs = batch.plan(
         args.inputs,
         args.output,
@@ -326,6 +390,8 @@ def _run_decode(args: argparse.Namespace) -> int:
     )
     for job in jobs:
         suffix = Path(str(job.target)).suffix.lower()
+        if suffix in video_cli.WRITES and video_cli.header_of(Path(job.source)) is not None:
+            continue
         if suffix and suffix not in WRITES and _array_suffix(Path(job.source)) is None:
             raise UsageError(f"{job.target}: unknown suffix {suffix}; expected one of {', '.join(WRITES)}")
     _check_device(options)
@@ -646,8 +712,13 @@ def _line(report: Report) -> str:
         words.append(f"-q {report['quality']:g}")
     if target is None:
         words.append(f"ok, {report['codec']} stream {report['stream']}, {report['n_bytes']} bytes")
+    if report.get("key_bytes_extra"):
+        words.append(f"key groups within scenes take {report['key_bytes_extra']} bytes more than the others")
+    if report.get("resumed"):
+        words.append(f"{report['resumed']} groups were done before")
     words.append(f"{report['seconds']:.2f} s")
-    return f"{head}: {', '.join(words)}"
+    notes = [f"\n  {_escaped(note)}" for note in report.get("notes", ())]
+    return f"{head}: {', '.join(words)}" + "".join(notes)
 
 
 def _table(report: Report) -> str:
@@ -755,7 +826,13 @@ def build_parser() -> argparse.ArgumentParser:
         one.add_argument("inputs", nargs="+", metavar="IN", help=words)
 
     def jobs(one: argparse.ArgumentParser) -> None:
-        one.add_argument("--jobs", type=_count, default=1, metavar="N", help="worker processes; 0: one per CPU core")
+        one.add_argument(
+            "--jobs",
+            type=_count,
+            default=1,
+            metavar="N",
+            help="worker processes; 0: one per CPU core; one video: for its groups",
+        )
 
     def model(one: argparse.ArgumentParser) -> None:
         one.add_argument("--weights", metavar="FILE", help="weights of your own, in place of the shipped ones")
@@ -776,6 +853,9 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--size", type=_bytes, metavar="N", help="the best file of at most so much: 20kB, 1.5MB, 64KiB")
     how.add_argument("--bpp", type=_positive, metavar="R", help="the same in bits per pixel, as 0.25")
     how.add_argument("--psnr", type=_positive, metavar="DB", help="the smallest file of at least so many decibels")
+    one.add_argument("--effort", type=_positive, metavar="X", help="videos: optimiser steps, times the usual number")
+    one.add_argument("--enough", type=_positive, metavar="DB", help="videos: a group with so many decibels is done")
+    one.add_argument("--key-every", type=_count, metavar="N", help="videos: every N-th group can be decoded alone")
     one.add_argument(
         "--coder",
         help="how the payload is entropy-coded, for codecs that offer a choice (constriction, torchac; walloc: webp)",
@@ -786,7 +866,10 @@ def build_parser() -> argparse.ArgumentParser:
     one = command("decode", "Bring files back.", DECODE_EXAMPLES)
     inputs(one, "files, folders (their tree is kept), quoted globs, or - for stdin")
     writes(one, "file, or folder for several inputs, or - for stdout; default: beside each input")
-    one.add_argument("--format", default="png", help="for outputs whose name doesn't say it (default: png)")
+    one.add_argument("--format", help="for outputs whose name doesn't say it (default: png; videos: mkv)")
+    one.add_argument("--frames", metavar="A:B", help="videos: these frames only, counted from 0, B not included")
+    one.add_argument("--conceal", action="store_true", help="videos: show the last good frame where one is damaged")
+    one.add_argument("--encoder", metavar="E", help="videos: as libx264:crf=18 (default: lossless where it can be)")
     model(one)
     jobs(one)
 
@@ -928,7 +1011,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 _INTERRUPTED = {
-    **dict.fromkeys(("encode", "decode"), "; finished files are whole, --skip-existing goes on from here"),
+    "encode": "; finished files are whole, --skip-existing goes on from here; the same command goes on with a video",
+    "decode": "; finished files are whole, --skip-existing goes on from here",
     **dict.fromkeys(("bench", "reproduce"), "; what was measured is kept, the same command goes on from here"),
 }
 
