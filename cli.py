@@ -43,14 +43,12 @@ examples:
   codec encode photo.png -o photo.s2lic -q 60   or --size 20kB, --bpp 0.25, --psnr 34
   codec encode clip.mp4 --effort 2 --jobs 4     a video; interrupted, the same command goes on
   codec encode 'photos/**/*.jpg' -o small --jobs 4 --skip-existing
-  cat photo.png | codec encode - > photo.s2lic
 """
 DECODE_EXAMPLES = """\
 examples:
   codec decode photo.s2lic -o back.png
   codec decode clip.nirvana --frames 30:45 -o part.mp4
   codec decode small -o back --format tiff    every file of a folder; its tree is kept
-  codec decode - < photo.s2lic > back.png
 """
 INFO_EXAMPLES = """\
 examples:
@@ -317,8 +315,10 @@ def _run_encode(args: argparse.Namespace) -> int:
     codec = args.codec or _default_codec(args.inputs)
     entry = registry.entry(codec)
     video = entry.medium == "video"
-    options = Options(codec, args.quality, args.weights, args.device, "", args.coder, *([] if video else goals))
+    options = Options(codec, args.quality, args.weights, args.device, "", args.coder)
     options = options._replace(video=_video_options(args, dict(goals), video))
+    if goals and not video:
+        options = options._replace(goal=goals[0])
     # what a folder is searched for; a file given by name may be called anything
     suffixes = {**SUFFIXES, "field": arrays.SUFFIXES, "video": video_cli.READS}[entry.medium]
     jobs = batch.plan(

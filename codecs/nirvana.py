@@ -8,8 +8,8 @@ times are ours (video_stream.py). A preset is one line here.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -40,7 +40,5 @@ class NirvanaCodec(VideoCodec):
 
 def _make(target: str, device: str) -> Preset:
     module, _, name = target.partition(":")
-    preset: Any = getattr(importlib.import_module(f".{module}", __package__), name)()
-    if device != "cpu" and is_dataclass(preset) and hasattr(preset, "device"):
-        preset = replace(preset, device=device)  # type: ignore[type-var]
-    return preset
+    kind: Any = getattr(importlib.import_module(f".{module}", __package__), name)
+    return kind(device=device) if "device" in inspect.signature(kind).parameters else kind()

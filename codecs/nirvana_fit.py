@@ -282,13 +282,13 @@ class _Fit:
 class NirvanaPreset:
     """The paper's network as a preset of the stream. config: a network of this size; None: one for the picture."""
 
-    name: str = "paper"
     config: NetConfig | None = None
     recipe: Recipe = QUICK_RECIPE
     device: str = "cpu"
     group_frames: int = 3
     key_every: int = 16  # groups
-    checkpoints = True
+    name = "paper"
+    checkpoints = True  # `fit` takes a checkpoint
 
     def config_of(self, width: int, height: int, quality: float) -> NetConfig:
         config = self.config or config_for(width, height, quality)

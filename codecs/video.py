@@ -167,7 +167,7 @@ def _source(x: Any) -> Iterator[tuple[Source, Callable[[], bytes | None]]]:
         return
     if isinstance(x, np.ndarray):
         info, _ = frames_of(x)
-        digest = hashlib.sha256(np.ascontiguousarray(x)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()
         source = Source(info, lambda: frames_of(x)[1], f"array {x.shape} {digest}", len(x))
         yield source, lambda: None
         return

@@ -84,7 +84,7 @@ def digest_of(frames: Iterable[Planes]) -> int:
     crc = 0
     for planes in frames:
         for plane in planes:
-            crc = zlib.crc32(np.ascontiguousarray(plane), crc)
+            crc = zlib.crc32(np.ascontiguousarray(plane).data, crc)
     return crc
 
 
@@ -106,7 +106,7 @@ class VideoFile:
         self.info = info_of(self.header)
         self.n_frames = self.header.shape[0]
         name = self.header.params.get("preset")
-        if name not in presets:
+        if not isinstance(name, str) or name not in presets:
             raise StreamError(
                 f"made with preset {name!r}; this version has {', '.join(presets)}: pip install -U codec-suite"
             )

@@ -63,10 +63,10 @@ def test_it_is_the_codec_of_videos() -> None:
     assert set(nirvana.PRESETS) == set(codec.presets())
 
 
-@pytest.mark.parametrize("wrong", [{"quality": 0}, {"quality": 101}, {"quality": float("nan")}])
-def test_bad_quality(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize("wrong", [0, 101, float("nan")])
+def test_bad_quality(wrong: float) -> None:
     with pytest.raises(UsageError, match="quality"):
-        package.Codec.load("nirvana", **wrong)
+        package.Codec.load("nirvana", quality=wrong)
 
 
 def test_bad_settings(toy: NirvanaCodec) -> None:
