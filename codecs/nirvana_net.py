@@ -41,7 +41,7 @@ FRAME_CODE_BASE = 100
 FIRST_BOUND, BOUND = 200, 3  # latents start uniform between these: the first layer needs fine coordinates
 
 # Grids, as negative exponents of two: of coordinates, sines, features, samples (unit: one of 255 levels), parameters.
-COORDINATE, SINE, FEATURE, SAMPLE = 14, 12, 10, 4
+COORDINATE, SINE, FEATURE, SAMPLE = 14, 12, 9, 4
 EXPONENTS = MappingProxyType({"bias1": 12, "bias2": 12, "bias3": 8, "conv1": 8, "offset1": 8, "conv2": 9, "offset2": 9})
 TURN = 14  # the sine's table has 2**TURN phases
 FEATURE_LIMIT = (8 << FEATURE) - 1  # features are clamped to +-8

@@ -146,7 +146,7 @@ def test_each_branch_sees_the_code_of_its_frame() -> None:
     assert net._expand(features, legacy).flatten().tolist() == [0, 0, 0, 1, 1, 1]
     code_plain = net.frame_code(2, 3, False).reshape(3, 2)
     assert torch.equal(net.frame_code(2, 3, True).reshape(2, 3).T, code_plain)
-    assert code_plain[:, 0].tolist() == [round(math.sin(g) * 1024) for g in range(3)]
+    assert code_plain[:, 0].tolist() == [round(math.sin(g) * 2**net.FEATURE) for g in range(3)]
 
 
 # ---- patches and colours
