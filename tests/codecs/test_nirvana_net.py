@@ -15,6 +15,7 @@ from codec.codecs import nirvana_code as code
 from codec.codecs import nirvana_net as net
 from codec.codecs.nirvana_fit import (
     PAPER_RECIPE,
+    QUICK_RECIPE,
     NirvanaPreset,
     Recipe,
     decode_state,
@@ -296,7 +297,7 @@ def test_fitting_learns_and_decodes_to_what_it_says() -> None:
 
 def test_quality_trades_rate_for_error() -> None:
     clip = group_of(moving(3, 24, 40))
-    preset = replace(FAST, config=NetConfig(16, 4, 3, 8))
+    preset = NirvanaPreset(config=NetConfig(16, 4, 3, 8), recipe=replace(QUICK_RECIPE, key_steps=300))
     low, high = (preset.fit(clip, None, FitSettings(quality=q)) for q in (5, 95))
     assert len(low.payload) < 0.95 * len(high.payload)
     assert low.stats["psnr"] < high.stats["psnr"]
