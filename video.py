@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .video_audio import cut_audio
 from .video_frames import Frame, Pixels, Planes, VideoInfo, frames_of, plane_shapes, stack, to_rgb, to_yuv420
-from .video_read import SUFFIXES, VideoReader, VideoSource, open_video
+from .video_read import SUFFIXES, VideoReader, VideoSource, cut, open_video
 from .video_write import VideoWriter, parse_encoder
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "VideoReader",
     "VideoSource",
     "VideoWriter",
+    "cut",
     "cut_audio",
     "frames_of",
     "open_video",

@@ -58,7 +58,8 @@ def collect(container: InputContainer, start: Fraction) -> tuple[bytes | None, l
 
 
 def cut_audio(audio: bytes | None, start_seconds: Fraction | float, stop_seconds: Fraction | float) -> bytes | None:
-    """The packets that begin in start <= t < stop, t = 0 at `start`. None if there are none."""
+    """The packets that begin in start <= t < stop, moved so that `start` becomes 0; None if there are none. From the
+    very start on, 0, also those before: what a decoder needs to begin with."""
     import av
 
     if audio is None:
@@ -74,7 +75,7 @@ def cut_audio(audio: bytes | None, start_seconds: Fraction | float, stop_seconds
         tracks = {stream.index: _add(output, stream) for stream in source.streams.audio}
         _start(output)
         for packet in source.demux(*source.streams.audio):
-            if packet.size and start <= _time(packet) < stop:
+            if packet.size and (start <= 0 or start <= _time(packet)) and _time(packet) < stop:
                 _move(packet, -start)
                 packet.stream = tracks[packet.stream_index]
                 output.mux(packet)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import video_audio, video_y4m
-from .errors import MediaError
+from .errors import MediaError, UsageError
 from .media import read_picture
 from .video_frames import (
     FULL,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-__all__ = ["MAX_MEMORY", "SUFFIXES", "VideoReader", "VideoSource", "open_video"]
+__all__ = ["MAX_MEMORY", "SUFFIXES", "VideoReader", "VideoSource", "cut", "open_video"]
 
 MAX_MEMORY = 1 << 30  # bytes of a file that has to be held in memory, since it comes through a pipe
 MAX_PICTURES = 1_000_000  # in a folder
@@ -300,8 +300,8 @@ class _FileReader(VideoReader):
             raise MediaError("pictures without times: ffmpeg -fflags +genpts -i IN -c copy OUT.mkv")
         base = stream.time_base or Fraction(1, 1000)
         self._start = start * base
-        pixels, color, notes = _kind(frame)
-        notes += _left_out(container, stream)
+        pixels, color, notes = _kind(frame, stream.codec_context)
+        notes += _left_out(container)
         turned = _turn(frame)[0]
         width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
@@ -309,7 +309,9 @@ class _FileReader(VideoReader):
             aspect = None
         if aspect is not None and turned:
             aspect = 1 / aspect
-        rate = stream.guessed_rate or stream.average_rate
+        rate, average = stream.guessed_rate, stream.average_rate
+        if average and average > 0 and (not rate or rate > 3 * average):  # with varying times, a guess can be the ticks
+            rate = average
         if self._early:
             notes.append("the file ends early: what comes after that is missing")
         return VideoInfo(width, height, pixels, base, rate if rate and rate > 0 else None, color, aspect, tuple(notes))
@@ -375,7 +377,7 @@ class _FileReader(VideoReader):
             if frame.interlaced_frame:
                 raise MediaError("interlaced: ffmpeg -i IN -vf bwdif -c:v ffv1 OUT.mkv makes whole frames of it")
             planes = tuple(_turned(plane, turn) for plane in _planes(frame, self.info))
-            yield planes, _stamp(frame), frame.duration or 0
+            yield planes, _stamp(frame), getattr(frame, "duration", 0) or 0
 
 
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
@@ -393,10 +395,15 @@ def _ffv1_intact(data: bytes) -> bool:
     return True
 
 
-def _video_of(container: InputContainer) -> VideoStream:
+def _videos(container: InputContainer) -> list[VideoStream]:
+    """Without the pictures of covers."""
     from av.stream import Disposition
 
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def _video_of(container: InputContainer) -> VideoStream:
+    streams = _videos(container)
     if not streams:
         raise MediaError("no video in it")
     if streams[0].codec_context is None:
@@ -404,13 +411,10 @@ def _video_of(container: InputContainer) -> VideoStream:
     return streams[0]
 
 
-def _left_out(container: InputContainer, stream: VideoStream) -> list[str]:
-    from av.stream import Disposition
-
-    others = [s for s in container.streams.video if s != stream and not s.disposition & Disposition.attached_pic]
+def _left_out(container: InputContainer) -> list[str]:
     notes = []
-    if others:
-        notes.append(f"{len(others) + 1} video tracks: only the first is taken")
+    if (n_tracks := len(_videos(container))) > 1:
+        notes.append(f"{n_tracks} video tracks: only the first is taken")
     if container.streams.subtitles:
         notes.append("subtitles are left out")
     return notes
@@ -454,15 +458,16 @@ def _end_of(stream: VideoStream) -> int | None:
     return round(total / stream.time_base)
 
 
-def _kind(frame: VideoFrame) -> tuple[Pixels, dict[str, int], list[str]]:
-    """What frames become, the colour that is kept, and notes. MediaError for what isn't taken."""
+def _kind(frame: VideoFrame, context: Any) -> tuple[Pixels, dict[str, int], list[str]]:
+    """What frames become, the colour that is kept, and notes. MediaError for what isn't taken. context: knows what
+    frames of an older PyAV don't."""
     name = frame.format.name
     color = {}
     for key, value, unknown in (
         ("range", int(frame.color_range), 0),
         ("matrix", int(frame.colorspace), 2),
-        ("primaries", int(frame.color_primaries), 2),
-        ("transfer", int(frame.color_trc), 2),
+        ("primaries", int(getattr(frame, "color_primaries", context.color_primaries)), 2),
+        ("transfer", int(getattr(frame, "color_trc", context.color_trc)), 2),
     ):
         if value not in (unknown, 0):
             color[key] = value
@@ -689,3 +694,53 @@ class _ArrayReader(VideoReader):
 
     def __iter__(self) -> Iterator[Frame]:
         return frames_of(self._array, self._rate)[1]
+
+
+# ---- a part
+
+
+def cut(reader: VideoReader, start: int = 0, stop: int | None = None) -> VideoReader:
+    """Frames start to stop - 1 of a video, the first of them at time 0, and the sound that goes with them."""
+    if start < 0 or (stop is not None and stop <= start):
+        raise UsageError(f"frames {start}:{'' if stop is None else stop}; expected 0 <= START < STOP, as in 0:100")
+    return reader if start == 0 and stop is None else _CutReader(reader, start, stop)
+
+
+class _CutReader(VideoReader):
+    """The sound needs the times of the frames: asked for before they were all read, it reads them."""
+
+    def __init__(self, reader: VideoReader, start: int, stop: int | None) -> None:
+        super().__init__()
+        self._reader, self._start, self._stop = reader, start, stop
+        self._span: tuple[Fraction, Fraction] | None = None
+        self.info = reader.info
+        if reader.n_frames is not None:
+            self.n_frames = max(0, min(reader.n_frames, stop or reader.n_frames) - start)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._reader.notes
+
+    def __iter__(self) -> Iterator[Frame]:
+        origin: int | None = None
+        index = -1
+        for index, frame in enumerate(self._reader):
+            if index < self._start:
+                continue
+            origin = frame.pts if origin is None else origin
+            yield Frame(frame.planes, frame.pts - origin, frame.duration)
+            self._span = (origin * self.info.time_base, (frame.pts + frame.duration) * self.info.time_base)
+            if index + 1 == self._stop:
+                return
+        if origin is None:
+            raise MediaError(f"frames from {self._start} on, of a video that has {index + 1}")
+
+    def audio(self) -> bytes | None:
+        audio = self._reader.audio()
+        if audio is not None:
+            for _ in self if self._span is None else ():
+                pass
+        return None if self._span is None else video_audio.cut_audio(audio, *self._span)
+
+    def close(self) -> None:
+        self._reader.close()

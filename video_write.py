@@ -61,7 +61,7 @@ _NUMBERS = {"primaries": "color_primaries", "transfer": "color_trc", "matrix": "
 @dataclass(frozen=True)
 class _Encoder:
     """options: allowed values, a list of words or (lowest, highest, whether whole). fixed: options that are always set.
-    smallest, even: what sides must be. pixels: FFmpeg's names for what frames are given as."""
+    smallest, even: what sides must be. fewest: frames. pixels: FFmpeg's names for what frames are given as."""
 
     options: Mapping[str, list[str] | tuple[float, float, bool]]
     suffixes: tuple[str, ...]
@@ -69,6 +69,7 @@ class _Encoder:
     pixels: Mapping[Pixels, str]
     smallest: int = 1
     even: bool = False
+    fewest: int = 1
     drop: str = ""  # bitstream filter for its packets
 
 
@@ -110,6 +111,7 @@ ENCODERS: Mapping[str, _Encoder] = {
         _SUBSAMPLED,
         smallest=66,  # it corrupted memory at 34x18, and gives other bytes every time at a width of 64
         even=True,
+        fewest=3,  # with B-frames, it makes up the times of fewer
     ),
     "libsvtav1": _Encoder(
         {"crf": (1, 63, True), "preset": (0, 13, True), "g": _GOP},
@@ -401,7 +403,7 @@ class _FileSink(_Sink):
 
         if name not in av.codecs_available:
             raise MediaError(f"this build of PyAV has no {name}: pip install av, the wheel has it")
-        self._info, self._encoder = info, ENCODERS[name]
+        self._info, self._name, self._encoder, self._count = info, name, ENCODERS[name], 0
         self._pixels = self._encoder.pixels[info.pixels]
         self._durations: dict[int, int] = {}
         self._dropping: Any = None
@@ -443,6 +445,7 @@ class _FileSink(_Sink):
         picture = _picture(frame, self._info, self._pixels)
         picture.pts, picture.time_base = frame.pts, self._info.time_base
         self._durations[frame.pts] = frame.duration
+        self._count += 1
         with self._quiet():
             self._mux(self._stream.encode(picture))
 
@@ -459,6 +462,8 @@ class _FileSink(_Sink):
             self._output.mux(self._dropping.filter(packet) if self._dropping else packet)
 
     def finish(self) -> None:
+        if self._count < self._encoder.fewest:
+            raise MediaError(f"{self._name} can't code fewer than {self._encoder.fewest} frames: use libx264")
         with self._quiet():
             self._mux(self._stream.encode(None))
         if self._dropping:

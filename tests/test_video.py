@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from codec.video import (
     VideoInfo,
     VideoReader,
     VideoWriter,
+    cut,
     cut_audio,
     frames_of,
     open_video,
@@ -117,7 +119,6 @@ def made(
     size: tuple[int, int] = (48, 32),
     n_frames: int = 4,
     options: dict[str, str] | None = None,
-    turn: Sequence[Any] = (),
     interlaced: bool = False,
     color: dict[str, int] | None = None,
 ) -> bytes:
@@ -130,15 +131,14 @@ def made(
             setattr(stream.codec_context, key, value)
         if interlaced:
             stream.codec_context.flags |= 1 << 29 | 1 << 18
-        if turn:
-            stream.set_display_rotation(*turn)
         for index in range(n_frames):
             y, x = np.mgrid[: size[1], : size[0]]
             rgb = np.stack([x * 5 + 9 * index, y * 7, x + y], axis=2).clip(0, 255).astype(np.uint8)
             frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pixels)
             frame.pts, frame.time_base = index, Fraction(1, 25)
             for key, value in (color or {}).items():
-                setattr(frame, key, value)
+                if hasattr(frame, key):
+                    setattr(frame, key, value)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return buffer.getvalue()
@@ -258,20 +258,31 @@ def test_reading_again(tmp_path: Path) -> None:
             list(reader)
 
 
-@pytest.mark.parametrize("turn", [(90,), (180,), (270,), (0, True), (0, False, True), (90, True)])
-def test_turned(turn: Sequence[Any]) -> None:
-    _, plain = load(made("mp4", options={"qp": "0"}))
-    reader, turned = load(made("mp4", options={"qp": "0"}, turn=turn))
-    quarter = turn[0] % 180 == 90
-    assert (reader.info.width, reader.info.height) == ((32, 48) if quarter else (48, 32))
-    for a, b in zip(plain, turned, strict=True):
-        for before, after in zip(a.planes, b.planes, strict=True):
-            expected = np.rot90(before, turn[0] // 90)  # anticlockwise, as FFmpeg counts; then mirrored
-            if len(turn) > 1 and turn[1]:
-                expected = expected[:, ::-1]
-            if len(turn) > 2 and turn[2]:
-                expected = expected[::-1]
-            assert np.array_equal(after, expected)
+@pytest.mark.parametrize(
+    ("a", "b", "c", "d"),
+    [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0), (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)],
+)
+def test_turned(a: int, b: int, c: int, d: int) -> None:
+    """A pixel at (x, y) is to be seen at (a x + c y, b x + d y), says the matrix of a track."""
+    data = made("mp4", options={"qp": "0"})
+    at = data.index(b"tkhd") + 4 + 40
+    matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    _, plain = load(data)
+    reader, turned = load(data[:at] + matrix + data[at + 36 :])
+    assert (reader.info.width, reader.info.height) == ((32, 48) if a == 0 else (48, 32))
+    for one, other in zip(plain, turned, strict=True):
+        for before, after in zip(one.planes, other.planes, strict=True):
+            y, x = np.mgrid[: before.shape[0], : before.shape[1]]
+            column, row = a * x + c * y, b * x + d * y
+            assert np.array_equal(after[row - row.min(), column - column.min()], before)
+
+
+def test_turned_askew() -> None:
+    data = made("mp4")
+    at = data.index(b"tkhd") + 4 + 40
+    matrix = struct.pack(">9i", 46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30)
+    with pytest.raises(MediaError, match="multiple of 90 degrees"):
+        load(data[:at] + matrix + data[at + 36 :])
 
 
 @pytest.mark.parametrize(
@@ -488,6 +499,17 @@ def test_variable_rate(name: str, tmp_path: Path) -> None:
     assert [frame.duration * unit for frame in back] == [frame.duration for frame in frames]
 
 
+@pytest.mark.parametrize("n_frames", [1, 2, 3])
+def test_few_frames(n_frames: int, tmp_path: Path) -> None:
+    info = info_of(72, 72)
+    for name, encoder in (("a.mp4", None), ("a.webm", None), ("b.mp4", "libsvtav1"), ("c.mp4", "libx265")):
+        if n_frames < 3 and encoder == "libx265":
+            with pytest.raises(MediaError, match="fewer than 3 frames"):
+                save(tmp_path / name, info, moving(info, n_frames), encoder=encoder)
+        else:
+            assert len(load(save(tmp_path / name, info, moving(info, n_frames), encoder=encoder))[1]) == n_frames
+
+
 def test_time_base_of_mp4(tmp_path: Path) -> None:
     info = info_of(time_base=Fraction(1, 30000), frame_rate=Fraction(30000, 1001))
     frames = moving(info, times=[1001 * index for index in range(7)])
@@ -529,7 +551,8 @@ def test_shape_of_pixels(tmp_path: Path) -> None:
         ("a.y4m", None),
     ):
         with VideoWriter(tmp_path / name, info, encoder=encoder) as writer:
-            writer.write(moving(info)[0])
+            for frame in moving(info):
+                writer.write(frame)
         kept = load(tmp_path / name)[0].info.sample_aspect
         assert kept == (None if writer.notes else Fraction(16, 11))
         assert bool(writer.notes) == (name == "a.mkv")
@@ -719,8 +742,7 @@ def test_sound_of_other_codecs(codec: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start", [-0.5, 0.25])
 def test_sound_keeps_its_distance(start: float, tmp_path: Path) -> None:
-    """Sound that begins before or after the first picture still does, in every container; and so it does when it is
-    the pictures that begin late."""
+    """Sound that begins before or after the first picture still does, in every container."""
     audio = tone("libopus", start=start)
     first = packets(audio)[0][0]
     for name in ("a.mkv", "a.mp4", "a.webm"):
@@ -729,6 +751,43 @@ def test_sound_keeps_its_distance(start: float, tmp_path: Path) -> None:
             again = reader.audio()
         assert again is not None
         assert packets(again)[0][0] == pytest.approx(first, abs=0.0015)
+
+
+def test_two_tracks_and_pictures_that_begin_late(tmp_path: Path) -> None:
+    """The first picture is at 0.4 s of the file, two tracks of sound at 0: at -0.4 s for us, and again in a file."""
+    buffer = io.BytesIO()
+    with (
+        av.open(buffer, "w", format="matroska") as output,
+        av.open(io.BytesIO(tone("libopus"))) as first,
+        av.open(io.BytesIO(tone("flac"))) as second,
+    ):
+        stream: Any = output.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "gray"
+        tracks = [output.add_stream_from_template(one.streams.audio[0]) for one in (first, second)]
+        tracks[1].metadata["language"] = "fra"
+        for index in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48), 30 * index, np.uint8), "gray")
+            frame.pts, frame.time_base = 10 + index, Fraction(1, 25)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        for one, track in zip((first, second), tracks, strict=True):
+            for packet in one.demux(audio=0):
+                if packet.size:
+                    packet.stream = track
+                    output.mux(packet)
+    source = buffer.getvalue()
+    with open_video(source) as reader:
+        frames, audio = list(reader), reader.audio()
+        path = save(tmp_path / "a.mkv", reader.info, frames, audio=audio)
+        assert (frames[0].pts, len(frames)) == (0, 5)
+    assert audio is not None
+    for found in (audio, open_video(path).audio()):
+        assert found is not None
+        assert sorted(data for _, data in packets(found)) == sorted(data for _, data in packets(source))
+        earliest = min(t for t, _ in packets(source))
+        assert min(t for t, _ in packets(found)) == pytest.approx(earliest - 0.4, abs=0.0015)
+        with av.open(io.BytesIO(found)) as container:
+            assert [one.metadata.get("language") for one in container.streams.audio][1] == "fra"
 
 
 def test_cutting_sound() -> None:
@@ -743,6 +802,41 @@ def test_cutting_sound() -> None:
     assert cut_audio(None, 0, 1) is None
     with pytest.raises(MediaError, match="damaged"):
         cut_audio(b"no sound", 0, 1)
+
+
+def test_a_part_of_a_video(tmp_path: Path) -> None:
+    """Frames and sound from the same moment on."""
+    info, audio = info_of(time_base=Fraction(1, 1000)), tone("libopus", seconds=2)
+    frames = moving(info, times=[0, 300, 500, 600, 1000, 1300])
+    path = save(tmp_path / "a.mkv", info, frames, audio=audio)
+    for first_sound in (False, True):
+        with cut(open_video(path), 1, 4) as reader:
+            part = reader.audio() if first_sound else None
+            back = list(reader)
+            part = part or reader.audio()
+        assert reader.n_frames == 3
+        assert equal(back, frames[1:4])
+        assert [(frame.pts, frame.duration) for frame in back] == [(0, 200), (200, 100), (300, 400)]
+        assert part is not None
+        inside = [(t - 0.3, data) for t, data in packets(audio) if 0.2999 <= t < 0.9999]
+        assert [data for _, data in packets(part)] == [data for _, data in inside]
+        assert packets(part)[0][0] == pytest.approx(inside[0][0], abs=0.0015)
+    whole = open_video(path)
+    assert cut(whole) is whole
+    assert len(list(cut(whole, 2))) == 3
+    assert len(list(cut(whole, 0, 99))) == 5
+    with pytest.raises(MediaError, match="from 5 on, of a video that has 5"):
+        list(cut(whole, 5))
+    for wrong in ((-1, None), (3, 3), (3, 1)):
+        with pytest.raises(UsageError, match="START < STOP"):
+            cut(whole, *wrong)
+
+
+def test_sound_before_the_first_picture_is_kept() -> None:
+    audio = tone("libopus", start=-0.1)
+    part = cut_audio(audio, 0, 0.2)
+    assert part is not None
+    assert packets(part) == [(t, data) for t, data in packets(audio) if t < 0.2]
 
 
 def test_sound_that_a_container_cant_hold(tmp_path: Path) -> None:
