@@ -20,12 +20,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TextIO
 
-from . import __version__, batch, registry
+from . import __version__, batch, registry, video_cli
 from .batch import STDIO, Job, Report
 from .errors import CodecError, MediaError, UsageError
+from .video_cli import VideoOptions
 
 if TYPE_CHECKING:
     from .codecs.base import Codec, ImageCodec
+    from .codecs.video import VideoCodec
     from .media import Picture
 
 EXAMPLES = """\
@@ -39,14 +41,14 @@ exit codes: 0 done, 1 some inputs failed, 2 usage, 3 bad stream, 4 weights missi
 ENCODE_EXAMPLES = """\
 examples:
   codec encode photo.png -o photo.s2lic -q 60   or --size 20kB, --bpp 0.25, --psnr 34
+  codec encode clip.mp4 --effort 2 --jobs 4     a video; interrupted, the same command goes on
   codec encode 'photos/**/*.jpg' -o small --jobs 4 --skip-existing
-  cat photo.png | codec encode - > photo.s2lic
 """
 DECODE_EXAMPLES = """\
 examples:
   codec decode photo.s2lic -o back.png
+  codec decode clip.nirvana --frames 30:45 -o part.mp4
   codec decode small -o back --format tiff    every file of a folder; its tree is kept
-  codec decode - < photo.s2lic > back.png
 """
 INFO_EXAMPLES = """\
 examples:
@@ -128,6 +130,7 @@ class Options(NamedTuple):
     bound: tuple[str, float] | None = None  # "max_error" or "rel_error", and its value
     datasets: tuple[str, ...] = ()
     snapshot: int | None = None
+    video: VideoOptions = VideoOptions()
 
 
 # --- the work on one input; runs in this process or in others -------------------------------------------------------
@@ -164,12 +167,15 @@ def _encode(options: Options, job: Job) -> Report:
 
     started = time.perf_counter()
     name = _codec_name(options, job.source)
+    medium = registry.entry(registry.split_tag(name)[0]).medium
     if _is_for_fields(name):
         return _encode_field(options, job, name)
     if options.bound or options.datasets:
         raise UsageError(f"--max-error, --rel-error and --dataset are for fields (HDF5), not for {name}")
-    if registry.entry(name).medium == "field":
+    if medium == "field":
         return _encode_array(options, job)
+    if medium == "video":
+        return video_cli.encode(_video_codec(_encoder(options)), options.video, job)
     source = batch.read_bytes(job.source)
     try:
         picture = read_picture(source)
@@ -275,6 +281,13 @@ def _encode_array(options: Options, job: Job) -> Report:
     return {**kept, "bytes_in": n_bytes, "bytes_out": len(data), "seconds": time.perf_counter() - started}
 
 
+def _video_codec(codec: Codec) -> VideoCodec:
+    from .codecs.video import VideoCodec
+
+    assert isinstance(codec, VideoCodec), "the codec of a video is a VideoCodec"
+    return codec
+
+
 def _towards(goal: tuple[str, float], codec: ImageCodec, picture: Picture) -> tuple[bytes, Report]:
     from .codecs import search
 
@@ -291,8 +304,14 @@ def _decode(options: Options, job: Job) -> Report:
     from .media import WRITES, write_picture
 
     started = time.perf_counter()
+    if job.source != STDIO and video_cli.header_of(Path(job.source)) is not None:
+        return _decode_video(options, job, Path(job.source))
     data = batch.read_bytes(job.source)
     header = read_header(data)
+    if header.medium == "video":
+        return _decode_video(options, job, data)
+    if options.video.frames or options.video.conceal or options.video.encoder:
+        raise UsageError("--frames, --conceal and --encoder are for videos")
     if header.codec in registry.names() and _is_for_fields(header.codec):
         return _decode_field(options, job, data)
     if options.datasets or options.snapshot is not None:
@@ -330,6 +349,11 @@ def _decode_array(options: Options, job: Job, data: bytes) -> Report:
     return {**about, "bytes_in": len(data), "bytes_out": n_bytes, "seconds": time.perf_counter() - started}
 
 
+def _decode_video(options: Options, job: Job, source: Path | bytes) -> Report:
+    head = source if isinstance(source, bytes) else source.open("rb").read(video_cli.HEAD_BYTES)
+    return video_cli.decode(_video_codec(_decoder(options, head)), options.video, job, source)
+
+
 def _decode_picture(options: Options, data: bytes) -> Picture:
     from .codecs.base import ImageCodec
 
@@ -347,6 +371,8 @@ def _verify(options: Options, job: Job) -> Report:
     about = describe(data)
     if about["medium"] == "field":
         _decoder(options, data).decompress(data)
+    elif about["medium"] == "video":
+        video_cli.verify(_video_codec(_decoder(options, data)), data)
     else:
         _decode_picture(options, data)
     kept = {key: about[key] for key in ("codec", "stream", "shape", "dtype", "n_bytes")}
@@ -371,7 +397,8 @@ def _codec_name(options: Options, source: str = "") -> str:
         return options.codec
     from .hdf5 import SUFFIXES
 
-    return registry.DEFAULT["field" if Path(source).suffix.lower() in SUFFIXES else "image"]
+    medium = "field" if Path(source).suffix.lower() in SUFFIXES and "field" in registry.DEFAULT else "image"
+    return registry.DEFAULT[medium]
 
 
 def _is_for_fields(name: str) -> bool:
@@ -392,29 +419,27 @@ def _run_encode(args: argparse.Namespace) -> int:
 
     goals = [(what, value) for what in ("size", "bpp", "psnr") if (value := getattr(args, what)) is not None]
     bounds = [(what, value) for what in ("max_error", "rel_error") if (value := getattr(args, what)) is not None]
-    options = Options(
-        args.codec,
-        args.quality,
-        args.weights,
-        args.device,
-        "",
-        args.coder,
-        goals[0] if goals else None,
-        bounds[0] if bounds else None,
-        tuple(args.dataset or ()),
+    codec = args.codec or (registry.DEFAULT.get("video") if _are_videos(args.inputs) else None)
+    options = Options(codec, args.quality, args.weights, args.device, "", args.coder)
+    medium = registry.entry(registry.split_tag(_codec_name(options))[0]).medium
+    video = medium == "video"
+    options = options._replace(
+        goal=goals[0] if goals and not video else None,
+        bound=bounds[0] if bounds else None,
+        datasets=tuple(args.dataset or ()),
+        video=_video_options(args, dict(goals), video),
     )
-    entry = registry.entry(_codec_name(options))
-    arrays_of_integers = entry.medium == "field" and not _is_for_fields(_codec_name(options))
-    if args.codec is None:
-        suffixes: tuple[str, ...] = (*SUFFIXES["image"], *hdf5.SUFFIXES)
-    elif entry.medium == "field":
-        suffixes = arrays.SUFFIXES if arrays_of_integers else hdf5.SUFFIXES
-    else:
-        suffixes = tuple(SUFFIXES[entry.medium])
+    integers = medium == "field" and not _is_for_fields(_codec_name(options))
     # what a folder is searched for; a file given by name may be called anything
+    if codec is None:
+        suffixes: tuple[str, ...] = (*SUFFIXES["image"], *hdf5.SUFFIXES)
+    elif medium == "field":
+        suffixes = arrays.SUFFIXES if integers else hdf5.SUFFIXES
+    else:
+        suffixes = tuple(video_cli.READS if video else SUFFIXES[medium])
 
     def suffix_of(path: Path) -> str:
-        return registry.entry(_codec_name(options, str(path))).suffix
+        return registry.entry(registry.split_tag(_codec_name(options, str(path)))[0]).suffix
 
     jobs = batch.plan(
         args.inputs,
@@ -423,27 +448,49 @@ def _run_encode(args: argparse.Namespace) -> int:
         rename=lambda path: _with_suffix(path, suffixes, suffix_of(path)),
         force=args.force,
         skip_existing=args.skip_existing,
-        whole=_holds_pictures if arrays_of_integers else lambda folder: False,
+        whole=_holds_pictures if integers or video else lambda folder: False,
     )
+    if video:
+        options = options._replace(video=_for_jobs(options.video, args, len(jobs)))
     if args.quality is not None or args.coder is not None or args.device != "cpu":
         _encoder(options)  # a setting that no input can be encoded with is said once
     return _run_batch(args, "encode", partial(_encode, options), jobs)
 
 
+def _are_videos(inputs: Sequence[str]) -> bool:
+    """Whether all inputs are, by their names."""
+    return bool(inputs) and all(video_cli.is_video_input(one) for one in inputs)
+
+
+def _video_options(args: argparse.Namespace, goals: dict[str, float], video: bool) -> VideoOptions:
+    changes = {name: value for name in ("effort", "enough", "key_every") if (value := getattr(args, name)) is not None}
+    if not video:
+        if changes:
+            raise UsageError(f"--{min(changes).replace('_', '-')} is for videos")
+        return VideoOptions()
+    if "size" in goals:
+        raise UsageError("--size is for pictures: give a video --bpp or --psnr")
+    return VideoOptions(tuple({**changes, **goals}.items()))
+
+
+def _for_jobs(options: VideoOptions, args: argparse.Namespace, n_jobs: int) -> VideoOptions:
+    """One video: all workers are for its groups."""
+    jobs = (args.jobs or os.cpu_count() or 1) if n_jobs == 1 else 1
+    bar = video_cli.say_bar(args.quiet, n_jobs, args.json)
+    return options._replace(changes=(*options.changes, ("jobs", jobs)), bar=bar)
+
+
 def _run_decode(args: argparse.Namespace) -> int:
     from .media import WRITES
 
-    options = Options(
-        None,
-        None,
-        args.weights,
-        args.device,
-        "." + args.format.lower().lstrip("."),
-        datasets=tuple(args.dataset or ()),
-        snapshot=args.snapshot,
-    )
-    if options.format not in WRITES:
+    suffix = "." + (args.format or "png").lower().lstrip(".")
+    video = VideoOptions(frames=args.frames, conceal=args.conceal, encoder=args.encoder)
+    options = Options(None, None, args.weights, args.device, suffix, video=video)
+    options = options._replace(datasets=tuple(args.dataset or ()), snapshot=args.snapshot)
+    if options.format not in (*WRITES, *video_cli.WRITES):
         raise UsageError(f"--format {args.format}: expected one of {', '.join(s.lstrip('.') for s in WRITES)}")
+    video_cli.frame_range(args.frames)
+    video_cli.check_encoder(args.encoder)
     ours = tuple(registry.entry(name).suffix for name in registry.names())
     # an array's file says what form it was; its name, here or in the output tree, doesn't
     suffixes = {}
@@ -451,6 +498,9 @@ def _run_decode(args: argparse.Namespace) -> int:
         if (found := _array_suffix(Path(source))) is not None:
             found = ".npy" if options.datasets and found in (".h5", ".npy") else found
             suffixes |= {place: found, Path(source): found}
+        elif video_cli.header_of(Path(source)) is not None:
+            kind = suffix if args.format and suffix in video_cli.WRITES else ".mkv"
+            suffixes |= dict.fromkeys((place, Path(source)), "" if kind == ".png" else kind)
     jobs = batch.plan(
         args.inputs,
         args.output,
@@ -461,6 +511,8 @@ def _run_decode(args: argparse.Namespace) -> int:
     )
     for job in jobs:
         suffix = Path(str(job.target)).suffix.lower()
+        if suffix in video_cli.WRITES and video_cli.header_of(Path(job.source)) is not None:
+            continue
         if suffix and suffix not in WRITES and _array_suffix(Path(job.source)) is None:
             raise UsageError(f"{job.target}: unknown suffix {suffix}; expected one of {', '.join(WRITES)}")
     _check_device(options)
@@ -828,8 +880,13 @@ def _line(report: Report) -> str:
         words.append(f"-q {report['quality']:g}")
     if target is None:
         words.append(f"ok, {report['codec']} stream {report['stream']}, {report['n_bytes']} bytes")
+    if report.get("key_bytes_extra"):
+        words.append(f"key groups within scenes take {report['key_bytes_extra']} bytes more than the others")
+    if report.get("resumed"):
+        words.append(f"{report['resumed']} groups were done before")
     words.append(f"{report['seconds']:.2f} s")
-    return f"{head}: {', '.join(words)}"
+    notes = [f"\n  {_escaped(note)}" for note in report.get("notes", ())]
+    return f"{head}: {', '.join(words)}" + "".join(notes)
 
 
 def _table(report: Report) -> str:
@@ -938,7 +995,13 @@ def build_parser() -> argparse.ArgumentParser:
         one.add_argument("inputs", nargs="+", metavar="IN", help=words)
 
     def jobs(one: argparse.ArgumentParser) -> None:
-        one.add_argument("--jobs", type=_count, default=1, metavar="N", help="worker processes; 0: one per CPU core")
+        one.add_argument(
+            "--jobs",
+            type=_count,
+            default=1,
+            metavar="N",
+            help="worker processes; 0: one per CPU core; one video: for its groups",
+        )
 
     def model(one: argparse.ArgumentParser) -> None:
         one.add_argument("--weights", metavar="FILE", help="weights of your own, in place of the shipped ones")
@@ -963,6 +1026,9 @@ def build_parser() -> argparse.ArgumentParser:
     bound.add_argument("--max-error", type=_positive, metavar="E", help="fields: no value is off by more than E")
     bound.add_argument("--rel-error", type=_positive, metavar="R", help="fields: by more than R of a dataset's range")
     one.add_argument("--dataset", action="append", metavar="PATH", help="fields: code this one, keep others exactly")
+    one.add_argument("--effort", type=_positive, metavar="X", help="videos: optimiser steps, times the usual number")
+    one.add_argument("--enough", type=_positive, metavar="DB", help="videos: a group with so many decibels is done")
+    one.add_argument("--key-every", type=_count, metavar="N", help="videos: every N-th group can be decoded alone")
     one.add_argument(
         "--coder",
         help="how the payload is entropy-coded, for codecs that offer a choice (constriction, torchac; walloc: webp)",
@@ -973,9 +1039,12 @@ def build_parser() -> argparse.ArgumentParser:
     one = command("decode", "Bring files back.", DECODE_EXAMPLES)
     inputs(one, "files, folders (their tree is kept), quoted globs, or - for stdin")
     writes(one, "file, or folder for several inputs, or - for stdout; default: beside each input")
-    one.add_argument("--format", default="png", help="for outputs whose name doesn't say it (default: png)")
+    one.add_argument("--format", help="for outputs whose name doesn't say it (default: png; videos: mkv)")
     one.add_argument("--dataset", action="append", metavar="PATH", help="fields: this one alone, as .npy (or .h5)")
     one.add_argument("--snapshot", type=_count, metavar="N", help="fields: one index of the dataset's first axis")
+    one.add_argument("--frames", metavar="A:B", help="videos: these frames only, counted from 0, B not included")
+    one.add_argument("--conceal", action="store_true", help="videos: show the last good frame where one is damaged")
+    one.add_argument("--encoder", metavar="E", help="videos: as libx264:crf=18 (default: lossless where it can be)")
     model(one)
     jobs(one)
 
@@ -1136,7 +1205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 _INTERRUPTED = {
-    **dict.fromkeys(("encode", "decode"), "; finished files are whole, --skip-existing goes on from here"),
+    "encode": "; finished files are whole, --skip-existing goes on from here; the same command goes on with a video",
+    "decode": "; finished files are whole, --skip-existing goes on from here",
     "data": "; the same command goes on from here",
     **dict.fromkeys(("bench", "reproduce"), "; what was measured is kept, the same command goes on from here"),
 }

@@ -13,17 +13,20 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from .errors import ContainerError
 
 __all__ = [
     "Buffer",
     "Chunk",
+    "ChunkReader",
     "Header",
+    "Place",
     "Scalar",
     "Value",
     "check_critical",
@@ -32,6 +35,7 @@ __all__ = [
     "pack",
     "read_header",
     "unpack",
+    "write",
 ]
 
 SIGNATURE = b"\x89CDC"
@@ -101,31 +105,44 @@ def is_container(data: Buffer) -> bool:
 
 def pack(header: Header, chunks: Sequence[Chunk]) -> bytes:
     """The bytes of a file. Raises ContainerError for what the format can't hold."""
+    return b"".join(_parts(header, chunks, len(chunks)))
+
+
+def write(file: BinaryIO, header: Header, chunks: Iterable[Chunk], n_chunks: int) -> int:
+    """The same into a file, a chunk at a time, for what is larger than memory. Returns the number of bytes."""
+    return sum(file.write(part) for part in _parts(header, chunks, n_chunks))
+
+
+def _parts(header: Header, chunks: Iterable[Chunk], n_chunks: int) -> Iterator[bytes]:
     check_header(header)
     meta = _dump(dict(header.meta))
     if len(meta) > MAX_META:
         raise ContainerError(f"metadata of {len(meta)} bytes: a file holds up to {MAX_META}; drop some (ICC, EXIF)")
     inline = len(meta) <= MAX_META_INLINE
+    first: list[Chunk] = []
     if not inline:
         small = zlib.compress(meta, 9)
-        best = b"\x01" + small if len(small) < len(meta) else b"\x00" + meta
-        chunks = [Chunk(META_TAG, best), *chunks]
-    if len(chunks) > MAX_CHUNKS:
-        raise ContainerError(f"{len(chunks)} chunks: a file holds up to {MAX_CHUNKS}")
-    body = _dump(_fields(header, dict(header.meta) if inline else None, len(chunks)))
+        first = [Chunk(META_TAG, b"\x01" + small if len(small) < len(meta) else b"\x00" + meta)]
+    announced = n_chunks + len(first)
+    if announced > MAX_CHUNKS:
+        raise ContainerError(f"{announced} chunks: a file holds up to {MAX_CHUNKS}")
+    body = _dump(_fields(header, dict(header.meta) if inline else None, announced))
     if len(body) > MAX_HEADER:
         raise ContainerError(f"a header of {len(body)} bytes: at most {MAX_HEADER}; put large params into chunks")
     start = _PREFIX.pack(SIGNATURE, VERSION, len(body)) + body
     crc = zlib.crc32(start)
-    parts = [start, _CRC.pack(crc)]
-    for index, chunk in enumerate(chunks):
-        if not _TAG.fullmatch(chunk.tag) or (chunk.tag == META_TAG and (inline or index)):
+    yield start + _CRC.pack(crc)
+    index = 0
+    for index, chunk in enumerate(chain(first, chunks), 1):
+        if not _TAG.fullmatch(chunk.tag) or (chunk.tag == META_TAG and (inline or index > 1)):
             raise ContainerError(f"chunk tag {chunk.tag!r}: expected four ASCII letters, and not {META_TAG!r}")
         if len(chunk.payload) > MAX_CHUNK:
             raise ContainerError(f"chunk {chunk.tag} of {len(chunk.payload)} bytes: at most {MAX_CHUNK}; split it")
         frame = _CHUNK.pack(chunk.tag.encode("ascii"), len(chunk.payload))
-        parts += [frame, chunk.payload, _CRC.pack(_chunk_crc(crc, index, frame, chunk.payload))]
-    return b"".join(parts)
+        yield frame
+        yield chunk.payload
+        yield _CRC.pack(_chunk_crc(crc, index - 1, frame, chunk.payload))
+    assert index == announced, f"{index} chunks; {announced} were announced"
 
 
 def unpack(data: Buffer) -> tuple[Header, tuple[Chunk, ...]]:
@@ -160,6 +177,79 @@ def read_header(data: Buffer) -> Header:
     return header
 
 
+class Place(NamedTuple):
+    """Where a chunk lies: the position of its tag in the file, and the length of its payload."""
+
+    tag: str
+    position: int
+    n_bytes: int
+
+    @property
+    def end(self) -> int:
+        return self.position + _CHUNK.size + self.n_bytes + _CRC.size
+
+
+class ChunkReader:
+    """A file on disk (or `io.BytesIO`), chunk by chunk, as strictly as `unpack`: what is read is verified.
+
+    header; n_chunks: beside the metadata; start: position of the first of them. Raises ContainerError.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.n_bytes = file.seek(0, 2)
+        prefix = self._read(0, _PREFIX.size)
+        n_header = _PREFIX.unpack(prefix)[2] if len(prefix) == _PREFIX.size else 0
+        view = memoryview(self._read(0, _PREFIX.size + n_header + _CRC.size))
+        self.header, self._spilled, n_chunks, self.start, self._crc = _read_start(view)
+        if self._spilled:
+            chunk, self.start = self._chunk(self.start, 0)
+            self.header = replace(self.header, meta=_parse_meta(chunk))
+        self.n_chunks = n_chunks - self._spilled
+
+    def read(self, index: int, position: int) -> tuple[Chunk, int]:
+        """Chunk number `index`, which begins at `position`; and where it ends."""
+        chunk, end = self._chunk(position, index + self._spilled)
+        if chunk.tag == META_TAG:
+            raise ContainerError(f"a {META_TAG!r} chunk out of place: the file is damaged; get it again")
+        return chunk, end
+
+    def places(self) -> list[Place]:
+        """Of all chunks, by their lengths alone: as many as announced, and no bytes behind them. None is read."""
+        if self.n_chunks * (_CHUNK.size + _CRC.size) > self.n_bytes - self.start:
+            raise ContainerError(
+                f"the file announces {self.n_chunks} chunks and has {self.n_bytes - self.start} bytes left for them: "
+                "it was cut short, or is damaged; get it again"
+            )
+        out, position = [], self.start
+        for index in range(self.n_chunks):
+            frame = self._read(position, _CHUNK.size)
+            if len(frame) < _CHUNK.size:
+                raise ContainerError(f"cut short inside chunk {index}: get the file again")
+            tag, n_bytes = _CHUNK.unpack(frame)
+            place = Place(tag.decode("latin-1"), position, n_bytes)
+            if place.end > self.n_bytes:
+                raise ContainerError(f"chunk {index} announces {n_bytes} bytes, more than are left: get the file again")
+            out.append(place)
+            position = place.end
+        if position != self.n_bytes:
+            raise ContainerError(f"{self.n_bytes - position} bytes follow the last chunk: expected the end of the file")
+        return out
+
+    def _chunk(self, position: int, index: int) -> tuple[Chunk, int]:
+        frame = self._read(position, _CHUNK.size)
+        n_bytes = _CHUNK.unpack(frame)[1] if len(frame) == _CHUNK.size else 0
+        if position + _CHUNK.size + n_bytes + _CRC.size > self.n_bytes:
+            raise ContainerError(f"chunk {index} goes beyond the end of the file: it was cut short, or is damaged")
+        view = memoryview(self._read(position, _CHUNK.size + n_bytes + _CRC.size))
+        chunk, end = _read_chunk(view, 0, index, self._crc)
+        return chunk, position + end
+
+    def _read(self, position: int, n_bytes: int) -> bytes:
+        self._file.seek(position)
+        return self._file.read(n_bytes)
+
+
 def check_critical(chunks: Sequence[Chunk], known: Collection[str]) -> None:
     """Refuse critical chunks that a codec doesn't know; ancillary ones may be ignored."""
     for chunk in chunks:
@@ -175,7 +265,7 @@ def describe(data: Buffer) -> dict[str, Any]:
 
     Keys: codec, stream, weights (hex), coder, arithmetic, medium, shape, dtype, params, meta (sizes in place of bytes),
     chunks (list of [tag, n_bytes]), n_bytes, overhead (bytes that aren't chunk payload); images also have height,
-    width, channels and bpp (bits of the whole file per pixel).
+    width, channels and bpp (bits of the whole file per pixel), videos these and frames.
     """
     header, chunks = unpack(data)
     n_bytes = len(_view(data))
@@ -197,6 +287,10 @@ def describe(data: Buffer) -> dict[str, Any]:
     if header.medium == "image":
         height, width, channels = header.shape
         out |= {"height": height, "width": width, "channels": channels, "bpp": 8 * n_bytes / (height * width)}
+    if header.medium == "video" and len(header.shape) == 4:
+        frames, height, width, channels = header.shape
+        out |= {"frames": frames, "height": height, "width": width, "channels": channels}
+        out["bpp"] = 8 * n_bytes / (frames * height * width)
     return out
 
 

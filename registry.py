@@ -45,6 +45,12 @@ CODECS: Mapping[str, Entry] = MappingProxyType(
             suffix=".interp",
             summary="interpolation: float fields (HDF5, NetCDF-4) with an error bound that holds for every value",
         ),
+        "nirvana": Entry(
+            target="codec.codecs.nirvana:NirvanaCodec",
+            medium="video",
+            suffix=".nirvana",
+            summary="NIRVANA: networks fitted to each group of frames, decoded exactly at any seek; slow encoding",
+        ),
         "s2lic": Entry(
             target="codec.codecs.s2lic:S2licCodec",
             medium="image",
@@ -61,7 +67,7 @@ CODECS: Mapping[str, Entry] = MappingProxyType(
 )
 
 DEFAULT: Mapping[str, str] = MappingProxyType(
-    {"image": "s2lic", "field": "interp"}
+    {"image": "s2lic", "video": "nirvana", "field": "interp"}
 )  # medium -> codec that is used if none is named
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import struct
 import zlib
+from dataclasses import replace
 
 import cbor2
 import pytest
@@ -16,6 +18,7 @@ from codec.container import (
     MAX_CHUNKS,
     MAX_META,
     Chunk,
+    ChunkReader,
     Header,
     check_critical,
     describe,
@@ -23,6 +26,7 @@ from codec.container import (
     pack,
     read_header,
     unpack,
+    write,
 )
 from codec.errors import CodecError, ContainerError
 
@@ -280,3 +284,54 @@ def test_is_container():
     assert is_container(pack(PHOTO, []))
     assert not is_container(b"")
     assert not is_container(b"\x89PNG")
+
+
+# ---- chunk by chunk
+
+
+def big_meta() -> Header:
+    return replace(PHOTO, meta={"exif": bytes(range(256)) * 9})
+
+
+@pytest.mark.parametrize("spilled", [False, True])
+def test_a_reader_of_chunks_reads_what_unpack_reads(spilled: bool) -> None:
+    header = big_meta() if spilled else PHOTO
+    chunks = (Chunk("Body", b"abc" * 100), Chunk("none", b""), Chunk("Body", b"x"))
+    data = pack(header, chunks)
+    reader = ChunkReader(io.BytesIO(data))
+    assert (reader.header, reader.n_chunks) == (header, 3)
+    position, found = reader.start, []
+    for index in range(3):
+        chunk, position = reader.read(index, position)
+        found.append(chunk)
+    assert (tuple(found), position) == (chunks, len(data))
+    places = reader.places()
+    assert [(place.tag, place.n_bytes) for place in places] == [(c.tag, len(c.payload)) for c in chunks]
+    assert reader.read(2, places[2].position)[0] == chunks[2]
+    assert places[2].end == len(data)
+    buffer = io.BytesIO()
+    assert write(buffer, header, iter(chunks), 3) == len(data)
+    assert buffer.getvalue() == data
+    with pytest.raises(AssertionError, match="announced"):
+        write(io.BytesIO(), header, iter(chunks[:2]), 3)
+
+
+def test_a_reader_of_chunks_is_strict() -> None:
+    chunks = (Chunk("Body", b"abc" * 100), Chunk("Body", b"x" * 40))
+    data = pack(PHOTO, chunks)
+    start, second = ChunkReader(io.BytesIO(data)).start, ChunkReader(io.BytesIO(data)).places()[1].position
+    for n_bytes in range(len(data)):
+        with pytest.raises(ContainerError):
+            ChunkReader(io.BytesIO(data[:n_bytes])).places()
+    with pytest.raises(ContainerError, match="follow"):
+        ChunkReader(io.BytesIO(data + b"x")).places()
+    reader = ChunkReader(io.BytesIO(data))
+    for index, position in ((1, start), (0, second), (0, start + 1), (0, len(data)), (0, len(data) - 4)):
+        with pytest.raises(ContainerError):
+            reader.read(index, position)  # elsewhere, or as another chunk
+    for at in range(start, len(data)):
+        bad = ChunkReader(io.BytesIO(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]))
+        index = 0 if at < second else 1
+        with pytest.raises(ContainerError):
+            bad.read(index, (start, second)[index])
+        assert bad.read(1 - index, (second, start)[index])[0] == chunks[1 - index]

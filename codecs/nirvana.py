@@ -1,0 +1,44 @@
+"""NIRVANA: a video as networks, one for each group of frames, each started from the one before.
+
+Maiya, Girish, Ehrlich, Wang, Lee, Poirson, Wu, Wang, Shrivastava, CVPR 2023, arXiv 2212.14593. Presets: `paper` is the
+paper's network and recipe (nirvana_net.py, nirvana_fit.py). Differs: docs of those; key groups, scene cuts, sound and
+times are ours (video_stream.py). A preset is one line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from .video import VideoCodec
+from .video_groups import Preset
+
+__all__ = ["PRESETS", "NirvanaCodec"]
+
+PRESETS: Mapping[str, str] = MappingProxyType(
+    {
+        "paper": "nirvana_fit:NirvanaPreset",
+    }
+)
+
+
+class NirvanaCodec(VideoCodec):
+    """See the module. `Codec.load("nirvana@paper")` names a preset."""
+
+    name: ClassVar[str] = "nirvana"
+    stream: ClassVar[int] = 1
+    default_preset: ClassVar[str] = "paper"
+
+    @classmethod
+    def presets(cls, device: str = "cpu") -> Mapping[str, Callable[[], Preset]]:
+        return {name: partial(_make, target, device) for name, target in PRESETS.items()}
+
+
+def _make(target: str, device: str) -> Preset:
+    module, _, name = target.partition(":")
+    kind: Any = getattr(importlib.import_module(f".{module}", __package__), name)
+    return kind(device=device) if "device" in inspect.signature(kind).parameters else kind()

@@ -1,0 +1,207 @@
+"""`codec encode`, `decode`, `info` and `verify` of videos."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec import cli, video_cli
+from codec.codecs.nirvana import NirvanaCodec
+from codec.codecs.video_encode import EncodeProgress
+from codec.errors import UsageError
+from codec.video import SUFFIXES, VideoInfo, VideoWriter, frames_of, open_video, stack
+
+from .toy_video import noise_clip, toy_presets
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NirvanaCodec, "presets", classmethod(toy_presets))
+    monkeypatch.setattr(NirvanaCodec, "default_preset", "toy")
+    monkeypatch.setattr(cli, "_ready", {})
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """20 frames, 16x12, lossless."""
+    path = tmp_path / "clip.mkv"
+    info, frames = frames_of(noise_clip(20, 12, 16), 30)
+    with VideoWriter(path, info) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+def run(*words: Any) -> int:
+    try:
+        return cli.main([str(word) for word in words])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def read(path: Path) -> np.ndarray:
+    with open_video(path) as reader:
+        return stack(reader.info, reader)
+
+
+def test_suffixes_are_the_readers() -> None:
+    assert set(video_cli.READS) == set(SUFFIXES)
+
+
+def test_there_and_back(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("encode", clip, "-q", 100) == 0
+    coded = tmp_path / "clip.nirvana"
+    assert "bpp" in capfd.readouterr().err
+    assert run("info", coded, "--json") == 0
+    about = json.loads(capfd.readouterr().out)
+    assert (about["medium"], about["frames"], about["width"]) == ("video", 20, 16)
+    assert run("verify", coded) == 0
+    clip.rename(tmp_path / "source.mkv")
+    assert run("decode", coded) == 0  # clip.mkv: lossless
+    assert np.array_equal(read(clip), noise_clip(20, 12, 16))
+    with open_video(clip) as reader:
+        assert reader.info.frame_rate == Fraction(30)
+
+
+def test_part_of_it(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("encode", clip, "-o", tmp_path / "a.nirvana", "-q", 100) == 0
+    assert run("decode", tmp_path / "a.nirvana", "--frames", "7:12", "-o", tmp_path / "part.mkv", "--json") == 0
+    report = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (report["shape"], report["missing"]) == ([5, 12, 16], [])
+    assert np.array_equal(read(tmp_path / "part.mkv"), noise_clip(20, 12, 16)[7:12])
+    assert run("decode", tmp_path / "a.nirvana", "--frames", "18:", "-o", tmp_path / "stills") == 0
+    assert len(list((tmp_path / "stills").iterdir())) == 2
+    for wrong in ("5:5", "x", "-1:3", "20:21", "1:2:3"):
+        assert run("decode", tmp_path / "a.nirvana", f"--frames={wrong}", "-o", tmp_path / "no.mkv") == 2
+    assert not (tmp_path / "no.mkv").exists()
+
+
+def test_chosen_encoders_and_formats(clip: Path, tmp_path: Path) -> None:
+    assert run("encode", clip, "-o", tmp_path / "a.nirvana", "-q", 100) == 0
+    assert run("decode", tmp_path / "a.nirvana", "--encoder", "libx264:crf=30", "-o", tmp_path / "b.mp4") == 0
+    with open_video(tmp_path / "b.mp4") as reader:
+        assert reader.info.pixels == "yuv420p"
+    assert run("decode", tmp_path / "a.nirvana", "--encoder", "nosuch", "-o", tmp_path / "c.mp4") == 2
+    assert run("decode", tmp_path / "a.nirvana", "--format", "y4m") == 0
+    assert (tmp_path / "a.y4m").exists()
+    assert run("decode", tmp_path / "a.nirvana", "--format", "docx") == 2
+
+
+def test_conceal(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    coded = tmp_path / "a.nirvana"
+    assert run("encode", clip, "-o", coded) == 0
+    data = bytearray(coded.read_bytes())
+    at = [i for i in range(len(data)) if data[i : i + 4] == b"Grou"][1]
+    data[at + 30] ^= 1
+    coded.write_bytes(data)
+    assert run("decode", coded, "-o", tmp_path / "b.mkv") == 3
+    assert not (tmp_path / "b.mkv").exists()
+    assert run("verify", coded) == 3
+    capfd.readouterr()
+    assert run("decode", coded, "--conceal", "-o", tmp_path / "b.mkv") == 0
+    assert "6 frames are missing: 3-8" in capfd.readouterr().err
+    assert len(read(tmp_path / "b.mkv")) == 20
+
+
+def test_sound_goes_along(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import av
+
+    path = tmp_path / "talk.mkv"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 16, 12, "yuv420p"
+        audio = out.add_stream("pcm_s16le", rate=8000)
+        for t in range(20):
+            picture = av.VideoFrame.from_ndarray(noise_clip(20, 12, 16)[t], format="rgb24").reformat(format="yuv420p")
+            picture.pts = t
+            out.mux(video.encode(picture))
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 6400), np.int16), format="s16", layout="mono")
+        sound.sample_rate = 8000
+        out.mux(audio.encode(sound))
+        out.mux(video.encode())
+        out.mux(audio.encode())
+    assert run("encode", path, "-o", tmp_path / "a.nirvana") == 0
+    assert run("decode", tmp_path / "a.nirvana", "-o", tmp_path / "b.mkv") == 0
+    with open_video(path) as before, open_video(tmp_path / "b.mkv") as after:
+        assert after.audio() == before.audio() is not None
+    capfd.readouterr()
+    assert run("decode", tmp_path / "a.nirvana", "-o", tmp_path / "b.y4m") == 0
+    assert "sound is left out" in capfd.readouterr().err
+
+
+def test_folders_of_pictures_and_targets(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    for index, picture in enumerate(noise_clip(9, 12, 16)):
+        Image.fromarray(picture).save(folder / f"{index:03d}.png")
+    coded = tmp_path / "a.nirvana"
+    assert run("encode", folder, "-c", "nirvana@toy", "-o", coded, "--psnr", 40, "--key-every", 2, "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["psnr"] > 38
+    assert report["key_groups"] == 2
+
+
+def test_settings_that_are_of_other_media(clip: Path, tmp_path: Path) -> None:
+    Image.fromarray(noise_clip(1)[0]).save(tmp_path / "a.png")
+    assert run("encode", tmp_path / "a.png", "--effort", 2) == 2
+    assert run("encode", clip, "--size", "20kB") == 2
+    assert run("encode", clip, "-q", 300) == 2
+    assert run("encode", clip, "-c", "nirvana@nosuch") in (1, 2)
+    assert not (tmp_path / "clip.nirvana").exists()
+
+
+def test_interrupted(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    @contextlib.contextmanager
+    def bar(wanted: bool, name: str) -> Any:
+        def report(now: EncodeProgress) -> None:
+            if now.frames >= 9 and not now.step:
+                raise KeyboardInterrupt
+
+        yield report
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video_cli, "_bar", bar)
+        assert run("encode", clip) == 130
+    assert "same command" in capfd.readouterr().err
+    assert (tmp_path / "clip.nirvana.part").exists()
+    assert run("encode", clip) == 0
+    assert "3 groups were done before" in capfd.readouterr().err
+    assert not (tmp_path / "clip.nirvana.part").exists()
+
+
+def test_through_pipes(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    y4m = io.BytesIO()
+    info = VideoInfo(16, 12, "gray", Fraction(1, 25), Fraction(25))
+    with VideoWriter(y4m, info) as writer:
+        for frame in frames_of(noise_clip(5, 12, 16, None))[1]:
+            writer.write(frame)
+
+    class Stdin:
+        buffer = io.BytesIO(y4m.getvalue())
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    assert run("encode", "-", "-c", "nirvana", "-q", 100, "-o", tmp_path / "a.nirvana") == 0
+    assert run("decode", tmp_path / "a.nirvana", "-o", tmp_path / "b.y4m") == 0
+    assert (tmp_path / "b.y4m").read_bytes() == y4m.getvalue()
+
+
+def test_words() -> None:
+    now = EncodeProgress(12.4, 48, 100, 500, 31.25, 1000.0, 75.0)
+    assert video_cli.words_of(now) == "frame 12/48, step 100/500, 31.2 dB, 1 min 15 s left"
+    assert "looking" in video_cli.words_of(now._replace(what="target"))
+    assert video_cli.ranges_of([3, 4, 5, 9, 11, 12]) == "3-5, 9, 11-12"
+    assert video_cli.frame_range("30:45") == (30, 45)
+    assert video_cli.frame_range(":5") == (0, 5)
+    assert video_cli.frame_range("7") == (7, 8)
+    assert video_cli.frame_range(None) == (0, None)
+    with pytest.raises(UsageError):
+        video_cli.frame_range("5:2")
+    assert [video_cli.duration_words(s) for s in (5, 65, 7300)] == ["5 s", "1 min 05 s", "2 h 01 min"]

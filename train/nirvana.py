@@ -1,0 +1,74 @@
+"""The paper's experiments with NIRVANA, for people with its clips and a GPU.
+
+    codec train nirvana --recipe uvg --data DIR
+
+There are no weights to train: every video in DIR is encoded, with the recipe's network and steps, by the same functions
+as `codec encode`. The run's folder gets the files, and results.json with their rates and PSNRs. Interrupted, --resume
+goes on, within a group, too.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..codecs.nirvana import NirvanaCodec
+from ..codecs.nirvana_fit import NirvanaPreset, Recipe
+from ..codecs.nirvana_net import NetConfig
+from ..codecs.video_encode import EncodeProgress, EncodeSettings
+from ..errors import UsageError
+from ..video import SUFFIXES
+
+__all__ = ["codec_of", "train"]
+
+
+def codec_of(settings: Mapping[str, Any], device: str) -> NirvanaCodec:
+    """The codec that a recipe describes."""
+    from .cli import fill
+
+    config = fill(NetConfig, settings["model"], "model")
+    preset = NirvanaPreset(
+        config=config, recipe=fill(Recipe, settings["recipe"], "recipe"), device=device, group_frames=config.frames
+    )
+    codec = NirvanaCodec(preset, fill(EncodeSettings, settings.get("encode", {}), "encode"), device)
+    codec.check_settings()
+    return codec
+
+
+def train(
+    settings: Mapping[str, Any], data: Path, folder: Path, resume: bool, device: str, about: Mapping[str, Any]
+) -> None:
+    """What `codec train nirvana` calls. settings: `model` (NetConfig), `recipe` (Recipe), `encode` (EncodeSettings)."""
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    codec = codec_of(settings, device)
+    videos = [data] if data.is_file() else sorted(one for one in data.rglob("*") if one.suffix.lower() in SUFFIXES)
+    if not videos:
+        raise UsageError(f"{data}: no video here; expected {', '.join(SUFFIXES)} (raw UVG clips: ffmpeg makes Y4M)")
+    results = folder / "results.json"
+    rows: dict[str, Any] = json.loads(results.read_text())["videos"] if resume and results.exists() else {}
+    for video in videos:
+        name = str(video.relative_to(data)) if data.is_dir() else video.name
+        if name in rows:
+            continue
+        target = folder / (name + ".nirvana")
+        rows[name] = codec.encode_file(video, target, _Say(name), force=True)
+        results.write_text(json.dumps({**about, "videos": rows}, indent=1) + "\n")
+
+
+class _Say:
+    """A line for each group."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, now: EncodeProgress) -> None:
+        if not now.step:
+            left = "" if now.seconds_left is None else f", {now.seconds_left / 3600:.1f} h left"
+            words = f"{self.name}: frame {now.frames:.0f} of {now.total or '?'}{left}"
+            print(words, file=sys.stderr, flush=True)  # noqa: T201
