@@ -32,6 +32,7 @@ class NirvanaCodec(VideoCodec):
     name: ClassVar[str] = "nirvana"
     stream: ClassVar[int] = 1
     default_preset: ClassVar[str] = "paper"
+    sweep: ClassVar[tuple[float, ...]] = (20, 40, 60, 80)
 
     @classmethod
     def presets(cls, device: str = "cpu") -> Mapping[str, Callable[[], Preset]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ... import __version__
@@ -10,11 +11,28 @@ from ...codecs.base import Codec
 from ...codecs.weights import manifests
 from ...errors import WeightsError
 from ...registry import entry, load_class, names
-from ..contract import Family, Medium, Option, Peer, Setting
+from ...video import frames_of, stack, to_yuv420
+from ..contract import Family, Medium, Option, Peer, Setting, Video
 
 __all__ = ["families"]
 
 _MEDIA: Mapping[str, Medium] = {"image": "image", "audio": "audio", "video": "video", "field": "array"}
+
+
+class _OurVideo:
+    """Frames and their rate go in. They become 4:2:0 as with other video codecs: the videos that there are were it."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec: Any = codec
+
+    def encode(self, value: Video) -> bytes:
+        rgb, frames = frames_of(value.frames, value.fps)
+        info = replace(rgb, pixels="yuv420p")
+        return self.codec.compress((info, [replace(one, planes=to_yuv420(one.planes[0], info)) for one in frames]))
+
+    def decode(self, data: bytes) -> Video:
+        with self.codec.open_file(data) as file:
+            return Video(stack(file.info, file.frames()), file.info.frame_rate)
 
 
 class _Ours:
@@ -38,6 +56,8 @@ def _family(name: str) -> Family:
     cls = load_class(name)
     tags = tuple(item.tag for item in manifests(name) if not item.retired)
     options = {"q": Option(0, "quality, 1 to 100; 0: what the weights were made for", 0, 100)}
+    if entry(name).medium == "video":
+        tags = tuple(getattr(cls, "presets")())  # noqa: B009
     if tags:
         options = {"tag": Option("", "weights; default: the codec's choice", choices=("", *tags))} | options
     coders = getattr(cls, "coders", ())
@@ -48,7 +68,8 @@ def _family(name: str) -> Family:
         del threads  # torch's, which the runner sets
         tag, quality, coder = str(settings.get("tag", "")), float(settings["q"]), str(settings.get("coder", ""))
         codec = Codec.load(f"{name}@{tag}" if tag else name, quality=quality or None)
-        return _Ours(codec.with_coder(coder) if coder else codec)
+        codec = codec.with_coder(coder) if coder else codec
+        return _OurVideo(codec) if entry(name).medium == "video" else _Ours(codec)
 
     def versions() -> Mapping[str, str]:
         shipped = [item for item in manifests(name) if not item.retired]
