@@ -60,6 +60,7 @@ class HiddenTree:
     """The circuit. Parameters are probabilities, in the order of `tree.order`; variables of all calls in their own.
 
     tree: over D variables. sizes: (D,) symbols of each, 0..size-1. states: M.
+    initialise: begin with random parameters; without them `set_parameters` must come first.
     leaves: "categorical", or "logistic": each leaf's row is a discretised logistic distribution over its symbols, with
         all mass outside them given to the first and the last. x of all calls: (N, D) integers; MISSING is unobserved.
     """
@@ -77,6 +78,7 @@ class HiddenTree:
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
+        initialise: bool = True,
     ) -> None:
         sizes = np.asarray(sizes, dtype=np.int64)
         if sizes.shape != (len(tree),) or sizes.min() < 1 or states < 1:
@@ -88,6 +90,8 @@ class HiddenTree:
         self._place = torch.from_numpy(self.starts[:-1].copy()).to(self.device)
         self._order = torch.from_numpy(tree.order.astype(np.int64)).to(self.device)
         self._levels = _plan(tree, self.device)
+        if not initialise:  # whoever calls gives the parameters
+            return
         generator = torch.Generator().manual_seed(seed)
 
         def near_uniform(*shape: int, spread: float) -> Tensor:

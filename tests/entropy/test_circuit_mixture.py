@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from codec.entropy.circuit_coding import FrozenCircuit
 from codec.entropy.circuit_fit import FitConfig, partition
 from codec.entropy.circuit_mixture import FrozenMixture, frozen
+from codec.entropy.circuits import HiddenTree
 from codec.errors import StreamError, WeightsError
 
 from .test_circuit_coding import SIZES, noise, trained
@@ -47,6 +49,21 @@ class TestCoding:
         assert best.sum() + 300 * 2 < bits < best.sum() + 300 * 2 + 40 * lanes
         alone = min(len(circuit.encode(x)) for circuit in mixture.circuits)
         assert len(mixture.encode(x)) < alone
+
+    def test_floats_only_save_time(self, mixture: FrozenMixture, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What integers find is what is taken, whatever the floats are off by."""
+        x = np.concatenate([items(mixture, 60), noise(60)])
+        exact = np.rint(16 * np.stack([circuit.bits(x) for circuit in mixture.circuits])).argmin(0)
+        assert np.array_equal(mixture._components(x), exact)
+        plain = HiddenTree.log_likelihood
+        drift = np.random.default_rng(0)
+
+        def off(tree: HiddenTree, rows: np.ndarray) -> torch.Tensor:
+            found = plain(tree, rows)
+            return found + torch.from_numpy(drift.uniform(-0.3, 0.3, len(found)))
+
+        monkeypatch.setattr(HiddenTree, "log_likelihood", off)
+        assert np.array_equal(mixture._components(x), exact)
 
     def test_state_and_back(self, mixture: FrozenMixture) -> None:
         x = items(mixture, 20)
