@@ -1,0 +1,159 @@
+"""Motion search of the preset `grid`: the encoder's side, where floats may differ from machine to machine.
+
+Candidates come from a full search at half resolution and are refined to quarter samples; a dynamic programme over the
+quadtree of blocks then picks, for each, the vector or the parent's, by sum of absolute differences and bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .nirvana_grid_code import Int
+from .nirvana_grid_motion import BACKWARD, BOTH, FORWARD, LEAF, Phases, finer, grid_shape, predict, shapes
+
+Float = NDArray[np.float32]
+REACH = 20  # half-resolution samples
+FLAG_BITS, CHANGE_BITS = 0.35, 2.5
+
+
+def leaf_sums(x: NDArray[np.generic], leaf: int = LEAF) -> Float:
+    h, w = x.shape
+    x = np.pad(x, ((0, -h % leaf), (0, -w % leaf)))
+    h, w = x.shape
+    return x.reshape(h // leaf, leaf, w // leaf, leaf).sum((1, 3), dtype=np.float32)
+
+
+def _smooth(sums: Float) -> Float:
+    """3x3 sums of blocks: what one block can't tell, its neighbourhood can."""
+    padded = np.pad(sums, 1, mode="edge")
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+
+
+def _halved(x: NDArray[np.generic]) -> NDArray[np.int16]:
+    h, w = x.shape
+    x = np.pad(x, ((0, h % 2), (0, w % 2)), mode="edge").astype(np.int16)
+    return (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2] + 2) >> 2
+
+
+def coarse(target: NDArray[np.generic], reference: NDArray[np.generic]) -> list[Int]:
+    """Fields (h, w, 2) in quarter samples: the best for each block alone, and with its neighbourhood."""
+    a, b = _halved(target), _halved(reference)
+    h, w = a.shape
+    b = np.pad(b, REACH, mode="edge")
+    best: list[tuple[Float, Int]] = []
+    for dy in range(-REACH, REACH + 1):
+        for dx in range(-REACH, REACH + 1):
+            sums = leaf_sums(np.abs(a - b[REACH + dy : REACH + dy + h, REACH + dx : REACH + dx + w]), LEAF // 2)
+            sums += 0.6 * (abs(dy) + abs(dx))
+            for k, cost in enumerate((sums, _smooth(sums))):
+                if len(best) <= k:
+                    best.append((cost.copy(), np.zeros((*cost.shape, 2), np.int64)))
+                better = cost < best[k][0]
+                best[k][0][better] = cost[better]
+                best[k][1][better] = (8 * dy, 8 * dx)
+    return [field for _, field in best]
+
+
+@dataclass
+class Matcher:
+    """Costs of vectors: target (H, W) in sixteenths against one reference, with `other` (if any) averaged in."""
+
+    target: NDArray[np.int16]
+    phases: Phases
+    other: NDArray[np.int16] | None = None
+
+    def __post_init__(self) -> None:
+        if self.other is not None:
+            # |t - (p + o) / 2| = |2 t - o - p| / 2
+            self._aim, self._weight = 2 * self.target.astype(np.int32) - self.other, 0.5 / 16
+        else:
+            self._aim, self._weight = self.target.astype(np.int32), 1 / 16
+
+    def cost(self, field: Int) -> Float:
+        return leaf_sums(np.abs(self._aim - predict(self.phases, field, 1))) * np.float32(self._weight)
+
+
+def refine(match: Matcher, fields: list[Int], penalty: float) -> tuple[Int, Float]:
+    """Best of the fields for each block, then down to quarter samples by small steps."""
+    best, cost = fields[0].copy(), match.cost(fields[0])
+
+    def attempt(field: Int) -> None:
+        new = match.cost(field)
+        better = new + penalty < cost
+        best[better], cost[better] = field[better], new[better]
+
+    for field in fields[1:]:
+        attempt(field)
+    for size in (4, 2, 1):
+        for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            attempt(best + np.array([dy, dx]) * size)
+    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):  # what a neighbour found
+        attempt(np.roll(best, (dy, dx), (0, 1)))
+    return best, cost
+
+
+def vector_bits(difference: Int) -> Float:
+    return (CHANGE_BITS + 2 * np.log2(1 + np.abs(difference))).sum(-1).astype(np.float32)
+
+
+def tree(costs: Float, labels: Int, weight: float) -> list[Int]:
+    """Grids of the pyramid, coarse to fine, of labels for each block.
+
+    costs: (K, h, w) of the finest blocks. labels: (K, channels). weight: cost of a bit.
+    """
+    k, h, w = costs.shape
+    between = vector_bits(labels[:, None] - labels[None]) + np.float32(FLAG_BITS)
+    np.fill_diagonal(between, FLAG_BITS)
+    between *= np.float32(weight)
+    levels = shapes(h * LEAF, w * LEAF)
+    cost, choices = costs, []
+    for shape in reversed(levels[:-1]):
+        # (parent label, child): the cheapest label of a child under each label of its parent
+        flat = cost.reshape(k, -1)
+        via = np.empty_like(flat)
+        choice = np.empty(flat.shape, np.int64)
+        for parent in range(k):
+            total = flat + between[parent][:, None]
+            choice[parent] = total.argmin(0)
+            via[parent] = total[choice[parent], np.arange(flat.shape[1])]
+        choices.append(choice.reshape(cost.shape))
+        via = via.reshape(cost.shape)
+        via = np.pad(via, ((0, 0), (0, 2 * shape[0] - via.shape[1]), (0, 2 * shape[1] - via.shape[2])))
+        cost = via.reshape(k, shape[0], 2, shape[1], 2).sum((2, 4))
+    # the coarsest grid: differences run from block to block, so a common label is cheap
+    common = cost.sum((1, 2)).argmin()
+    label = (cost + between[common][:, None, None]).argmin(0)
+    found = [labels[label]]
+    for choice, shape in zip(reversed(choices), levels[1:], strict=True):
+        parent = finer(label, shape)
+        label = np.take_along_axis(choice, parent[None], 0)[0]
+        found.append(labels[label])
+    return found
+
+
+def vectors(match: Matcher, fields: list[Int], weight: float, keep: int = 40, used: NDArray[np.bool_] | None = None) -> list[Int]:
+    """The pyramid of one reference's vectors. used: blocks whose vector matters."""
+    best, own = refine(match, fields, weight)
+    votes, counts = np.unique(best.reshape(-1, 2), axis=0, return_counts=True)
+    labels = votes[np.argsort(-counts, kind="stable")[:keep]]
+    labels = np.unique(np.concatenate([labels, [[0, 0]]]), axis=0)
+    shape = grid_shape(*match.target.shape)
+    costs = np.stack([match.cost(np.broadcast_to(label, (*shape, 2))) for label in labels])
+    if used is not None:
+        costs = costs * used
+    return tree(costs, labels, weight)
+
+
+def modes(target: NDArray[np.int16], forward: NDArray[np.int16], backward: NDArray[np.int16], weight: float) -> list[Int]:
+    """The pyramid (h, w, 1) of which references predict a block: 0 is both, 1 forward, 2 backward."""
+    t = target.astype(np.int32)
+    both = (forward.astype(np.int32) + backward + 1) >> 1
+    costs = np.stack([leaf_sums(np.abs(t - p)) / np.float32(16) for p in (both, forward, backward)])
+    return tree(costs, np.array([[0], [1], [2]]), weight)
+
+
+__all__ = ["BACKWARD", "BOTH", "FORWARD", "Matcher", "coarse", "modes", "refine", "vectors"]
