@@ -40,11 +40,11 @@ def ratios(z: Float) -> tuple[Float, Float]:
     """P(|q| > 1 given |q| > 0) and P(|q| > k + 1 given |q| > k) for all k > 0."""
     some = odds(z)
     return CURVE[0] * some ** CURVE[1] * (1 - CURVE[2]) + CURVE[2], np.minimum(
-        0.985, CURVE[3] * some ** CURVE[4] * (1 - CURVE[5]) + CURVE[5]
+        0.99, CURVE[3] * some ** CURVE[4] * (1 - CURVE[5]) + CURVE[5]
     )
 
 
-CURVE = (0.93, 1.0, 0.05, 0.95, 1.0, 0.2)
+CURVE = (1.0, 1.75, 0.03, 1.0, 1.9, 0.09)
 
 
 def _magnitudes(z: float) -> Float:

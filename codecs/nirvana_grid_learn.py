@@ -41,7 +41,7 @@ def symbol_bits(z: Tensor, q: Tensor) -> Tensor:
     size = q.abs()
     some = torch.sigmoid(z)
     first = CURVE[0] * some ** CURVE[1] * (1 - CURVE[2]) + CURVE[2]
-    more = (CURVE[3] * some ** CURVE[4] * (1 - CURVE[5]) + CURVE[5]).clamp(max=0.985)
+    more = (CURVE[3] * some ** CURVE[4] * (1 - CURVE[5]) + CURVE[5]).clamp(max=0.99)
     tail = -torch.log2(torch.where(size > 1, first, 1 - first))
     tail = tail - torch.where(size > 1, (size - 2).clamp(0, 40) * torch.log2(more) + torch.log2(1 - more), 0.0)
     return torch.where(size > 0, F.softplus(-z) / LN2 + 1 + tail, F.softplus(z) / LN2)

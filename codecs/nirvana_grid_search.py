@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from .nirvana_grid_code import Int
@@ -19,43 +21,42 @@ REACH = 20  # half-resolution samples
 FLAG_BITS, CHANGE_BITS = 0.35, 2.5
 
 
-def leaf_sums(x: NDArray[np.generic], leaf: int = LEAF) -> Float:
+def leaf_sums(x: NDArray[np.generic]) -> Float:
+    """Sums over 8x8 blocks, those at the border over what there is of them."""
     h, w = x.shape
-    x = np.pad(x, ((0, -h % leaf), (0, -w % leaf)))
+    x = np.pad(x, ((0, -h % LEAF), (0, -w % LEAF)))
+    t = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    return (F.avg_pool2d(t[None], LEAF)[0] * LEAF**2).numpy()
+
+
+def _halved(x: NDArray[np.generic]) -> torch.Tensor:
     h, w = x.shape
-    return x.reshape(h // leaf, leaf, w // leaf, leaf).sum((1, 3), dtype=np.float32)
+    x = np.pad(x, ((0, -h % LEAF), (0, -w % LEAF)), mode="edge").astype(np.float32)
+    return F.avg_pool2d(torch.from_numpy(x)[None], 2)[0]
 
 
-def _smooth(sums: Float) -> Float:
-    """3x3 sums of blocks: what one block can't tell, its neighbourhood can."""
-    padded = np.pad(sums, 1, mode="edge")
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-
-
-def _halved(x: NDArray[np.generic]) -> NDArray[np.int16]:
-    h, w = x.shape
-    x = np.pad(x, ((0, h % 2), (0, w % 2)), mode="edge").astype(np.int16)
-    return (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2] + 2) >> 2
-
-
-def coarse(target: NDArray[np.generic], reference: NDArray[np.generic]) -> list[Int]:
+def coarse(target: NDArray[np.generic], reference: NDArray[np.generic], reach: int = REACH) -> list[Int]:
     """Fields (h, w, 2) in quarter samples: the best for each block alone, and with its neighbourhood."""
     a, b = _halved(target), _halved(reference)
     h, w = a.shape
-    b = np.pad(b, REACH, mode="edge")
-    best: list[tuple[Float, Int]] = []
-    for dy in range(-REACH, REACH + 1):
-        for dx in range(-REACH, REACH + 1):
-            sums = leaf_sums(np.abs(a - b[REACH + dy : REACH + dy + h, REACH + dx : REACH + dx + w]), LEAF // 2)
-            sums += 0.6 * (abs(dy) + abs(dx))
-            for k, cost in enumerate((sums, _smooth(sums))):
-                if len(best) <= k:
-                    best.append((cost.copy(), np.zeros((*cost.shape, 2), np.int64)))
-                better = cost < best[k][0]
-                best[k][0][better] = cost[better]
-                best[k][1][better] = (8 * dy, 8 * dx)
-    return [field for _, field in best]
+    b = F.pad(b[None, None], (reach,) * 4, mode="replicate")[0, 0]
+    n = 2 * reach + 1
+    across = torch.arange(n) - reach
+    best: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for dy in range(-reach, reach + 1):
+        # all horizontal shifts at once
+        shifted = b[reach + dy : reach + dy + h].unfold(1, w, 1).transpose(0, 1)  # (n, h, w)
+        sums = F.avg_pool2d((shifted - a).abs()[:, None], LEAF // 2)[:, 0] * 16
+        sums += 0.6 * (abs(dy) + across.abs())[:, None, None]
+        wide = F.avg_pool2d(sums[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
+        for k, costs in enumerate((sums, wide)):
+            cost, dx = costs.min(0)
+            if len(best) <= k:
+                best.append((torch.full_like(cost, torch.inf), torch.zeros((*cost.shape, 2), dtype=torch.int64)))
+            better = cost < best[k][0]
+            best[k][0][better] = cost[better]
+            best[k][1][better] = torch.stack([torch.full_like(dx, dy), dx - reach], -1)[better] * 8
+    return [vectors.numpy() for _, vectors in best]
 
 
 @dataclass
