@@ -43,6 +43,10 @@ class Slot:
     refs: tuple[int, ...]
     depth: int  # 0: key, 1: an anchor, 2 and up: between two others
 
+    @property
+    def distances(self) -> tuple[int, ...]:
+        return tuple(self.frame - ref for ref in self.refs)
+
 
 def schedule(n_frames: int, linked: bool, span: int) -> list[Slot]:
     """Coding order: anchors every `span` frames, each predicted from the one before; then the frames between them, from
@@ -118,7 +122,7 @@ class GridPreset:
         done = last_use(slots)
         for place, slot in enumerate(slots):
             refs = [pictures[r] for r in slot.refs]
-            pictures[slot.frame], _ = code_frame(io, nets, layout, refs, slot.depth, None)
+            pictures[slot.frame], _ = code_frame(io, nets, layout, refs, slot.distances, slot.depth, None)
             frames[slot.frame] = from_planes(pictures[slot.frame].planes, shape.pixels)
             for r in [r for r in pictures if done.get(r, -1) <= place and r != shape.n_frames - 1]:
                 pictures.pop(r).forget()

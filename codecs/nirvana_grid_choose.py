@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .nirvana_grid_code import COST_RANGE, Int, costs
+from .nirvana_grid_code import COST_RANGE, Coding, Int, costs
 from .nirvana_grid_frame import AverageTally, Motion
 from .nirvana_grid_net import Nets
 from .nirvana_grid_plane import LEVELS, Context, Tally, Wanted, _band_levels, code_plane, levels_of
@@ -20,7 +20,7 @@ from .nirvana_grid_transform import FINE, Bool, Float, averages_of, both, forwar
 TINY = 2.0**-24
 
 
-class Silent:
+class Silent(Coding):
     """Codes nothing."""
 
     def code(self, rows: Int, symbols: Int | None) -> Int:

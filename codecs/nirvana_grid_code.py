@@ -118,12 +118,15 @@ class Coding(Protocol):
 
     def code(self, rows: Int, symbols: Int | None) -> Int: ...
 
+    def part(self, name: str) -> None:
+        """What comes next, for statistics."""
 
-class Writer:
+
+class Writer(Coding):
     def __init__(self) -> None:
         self.steps: list[tuple[Int, Int]] = []
-        self.parts: dict[str, float] = {}
-        self._part = "headers"
+        self._parts: list[str] = []
+        self._part = "header"
 
     def part(self, name: str) -> None:
         self._part = name
@@ -132,16 +135,21 @@ class Writer:
         assert symbols is not None
         if rows.size:
             self.steps.append((symbols, rows))
+            self._parts.append(self._part)
         return symbols
 
-    def bits(self) -> float:
-        return sum(tables().bits(symbols, rows) for symbols, rows in self.steps)
+    def bits(self, start: int = 0) -> dict[str, float]:
+        """Of each part, before they are made bytes, from a step on."""
+        found: dict[str, float] = {}
+        for part, (symbols, rows) in zip(self._parts[start:], self.steps[start:], strict=True):
+            found[part] = found.get(part, 0.0) + tables().bits(symbols, rows)
+        return found
 
     def finish(self) -> bytes:
         return tables().encode_steps(self.steps)
 
 
-class Reader:
+class Reader(Coding):
     def __init__(self, data: bytes) -> None:
         self._decoder: Decoder = tables().decoder(data)
 

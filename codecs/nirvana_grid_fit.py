@@ -17,7 +17,6 @@ from .nirvana_grid_choose import FrameChoices
 from .nirvana_grid_code import Writer
 from .nirvana_grid_frame import Layout, Motion, Picture, code_frame, filter_groups, filter_inputs, from_planes, to_planes
 from .nirvana_grid_learn import Samples, learn_densities, learn_filters
-from .nirvana_grid_motion import BOTH, FORWARD, predict
 from .nirvana_grid_net import Nets
 from .nirvana_grid_start import start
 from .nirvana_grid_transform import FINE, Float, padded, steps
@@ -26,6 +25,8 @@ from .video_groups import FitProgress, FitSettings, Fitted, Group
 PRICE = 0.15  # squared steps that a bit is worth
 DEPTH_STEPS = (-5, 0, 2, 3, 4, 4, 4, 4)  # of the step index, by depth
 SPAN = 8
+MOTION_WEIGHT = 0.45
+TURNS = 1
 
 Plane = NDArray[np.int16]
 
@@ -44,11 +45,11 @@ class Pass:
     pictures: dict[int, Picture]
     samples: Samples
     squared_error: float
-    parts: dict[str, float] = field(default_factory=dict)
+    frame_bits: dict[str, float] = field(default_factory=dict)  # by depth
 
     @property
     def bits(self) -> float:
-        return self.writer.bits()
+        return sum(self.frame_bits.values())
 
 
 @dataclass
@@ -72,6 +73,8 @@ class Fitter:
         writer, samples = Writer(), Samples()
         writer.part("networks")
         code_start(writer, old, nets, self.span)
+        frame_bits = {"networks": sum(writer.bits().values())}
+        done = len(writer.steps)
         pictures: dict[int, Picture] = {} if self.previous is None else {-1: self.previous.picture}
         error = 0.0
         for slot in self.slots():
@@ -79,33 +82,24 @@ class Fitter:
             index = int(np.clip(base + DEPTH_STEPS[min(slot.depth, 7)], 0, len(steps()) - 11))
             motion = self._motion(slot, refs, index) if refs else None
             choices = FrameChoices(nets, self.originals[slot.frame], index, motion, self.price)
-            writer.part(f"frame{slot.depth}")
-            picture, sums = code_frame(writer, nets, self.layout, refs, slot.depth, choices)
+            picture, sums = code_frame(writer, nets, self.layout, refs, slot.distances, slot.depth, choices)
             pictures[slot.frame] = picture
+            spent = sum(writer.bits(done).values())
+            done = len(writer.steps)
+            frame_bits[f"depth{slot.depth}"] = frame_bits.get(f"depth{slot.depth}", 0.0) + spent
             error += sum(
                 float(((a.astype(np.float64) - b) ** 2).sum())
                 for a, b in zip(picture.planes, self.originals[slot.frame], strict=True)
             )
             if learn:
                 self._gather(samples, choices, sums, slot.frame)
-        return Pass(writer, pictures, samples, error)
+        return Pass(writer, pictures, samples, error, frame_bits)
 
     def _motion(self, slot: Slot, refs: Sequence[Picture], index: int) -> Motion:
-        if slot.frame in self.motions:
-            return self.motions[slot.frame]
-        weight = 0.4 * steps()[index] / FINE
-        target = self.originals[slot.frame][0]
-        sixteenths = (target * FINE).astype(np.int16)
-        fields = [search.coarse(target, r.planes[0]) for r in refs]
-        pyramids = [
-            search.vectors(search.Matcher(sixteenths, r.phases(0)), [np.zeros_like(f[0]), *f], weight)
-            for r, f in zip(refs, fields, strict=True)
-        ]
-        modes = None
-        if len(refs) == 2:
-            predictions = [predict(r.phases(0), p[-1], 1) for r, p in zip(refs, pyramids, strict=True)]
-            modes = search.modes(sixteenths, predictions[0], predictions[1], weight)
-        self.motions[slot.frame] = Motion(pyramids, modes)
+        if slot.frame not in self.motions:
+            weight = MOTION_WEIGHT * steps()[index] / FINE
+            target = self.originals[slot.frame][0]
+            self.motions[slot.frame] = search.motion_of(target, refs, slot.distances, weight, TURNS)
         return self.motions[slot.frame]
 
     def _gather(self, samples: Samples, choices: FrameChoices, sums: list[tuple[Float, Float]], frame: int) -> None:
@@ -158,7 +152,5 @@ def fit(
     psnr = 99.0 if mse == 0 else float(10 * np.log10(255**2 / mse))
     frames = [from_planes(best.pictures[k].planes, group.pixels) for k in range(len(originals))]
     stats = {"seconds": time.perf_counter() - began, "psnr": psnr, "bits": 8.0 * len(payload), "cpu": time.process_time() - cpu}
+    stats |= {f"bits_{name}": bits for name, bits in (best.writer.bits() | best.frame_bits).items()}
     return Fitted(payload, State(chosen, last), frames, stats)
-
-
-__all__ = ["BOTH", "FORWARD", "fit"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import StreamError
 from .nirvana_grid_code import LARGEST, Coding, Int, code_number, row_of
-from .nirvana_grid_motion import BOTH, FORWARD, Phases, code_pyramid, interpolated, predict
+from .nirvana_grid_motion import BOTH, FORWARD, Phases, along, code_pyramid, flow_of, grid_shape, interpolated, predict
 from .nirvana_grid_net import UNIT, Filter, Nets
 from .nirvana_grid_plane import Context, Grids, Wanted, code_plane, magnitude_table, magnitudes, ratios
 from .nirvana_grid_transform import FINE, Bool, Float, band0_of, both, forward, forward16, inverse, padded, steps
@@ -77,10 +77,11 @@ def from_planes(planes: Sequence[Plane], pixels: Pixels) -> Planes:
 
 @dataclass
 class Picture:
-    """A decoded frame, and what later ones lean on."""
+    """A decoded frame, and what later ones lean on. flow: (h, w, 2), zeros of a key frame."""
 
     planes: list[Plane]
     grids: list[Grids]
+    flow: Int
     _phases: dict[int, Phases] = field(default_factory=dict, repr=False)
 
     def phases(self, plane: int) -> Phases:
@@ -95,9 +96,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Motion:
-    """Grids of the pyramids, coarse to fine: vectors to each reference, and which references to use."""
+    """Grids of the pyramids, coarse to fine: vectors to each reference, less what was expected, and which references to
+    use. still: for each reference, expect no motion."""
 
     vectors: list[list[Int]]
+    still: list[bool]
     modes: list[Int] | None
 
 
@@ -137,12 +140,24 @@ class AverageTally:
     symbols: list[Int] = field(default_factory=list)
 
 
-def code_motion(io: Coding, motion: Motion | None, refs: int, layout: Layout) -> Field:
-    h, w = layout.height, layout.width
-    found = [code_pyramid(io, motion.vectors[k] if motion else None, h, w, 2) for k in range(refs)]
-    if refs == 1:
+def expected_vectors(refs: Sequence[Picture], distances: Sequence[int], found: Sequence[Int]) -> Int:
+    """Of the next reference: the flow of the later one of the references goes on, or that of the frame itself."""
+    k = len(found)
+    return along(flow_of(found[0], distances[0]) if found else refs[-1].flow, distances[k])
+
+
+def code_motion(io: Coding, motion: Motion | None, refs: Sequence[Picture], distances: Sequence[int]) -> Field:
+    """distances: how many frames ago each reference was."""
+    found: list[Int] = []
+    for k in range(len(refs)):
+        expected = expected_vectors(refs, distances, found)
+        if expected.any() and code_number(io, int(motion.still[k]) if motion else None):
+            expected = np.zeros_like(expected)
+        found.append(code_pyramid(io, motion.vectors[k] if motion else None, expected))
+    if len(refs) == 1:
         return Field(found, None)
-    modes = code_pyramid(io, motion.modes if motion else None, h, w, 1)[..., 0]
+    none = np.zeros((*found[0].shape[:2], 1), np.int64)
+    modes = code_pyramid(io, motion.modes if motion else None, none)[..., 0]
     if ((modes < 0) | (modes > 2)).any():
         raise StreamError("the group is damaged: there is no such way to predict a block")
     return Field(found, modes)
@@ -231,13 +246,20 @@ def smooth(averages: Float) -> Float:
 
 
 def code_frame(
-    io: Coding, nets: Nets, layout: Layout, refs: Sequence[Picture], depth: int, encoder: Encoder | None
+    io: Coding,
+    nets: Nets,
+    layout: Layout,
+    refs: Sequence[Picture],
+    distances: Sequence[int],
+    depth: int,
+    encoder: Encoder | None,
 ) -> tuple[Picture, list[tuple[Float, Float]]]:
     """The picture, and for each plane its sum before the filter and its residual, in sixteenths, padded."""
+    io.part("motion")
     index = code_number(io, encoder.step_index if encoder else None)
     if index + max(layout.step_shifts) >= len(steps()):
         raise StreamError("the group is damaged: there is no such step")
-    motion = code_motion(io, encoder.motion if encoder else None, len(refs), layout) if refs else None
+    motion = code_motion(io, encoder.motion if encoder else None, refs, distances) if refs else None
     grids: list[Grids] = []
     sums: list[tuple[Float, Float]] = []
     for p in range(len(layout.scales)):
@@ -249,6 +271,7 @@ def code_frame(
             low, high = layout.ranges[p]
             middle = round((low + high + 1) / 2) * 8 * FINE // step
             wanted = encoder.averages(p, step) if encoder else None
+            io.part("averages")
             averages = code_averages(io, nets, (h, w), wanted, middle, step_index, encoder.tally(p) if encoder else None)
             prediction = smooth(averages * (step / 8))
         else:
@@ -266,7 +289,10 @@ def code_frame(
         grids.append(Grids(magnitudes(q), levels))
         sums.append((prediction + residual, residual))
     planes = filtered(nets, layout, sums)
-    return Picture(planes, grids), sums
+    flow = np.zeros((*grid_shape(layout.height, layout.width), 2), np.int64)
+    if motion is not None:
+        flow = flow_of(motion.vectors[0], distances[0])
+    return Picture(planes, grids, flow), sums
 
 
 def _context(

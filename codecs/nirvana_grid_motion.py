@@ -81,12 +81,24 @@ def predict(phases: Phases, field: Int, scale: int) -> NDArray[np.int16]:
     return phases.reshape(-1)[spread(base) + y * width + x]
 
 
-def code_pyramid(io: Coding, leaves: list[Int] | None, height: int, width: int, channels: int) -> Int:
-    """(h, w, channels) of the finest grid. leaves: all grids of the pyramid, coarse to fine."""
+def flow_of(vectors: Int, distance: int) -> Int:
+    """Vectors to a frame `distance` frames ago (negative: to come), as 64ths of quarter samples a frame."""
+    return (vectors * 64) // distance
+
+
+def along(flow: Int, distance: int) -> Int:
+    """The vectors that this flow makes expect."""
+    return np.clip((flow * distance + 32) >> 6, -FARTHEST, FARTHEST)
+
+
+def code_pyramid(io: Coding, leaves: list[Int] | None, expected: Int) -> Int:
+    """(h, w, channels) of the finest grid. leaves: all grids of the pyramid of differences to what was expected, coarse
+    to fine. expected: (h, w, channels)."""
+    h, w, channels = expected.shape
     if not code_number(io, None if leaves is None else int(any(grid.any() for grid in leaves))):
-        return np.zeros((*grid_shape(height, width), channels), np.int64)
+        return expected
     parent: Int | None = None
-    for k, shape in enumerate(shapes(height, width)):
+    for k, shape in enumerate(shapes(h * LEAF, w * LEAF)):
         grid = leaves[k] if leaves is not None else None
         base = np.zeros((*shape, channels), np.int64) if parent is None else finer(parent, shape)
         difference = None if grid is None else grid - base
@@ -96,10 +108,11 @@ def code_pyramid(io: Coding, leaves: list[Int] | None, height: int, width: int, 
         if parent is None:
             change = np.cumsum(change.reshape(-1, channels), axis=0).reshape(change.shape)
         parent = base + change
-        if np.abs(parent).max() > FARTHEST:
-            raise StreamError("the group is damaged: a motion vector is out of range")
     assert parent is not None
-    return parent
+    found = expected + parent
+    if np.abs(found).max() > 2 * FARTHEST:
+        raise StreamError("the group is damaged: a motion vector is out of range")
+    return found
 
 
 def code_changes(io: Coding, difference: Int | None, shape: tuple[int, ...]) -> Int:

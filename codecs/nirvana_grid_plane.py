@@ -302,7 +302,9 @@ def _features(
 
 def code_plane(io: Coding, nets: Nets, c: Context, wanted: Wanted | None) -> tuple[Int, Int, Bool]:
     """Coefficients (64, h, w), levels (h, w), which 16x16 blocks have one transform (h / 2, w / 2)."""
+    io.part("levels")
     levels = code_levels(io, nets.levels, c, wanted)
+    io.part("coefficients")
     h, w = levels.shape
     large = np.zeros((h // 2, w // 2), bool)
     some = of_pairs(levels[None])[0].max((0, 1)) > 0

@@ -6,6 +6,7 @@ quadtree of blocks then picks, for each, the vector or the parent's, by sum of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from .nirvana_grid_code import Int
-from .nirvana_grid_motion import BACKWARD, BOTH, FORWARD, LEAF, Phases, finer, grid_shape, predict, shapes
+from .nirvana_grid_frame import Motion, Picture, expected_vectors
+from .nirvana_grid_motion import BACKWARD, BOTH, FORWARD, LEAF, Phases, finer, predict, shapes
+from .nirvana_grid_transform import FINE
 
 Float = NDArray[np.float32]
 REACH = 20  # half-resolution samples
-FLAG_BITS, CHANGE_BITS = 0.35, 2.5
+FLAG_BITS, CHANGE_BITS, COMPONENT_BITS = 0.15, 4.0, 1.5
 
 
 def leaf_sums(x: NDArray[np.generic]) -> Float:
@@ -61,21 +64,28 @@ def coarse(target: NDArray[np.generic], reference: NDArray[np.generic], reach: i
 
 @dataclass
 class Matcher:
-    """Costs of vectors: target (H, W) in sixteenths against one reference, with `other` (if any) averaged in."""
+    """Costs of vectors: |aim - prediction| times weight, both (H, W), the first in sixteenths."""
 
-    target: NDArray[np.int16]
+    aim: NDArray[np.int32]
+    weight: Float
     phases: Phases
-    other: NDArray[np.int16] | None = None
 
-    def __post_init__(self) -> None:
-        if self.other is not None:
-            # |t - (p + o) / 2| = |2 t - o - p| / 2
-            self._aim, self._weight = 2 * self.target.astype(np.int32) - self.other, 0.5 / 16
-        else:
-            self._aim, self._weight = self.target.astype(np.int32), 1 / 16
+    @staticmethod
+    def alone(target: NDArray[np.int16], phases: Phases) -> Matcher:
+        return Matcher(target.astype(np.int32), np.full(target.shape, 1 / 16, np.float32), phases)
+
+    @staticmethod
+    def beside(target: NDArray[np.int16], phases: Phases, other: NDArray[np.int16], modes: Int, mine: int) -> Matcher:
+        """Where both references are used, |t - (p + o) / 2| = |2 t - o - p| / 2; where only the other, nothing
+        counts."""
+        h, w = target.shape
+        mode = modes.repeat(LEAF, 0).repeat(LEAF, 1)[:h, :w]
+        t = target.astype(np.int32)
+        weight = np.where(mode == BOTH, 0.5, np.where(mode == mine, 1.0, 0.0)).astype(np.float32) / 16
+        return Matcher(np.where(mode == BOTH, 2 * t - other, t), weight, phases)
 
     def cost(self, field: Int) -> Float:
-        return leaf_sums(np.abs(self._aim - predict(self.phases, field, 1))) * np.float32(self._weight)
+        return leaf_sums(np.abs(self.aim - predict(self.phases, field, 1)) * self.weight)
 
 
 def refine(match: Matcher, fields: list[Int], penalty: float) -> tuple[Int, Float]:
@@ -98,11 +108,11 @@ def refine(match: Matcher, fields: list[Int], penalty: float) -> tuple[Int, Floa
 
 
 def vector_bits(difference: Int) -> Float:
-    return (CHANGE_BITS + 2 * np.log2(1 + np.abs(difference))).sum(-1).astype(np.float32)
+    return (COMPONENT_BITS + 1.6 * np.log2(1 + np.abs(difference))).sum(-1).astype(np.float32) + np.float32(CHANGE_BITS)
 
 
-def tree(costs: Float, labels: Int, weight: float) -> list[Int]:
-    """Grids of the pyramid, coarse to fine, of labels for each block.
+def tree(costs: Float, labels: Int, weight: float) -> tuple[list[Int], float]:
+    """Grids of the pyramid, coarse to fine, of labels for each block, and what they cost.
 
     costs: (K, h, w) of the finest blocks. labels: (K, channels). weight: cost of a bit.
     """
@@ -127,34 +137,61 @@ def tree(costs: Float, labels: Int, weight: float) -> list[Int]:
         cost = via.reshape(k, shape[0], 2, shape[1], 2).sum((2, 4))
     # the coarsest grid: differences run from block to block, so a common label is cheap
     common = cost.sum((1, 2)).argmin()
-    label = (cost + between[common][:, None, None]).argmin(0)
+    total = cost + between[common][:, None, None]
+    label = total.argmin(0)
     found = [labels[label]]
     for choice, shape in zip(reversed(choices), levels[1:], strict=True):
         parent = finer(label, shape)
         label = np.take_along_axis(choice, parent[None], 0)[0]
         found.append(labels[label])
-    return found
+    return found, float(total.min(0).sum())
 
 
-def vectors(match: Matcher, fields: list[Int], weight: float, keep: int = 40, used: NDArray[np.bool_] | None = None) -> list[Int]:
-    """The pyramid of one reference's vectors. used: blocks whose vector matters."""
-    best, own = refine(match, fields, weight)
-    votes, counts = np.unique(best.reshape(-1, 2), axis=0, return_counts=True)
+def vectors(match: Matcher, fields: list[Int], expected: Int, weight: float, keep: int = 40) -> tuple[list[Int], float]:
+    """The pyramid of one reference's vectors, less what is expected, and what it costs."""
+    best, _ = refine(match, [expected, *fields], weight)
+    votes, counts = np.unique((best - expected).reshape(-1, 2), axis=0, return_counts=True)
     labels = votes[np.argsort(-counts, kind="stable")[:keep]]
     labels = np.unique(np.concatenate([labels, [[0, 0]]]), axis=0)
-    shape = grid_shape(*match.target.shape)
-    costs = np.stack([match.cost(np.broadcast_to(label, (*shape, 2))) for label in labels])
-    if used is not None:
-        costs = costs * used
+    costs = np.stack([match.cost(expected + label) for label in labels])
     return tree(costs, labels, weight)
 
 
 def modes(target: NDArray[np.int16], forward: NDArray[np.int16], backward: NDArray[np.int16], weight: float) -> list[Int]:
-    """The pyramid (h, w, 1) of which references predict a block: 0 is both, 1 forward, 2 backward."""
+    """The pyramid (h, w, 1) of which references predict a block."""
     t = target.astype(np.int32)
     both = (forward.astype(np.int32) + backward + 1) >> 1
     costs = np.stack([leaf_sums(np.abs(t - p)) / np.float32(16) for p in (both, forward, backward)])
-    return tree(costs, np.array([[0], [1], [2]]), weight)
+    return tree(costs, np.array([[BOTH], [FORWARD], [BACKWARD]]), weight)[0]
 
 
-__all__ = ["BACKWARD", "BOTH", "FORWARD", "Matcher", "coarse", "modes", "refine", "vectors"]
+def motion_of(target: NDArray[np.int16], refs: Sequence[Picture], distances: Sequence[int], weight: float, turns: int) -> Motion:
+    """target: luma. weight: absolute difference that a bit is worth. turns: refinements of two references by turns."""
+    sixteenths = (target * FINE).astype(np.int16)
+    coarsely = [coarse(target, r.planes[0]) for r in refs]
+    still, pyramids, found = [], [], []
+
+    def one(k: int, match: Matcher) -> tuple[list[Int], bool, Int]:
+        expected = expected_vectors(refs, distances, found[:k])
+        zero = np.zeros_like(expected)
+        tries = [(*vectors(match, [zero, *coarsely[k], *found[k : k + 1]], base, weight), base) for base in ([expected, zero] if expected.any() else [zero])]
+        pyramid, _, base = min(tries, key=lambda t: t[1])
+        return pyramid, base is zero, base + pyramid[-1]
+
+    for k in range(len(refs)):
+        pyramid, is_still, field = one(k, Matcher.alone(sixteenths, refs[k].phases(0)))
+        pyramids.append(pyramid)
+        still.append(is_still)
+        found.append(field)
+    if len(refs) == 1:
+        return Motion(pyramids, still, None)
+    parts = [predict(r.phases(0), v, 1) for r, v in zip(refs, found, strict=True)]
+    mode = modes(sixteenths, parts[0], parts[1], weight)
+    for _ in range(turns):
+        # the second follows the first, so the first goes first
+        for k, mine in ((0, FORWARD), (1, BACKWARD)):
+            match = Matcher.beside(sixteenths, refs[k].phases(0), parts[1 - k], mode[-1][..., 0], mine)
+            pyramids[k], still[k], found[k] = one(k, match)
+            parts[k] = predict(refs[k].phases(0), found[k], 1)
+        mode = modes(sixteenths, parts[0], parts[1], weight)
+    return Motion(pyramids, still, mode)
