@@ -106,7 +106,7 @@ class GridPreset:
             raise StreamError("the state of the group before isn't one of the preset grid")
         if not payload or payload[0] != VERSION:
             raise StreamError(
-                f"this group isn't one of the preset grid, version {VERSION}: it may be damaged, or of a newer version; "
+                f"this group isn't one of the preset grid, version {VERSION}: it may be damaged, or newer; "
                 "pip install -U codec-suite"
             )
         layout = Layout(shape.pixels, shape.height, shape.width)

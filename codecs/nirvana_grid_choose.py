@@ -121,7 +121,7 @@ class FrameChoices:
             for lower in (np.maximum(high - 1, 0), np.zeros_like(high)):
                 other = (t - lower) ** 2 + self.price * _bits(table, rows, lower)
                 best, cost = np.where(other < cost, lower, best), np.minimum(cost, other)
-            np.add.at(spent, (int(band_level[bands[0]]), block), cost.reshape(len(bands), -1).sum(0))
+            spent[int(band_level[bands[0]]), block] += cost.reshape(len(bands), -1).sum(0)  # blocks differ
             return best * signs[bands[:, None], block].ravel()
 
         tally = Tally()

@@ -193,7 +193,13 @@ def _lattice() -> list[tuple[int, int, int, int, tuple[tuple[int, int], ...]]]:
 
 
 def code_averages(
-    io: Coding, nets: Nets, shape: tuple[int, int], wanted: Int | None, middle: int, index: int, tally: AverageTally | None
+    io: Coding,
+    nets: Nets,
+    shape: tuple[int, int],
+    wanted: Int | None,
+    middle: int,
+    index: int,
+    tally: AverageTally | None,
 ) -> Int:
     """(h, w) averages in steps, as differences to the mean of the nearest that are known. middle: what to expect of the
     first. index: of the step."""
@@ -204,8 +210,12 @@ def code_averages(
         ys, xs = np.arange(by, h, stride) + room, np.arange(bx, w, stride) + room
         if not (len(ys) and len(xs)):
             continue
-        values = np.stack([found[np.ix_(ys + reach * dy, xs + reach * dx)].ravel() for dy, dx in directions or ((0, 0),)])
-        there = np.stack([known[np.ix_(ys + reach * dy, xs + reach * dx)].ravel() for dy, dx in directions or ((0, 0),)])
+        values = np.stack(
+            [found[np.ix_(ys + reach * dy, xs + reach * dx)].ravel() for dy, dx in directions or ((0, 0),)]
+        )
+        there = np.stack(
+            [known[np.ix_(ys + reach * dy, xs + reach * dx)].ravel() for dy, dx in directions or ((0, 0),)]
+        )
         n = there.sum(0)
         mean = np.where(n > 0, (2 * values.sum(0) + n) // np.maximum(2 * n, 1), middle)
         spread = (np.abs(values - mean) * there).sum(0)
@@ -272,7 +282,9 @@ def code_frame(
             middle = round((low + high + 1) / 2) * 8 * FINE // step
             wanted = encoder.averages(p, step) if encoder else None
             io.part("averages")
-            averages = code_averages(io, nets, (h, w), wanted, middle, step_index, encoder.tally(p) if encoder else None)
+            averages = code_averages(
+                io, nets, (h, w), wanted, middle, step_index, encoder.tally(p) if encoder else None
+            )
             prediction = smooth(averages * (step / 8))
         else:
             prediction = padded(predicted(refs, motion, p, layout)).astype(np.float64)
@@ -288,7 +300,7 @@ def code_frame(
         residual = inverse(coefficients, large, active) if active.any() else np.zeros_like(prediction)
         grids.append(Grids(magnitudes(q), levels))
         sums.append((prediction + residual, residual))
-    planes = filtered(nets, layout, sums)
+    planes = filtered(nets, layout, sums, index)
     flow = np.zeros((*grid_shape(layout.height, layout.width), 2), np.int64)
     if motion is not None:
         flow = flow_of(motion.vectors[0], distances[0])
@@ -296,16 +308,18 @@ def code_frame(
 
 
 def _context(
-    p: int, layout: Layout, depth: int, step_index: int, prediction: Float, refs: Sequence[Picture], motion: Field | None,
-    grids: list[Grids], shape: tuple[int, int],
+    p: int, layout: Layout, depth: int, step_index: int, prediction: Float, refs: Sequence[Picture],
+    motion: Field | None, grids: list[Grids], shape: tuple[int, int],
 ) -> Context:  # fmt: skip
     step = steps()[step_index]
     h, w = shape
     past = Grids.empty(h, w)
     if refs:
         mine = [r.grids[p] for r in refs]
-        past = mine[0] if len(mine) == 1 else Grids(
-            (mine[0].magnitude >> 1) + (mine[1].magnitude >> 1), (mine[0].level + mine[1].level + 1) // 2
+        past = (
+            mine[0]
+            if len(mine) == 1
+            else Grids((mine[0].magnitude // 2 + mine[1].magnitude // 2).astype(np.uint8), (mine[0].level + mine[1].level + 1) // 2)
         )
     cross, twin = Grids.empty(h, w), Grids.empty(h, w)
     if p > 0:
@@ -339,21 +353,22 @@ def filter_groups(layout: Layout) -> list[tuple[str, list[int], int]]:
     return [("luma", [0], 2), ("chroma", [1, 2], 1)][: 1 if layout.pixels == "gray" else 2]
 
 
-def filter_inputs(sums: Sequence[tuple[Float, Float]], planes: list[int], fold: int) -> torch.Tensor:
-    recon, residual = (torch.from_numpy(np.stack([sums[p][k] for p in planes])[None]).float() for k in (0, 1))
-    return Filter.inputs(torch.floor(recon / FINE + 0.5).clamp_(-1024, 1024), residual / FINE, fold)
+def filter_inputs(sums: Sequence[tuple[Float, Float]], planes: list[int], fold: int, step: int) -> torch.Tensor:
+    recon, residual = (torch.from_numpy(np.stack([sums[p][k] for p in planes])[None]) for k in (0, 1))
+    return Filter.inputs(torch.floor(recon / FINE + 0.5), residual / FINE, fold, step)
 
 
-def filtered(nets: Nets, layout: Layout, sums: Sequence[tuple[Float, Float]]) -> list[Plane]:
+def filtered(nets: Nets, layout: Layout, sums: Sequence[tuple[Float, Float]], index: int) -> list[Plane]:
     planes: list[Plane] = []
     for name, which, fold in filter_groups(layout):
         net: Filter = getattr(nets, name)
-        correction = None if net.idle else net(filter_inputs(sums, which, fold), fold)[0].numpy()
+        step = steps()[index + layout.step_shifts[which[0]]]
+        correction = None if net.idle else net(filter_inputs(sums, which, fold, step), fold)[0].numpy()
         for k, p in enumerate(which):
             h, w = layout.shape(p)
-            total = sums[p][0][:h, :w] * (256 // FINE)
+            total = sums[p][0][:h, :w]
             if correction is not None:
-                total = total + correction[k, :h, :w]
+                total = total + correction[k, :h, :w].astype(np.float64) * (step / 1024)
             low, high = layout.ranges[p]
-            planes.append(np.clip(np.floor(total / 256 + 0.5), low, high).astype(np.int16))
+            planes.append(np.clip(np.floor(total / FINE + 0.5), low, high).astype(np.int16))
     return planes

@@ -6,6 +6,7 @@ difference to the parameters before will cost is part of the loss, so that what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,7 +33,8 @@ class Samples:
     level_symbols: list[Int] = field(default_factory=list)
     average_features: list[NDArray[np.uint8]] = field(default_factory=list)
     average_symbols: list[Int] = field(default_factory=list)
-    filters: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    # inputs, corrections in steps, step in samples
+    filters: dict[str, list[tuple[Tensor, Tensor, float]]] = field(default_factory=dict)
 
 
 def symbol_bits(z: Tensor, q: Tensor) -> Tensor:
@@ -84,7 +86,7 @@ def _mlp_units(name: str) -> dict[str, float]:
     return {f"{name}.w1": WEIGHT, f"{name}.w2": WEIGHT, f"{name}.b1": ACT, f"{name}.b2": ACT}
 
 
-def _descend(t: Trained, loss, steps: int, rate: float, weight: float) -> None:  # noqa: ANN001
+def _descend(t: Trained, loss: Callable[[], tuple[Tensor, float]], steps: int, rate: float, weight: float) -> None:
     """loss(): bits or squared errors of the whole group, estimated on a batch; weight: of a bit of parameters in it."""
     adam = torch.optim.Adam(list(t.real.values()), lr=rate, betas=(0.9, 0.98))
     for step in range(steps):
@@ -96,11 +98,17 @@ def _descend(t: Trained, loss, steps: int, rate: float, weight: float) -> None: 
         adam.step()
 
 
-def learn_densities(nets: Nets, s: Samples, steps: int, seed: int, rate: float = 0.01, weight: float = 1.0, batch: int = 8192) -> Nets:
+def learn_densities(
+    nets: Nets, s: Samples, steps: int, seed: int, rate: float = 0.01, weight: float = 1.0, batch: int = 8192
+) -> Nets:
     """Networks that predict symbols. weight: 1 if parameters are paid for by this group alone."""
     g = torch.Generator().manual_seed(seed)
     made: Parameters = {}
-    tasks = (("coefficients", s.features, s.symbols), ("levels", s.level_features, s.level_symbols), ("averages", s.average_features, s.average_symbols))
+    tasks = (
+        ("coefficients", s.features, s.symbols),
+        ("levels", s.level_features, s.level_symbols),
+        ("averages", s.average_features, s.average_symbols),
+    )
     for name, features, symbols in tasks:
         if not features:
             continue
@@ -120,7 +128,9 @@ def learn_densities(nets: Nets, s: Samples, steps: int, seed: int, rate: float =
         t = Trained(nets, names, units)
         n = len(q)
 
-        def loss(name: str = name, x: Tensor = x, q: Tensor = q, t: Trained = t, extra: Tensor | None = extra, n: int = n) -> tuple[Tensor, float]:
+        def loss(
+            name: str = name, x: Tensor = x, q: Tensor = q, t: Trained = t, extra: Tensor | None = extra, n: int = n
+        ) -> tuple[Tensor, float]:
             pick = torch.randint(n, (min(batch, n),), generator=g)
             z = _mlp(t, name, x[pick].float() / ACT)
             if name == "levels":
@@ -139,27 +149,36 @@ def learn_densities(nets: Nets, s: Samples, steps: int, seed: int, rate: float =
     return nets.changed(made) if made else nets
 
 
-def learn_filters(nets: Nets, s: Samples, steps: int, seed: int, price: float, rate: float = 0.004, crop: int = 48, batch: int = 4) -> Nets:
+def learn_filters(
+    nets: Nets, s: Samples, steps: int, seed: int, price: float, rate: float = 0.004, crop: int = 48, batch: int = 4
+) -> Nets:
     """price: squared error that a bit is worth."""
     g = np.random.default_rng(seed)
     made: Parameters = {}
     for name, pairs in s.filters.items():
-        units = {f"{name}.w1": WEIGHT, f"{name}.w2": WEIGHT, f"{name}.b1": 4.0, f"{name}.b2": 4.0}
+        units = _mlp_units(name)
         t = Trained(nets, list(units), units)
-        total = float(sum(target.numel() for _, target in pairs))
+        total = float(sum(target.numel() for _, target, _ in pairs))
         fold = int(np.sqrt(pairs[0][0].shape[1] / (2 * pairs[0][1].shape[1])))
 
-        def loss(name: str = name, pairs: list[tuple[Tensor, Tensor]] = pairs, t: Trained = t, total: float = total, fold: int = fold) -> tuple[Tensor, float]:
-            xs, ys = [], []
+        def loss(
+            name: str = name,
+            pairs: list[tuple[Tensor, Tensor, float]] = pairs,
+            t: Trained = t,
+            total: float = total,
+            fold: int = fold,
+        ) -> tuple[Tensor, float]:
+            xs, ys, weights = [], [], []
             for _ in range(batch):
-                x, y = pairs[g.integers(len(pairs))]
+                x, y, size = pairs[g.integers(len(pairs))]
+                weights.append(size**2)
                 a, b = min(crop, x.shape[2]), min(crop, x.shape[3])
                 i, j = g.integers(x.shape[2] - a + 1), g.integers(x.shape[3] - b + 1)
                 xs.append(x[0, :, i : i + a, j : j + b])
                 ys.append(y[0, :, i * fold : (i + a) * fold, j * fold : (j + b) * fold])
-            out = filter_in_float(t, name, torch.stack(xs).float() / 2)
+            out = filter_in_float(t, name, torch.stack(xs).float() / 8)
             out = F.pixel_shuffle(out, fold) if fold > 1 else out
-            errors = (out - torch.stack(ys)) ** 2
+            errors = (out - torch.stack(ys)) ** 2 * torch.tensor(weights)[:, None, None, None]
             return errors.mean() * total, 1 / total
 
         _descend(t, loss, steps, rate, price)
@@ -169,5 +188,5 @@ def learn_filters(nets: Nets, s: Samples, steps: int, seed: int, price: float, r
 
 def filter_in_float(t: Trained, name: str, x: Tensor) -> Tensor:
     h = F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), t[f"{name}.w1"], t[f"{name}.b1"]))
-    h = h + (torch.round(h * 4) / 4 - h).detach()
-    return F.conv2d(F.pad(h.clamp(max=63.75), (1, 1, 1, 1), mode="replicate"), t[f"{name}.w2"], t[f"{name}.b2"])
+    h = h + (torch.round(h * ACT) / ACT - h).detach()
+    return F.conv2d(F.pad(h.clamp(max=255 / ACT), (1, 1, 1, 1), mode="replicate"), t[f"{name}.w2"], t[f"{name}.b2"])

@@ -8,6 +8,7 @@ References are interpolated once a frame, to all sixteen quarter positions, with
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def _taps() -> torch.Tensor:
     return torch.from_numpy(np.array(rows)).float()
 
 
-def interpolated(plane: NDArray[np.generic]) -> Phases:
+def interpolated(plane: NDArray[Any]) -> Phases:
     """(H, W) integers of 9 bits and sign -> (16, H, W) in sixteenths: 4 times the vertical plus the horizontal
     quarter."""
     x = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
@@ -120,5 +121,7 @@ def code_changes(io: Coding, difference: Int | None, shape: tuple[int, ...]) -> 
     flags = None if difference is None else difference.any(-1).astype(np.int64)
     changed = code_static(io, flags, shape[:-1], yes=True) > 0
     found = np.zeros(shape, np.int64)
-    found[changed] = code_static(io, None if difference is None else difference[changed], (int(changed.sum()), shape[-1]))
+    found[changed] = code_static(
+        io, None if difference is None else difference[changed], (int(changed.sum()), shape[-1])
+    )
     return found

@@ -1,8 +1,8 @@
 """The small networks of the preset `grid`: integers only, sent as differences.
 
 Parameters are integers of 8 bits on fixed grids. Activations are integers of 8 bits, and every partial sum stays below
-2**24 by the sizes of the layers alone, so float32 holds it exactly: 24 x 127 x 127 < 2**19 before and after the hidden
-layer of `Mlp`, 72 x 127 x 127 < 2**21 and 144 x 255 x 127 < 2**23 in `Filter`.
+2**24 by the sizes of the layers alone, so float32 holds it exactly: 26 x 127 x 127 < 2**19 and 32 x 255 x 127 < 2**20
+in `Mlp`, 72 x 127 x 127 < 2**21 and 144 x 255 x 127 < 2**23 in `Filter`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WEIGHT = 64  # units of a weight
 UNIT = ACT * WEIGHT  # units of what a network gives
 FINE = 16  # of a sample: see nirvana_grid_transform
 LIMIT = 127
-HIDDEN = 24
+HIDDEN = 32
 Parameters = dict[str, Int]
 
 
@@ -46,27 +46,30 @@ class Mlp:
 @dataclass(frozen=True)
 class Filter:
     """What a plane's reconstruction lacks, from what was sent: two 3x3 convolutions on blocks of `fold` x `fold`
-    samples, of the picture less its own blurring and of the residual. For luma, and for both chroma planes at once."""
+    samples, of the picture less its own blurring and of the residual, both in steps. For luma, and for both chroma
+    planes at once."""
 
     w1: Int  # (H, I, 3, 3)
-    b1: Int  # (H,) quarters of a sample
+    b1: Int  # (H,) sixteenths of a step
     w2: Int  # (O, H, 3, 3)
-    b2: Int  # (O,) quarters of a sample
+    b2: Int  # (O,) sixteenths of a step
 
     @property
     def idle(self) -> bool:
         return not (self.w2.any() or self.b2.any())
 
     @staticmethod
-    def inputs(recon: Tensor, residual: Tensor, fold: int) -> Tensor:
-        """(n, P, H, W) integers -> (n, 2 P fold^2, H / fold, W / fold), whole numbers of at most 7 bits and sign."""
-        blurred = _blur(recon)
-        detail = torch.floor((recon - blurred) * 2 + 0.5).clamp_(-LIMIT, LIMIT)
-        both = torch.cat([detail, torch.floor(residual * 2 + 0.5).clamp_(-LIMIT, LIMIT)], 1)
+    def inputs(recon: Tensor, residual: Tensor, fold: int, step: int) -> Tensor:
+        """(n, P, H, W) float64, whole numbers and sixteenths -> (n, 2 P fold^2, H / fold, W / fold): eighths of the
+        quantiser's step (in sixteenths), whole numbers of at most 7 bits and sign."""
+        detail = recon - _blur(recon)
+        both = torch.cat([detail, residual], 1) * (8 * FINE)
+        # a correctly rounded division of exact numbers: the same everywhere
+        both = torch.floor(both / step + 0.5).clamp_(-LIMIT, LIMIT).float()
         return F.pixel_unshuffle(both, fold) if fold > 1 else both
 
     def __call__(self, inputs: Tensor, fold: int) -> Tensor:
-        """-> (n, P, H, W) corrections in units of 1 / 256 of a sample."""
+        """-> (n, P, H, W) corrections in units of 1 / 1024 of a step."""
         w1, b1, w2, b2 = (torch.from_numpy(p).float() for p in (self.w1, self.b1, self.w2, self.b2))
         h = F.conv2d(_edged(inputs), w1, b1 * 32 + 16).mul_(1 / 32).floor_().clamp_(0, 255)
         out = F.conv2d(_edged(h), w2, b2 * WEIGHT)
@@ -79,7 +82,7 @@ def _edged(x: Tensor) -> Tensor:
 
 def _blur(x: Tensor) -> Tensor:
     """Binomial 5x5, in 256ths: exact for samples of 9 bits."""
-    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype) / 16
     n, planes, h, w = x.shape
     flat = F.pad(x.reshape(n * planes, 1, h, w), (2, 2, 2, 2), mode="replicate")
     flat = F.conv2d(F.conv2d(flat, taps.reshape(1, 1, 1, 5)), taps.reshape(1, 1, 5, 1))
@@ -126,7 +129,7 @@ def random_nets(seed: int = 0) -> Nets:
         return Mlp(first(n_in, hidden, scale=n_in**-0.5), zeros(hidden), zeros(hidden, n_out), b2)
 
     return Nets(
-        mlp(24, HIDDEN, 1, -16),
+        mlp(26, HIDDEN, 1, -16),
         mlp(24, HIDDEN, 4, 0),
         mlp(8, 8, 1, 32),
         Filter(first(16, 8, 3, 3, scale=0.12), zeros(16), zeros(4, 16, 3, 3), zeros(4)),

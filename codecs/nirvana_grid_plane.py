@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ LEVELS = 4
 _DIAGONALS = (1, 3, 6, 14)  # the highest diagonal of each level
 _GROUPS = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (7, 14))
 _TOP = 127
-COEFFICIENT_FEATURES = 24
+COEFFICIENT_FEATURES = 26
 LEVEL_FEATURES = 24
 
 
@@ -103,7 +104,8 @@ class Grids:
         even = [(0, 2 * h - self.level.shape[0]), (0, 2 * w - self.level.shape[1])]
         assert even[0][1] >= 0 and even[1][1] >= 0
         return Grids(
-            of_pairs(np.pad(self.magnitude, [(0, 0), *even])).max((1, 2)), of_pairs(np.pad(self.level, even)[None])[0].max((0, 1))
+            of_pairs(np.pad(self.magnitude, [(0, 0), *even])).max((1, 2)),
+            of_pairs(np.pad(self.level, even)[None])[0].max((0, 1)),
         )
 
 
@@ -263,15 +265,15 @@ def _features(
     c: Context, group: Group, ring: NDArray[np.int16], total: Int, levels: Int, block: Int, second: bool
 ) -> NDArray[np.uint8]:
     """(bands x blocks, COEFFICIENT_FEATURES), bands outermost."""
-    h, w = levels.shape
+    w = levels.shape[1]
     bands, n = group.bands, len(block)
     f = np.zeros((COEFFICIENT_FEATURES, len(bands), n), np.int16)
     y, x = np.divmod(block, w)
     at = (y + 1) * (w + 2) + x + 1
     m = ring.reshape(BANDS + 1, -1)
-    around = (at - 1, at + 1, at - w - 2, at + w + 2)
+    beside, above = (at - 1, at + 1), (at - w - 2, at + w + 2)
 
-    def of(grid: NDArray[np.generic], band: Int, place: Int) -> NDArray[np.generic]:
+    def of(grid: NDArray[Any], band: Int, place: Int) -> NDArray[Any]:
         return grid[band[:, None], place[None]]
 
     one = group.before[:2]
@@ -279,9 +281,11 @@ def _features(
     f[1] = sum(of(m, b, at) for b in group.before[2:])
     f[2] = (total.ravel()[at] // 4)[None]
     if second:
-        f[3] = sum(of(m, bands, place) for place in around)
-    f[4] = sum(of(m, b, place) for b in one for place in around) // 2
-    f[5] = (sum(total.ravel()[place] for place in around) // 16)[None]
+        f[3] = sum(of(m, bands, place) for place in beside)
+        f[24] = sum(of(m, bands, place) for place in above)
+    f[4] = sum(of(m, b, place) for b in one for place in beside)
+    f[25] = sum(of(m, b, place) for b in one for place in above)
+    f[5] = (total.ravel()[np.stack([*beside, *above])].sum(0) // 16)[None]
     texture = c.texture.reshape(BANDS, -1)
     f[6] = of(texture, bands, block)
     f[7] = (texture[[1, 8, 9, 2, 16]][:, block].sum(0, dtype=np.int16) // 5)[None]

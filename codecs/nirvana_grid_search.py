@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ REACH = 20  # half-resolution samples
 FLAG_BITS, CHANGE_BITS, COMPONENT_BITS = 0.15, 4.0, 1.5
 
 
-def leaf_sums(x: NDArray[np.generic]) -> Float:
+def leaf_sums(x: NDArray[Any]) -> Float:
     """Sums over 8x8 blocks, those at the border over what there is of them."""
     h, w = x.shape
     x = np.pad(x, ((0, -h % LEAF), (0, -w % LEAF)))
@@ -32,13 +33,13 @@ def leaf_sums(x: NDArray[np.generic]) -> Float:
     return (F.avg_pool2d(t[None], LEAF)[0] * LEAF**2).numpy()
 
 
-def _halved(x: NDArray[np.generic]) -> torch.Tensor:
+def _halved(x: NDArray[Any]) -> torch.Tensor:
     h, w = x.shape
     x = np.pad(x, ((0, -h % LEAF), (0, -w % LEAF)), mode="edge").astype(np.float32)
     return F.avg_pool2d(torch.from_numpy(x)[None], 2)[0]
 
 
-def coarse(target: NDArray[np.generic], reference: NDArray[np.generic], reach: int = REACH) -> list[Int]:
+def coarse(target: NDArray[Any], reference: NDArray[Any], reach: int = REACH) -> list[Int]:
     """Fields (h, w, 2) in quarter samples: the best for each block alone, and with its neighbourhood."""
     a, b = _halved(target), _halved(reference)
     h, w = a.shape
@@ -157,7 +158,9 @@ def vectors(match: Matcher, fields: list[Int], expected: Int, weight: float, kee
     return tree(costs, labels, weight)
 
 
-def modes(target: NDArray[np.int16], forward: NDArray[np.int16], backward: NDArray[np.int16], weight: float) -> list[Int]:
+def modes(
+    target: NDArray[np.int16], forward: NDArray[np.int16], backward: NDArray[np.int16], weight: float
+) -> list[Int]:
     """The pyramid (h, w, 1) of which references predict a block."""
     t = target.astype(np.int32)
     both = (forward.astype(np.int32) + backward + 1) >> 1
@@ -165,7 +168,9 @@ def modes(target: NDArray[np.int16], forward: NDArray[np.int16], backward: NDArr
     return tree(costs, np.array([[BOTH], [FORWARD], [BACKWARD]]), weight)[0]
 
 
-def motion_of(target: NDArray[np.int16], refs: Sequence[Picture], distances: Sequence[int], weight: float, turns: int) -> Motion:
+def motion_of(
+    target: NDArray[np.int16], refs: Sequence[Picture], distances: Sequence[int], weight: float, turns: int
+) -> Motion:
     """target: luma. weight: absolute difference that a bit is worth. turns: refinements of two references by turns."""
     sixteenths = (target * FINE).astype(np.int16)
     coarsely = [coarse(target, r.planes[0]) for r in refs]
@@ -174,7 +179,10 @@ def motion_of(target: NDArray[np.int16], refs: Sequence[Picture], distances: Seq
     def one(k: int, match: Matcher) -> tuple[list[Int], bool, Int]:
         expected = expected_vectors(refs, distances, found[:k])
         zero = np.zeros_like(expected)
-        tries = [(*vectors(match, [zero, *coarsely[k], *found[k : k + 1]], base, weight), base) for base in ([expected, zero] if expected.any() else [zero])]
+        tries = [
+            (*vectors(match, [zero, *coarsely[k], *found[k : k + 1]], base, weight), base)
+            for base in ([expected, zero] if expected.any() else [zero])
+        ]
         pyramid, _, base = min(tries, key=lambda t: t[1])
         return pyramid, base is zero, base + pyramid[-1]
 

@@ -10,6 +10,7 @@ Samples are integers in sixteenths, steps are integers in sixteenths, all sums a
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def _square() -> Float:
     return np.kron(matrix(8), matrix(8))
 
 
-def padded(plane: NDArray[np.generic]) -> NDArray[np.generic]:
+def padded(plane: NDArray[Any]) -> NDArray[Any]:
     h, w = plane.shape
     return np.pad(plane, ((0, -h % PAD), (0, -w % PAD)), mode="edge")
 
@@ -69,7 +70,7 @@ def forward16(x: Float, where: Bool) -> Float:
     return found.reshape(-1, 8, 2, 8, 2).transpose(1, 3, 2, 4, 0).reshape(BANDS, 2, 2, -1)
 
 
-def of_pairs(grid: NDArray[np.generic]) -> NDArray[np.generic]:
+def of_pairs(grid: NDArray[Any]) -> NDArray[Any]:
     """(64, h, w) -> (64, 2, 2, h / 2, w / 2): a view."""
     bands, h, w = grid.shape
     return grid.reshape(bands, h // 2, 2, w // 2, 2).transpose(0, 2, 4, 1, 3)
@@ -85,7 +86,7 @@ def both(x: Float, large: Bool | None) -> Float:
 
 def inverse(coefficients: Float, large: Bool | None, active: Bool) -> Float:
     """(64, h, w) in sixteenths -> (8 h, 8 w) samples in sixteenths, rounded. active: blocks that aren't all zero."""
-    bands, h, w = coefficients.shape
+    h, w = coefficients.shape[1:]
     c = np.clip(coefficients, -_LIMIT, _LIMIT)
     out = np.zeros((h, w, SIDE, SIDE))
     small = active
