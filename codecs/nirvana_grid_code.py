@@ -171,6 +171,11 @@ def code_number(io: Coding, value: int | None) -> int:
     return found
 
 
+def code_flag(io: Coding, value: bool | None) -> bool:
+    """One bit."""
+    return bool(io.code(np.array([YES - LOWEST]), None if value is None else np.array([int(value)]))[0])
+
+
 def code_static(io: Coding, symbols: Int | None, shape: tuple[int, ...], yes: bool = False) -> Int:
     """Symbols that share one row, which is sent before them."""
     if not np.prod(shape):

@@ -19,17 +19,18 @@ from .nirvana_grid_frame import (
     Layout,
     Motion,
     Picture,
+    Sum,
     code_frame,
     filter_groups,
     filter_inputs,
     from_planes,
     to_planes,
 )
-from .nirvana_grid_learn import Samples, learn_densities, learn_filters
+from .nirvana_grid_learn import FilterSample, Samples, learn_densities, learn_filters
 from .nirvana_grid_net import Nets
 from .nirvana_grid_start import start
-from .nirvana_grid_transform import FINE, Float, padded, steps
-from .video_groups import FitProgress, FitSettings, Fitted, Group
+from .nirvana_grid_transform import FINE, padded, steps
+from .video_groups import FitProgress, FitSettings, Fitted, Group, Pixels
 
 PRICE = 0.15  # squared steps that a bit is worth
 DEPTH_STEPS = (-5, 0, 2, 3, 4, 4, 4, 4)  # of the step index, by depth
@@ -42,10 +43,11 @@ TURNS = 1
 Plane = NDArray[np.int16]
 
 
-def base_index(quality: float) -> int:
+def base_index(quality: float, pixels: Pixels = "yuv420p") -> int:
+    """Of the step of an anchor. The errors of three planes meet in a sample of rgb24, so steps are finer there."""
     if not 1 <= quality <= 100:
         raise UsageError(f"quality is between 1 and 100, not {quality}")
-    return round(58 - 0.52 * quality)
+    return round(58 - 0.52 * quality) - (6 if pixels == "rgb24" else 0)
 
 
 @dataclass
@@ -129,7 +131,7 @@ class Fitter:
             self.motions[slot.frame] = search.motion_of(target, refs, slot.distances, weight, TURNS)
         return self.motions[slot.frame]
 
-    def _gather(self, samples: Samples, choices: FrameChoices, sums: list[tuple[Float, Float]], frame: int) -> None:
+    def _gather(self, samples: Samples, choices: FrameChoices, sums: list[Sum], frame: int) -> None:
         for kind, tally in choices.tallies:
             samples.features += tally.features
             samples.bands += [kind * 64 + b for b in tally.bands]
@@ -142,9 +144,18 @@ class Fitter:
         for name, planes, fold in filter_groups(self.layout):
             truth = np.stack([padded(self.originals[frame][p]) for p in planes]).astype(np.float64)
             step = steps()[choices.step_index + self.layout.step_shifts[planes[0]]]
-            target = (truth * FINE - np.stack([sums[p][0] for p in planes])) / step
-            inputs = filter_inputs(sums, planes, fold, step)
-            samples.filters.setdefault(name, []).append((inputs, torch.from_numpy(target[None]).float(), step / FINE))
+            if not any(sums[p].active.any() for p in planes):
+                continue
+            mask = np.stack([sums[p].mask for p in planes])
+            target = (truth * FINE - np.stack([sums[p].total for p in planes])) / step * mask
+            samples.filters.setdefault(name, []).append(
+                FilterSample(
+                    filter_inputs(sums, planes, fold, step),
+                    torch.from_numpy(target[None]).float(),
+                    torch.from_numpy(mask[None]),
+                    step / FINE,
+                )
+            )
 
 
 @dataclass
@@ -181,7 +192,7 @@ def fit(
     originals = [to_planes(frame, group.pixels) for frame in group.frames]
     fitter = Fitter(originals, layout, previous, report)
     search_ = Search(fitter, previous.nets if previous else start())
-    base = base_index(settings.quality)
+    base = base_index(settings.quality, group.pixels)
     best = (
         _meet(search_, base, settings.psnr) if settings.psnr is not None else search_.attempt(search_.nets, base, SPAN)
     )

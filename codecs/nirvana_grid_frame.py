@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import StreamError
-from .nirvana_grid_code import LARGEST, Coding, Int, code_number, row_of
+from .nirvana_grid_code import LARGEST, Coding, Int, code_flag, code_number, row_of
 from .nirvana_grid_motion import BOTH, FORWARD, Phases, along, code_pyramid, flow_of, grid_shape, interpolated, predict
 from .nirvana_grid_net import UNIT, Filter, Nets
 from .nirvana_grid_plane import Context, Grids, Wanted, code_plane, magnitude_table, magnitudes, ratios
@@ -105,6 +105,21 @@ class Motion:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """A plane before the filter: prediction plus residual, and the residual, in sixteenths, padded. active: blocks that
+    have a residual; the filter leaves the others alone, so that what stands still stays as it is."""
+
+    total: Float
+    residual: Float
+    active: Bool
+
+    @property
+    def mask(self) -> Bool:
+        """(H, W)"""
+        return self.active.repeat(8, 0).repeat(8, 1)
+
+
+@dataclass(frozen=True)
 class Field:
     """Motion as decoded, on the finest grid."""
 
@@ -151,7 +166,7 @@ def code_motion(io: Coding, motion: Motion | None, refs: Sequence[Picture], dist
     found: list[Int] = []
     for k in range(len(refs)):
         expected = expected_vectors(refs, distances, found)
-        if expected.any() and code_number(io, int(motion.still[k]) if motion else None):
+        if expected.any() and code_flag(io, motion.still[k] if motion else None):
             expected = np.zeros_like(expected)
         found.append(code_pyramid(io, motion.vectors[k] if motion else None, expected))
     if len(refs) == 1:
@@ -263,15 +278,15 @@ def code_frame(
     distances: Sequence[int],
     depth: int,
     encoder: Encoder | None,
-) -> tuple[Picture, list[tuple[Float, Float]]]:
-    """The picture, and for each plane its sum before the filter and its residual, in sixteenths, padded."""
+) -> tuple[Picture, list[Sum]]:
+    """The picture, and what it was before the filter."""
     io.part("motion")
     index = code_number(io, encoder.step_index if encoder else None)
     if index + max(layout.step_shifts) >= len(steps()):
         raise StreamError("the group is damaged: there is no such step")
     motion = code_motion(io, encoder.motion if encoder else None, refs, distances) if refs else None
     grids: list[Grids] = []
-    sums: list[tuple[Float, Float]] = []
+    sums: list[Sum] = []
     for p in range(len(layout.scales)):
         step_index = index + layout.step_shifts[p]
         step = steps()[step_index]
@@ -299,7 +314,7 @@ def code_frame(
             active = np.ones_like(active)
         residual = inverse(coefficients, large, active) if active.any() else np.zeros_like(prediction)
         grids.append(Grids(magnitudes(q), levels))
-        sums.append((prediction + residual, residual))
+        sums.append(Sum(prediction + residual, residual, active))
     planes = filtered(nets, layout, sums, index)
     flow = np.zeros((*grid_shape(layout.height, layout.width), 2), np.int64)
     if motion is not None:
@@ -319,7 +334,10 @@ def _context(
         past = (
             mine[0]
             if len(mine) == 1
-            else Grids((mine[0].magnitude // 2 + mine[1].magnitude // 2).astype(np.uint8), (mine[0].level + mine[1].level + 1) // 2)
+            else Grids(
+                (mine[0].magnitude // 2 + mine[1].magnitude // 2).astype(np.uint8),
+                (mine[0].level + mine[1].level + 1) // 2,
+            )
         )
     cross, twin = Grids.empty(h, w), Grids.empty(h, w)
     if p > 0:
@@ -353,22 +371,27 @@ def filter_groups(layout: Layout) -> list[tuple[str, list[int], int]]:
     return [("luma", [0], 2), ("chroma", [1, 2], 1)][: 1 if layout.pixels == "gray" else 2]
 
 
-def filter_inputs(sums: Sequence[tuple[Float, Float]], planes: list[int], fold: int, step: int) -> torch.Tensor:
-    recon, residual = (torch.from_numpy(np.stack([sums[p][k] for p in planes])[None]) for k in (0, 1))
+def filter_inputs(sums: Sequence[Sum], planes: list[int], fold: int, step: int) -> torch.Tensor:
+    recon = torch.from_numpy(np.stack([sums[p].total for p in planes])[None])
+    residual = torch.from_numpy(np.stack([sums[p].residual for p in planes])[None])
     return Filter.inputs(torch.floor(recon / FINE + 0.5), residual / FINE, fold, step)
 
 
-def filtered(nets: Nets, layout: Layout, sums: Sequence[tuple[Float, Float]], index: int) -> list[Plane]:
+def filtered(nets: Nets, layout: Layout, sums: Sequence[Sum], index: int) -> list[Plane]:
     planes: list[Plane] = []
     for name, which, fold in filter_groups(layout):
         net: Filter = getattr(nets, name)
         step = steps()[index + layout.step_shifts[which[0]]]
-        correction = None if net.idle else net(filter_inputs(sums, which, fold, step), fold)[0].numpy()
+        correction = (
+            None
+            if net.idle or not any(sums[p].active.any() for p in which)
+            else net(filter_inputs(sums, which, fold, step), fold)[0].numpy()
+        )
         for k, p in enumerate(which):
             h, w = layout.shape(p)
-            total = sums[p][0][:h, :w]
+            total = sums[p].total[:h, :w]
             if correction is not None:
-                total = total + correction[k, :h, :w].astype(np.float64) * (step / 1024)
+                total = total + (correction[k].astype(np.float64) * sums[p].mask)[:h, :w] * (step / 1024)
             low, high = layout.ranges[p]
             planes.append(np.clip(np.floor(total / FINE + 0.5), low, high).astype(np.int16))
     return planes

@@ -22,6 +22,17 @@ LN2 = float(np.log(2))
 
 
 @dataclass
+class FilterSample:
+    """Of one frame. inputs: of the network; target: corrections in steps, zero where the mask says that none is made;
+    step: in samples."""
+
+    inputs: Tensor
+    target: Tensor
+    mask: Tensor
+    step: float
+
+
+@dataclass
 class Samples:
     """Features and symbols of the passes over a group; filter inputs, and what the filter should give."""
 
@@ -33,8 +44,7 @@ class Samples:
     level_symbols: list[Int] = field(default_factory=list)
     average_features: list[NDArray[np.uint8]] = field(default_factory=list)
     average_symbols: list[Int] = field(default_factory=list)
-    # inputs, corrections in steps, step in samples
-    filters: dict[str, list[tuple[Tensor, Tensor, float]]] = field(default_factory=dict)
+    filters: dict[str, list[FilterSample]] = field(default_factory=dict)
 
 
 def symbol_bits(z: Tensor, q: Tensor) -> Tensor:
@@ -158,27 +168,29 @@ def learn_filters(
     for name, pairs in s.filters.items():
         units = _mlp_units(name)
         t = Trained(nets, list(units), units)
-        total = float(sum(target.numel() for _, target, _ in pairs))
-        fold = int(np.sqrt(pairs[0][0].shape[1] / (2 * pairs[0][1].shape[1])))
+        total = float(sum(s.target.numel() for s in pairs))
+        fold = int(np.sqrt(pairs[0].inputs.shape[1] / (2 * pairs[0].target.shape[1])))
 
         def loss(
             name: str = name,
-            pairs: list[tuple[Tensor, Tensor, float]] = pairs,
+            pairs: list[FilterSample] = pairs,
             t: Trained = t,
             total: float = total,
             fold: int = fold,
         ) -> tuple[Tensor, float]:
             xs, ys, weights = [], [], []
             for _ in range(batch):
-                x, y, size = pairs[g.integers(len(pairs))]
-                weights.append(size**2)
+                one = pairs[g.integers(len(pairs))]
+                x, y = one.inputs, one.target
                 a, b = min(crop, x.shape[2]), min(crop, x.shape[3])
                 i, j = g.integers(x.shape[2] - a + 1), g.integers(x.shape[3] - b + 1)
                 xs.append(x[0, :, i : i + a, j : j + b])
-                ys.append(y[0, :, i * fold : (i + a) * fold, j * fold : (j + b) * fold])
+                rows, columns = slice(i * fold, (i + a) * fold), slice(j * fold, (j + b) * fold)
+                ys.append(y[0, :, rows, columns])
+                weights.append(one.mask[0, :, rows, columns] * one.step**2)
             out = filter_in_float(t, name, torch.stack(xs).float() / 8)
             out = F.pixel_shuffle(out, fold) if fold > 1 else out
-            errors = (out - torch.stack(ys)) ** 2 * torch.tensor(weights)[:, None, None, None]
+            errors = (out - torch.stack(ys)) ** 2 * torch.stack(weights)
             return errors.mean() * total, 1 / total
 
         _descend(t, loss, steps, rate, price)

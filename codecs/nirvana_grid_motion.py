@@ -7,7 +7,6 @@ References are interpolated once a frame, to all sixteen quarter positions, with
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ..errors import StreamError
-from .nirvana_grid_code import Coding, Int, code_number, code_static
+from .nirvana_grid_code import Coding, Int, code_flag, code_static
 
 LEAF = 8
 DEPTH = 4  # grids of the pyramid
@@ -26,17 +25,17 @@ BOTH, FORWARD, BACKWARD = 0, 1, 2
 Phases = NDArray[np.int16]
 
 
-@lru_cache(maxsize=1)
+# 64ths at the quarters of a sample: a sinc under a squared cosine, rounded so that a row sums to 64
+_TAPS = (
+    (0, 0, 0, 64, 0, 0, 0, 0),
+    (-1, 3, -9, 57, 18, -6, 2, 0),
+    (-1, 3, -10, 40, 40, -10, 3, -1),
+    (0, 2, -6, 18, 57, -9, 3, -1),
+)
+
+
 def _taps() -> torch.Tensor:
-    """(4, 8): windowed sinc at the quarters of a sample, 64ths that sum to 64."""
-    rows = []
-    for quarter in range(QUARTERS):
-        at = np.arange(-3, 5) - quarter / QUARTERS
-        ideal = np.sinc(at) * np.cos(np.pi * at / 9) ** 2
-        taps = np.round(64 * ideal / ideal.sum())
-        taps[3 + (quarter > 2)] += 64 - taps.sum()
-        rows.append(taps)
-    return torch.from_numpy(np.array(rows)).float()
+    return torch.tensor(_TAPS, dtype=torch.float32)
 
 
 def interpolated(plane: NDArray[Any]) -> Phases:
@@ -96,7 +95,7 @@ def code_pyramid(io: Coding, leaves: list[Int] | None, expected: Int) -> Int:
     """(h, w, channels) of the finest grid. leaves: all grids of the pyramid of differences to what was expected, coarse
     to fine. expected: (h, w, channels)."""
     h, w, channels = expected.shape
-    if not code_number(io, None if leaves is None else int(any(grid.any() for grid in leaves))):
+    if not code_flag(io, None if leaves is None else any(bool(grid.any()) for grid in leaves)):
         return expected
     parent: Int | None = None
     for k, shape in enumerate(shapes(h * LEAF, w * LEAF)):

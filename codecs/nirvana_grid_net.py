@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import StreamError
-from .nirvana_grid_code import Coding, Int, code_number, code_static
+from .nirvana_grid_code import Coding, Int, code_flag, code_static
 
 ACT = 16  # units of an activation's value
 WEIGHT = 64  # units of a weight
@@ -139,15 +139,18 @@ def random_nets(seed: int = 0) -> Nets:
 
 
 def code_nets(io: Coding, old: Nets, new: Nets | None) -> Nets:
-    """The parameters, as differences: for each tensor whether it changed, its row, and the differences."""
+    """The parameters, as differences: whether there are any, then for each tensor whether it has some, its row, and
+    they."""
     before = old.flat()
     after = new.flat() if new is not None else None
     found: Parameters = {}
+    if not code_flag(io, None if after is None else any((after[name] != was).any() for name, was in before.items())):
+        return old
     for name, was in before.items():
         difference = None if after is None else after[name] - was
-        if not code_number(io, None if difference is None else int(difference.any())):
+        if not code_flag(io, None if difference is None else bool(difference.any())):
             continue
         found[name] = was + code_static(io, difference, was.shape)
         if np.abs(found[name]).max() > LIMIT:
             raise StreamError("the group is damaged: a network parameter is out of range")
-    return old.changed(found) if found else old
+    return old.changed(found)

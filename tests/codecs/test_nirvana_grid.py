@@ -126,7 +126,7 @@ def test_networks_are_sent_as_differences() -> None:
         data = writer.finish()
         found = code_nets(Reader(data), before, None)
         assert all(np.array_equal(p, after.flat()[name]) for name, p in found.flat().items())
-    assert len(data) < 16  # nothing changed
+    assert len(data) <= 5  # nothing changed
 
 
 def test_threads_do_not_matter(coded: tuple[Group, bytes, list[Planes]]) -> None:
@@ -278,7 +278,8 @@ def test_the_estimate_is_the_price() -> None:
     for q in (0, 1, -2, 5):
         estimate = symbol_bits(z, torch.full((4,), q)).numpy()
         row = (z.numpy() * 4).astype(int) + 36
-        assert np.allclose(estimate, costs()[row, q + 40], atol=0.25 + 0.1 * estimate)
+        inside = estimate < 12  # rarer symbols are escaped
+        assert np.allclose(estimate[inside], costs()[row, q + 40][inside], atol=0.3)
     assert abs(tables().bits(np.array([0]), np.array([36])) - 1) < 0.01
 
 
