@@ -32,7 +32,8 @@ from .nirvana_grid_start import start
 from .nirvana_grid_transform import FINE, padded, steps
 from .video_groups import FitProgress, FitSettings, Fitted, Group, Pixels
 
-PRICE = 0.15  # squared steps that a bit is worth
+PRICE = 0.11  # squared steps that a bit is worth to a coefficient: references are worth more than their own error
+GROUP_PRICE = 0.35  # to a whole group: the slope of its rate-distortion curve, as measured
 DEPTH_STEPS = (-5, 0, 2, 3, 4, 4, 4, 4)  # of the step index, by depth
 SPAN = 8
 SPANS = (4, 16)  # others to try
@@ -174,7 +175,7 @@ class Search:
         fitter = self.fitter
         if span != fitter.span:
             fitter.span, fitter.motions = span, {}
-        self.price = PRICE * (steps()[base] / FINE) ** 2
+        self.price = GROUP_PRICE * (steps()[base] / FINE) ** 2
         made = fitter.run(nets, base)
         if self.best is None or self.score(made) < self.score(self.best):
             self.best, self.nets = made, nets
@@ -251,5 +252,5 @@ def _meet(search_: Search, base: int, target: float) -> Pass:
         if base in found:
             break
     search_.best = found[max(good)] if good else found[min(found)]
-    search_.price = PRICE * (steps()[search_.best.base] / FINE) ** 2
+    search_.price = GROUP_PRICE * (steps()[search_.best.base] / FINE) ** 2
     return search_.best

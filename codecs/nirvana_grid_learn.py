@@ -109,7 +109,7 @@ def _descend(t: Trained, loss: Callable[[], tuple[Tensor, float]], steps: int, r
 
 
 def learn_densities(
-    nets: Nets, s: Samples, steps: int, seed: int, rate: float = 0.01, weight: float = 1.0, batch: int = 8192
+    nets: Nets, s: Samples, steps: int, seed: int, rate: float = 0.003, weight: float = 1.0, batch: int = 8192
 ) -> Nets:
     """Networks that predict symbols. weight: 1 if parameters are paid for by this group alone."""
     g = torch.Generator().manual_seed(seed)
@@ -160,7 +160,7 @@ def learn_densities(
 
 
 def learn_filters(
-    nets: Nets, s: Samples, steps: int, seed: int, price: float, rate: float = 0.004, crop: int = 48, batch: int = 4
+    nets: Nets, s: Samples, steps: int, seed: int, price: float, rate: float = 0.002, crop: int = 48, batch: int = 4
 ) -> Nets:
     """price: squared error that a bit is worth."""
     g = np.random.default_rng(seed)

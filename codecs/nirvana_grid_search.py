@@ -22,7 +22,7 @@ from .nirvana_grid_transform import FINE
 
 Float = NDArray[np.float32]
 REACH = 20  # half-resolution samples
-FLAG_BITS, CHANGE_BITS, COMPONENT_BITS = 0.15, 4.0, 1.5
+FLAG_BITS, CHANGE_BITS, COMPONENT_BITS = 0.15, 5.0, 2.0
 
 
 def leaf_sums(x: NDArray[Any]) -> Float:
