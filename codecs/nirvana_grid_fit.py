@@ -205,8 +205,10 @@ def fit(
         assert search_.best is not None
         for k in range(1 if settings.effort < 2 else 2):
             n = max(20, round(STEPS * settings.effort))
+            # each on its own: what doesn't pay must not spoil what does
             tried = learn_densities(search_.nets, search_.best.samples, n, settings.seed + k)
-            tried = learn_filters(tried, search_.best.samples, n, settings.seed + k, search_.price)
+            _keep_target(search_, tried, base, search_.best.span, settings.psnr)
+            tried = learn_filters(search_.nets, search_.best.samples, n, settings.seed + k, search_.price)
             _keep_target(search_, tried, base, search_.best.span, settings.psnr)
     best, frames = search_.best, []
     assert best is not None

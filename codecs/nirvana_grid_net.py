@@ -8,6 +8,7 @@ in `Mlp`, 72 x 127 x 127 < 2**21 and 144 x 255 x 127 < 2**23 in `Filter`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -38,9 +39,15 @@ class Mlp:
 
     def __call__(self, features: NDArray[np.uint8]) -> NDArray[np.float32]:
         x = torch.from_numpy(np.ascontiguousarray(features)).float()
+        w1, b1, w2, b2 = self._carried
+        h = torch.addmm(b1, x, w1).mul_(1 / WEIGHT).floor_().clamp_(0, 255)
+        return torch.addmm(b2, h, w2).numpy()
+
+    @cached_property
+    def _carried(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As float32, biases in the units of the sums; that of the first layer rounds, too."""
         w1, b1, w2, b2 = (torch.from_numpy(p).float() for p in (self.w1, self.b1, self.w2, self.b2))
-        h = torch.addmm(b1 * WEIGHT + WEIGHT / 2, x, w1).mul_(1 / WEIGHT).floor_().clamp_(0, 255)
-        return torch.addmm(b2 * WEIGHT, h, w2).numpy()
+        return w1, b1 * WEIGHT + WEIGHT / 2, w2, b2 * WEIGHT
 
 
 @dataclass(frozen=True)
