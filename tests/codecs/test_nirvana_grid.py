@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from codec.codecs import nirvana_grid_start as start_of
 from codec.codecs.nirvana_grid import GridPreset, State, schedule
 from codec.codecs.nirvana_grid_code import Reader, Writer, code_number, code_static, costs, tables
-from codec.codecs.nirvana_grid_frame import from_planes, to_planes
+from codec.codecs.nirvana_grid_frame import Layout, Sum, filtered, from_planes, to_planes
 from codec.codecs.nirvana_grid_learn import symbol_bits
 from codec.codecs.nirvana_grid_motion import interpolated, predict
 from codec.codecs.nirvana_grid_net import Filter, code_nets, random_nets
@@ -215,6 +215,15 @@ def test_still_content_costs_nearly_nothing() -> None:
     fitted = PRESET.fit(still, first.state, QUICK)
     assert len(fitted.payload) < 8 * 40
     assert same(fitted.frames, still.frames)
+
+
+def test_the_filter_leaves_alone_what_has_no_residual() -> None:
+    layout = Layout("gray", 16, 32)
+    nets = random_nets().changed({"luma.b2": np.full(4, 127)})  # moves every sample by eight steps
+    active = np.array([[True, False, False, True], [False, False, True, False]])
+    total = np.full((16, 32), 100.0 * 16)
+    plane = filtered(nets, layout, [Sum(total, np.zeros_like(total), active)], 0)[0]
+    assert np.array_equal(plane != 100, active.repeat(8, 0).repeat(8, 1))
 
 
 def test_motion_is_found() -> None:
