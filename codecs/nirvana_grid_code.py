@@ -1,0 +1,189 @@
+"""What the preset `grid` codes symbols with: one family of integer distributions, indexed by the log-odds of not zero.
+
+A network says one number for each symbol, the log-odds z that it is not zero. Rounded to quarters it picks a row: the
+probability of zero is 1 / (1 + exp z), and the magnitudes beyond follow from z by a curve that was fitted once to
+quantised transform coefficients of predicted frames. Signs are even. Rows of a second kind are for yes or no, and one
+row is flat, for headers.
+
+`Writer` and `Reader` have one method each, `code`, of one signature: whoever uses it describes writing and reading at
+once, so the two can't drift apart.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..entropy.tables import Decoder, Tables
+from ..errors import StreamError
+
+Int = NDArray[np.int64]
+Float = NDArray[np.float64]
+
+PER_UNIT = 4  # rows to a unit of log-odds
+LOWEST, HIGHEST = -36, 24  # in quarters: log-odds from -9 to 6
+ROWS = HIGHEST - LOWEST + 1
+YES = ROWS  # the first row of yes or no
+FLAT = 2 * ROWS  # 0...255
+LARGEST = 1 << 14  # magnitude of a symbol; more is damage
+_MAX_PROBABILITY = 1 - 2.0**-13
+
+
+def odds(z: Float) -> Float:
+    return 1 / (1 + np.exp(-z))
+
+
+def ratios(z: Float) -> tuple[Float, Float]:
+    """P(|q| > 1 given |q| > 0) and P(|q| > k + 1 given |q| > k) for all k > 0."""
+    some = odds(z)
+    return CURVE[0] * some ** CURVE[1] * (1 - CURVE[2]) + CURVE[2], np.minimum(
+        0.99, CURVE[3] * some ** CURVE[4] * (1 - CURVE[5]) + CURVE[5]
+    )
+
+
+CURVE = (1.0, 1.75, 0.03, 1.0, 1.9, 0.09)
+
+
+def _magnitudes(z: float) -> Float:
+    """P(0), P(1), P(2), ... of one row, down to where a symbol is better escaped."""
+    some = float(odds(np.asarray(z)))
+    first, next_ = (float(r) for r in ratios(np.asarray(z)))
+    p, left = [1 - some], some
+    ratio = first
+    while len(p) < 700 and (left > 2e-4 or len(p) < 3):
+        p.append(left * (1 - ratio))
+        left *= ratio
+        ratio = next_
+    return np.array(p)
+
+
+@lru_cache(maxsize=1)
+def tables() -> Tables:
+    rows, offsets = [], []
+    for quarter in range(LOWEST, HIGHEST + 1):
+        p = _magnitudes(quarter / PER_UNIT)
+        rows.append(np.concatenate([p[:0:-1] / 2, p[:1], p[1:] / 2]))
+        offsets.append(1 - len(p))
+    for quarter in range(LOWEST, HIGHEST + 1):
+        some = float(odds(np.asarray(quarter / PER_UNIT)))
+        rows.append(np.array([1 - some, some]))
+        offsets.append(0)
+    rows.append(np.full(256, 1 / 256))
+    offsets.append(0)
+    # probabilities on a grid, so that no library's last bit of exp changes a count
+    return Tables.from_pmf([np.round(row * 2**30) / 2**30 for row in rows], np.array(offsets), _MAX_PROBABILITY)
+
+
+COST_RANGE = 40
+
+
+@lru_cache(maxsize=1)
+def costs() -> NDArray[np.float32]:
+    """(ROWS, 2 COST_RANGE + 1) bits of the symbols -COST_RANGE...COST_RANGE in the rows of the first kind."""
+    found = np.empty((ROWS, 2 * COST_RANGE + 1), np.float32)
+    for row in range(ROWS):
+        counts = np.diff(tables().rows[row]).astype(np.float64)
+        bits = 16 - np.log2(counts)
+        first = int(tables().offset[row])
+        for q in range(-COST_RANGE, COST_RANGE + 1):
+            column = q - first
+            inside = 0 <= column < len(counts) - 1
+            over = max(0, abs(q) + first)
+            found[row, q + COST_RANGE] = bits[column] if inside else bits[-1] + 2 * np.log2(2 * over + 2)
+    return found
+
+
+def row_of(z: Float | NDArray[np.float32], unit: float) -> Int:
+    """z: integers in `unit`ths; unit / PER_UNIT is a power of two."""
+    quarters = np.floor(z * (PER_UNIT / unit) + 0.5).astype(np.int64)
+    return np.clip(quarters, LOWEST, HIGHEST) - LOWEST
+
+
+def best_row(symbols: Int, yes: bool = False) -> int:
+    """The row that costs fewest bits for all of the symbols."""
+    n = symbols.size
+    if yes:
+        share = (float(symbols.sum()) + 0.4) / (n + 0.8)
+        quarter = round(np.log(share / (1 - share)) * PER_UNIT)
+        return int(np.clip(quarter, LOWEST, HIGHEST)) - LOWEST
+    counts = np.bincount(np.clip(symbols, -COST_RANGE, COST_RANGE).ravel() + COST_RANGE, minlength=2 * COST_RANGE + 1)
+    return int(np.argmin(costs() @ counts))
+
+
+class Coding(Protocol):
+    """symbols: what to write; a reader doesn't look at it and gives what was written."""
+
+    def code(self, rows: Int, symbols: Int | None) -> Int: ...
+
+    def part(self, name: str) -> None:
+        """What comes next, for statistics."""
+
+
+class Writer(Coding):
+    def __init__(self) -> None:
+        self.steps: list[tuple[Int, Int]] = []
+        self._parts: list[str] = []
+        self._part = "header"
+
+    def part(self, name: str) -> None:
+        self._part = name
+
+    def code(self, rows: Int, symbols: Int | None) -> Int:
+        assert symbols is not None
+        if rows.size:
+            self.steps.append((symbols, rows))
+            self._parts.append(self._part)
+        return symbols
+
+    def bits(self, start: int = 0) -> dict[str, float]:
+        """Of each part, before they are made bytes, from a step on."""
+        found: dict[str, float] = {}
+        for part, (symbols, rows) in zip(self._parts[start:], self.steps[start:], strict=True):
+            found[part] = found.get(part, 0.0) + tables().bits(symbols, rows)
+        return found
+
+    def finish(self) -> bytes:
+        return tables().encode_steps(self.steps)
+
+
+class Reader(Coding):
+    def __init__(self, data: bytes) -> None:
+        self._decoder: Decoder = tables().decoder(data)
+
+    def code(self, rows: Int, symbols: Int | None) -> Int:
+        found = self._decoder.take(rows).astype(np.int64)
+        if found.size and np.abs(found).max() > LARGEST:
+            raise StreamError("the group is damaged: a symbol is out of range")
+        return found
+
+    def finish(self) -> None:
+        self._decoder.finish()
+
+
+def code_number(io: Coding, value: int | None) -> int:
+    """0...255."""
+    found = int(io.code(np.array([FLAT]), None if value is None else np.array([value]))[0])
+    if not 0 <= found <= 255:
+        raise StreamError("the group is damaged: a number of its header is out of range")
+    return found
+
+
+def code_flag(io: Coding, value: bool | None) -> bool:
+    """One bit."""
+    return bool(io.code(np.array([YES - LOWEST]), None if value is None else np.array([int(value)]))[0])
+
+
+def code_static(io: Coding, symbols: Int | None, shape: tuple[int, ...], yes: bool = False) -> Int:
+    """Symbols that share one row, which is sent before them."""
+    if not np.prod(shape):
+        return np.zeros(shape, np.int64)
+    row = code_number(io, None if symbols is None else best_row(symbols, yes))
+    if row >= ROWS:
+        raise StreamError("the group is damaged: there is no such row")
+    found = io.code(np.full(shape, row + (YES if yes else 0)), symbols)
+    if yes and not ((found == 0) | (found == 1)).all():
+        raise StreamError("the group is damaged: a flag is neither yes nor no")
+    return found

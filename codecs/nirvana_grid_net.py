@@ -1,0 +1,163 @@
+"""The small networks of the preset `grid`: integers only, sent as differences.
+
+Parameters are integers of 8 bits on fixed grids. Activations are integers of 8 bits, and every partial sum stays below
+2**24 by the sizes of the layers alone, so float32 holds it exactly: 26 x 127 x 127 < 2**19 and 32 x 255 x 127 < 2**20
+in `Mlp`, 72 x 127 x 127 < 2**21 and 144 x 255 x 127 < 2**23 in `Filter`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import StreamError
+from .nirvana_grid_code import Coding, Int, code_flag, code_static
+
+ACT = 16  # units of an activation's value
+WEIGHT = 64  # units of a weight
+UNIT = ACT * WEIGHT  # units of what a network gives
+FINE = 16  # of a sample: see nirvana_grid_transform
+LIMIT = 127
+HIDDEN = 32
+Parameters = dict[str, Int]
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """features (n, I) 0...127 in sixteenths -> (n, O) in units of 1 / UNIT: one hidden layer of ReLU."""
+
+    w1: Int  # (I, H)
+    b1: Int  # (H,) in sixteenths
+    w2: Int  # (H, O)
+    b2: Int  # (O,) in sixteenths
+
+    def __call__(self, features: NDArray[np.uint8]) -> NDArray[np.float32]:
+        x = torch.from_numpy(np.ascontiguousarray(features)).float()
+        w1, b1, w2, b2 = self._carried
+        h = torch.addmm(b1, x, w1).mul_(1 / WEIGHT).floor_().clamp_(0, 255)
+        return torch.addmm(b2, h, w2).numpy()
+
+    @cached_property
+    def _carried(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As float32, biases in the units of the sums; that of the first layer rounds, too."""
+        w1, b1, w2, b2 = (torch.from_numpy(p).float() for p in (self.w1, self.b1, self.w2, self.b2))
+        return w1, b1 * WEIGHT + WEIGHT / 2, w2, b2 * WEIGHT
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a plane's reconstruction lacks, from what was sent: two 3x3 convolutions on blocks of `fold` x `fold`
+    samples, of the picture less its own blurring and of the residual, both in steps. For luma, and for both chroma
+    planes at once."""
+
+    w1: Int  # (H, I, 3, 3)
+    b1: Int  # (H,) sixteenths of a step
+    w2: Int  # (O, H, 3, 3)
+    b2: Int  # (O,) sixteenths of a step
+
+    @property
+    def idle(self) -> bool:
+        return not (self.w2.any() or self.b2.any())
+
+    @staticmethod
+    def inputs(recon: Tensor, residual: Tensor, fold: int, step: int) -> Tensor:
+        """(n, P, H, W) float64, whole numbers and sixteenths -> (n, 2 P fold^2, H / fold, W / fold): eighths of the
+        quantiser's step (in sixteenths), whole numbers of at most 7 bits and sign."""
+        detail = recon - _blur(recon)
+        both = torch.cat([detail, residual], 1) * (8 * FINE)
+        # a correctly rounded division of exact numbers: the same everywhere
+        both = torch.floor(both / step + 0.5).clamp_(-LIMIT, LIMIT).float()
+        return F.pixel_unshuffle(both, fold) if fold > 1 else both
+
+    def __call__(self, inputs: Tensor, fold: int) -> Tensor:
+        """-> (n, P, H, W) corrections in units of 1 / 1024 of a step."""
+        w1, b1, w2, b2 = (torch.from_numpy(p).float() for p in (self.w1, self.b1, self.w2, self.b2))
+        h = F.conv2d(_edged(inputs), w1, b1 * 32 + 16).mul_(1 / 32).floor_().clamp_(0, 255)
+        out = F.conv2d(_edged(h), w2, b2 * WEIGHT)
+        return F.pixel_shuffle(out, fold) if fold > 1 else out
+
+
+def _edged(x: Tensor) -> Tensor:
+    return F.pad(x, (1, 1, 1, 1), mode="replicate")
+
+
+def _blur(x: Tensor) -> Tensor:
+    """Binomial 5x5, in 256ths: exact for samples of 9 bits."""
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype) / 16
+    n, planes, h, w = x.shape
+    flat = F.pad(x.reshape(n * planes, 1, h, w), (2, 2, 2, 2), mode="replicate")
+    flat = F.conv2d(F.conv2d(flat, taps.reshape(1, 1, 1, 5)), taps.reshape(1, 1, 5, 1))
+    return flat.reshape(n, planes, h, w)
+
+
+@dataclass(frozen=True)
+class Nets:
+    coefficients: Mlp
+    levels: Mlp
+    averages: Mlp
+    luma: Filter
+    chroma: Filter
+    band_bias: Int  # (4, 64) sixteenths of log-odds
+
+    def flat(self) -> Parameters:
+        found: Parameters = {"band_bias": self.band_bias}
+        for name in ("coefficients", "levels", "averages", "luma", "chroma"):
+            part = getattr(self, name)
+            found |= {f"{name}.{f.name}": getattr(part, f.name) for f in fields(part)}
+        return found
+
+    def changed(self, new: Parameters) -> Nets:
+        made: dict[str, Mlp | Filter | Int] = {}
+        for name in ("coefficients", "levels", "averages", "luma", "chroma"):
+            part = getattr(self, name)
+            mine = {f.name: new[f"{name}.{f.name}"] for f in fields(part) if f"{name}.{f.name}" in new}
+            made[name] = replace(part, **mine)
+        return Nets(band_bias=new.get("band_bias", self.band_bias), **made)  # type: ignore[arg-type]
+
+
+def random_nets(seed: int = 0) -> Nets:
+    """What training starts from: first layers at random, last layers at zero."""
+    generator = np.random.default_rng(seed)
+
+    def first(*shape: int, scale: float) -> Int:
+        return np.round(generator.normal(0, scale * WEIGHT, shape)).clip(-LIMIT, LIMIT).astype(np.int64)
+
+    def zeros(*shape: int) -> Int:
+        return np.zeros(shape, np.int64)
+
+    def mlp(n_in: int, hidden: int, n_out: int, start: int) -> Mlp:
+        b2 = np.full(n_out, start)
+        return Mlp(first(n_in, hidden, scale=n_in**-0.5), zeros(hidden), zeros(hidden, n_out), b2)
+
+    return Nets(
+        mlp(26, HIDDEN, 1, -16),
+        mlp(24, HIDDEN, 4, 0),
+        mlp(8, 8, 1, 32),
+        Filter(first(16, 8, 3, 3, scale=0.12), zeros(16), zeros(4, 16, 3, 3), zeros(4)),
+        Filter(first(8, 4, 3, 3, scale=0.2), zeros(8), zeros(2, 8, 3, 3), zeros(2)),
+        zeros(4, 64),
+    )
+
+
+def code_nets(io: Coding, old: Nets, new: Nets | None) -> Nets:
+    """The parameters, as differences: whether there are any, then for each tensor whether it has some, its row, and
+    they."""
+    before = old.flat()
+    after = new.flat() if new is not None else None
+    found: Parameters = {}
+    if not code_flag(io, None if after is None else any((after[name] != was).any() for name, was in before.items())):
+        return old
+    for name, was in before.items():
+        difference = None if after is None else after[name] - was
+        if not code_flag(io, None if difference is None else bool(difference.any())):
+            continue
+        found[name] = was + code_static(io, difference, was.shape)
+        if np.abs(found[name]).max() > LIMIT:
+            raise StreamError("the group is damaged: a network parameter is out of range")
+    return old.changed(found)
