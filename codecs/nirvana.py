@@ -1,7 +1,8 @@
 """NIRVANA: a video as networks, one for each group of frames, each started from the one before.
 
 Maiya, Girish, Ehrlich, Wang, Lee, Poirson, Wu, Wang, Shrivastava, CVPR 2023, arXiv 2212.14593. Presets: `paper` is the
-paper's network and recipe (nirvana_net.py, nirvana_fit.py). Differs: docs of those; key groups, scene cuts, sound and
+paper's network and recipe (nirvana_net.py, nirvana_fit.py); `grid`, the default, codes latents on grids with tiny
+networks in the same frame (nirvana_grid.py). Differs: docs of those; key groups, scene cuts, sound and
 times are ours (video_stream.py). A preset is one line here.
 """
 
@@ -21,6 +22,7 @@ __all__ = ["PRESETS", "NirvanaCodec"]
 
 PRESETS: Mapping[str, str] = MappingProxyType(
     {
+        "grid": "nirvana_grid:GridPreset",
         "paper": "nirvana_fit:NirvanaPreset",
     }
 )
@@ -31,7 +33,7 @@ class NirvanaCodec(VideoCodec):
 
     name: ClassVar[str] = "nirvana"
     stream: ClassVar[int] = 1
-    default_preset: ClassVar[str] = "paper"
+    default_preset: ClassVar[str] = "grid"
     sweep: ClassVar[tuple[float, ...]] = (20, 40, 60, 80)
 
     @classmethod
