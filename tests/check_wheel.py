@@ -52,12 +52,18 @@ def contents(wheel: Path) -> None:
 
 
 def decoded(command: list[str], file: Path, out: Path) -> NDArray[np.generic]:
-    """Its pixels, or its array. out: without suffix."""
-    array = read_header(file.read_bytes()).medium == "field"
-    out = out.with_suffix(".npy" if array else ".png")
+    """Its pixels, or its array, or the bytes of its frames. out: without suffix."""
+    medium = read_header(file.read_bytes()).medium
+    array = medium == "field"
+    out = out.with_suffix({"field": ".npy", "video": ".mkv"}.get(medium, ".png"))
     subprocess.run([*command, "decode", file, "-o", out, "--quiet"], check=True, cwd=out.parent)
     if array:
         return np.load(out, allow_pickle=False)
+    if medium == "video":
+        from codec.video import open_video, stack
+
+        with open_video(out) as reader:
+            return stack(reader.info, reader)
     with Image.open(out) as image:
         return np.asarray(image)
 

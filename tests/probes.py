@@ -24,6 +24,7 @@ from codec.codecs import weights
 from codec.codecs.arrays import ArrayCodec
 from codec.codecs.base import ImageCodec, codec_for
 from codec.codecs.fields import FieldCodec
+from codec.codecs.video import VideoCodec
 from codec.container import read_header, unpack
 
 
@@ -105,10 +106,24 @@ def field_cases() -> list[str]:
     return out
 
 
+def video_cases() -> list[str]:
+    """name@preset of every codec of videos."""
+    families: list[tuple[str, Any]] = [(name, registry.load_class(name)) for name in registry.names("video")]
+    return [f"{name}@{preset}" for name, family in families for preset in family.presets()]
+
+
 def load(name: str) -> Any:
     codec = Codec.load(name)
-    assert isinstance(codec, (ImageCodec, ArrayCodec, FieldCodec))
+    assert isinstance(codec, (ImageCodec, ArrayCodec, FieldCodec, VideoCodec))
     return codec
+
+
+def clip(n: int = 6, height: int = 34, width: int = 42) -> np.ndarray:
+    """(n, H, W, 3) uint8: a slope with a square that moves, by integer arithmetic."""
+    t, y, x = np.mgrid[0:n, 0:height, 0:width]
+    square = (abs(y - 15 - t) < 6) & (abs(x - 12 - 2 * t) < 6)
+    planes = [3 * x + 2 * y, 4 * y + x + t, 255 - 3 * x]
+    return np.stack([np.where(square, 230 - 60 * i, plane) for i, plane in enumerate(planes)], -1).astype(np.uint8)
 
 
 def field(shape: tuple[int, ...] = (3, 12, 13, 14)) -> np.ndarray:
@@ -161,7 +176,7 @@ def digest_of_pixels(data: bytes) -> str:
     codec = codec_for(read_header(data))
     if isinstance(codec, ArrayCodec):
         pixels = codec.decode_file(data).array
-    elif isinstance(codec, FieldCodec):
+    elif isinstance(codec, (FieldCodec, VideoCodec)):
         pixels = codec.decompress(data)
     else:
         assert isinstance(codec, ImageCodec)

@@ -26,6 +26,7 @@ from codec import Picture, registry  # noqa: E402
 from codec.codecs import weights  # noqa: E402
 from codec.codecs.arrays import ArrayCodec  # noqa: E402
 from codec.codecs.base import ImageCodec  # noqa: E402
+from codec.codecs.video import VideoCodec  # noqa: E402
 from codec.container import read_header  # noqa: E402
 
 INDEX = HERE / "golden.json"
@@ -59,13 +60,15 @@ def main() -> int:
             if current and entry["weights"] and entry["weights"] not in shipped:
                 (HERE / file).unlink(missing_ok=True)
                 del index[file]
-    for case in [*probes.cases(), *probes.array_cases(), *probes.field_cases()]:
+    for case in [*probes.cases(), *probes.array_cases(), *probes.field_cases(), *probes.video_cases()]:
         codec = probes.load(case)
         name, tag = registry.split_tag(case)
         if isinstance(codec, ImageCodec):
             values: dict[str, Any] = pictures()
         elif isinstance(codec, ArrayCodec):
             values = {"items": probes.items(codec, 8)}
+        elif isinstance(codec, VideoCodec):
+            codec, values = codec.with_settings(effort=0.02, group=4), {"clip": probes.clip()}
         else:
             values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
         for number, coder in enumerate(probes.coders(codec)):
