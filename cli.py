@@ -1026,7 +1026,9 @@ def build_parser() -> argparse.ArgumentParser:
     bound.add_argument("--max-error", type=_positive, metavar="E", help="fields: no value is off by more than E")
     bound.add_argument("--rel-error", type=_positive, metavar="R", help="fields: by more than R of a dataset's range")
     one.add_argument("--dataset", action="append", metavar="PATH", help="fields: code this one, keep others exactly")
-    one.add_argument("--effort", type=_positive, metavar="X", help="videos: optimiser steps, times the usual number")
+    one.add_argument(
+        "--effort", type=_not_negative, metavar="X", help="videos: optimiser steps, times the usual number"
+    )
     one.add_argument("--enough", type=_positive, metavar="DB", help="videos: a group with so many decibels is done")
     one.add_argument("--key-every", type=_count, metavar="N", help="videos: every N-th group can be decoded alone")
     one.add_argument(
@@ -1148,6 +1150,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
+
+
 def _bytes(text: str) -> float:
     """20000, 20kB, 1.5MB; KiB and MiB are powers of two."""
     number = text.lower().removesuffix("b")
@@ -1164,7 +1173,7 @@ def _count(text: str) -> int:
     return number
 
 
-_count.__name__ = _positive.__name__ = "number"  # argparse: "invalid number value"
+_count.__name__ = _positive.__name__ = _not_negative.__name__ = "number"  # argparse: "invalid number value"
 _bytes.__name__ = "size"
 
 

@@ -289,6 +289,7 @@ class NirvanaPreset:
     key_every: int = 16  # groups
     name = "paper"
     checkpoints = True  # `fit` takes a checkpoint
+    needs_effort = True
 
     def config_of(self, width: int, height: int, quality: float) -> NetConfig:
         config = self.config or config_for(width, height, quality)
@@ -320,6 +321,11 @@ class NirvanaPreset:
     def frames_of(self, state: NetState, shape: GroupShape) -> list[Planes]:
         samples: NDArray[np.int16] = evaluate(state, shape.width, shape.height, self.device)
         return [from_rgb(samples[index], shape.pixels) for index in range(shape.n_frames)]
+
+    @property
+    def most_frames(self) -> int:
+        """Of a group: the network has a branch for each."""
+        return self.group_frames
 
     def fingerprint(self) -> str:
         """Of all that decides what `fit` gives, beside its arguments."""

@@ -75,6 +75,13 @@ class VideoCodec(Codec):
 
     def check_settings(self) -> None:
         self.settings.check()
+        if not self.settings.effort and getattr(self.preset, "needs_effort", False):
+            raise UsageError(f"effort 0: preset {self.preset.name} is nothing without optimiser steps")
+        most = getattr(self.preset, "most_frames", None)
+        if most is not None and (self.settings.group or 0) > most:
+            raise UsageError(
+                f"group {self.settings.group}: preset {self.preset.name} has groups of at most {most} frames"
+            )
 
     def with_settings(self, **changes: Any) -> Self:
         """The same codec with some of `EncodeSettings` changed; UsageError for values that can't be."""

@@ -55,8 +55,8 @@ class EncodeSettings:
         """UsageError for what can't be."""
         if not _LOWEST <= self.quality <= _HIGHEST:
             raise UsageError(f"quality {self.quality:g}; expected 1 (small files) to 100 (good pictures)")
-        if not 0 < self.effort <= 1000:
-            raise UsageError(f"effort {self.effort:g}; expected more than 0, 1 is the usual one")
+        if not 0 <= self.effort <= 1000:
+            raise UsageError(f"effort {self.effort:g}; expected 0 or more, 1 is the usual one")
         if self.psnr is not None and self.bpp is not None:
             raise UsageError("both a PSNR and a rate are asked for; expected one of them")
         for name in ("psnr", "bpp", "enough"):

@@ -152,7 +152,9 @@ def items(codec: Any, n: int, seed: int = 0) -> np.ndarray:
 
 def coders(codec: Codec) -> tuple[str, ...]:
     """Ways in which it can write its payload, the default one first; ("",) if there is no choice."""
-    known = tuple(getattr(codec, "coders", ("",)))
+    if not hasattr(codec, "coders"):
+        return ("",)
+    known = tuple(codec.coders)  # type: ignore[attr-defined]
     default = getattr(codec, "coder", known[0])
     return (default, *(coder for coder in known if coder != default))
 

@@ -559,3 +559,13 @@ def test_time_left_is_said(toy: NirvanaCodec, tmp_path: Path) -> None:
     assert [report.frames for report in reports] == [1.5, 3, 4.5, 6, 7.5, 9]
     assert all(report.total == 9 and report.seconds_left is not None for report in reports)
     assert reports[-1].seconds_left == 0
+
+
+def test_a_group_longer_than_the_network_allows() -> None:
+    paper = package.Codec.load("nirvana@paper")
+    assert isinstance(paper, NirvanaCodec)
+    assert paper.with_settings(group=3).settings.group == 3
+    with pytest.raises(UsageError, match="at most 3"):
+        paper.with_settings(group=4)
+    with pytest.raises(UsageError, match="effort 0"):
+        paper.with_settings(effort=0)

@@ -68,7 +68,7 @@ def main() -> int:
         elif isinstance(codec, ArrayCodec):
             values = {"items": probes.items(codec, 8)}
         elif isinstance(codec, VideoCodec):
-            codec, values = codec.with_settings(effort=0.02, group=4), {"clip": probes.clip()}
+            codec, values = codec.with_settings(effort=0.02), {"clip": probes.clip()}
         else:
             values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
         for number, coder in enumerate(probes.coders(codec)):
