@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from codec.codecs.nirvana_fit import NirvanaPreset
+from codec.codecs.nirvana_grid import GridPreset
 from codec.codecs.video_groups import FitProgress, Fitted
 from codec.errors import StreamError
 
@@ -70,7 +71,7 @@ class Toy:
 
 
 def toy_presets(cls: Any, device: str = "cpu") -> dict[str, Callable[[], Any]]:
-    return {"toy": Toy, "paper": NirvanaPreset}
+    return {"toy": Toy, "grid": GridPreset, "paper": NirvanaPreset}
 
 
 def noise_clip(n: int, height: int = 8, width: int = 12, channels: int | None = 3, seed: int = 0) -> np.ndarray:

@@ -74,7 +74,7 @@ def test_bad_settings(toy: NirvanaCodec) -> None:
         package.Codec.load("nirvana@nosuch")
     with pytest.raises(UsageError, match="no weights"):
         package.Codec.load("nirvana", weights="x.safetensors")
-    for changes in ({"psnr": 30, "bpp": 1}, {"effort": 0}, {"jobs": 0}, {"bpp": -1}, {"key_every": 0}):
+    for changes in ({"psnr": 30, "bpp": 1}, {"effort": -1}, {"jobs": 0}, {"bpp": -1}, {"key_every": 0}):
         with pytest.raises(UsageError):
             toy.with_settings(**changes)
     with pytest.raises(UsageError, match="expected a path"):
@@ -569,3 +569,15 @@ def test_a_group_longer_than_the_network_allows() -> None:
         paper.with_settings(group=4)
     with pytest.raises(UsageError, match="effort 0"):
         paper.with_settings(effort=0)
+
+
+@pytest.mark.parametrize("preset", nirvana.PRESETS)
+def test_each_preset_names_itself(preset: str) -> None:
+    """A file says which preset made it, whatever the default one is."""
+    clip = noise_clip(3, 20, 24)
+    codec = package.Codec.load(f"nirvana@{preset}")
+    assert isinstance(codec, NirvanaCodec)
+    data = codec.with_settings(effort=0.01).compress(clip)
+    found = package.decode(data)
+    assert found.shape == clip.shape
+    assert np.array_equal(found, codec.decompress(data))
