@@ -102,7 +102,8 @@ def main(wheel: Path, python: Path, folder: Path) -> None:
         file = Path(shutil.copy(path, folder / f"{index}-{path.name}"))
         one = decoded(small, file, folder / f"{index}-small")
         two = decoded(here, file, folder / f"{index}-here")
-        check(np.array_equal(one, two), f"{path.name}: the two environments decode to different values")
+        same = one.shape == two.shape and one.tobytes() == two.tobytes()  # there may be NaN
+        check(same, f"{path.name}: the two environments decode to different values")
     print(f"{len(golden)} golden files decoded, same values in both environments")
 
 

@@ -78,7 +78,7 @@ def test_range_of_rates(codec: S2licCodec, photo: np.ndarray) -> None:
         found.append((8 * len(data) / (384 * 576), psnr(codec.decompress(data), pixels)))
     rates, decibels = zip(*found, strict=True)
     assert list(rates) == sorted(rates) and list(decibels) == sorted(decibels)
-    assert rates[0] < 0.25 and rates[-1] > 1.5
+    assert rates[0] < 0.15 and rates[-1] > 1.3  # an easy picture; the mean of Kodak is 0.136 to 2.03
     assert decibels[-1] - decibels[0] > 8
 
 
