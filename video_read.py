@@ -233,6 +233,16 @@ def _ends_early(stream: BinaryIO, format: str) -> bool:
 # ---- FFmpeg
 
 
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """A MediaError has the file's name in front, once."""
+    try:
+        yield
+    except MediaError as error:
+        text = str(error)
+        raise MediaError(text if text.startswith(f"{name}: ") else f"{name}: {text}") from None
+
+
 class _FileReader(VideoReader):
     def __init__(self, opened: Callable[[], BinaryIO], format: str, name: str) -> None:
         super().__init__()
@@ -282,11 +292,9 @@ class _FileReader(VideoReader):
     def _about(self) -> Iterator[None]:
         """Whatever FFmpeg raises on damage becomes a MediaError with the file's name in front."""
         try:
-            yield
-        except MediaError as error:
-            text = str(error)
-            raise MediaError(text if text.startswith(f"{self._name}: ") else f"{self._name}: {text}") from None
-        except GeneratorExit:
+            with _named(self._name):
+                yield
+        except (MediaError, GeneratorExit):
             raise
         except Exception as error:
             early = " and ends early" if self._early else ""
@@ -612,13 +620,11 @@ class _Y4mReader(VideoReader):
 
     @contextmanager
     def _about(self) -> Iterator[None]:
-        try:
-            yield
-        except MediaError as error:
-            text = str(error)
-            raise MediaError(text if text.startswith(f"{self._name}: ") else f"{self._name}: {text}") from None
-        except OSError as error:
-            raise MediaError(f"{self._name}: can't be read ({error.strerror or error})") from None
+        with _named(self._name):
+            try:
+                yield
+            except OSError as error:
+                raise MediaError(f"can't be read ({error.strerror or error})") from None
 
 
 # ---- pictures and arrays

@@ -43,7 +43,7 @@ VideoTarget = str | os.PathLike[str] | BinaryIO
 _MUXERS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov", ".webm": "webm"}
 _DEFAULTS = {".mkv": "ffv1", ".mp4": "libx264:crf=12", ".mov": "libx264:crf=12", ".webm": "libvpx-vp9:crf=12"}
 _ODD = "libvpx-vp9:crf=12"  # for MP4 of a size that x264 can't code as 4:2:0
-_X26_PRESETS = [
+X26_PRESETS = [
     "ultrafast",
     "superfast",
     "veryfast",
@@ -87,7 +87,7 @@ ENCODERS: Mapping[str, _Encoder] = {
         {
             "crf": (0, 51, False),
             "qp": (0, 51, True),
-            "preset": _X26_PRESETS,
+            "preset": X26_PRESETS,
             "tune": ["film", "animation", "grain", "stillimage", "psnr", "ssim", "fastdecode", "zerolatency"],
             "profile": ["baseline", "main", "high"],
             "g": _GOP,
@@ -102,7 +102,7 @@ ENCODERS: Mapping[str, _Encoder] = {
     "libx265": _Encoder(
         {
             "crf": (0, 51, False),
-            "preset": _X26_PRESETS,
+            "preset": X26_PRESETS,
             "tune": ["psnr", "ssim", "grain", "fastdecode", "zerolatency", "animation"],
             "g": _GOP,
         },

@@ -7,9 +7,10 @@ checks that keep a hostile file from making a decoder allocate more than its siz
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, overload
@@ -40,6 +41,7 @@ __all__ = [
     "decode",
     "open_file",
     "read_file",
+    "threads",
 ]
 
 Progress = Callable[[float], None]  # called with the finished part of the work, 0 to 1
@@ -294,6 +296,19 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0][:120]
         raise UsageError(f"device {device!r} can't be used here ({reason}): --device cpu always works") from None
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """torch with n threads, and as before afterwards: the last bits of a float sum may depend on their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:

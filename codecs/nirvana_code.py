@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..entropy.coders import TOTAL
+from ..entropy.coders import TOTAL, put_varint
 from ..entropy.tables import Tables
 from ..errors import StreamError
 
@@ -241,16 +241,6 @@ def _tables(models: Sequence[Model]) -> Tables:
 
 
 # ---- small integers
-
-
-def put_varint(value: int) -> bytes:
-    """LEB128."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def put_zigzag(value: int) -> bytes:

@@ -19,6 +19,7 @@ import torch
 
 from ..errors import CodecError, UsageError
 from ..video import Frame, VideoInfo
+from .base import threads
 from .video_groups import FitProgress, FitSettings, Fitted, Preset
 from .video_part import DoneGroup, FitFile, PartFile
 from .video_scenes import CutGroup, groups_of
@@ -183,7 +184,7 @@ def encode_at(
     )
     resumed = sum(key[0] == attempt for key in part.groups)
     run = _in_order if context.settings.jobs == 1 else _in_workers
-    with _threads(context.settings.threads):
+    with threads(context.settings.threads):
         run(seen(cutting), context, part, quality, attempt, clock)
     if not entries:
         raise UsageError("a video without frames; expected at least one")
@@ -394,17 +395,6 @@ def _work(context: Context, run: Run, quality: float) -> int:
     return len(run.groups)
 
 
-@contextlib.contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """Sums of floats depend on their number, and with them the bytes that are written."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class _Clock:
     """Turns what happens into reports, with the time left."""
 
@@ -473,7 +463,7 @@ def _search(source: Source, context: Context, goal: tuple[str, float], report: R
     quality, slope = context.settings.quality, _SLOPES[goal[0]]
     tried: list[tuple[float, float]] = []
     clock = _Clock(None, report, "target")
-    with _threads(context.settings.threads):
+    with threads(context.settings.threads):
         for _ in range(PROBES):
             tried.append((quality, _measure(goal[0], _probe(samples, context, quality, source, clock))))
             slope = _slope(tried, _wanted(goal), slope)

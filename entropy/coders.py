@@ -320,7 +320,7 @@ class TorchacCoder(Coder):
             for group, positions in self.segments(block.rows, block.counts):
                 columns = torch.from_numpy(block.columns[positions].astype(np.int16))
                 part = self._torchac.encode_int16_normalized_cdf(self.cdf_tensor(group, row[positions]), columns)
-                out += _varint(len(part)) + part
+                out += put_varint(len(part)) + part
         return bytes(out)
 
     def decode_segment(self, group: int, rows: NDArray[np.intp], data: bytes) -> NDArray[np.int16]:
@@ -361,8 +361,8 @@ class _TorchacReader(Reader):
             raise StreamError(f"the torchac stream is damaged: {len(self._data) - self._at} bytes are left over")
 
 
-def _varint(value: int) -> bytes:
-    """LEB128, for lengths."""
+def put_varint(value: int) -> bytes:
+    """LEB128."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

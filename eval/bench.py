@@ -25,11 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..codecs.base import threads
 from ..errors import CodecError, UsageError
 from . import peers
 from .contract import Family, Medium, Metric, Peer, Value
 from .data import Item, Skipped, find_items, guess_medium, n_values, printable, raw_bytes, seconds_of, shape_of
-from .measure import explain, measure, threads
+from .measure import explain, measure
 from .metrics import DEFAULT, METRICS
 from .metrics import metric as find_metric
 from .reference import Series

@@ -13,7 +13,7 @@ import ctypes
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from ..errors import CodecError, StreamError
 from .contract import Audio, Metric, Peer, Value, Video
 from .data import shape_of
 
-__all__ = ["ENDLESS_RUN", "LONG_RUN", "Measured", "materialise", "measure", "threads"]
+__all__ = ["ENDLESS_RUN", "LONG_RUN", "Measured", "materialise", "measure"]
 
 LONG_RUN = 5.0  # seconds; a run that takes longer is timed once, warm
 ENDLESS_RUN = 60.0  # seconds; one that takes longer isn't run again: the cold run is what there is
@@ -173,19 +173,6 @@ def _status(field: str) -> int | None:
     except OSError:
         pass
     return None
-
-
-@contextlib.contextmanager
-def threads(n: int) -> Iterator[None]:
-    """torch with n threads, and as before afterwards. Libraries with a setting of their own are told by `make`."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def explain(error: Exception) -> str:

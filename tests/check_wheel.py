@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codec.container import is_container, read_header
+from codec.eval.readers import read_array
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = ("compressai", "lightning", "torchac", "imagecodecs", "pytest")  # what the base install must do without
@@ -58,7 +59,7 @@ def decoded(command: list[str], file: Path, out: Path) -> NDArray[np.generic]:
     out = out.with_suffix({"field": ".npy", "video": ".mkv"}.get(medium, ".png"))
     subprocess.run([*command, "decode", file, "-o", out, "--quiet"], check=True, cwd=out.parent)
     if array:
-        return np.load(out, allow_pickle=False)
+        return read_array(out)
     if medium == "video":
         from codec.video import open_video, stack
 

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, StreamError, UsageError
+from ...video_write import X26_PRESETS
 from ..contract import Family, Option, Peer, Setting, Video
 from ..readers import MAX_VIDEO_PIXELS
 
@@ -46,18 +47,7 @@ _MAGIC = b"CdcV"
 _MAX_SIDE = 16384
 _CONTAINERS = {"mp4": "mp4", "mkv": "matroska"}  # FFmpeg's muxers
 _DEMUXERS = {"mp4": "mp4", "mkv": "matroska"}
-_PRESETS = (
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-    "placebo",
-)
+_PRESETS = tuple(X26_PRESETS)
 
 
 @dataclass(frozen=True)

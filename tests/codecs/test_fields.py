@@ -58,6 +58,11 @@ def arrays(path: Path | io.BytesIO) -> dict[str, Any]:
     return out
 
 
+def npy(path: Path) -> np.ndarray:
+    with open(path, "rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
 def decoded(codec: FieldCodec, data: bytes) -> io.BytesIO:
     buffer = io.BytesIO()
     codec.decode_file(data, buffer)
@@ -280,9 +285,9 @@ class TestCommands:
         assert self.call("encode", run, "-o", coded, "--rel-error", "0.01", "--dataset", "flow/velocity") == 0
         velocity = ("--dataset", "/flow/velocity")
         assert self.call("decode", coded, *velocity, "-o", tmp_path / "v.npy") == 0
-        whole = np.load(tmp_path / "v.npy", allow_pickle=False)
+        whole = npy(tmp_path / "v.npy")
         assert self.call("decode", coded, *velocity, "--snapshot", 1, "-o", tmp_path / "one.npy") == 0
-        assert np.array_equal(np.load(tmp_path / "one.npy", allow_pickle=False), whole[1])
+        assert np.array_equal(npy(tmp_path / "one.npy"), whole[1])
         assert self.call("decode", coded, *velocity, "-o", tmp_path / "part.h5") == 0
         assert np.array_equal(arrays(tmp_path / "part.h5")["flow/velocity"], whole)
         assert self.call("decode", coded, "-o", tmp_path / "all.npy") == 2

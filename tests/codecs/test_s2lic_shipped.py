@@ -71,14 +71,14 @@ def test_borders_are_as_good_as_the_middle(codec: S2licCodec, photo: np.ndarray,
 
 
 def test_range_of_rates(codec: S2licCodec, photo: np.ndarray) -> None:
-    pixels = np.ascontiguousarray(photo[100:484, :576])
+    pixels = np.ascontiguousarray(photo[128:512, 190:576])  # most of its detail
     found = []
     for quality in (1, 25, 50, 75, 100):
         data = codec.compress(pixels, quality)
-        found.append((8 * len(data) / (384 * 576), psnr(codec.decompress(data), pixels)))
+        found.append((8 * len(data) / (384 * 386), psnr(codec.decompress(data), pixels)))
     rates, decibels = zip(*found, strict=True)
     assert list(rates) == sorted(rates) and list(decibels) == sorted(decibels)
-    assert rates[0] < 0.15 and rates[-1] > 1.3  # an easy picture; the mean of Kodak is 0.136 to 2.03
+    assert rates[0] < 0.15 and rates[-1] > 1.5
     assert decibels[-1] - decibels[0] > 8
 
 
