@@ -73,6 +73,35 @@ s2lic-speed: $(READY)
 	mkdir -p data/speed && cp $(DATA)/kodim03.png $(DATA)/kodim15.png $(DATA)/kodim20.png data/speed
 	$(VENV)/bin/codec bench data/speed -c $(S2LIC_SPEED) --out eval/results/s2lic_speed --repeat 1 --anchor webp
 
+# Video: excerpts of real clips (which ones, and what the start networks have seen of them: datasets/clips.py), nirvana as it
+# comes (effort 1) and what a user would take instead, at a usual preset and a slow one. The other codecs take ten minutes
+# of one core, nirvana five seconds for each frame of 352x288: about three hours in all. Rows that are there are kept, and an
+# interrupted run goes on. One thread each: rows are of processor seconds, and files don't depend on the number of cores.
+NIRVANA_CLIPS = carphone-176x144 park_joy-480x270 bikes-384x272 bottle-352x288 bunny-352x288
+NIRVANA_PEERS = x264:preset=medium+veryslow:crf=15+21+27+33,x265:preset=medium+slower:crf=16+22+28+34,av1:preset=6+3:crf=20+30+41+52
+NIRVANA_BENCH = --metrics psnr-y,psnr-rgb --repeat 1 --threads 1 --anchor x265,x264,av1
+NIRVANA_STUDY = OMP_NUM_THREADS=1 $(PY) -P -m codec.eval.nirvana_study
+.PHONY: nirvana nirvana-clips nirvana-study nirvana-speed
+nirvana: nirvana-clips
+	$(VENV)/bin/codec bench data/nirvana -c nirvana,$(NIRVANA_PEERS) --out eval/results/nirvana $(NIRVANA_BENCH)
+	$(VENV)/bin/codec bench data/nirvana-720p -c nirvana,$(NIRVANA_PEERS) --out eval/results/nirvana_720p $(NIRVANA_BENCH)
+
+nirvana-clips: $(READY)
+	$(PY) -P -m codec.datasets.clips --only $(NIRVANA_CLIPS) --out data/nirvana
+	$(PY) -P -m codec.datasets.clips --only bunny-1280x720 --out data/nirvana-720p
+
+# Whole files at effort 0 beside the rows of the others, and what each part is worth: 20 minutes of one core.
+nirvana-study: nirvana-clips
+	$(NIRVANA_STUDY) rates data/nirvana --bench eval/results/nirvana/rows.csv --out eval/results/nirvana_study.json
+	$(NIRVANA_STUDY) motion data/nirvana --out eval/results/nirvana_study.json
+	$(NIRVANA_STUDY) paper start joint frames speed data/nirvana/carphone-176x144.mkv --out eval/results/nirvana_study.json
+
+# Seconds a frame and frames a second, for an idle machine: one clip at two qualities, 16 frames of it, all cores.
+nirvana-speed: $(READY)
+	$(PY) -P -m codec.datasets.clips --only bottle-352x288 --out data/speed-video
+	$(VENV)/bin/codec bench data/speed-video -c nirvana:q=40+70,x264:crf=23+31,x265:crf=24+32,av1:crf=34+48 \
+	  --max-frames 16 --metrics psnr-y,psnr-rgb --repeat 1 --out eval/results/nirvana_speed --anchor x265
+
 # A stale build/ would put deleted files into the wheel.
 wheel: $(READY)
 	rm -rf build dist

@@ -1,0 +1,178 @@
+"""What the parts of nirvana are worth, each measured in one run: the claims of the paper at a small scale.
+
+    python -P -m codec.eval.nirvana_study rates data/nirvana --out eval/results/nirvana_study.json
+    python -P -m codec.eval.nirvana_study start joint data/nirvana/carphone-176x144.mkv --out FILE.json
+
+Parts, in any number (clips are made by `codec.datasets.clips`):
+
+- rates: whole files of the preset grid at --effort and --qualities, beside the rows of `codec bench` (--bench);
+- motion: bits of a group against how much moves in it, from the files of `rates`; also as a figure beside --out;
+- paper: the presets paper and grid and x265 on the same frames: bits at equal PSNR;
+- start: groups of the preset paper that start from the group before, against groups that start from nothing;
+- joint: rounding and rate in the loss from the first step, against rounding a network that was trained without;
+- frames: a network from the number of a frame to the frame (as NeRV), trained for the same processor seconds;
+- speed: learning rates, early ends, bfloat16 and the effort of the preset grid, at equal quality.
+
+One thread; seconds are processor seconds. A part that is there already is measured again, the others are kept.
+`rates` goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..codecs.base import threads
+from ..codecs.video_groups import Group
+from ..errors import UsageError
+from ..video import open_video
+from . import nirvana_study_fits as fits
+from . import nirvana_study_frames, nirvana_study_rates
+from .bench import jsonable, machine_name, write_json
+
+__all__ = ["PARTS", "groups_of", "main", "run"]
+
+QUALITIES = (20.0, 40.0, 60.0, 80.0)
+MOTION_QUALITY = 60.0
+
+
+def groups_of(clip: Path, length: int, count: int) -> list[Group]:
+    """The first so many groups of a clip."""
+    with open_video(clip) as reader:
+        info, frames = reader.info, []
+        for frame in reader:
+            if len(frames) == length * count:
+                break
+            frames.append(frame.planes)
+    if len(frames) < length * count:
+        raise UsageError(f"{clip}: {len(frames)} frames; expected {length * count}, {count} groups of {length}")
+    return [
+        Group(frames[at : at + length], info.pixels, info.width, info.height) for at in range(0, length * count, length)
+    ]
+
+
+def _one(data: Path) -> Path:
+    if data.is_dir():
+        raise UsageError(f"{data} is a folder; this part takes one clip, such as {data}/carphone-176x144.mkv")
+    return data
+
+
+def _clips(data: Path) -> list[Path]:
+    found = sorted(data.glob("*.mkv")) if data.is_dir() else [data]
+    if not found:
+        raise UsageError(f"{data}: no .mkv here: python -P -m codec.datasets.clips --out {data}")
+    return found
+
+
+Keep = Callable[[Mapping[str, Any]], None]
+
+
+def _rates(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    clips, known = _clips(arguments.data), found.get("rates", {})
+    return nirvana_study_rates.rates(clips, arguments.qualities, arguments.effort, arguments.bench, known, keep)
+
+
+def _motion(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    del keep
+    out = nirvana_study_rates.motion(found.get("rates", {}), MOTION_QUALITY)
+    nirvana_study_rates.motion_plot(out, arguments.out.with_name(arguments.out.stem + "_motion.svg"))
+    return out
+
+
+def _paper(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    del found, keep
+    return nirvana_study_rates.presets(_one(arguments.data), arguments.frames, arguments.effort)
+
+
+def _start(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    del found, keep
+    return fits.start(groups_of(_one(arguments.data), fits.LENGTH, 4), arguments.steps)
+
+
+def _joint(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    del found, keep
+    return fits.joint(groups_of(_one(arguments.data), fits.LENGTH, 1)[0], arguments.steps)
+
+
+def _frames(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    del found, keep
+    return nirvana_study_frames.compare(groups_of(_one(arguments.data), fits.LENGTH, 2), arguments.steps)
+
+
+def _speed(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    del found, keep
+    group = groups_of(_one(arguments.data), fits.LENGTH, 1)[0]
+    return {**fits.speed(group, arguments.steps), "grid": fits.efforts(groups_of(arguments.data, 16, 1)[0])}
+
+
+PARTS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, Any], Keep], dict[str, Any]]] = {
+    "rates": _rates,
+    "motion": _motion,
+    "paper": _paper,
+    "start": _start,
+    "joint": _joint,
+    "frames": _frames,
+    "speed": _speed,
+}
+
+
+def run(arguments: argparse.Namespace, say: Callable[[str], None] = lambda words: None) -> dict[str, Any]:
+    """The parts asked for, into --out beside what is there."""
+    out: Path = arguments.out
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    found |= {"machine": {"cpu": machine_name(), "threads": 1}, "seconds": "processor seconds, machine busy"}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for part in arguments.parts:
+
+        def keep(result: Mapping[str, Any], part: str = part) -> None:
+            found[part] = {"command": command_of(part, arguments), **result}
+            write_json(out, found)
+
+        with threads(1):
+            keep(PARTS[part](arguments, found, keep))
+        say(f"{part}: {json.dumps(jsonable(summary_of(found[part])))}")
+    return found
+
+
+def summary_of(part: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a part, without its lists."""
+    return {name: value for name, value in part.items() if isinstance(value, (int, float)) or name == "ratios"}
+
+
+def command_of(part: str, arguments: argparse.Namespace) -> str:
+    """What measures this part again."""
+    options = {
+        "rates": f" --effort {arguments.effort:g} --qualities {' '.join(f'{q:g}' for q in arguments.qualities)}"
+        + (f" --bench {arguments.bench}" if arguments.bench else ""),
+        "motion": "",
+        "paper": f" --effort {arguments.effort:g} --frames {arguments.frames}",
+    }.get(part, f" --steps {arguments.steps}")
+    data = f"data/nirvana/{arguments.data.name}" if arguments.data.is_file() else f"data/{arguments.data.name}"
+    return f"python -P -m codec.eval.nirvana_study {part} {data}{options} --out eval/results/{arguments.out.name}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=tuple(PARTS), metavar="PART")
+    parser.add_argument("data", type=Path, help="a folder of clips for rates and motion, a clip for the others")
+    parser.add_argument("--effort", type=float, default=0.0, help="of the preset grid (default: 0, one pass)")
+    parser.add_argument("--qualities", type=float, nargs="+", default=QUALITIES)
+    parser.add_argument("--bench", type=Path, help="rows.csv of `codec bench` on the same clips")
+    parser.add_argument("--frames", type=int, default=24, help="of the part paper")
+    parser.add_argument("--steps", type=int, default=200, help="of each fit of the preset paper")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+
+    def say(words: str) -> None:
+        sys.stderr.write(words + "\n")
+
+    run(arguments, say)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
