@@ -37,7 +37,7 @@ from .bench import jsonable, machine_name, write_json
 __all__ = ["PARTS", "groups_of", "main", "run"]
 
 QUALITIES = (20.0, 40.0, 60.0, 80.0)
-MOTION_QUALITY = 60.0
+MOTION_QUALITY = 40.0
 
 
 def groups_of(clip: Path, length: int, count: int) -> list[Group]:
@@ -90,7 +90,7 @@ def _paper(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) 
 
 def _start(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
     del found, keep
-    return fits.start(groups_of(_one(arguments.data), fits.LENGTH, 4), arguments.steps)
+    return fits.start(groups_of(_one(arguments.data), fits.LENGTH, 3), arguments.steps)
 
 
 def _joint(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
@@ -162,8 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--effort", type=float, default=0.0, help="of the preset grid (default: 0, one pass)")
     parser.add_argument("--qualities", type=float, nargs="+", default=QUALITIES)
     parser.add_argument("--bench", type=Path, help="rows.csv of `codec bench` on the same clips")
-    parser.add_argument("--frames", type=int, default=24, help="of the part paper")
-    parser.add_argument("--steps", type=int, default=200, help="of each fit of the preset paper")
+    parser.add_argument("--frames", type=int, default=16, help="of the part paper")
+    parser.add_argument("--steps", type=int, default=150, help="of each fit of the preset paper")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
 

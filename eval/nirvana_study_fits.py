@@ -21,8 +21,9 @@ from ..codecs.nirvana_fit import PAPER_RECIPE, QUICK_RECIPE, NirvanaPreset, Reci
 from ..codecs.nirvana_grid import GridPreset
 from ..codecs.nirvana_net import EXPONENTS, LATENTS, NetConfig, NetState, NirvanaNet
 from ..codecs.video_groups import FitSettings, Group
+from .nirvana_study_rates import bits_at
 
-__all__ = ["CONFIG", "LENGTH", "Look", "bits_at", "efforts", "first_at", "follow", "joint", "speed", "start"]
+__all__ = ["CONFIG", "LENGTH", "Look", "efforts", "first_at", "follow", "joint", "speed", "start"]
 
 LENGTH = 8  # frames of a group
 LOOK = 10  # steps between two looks
@@ -187,14 +188,6 @@ def joint(group: Group, steps: int) -> dict[str, Any]:
         "psnr_unrounded_float_rgb": looks[-1].psnr,
         "bits_at_equal_psnr": ratios,
     }
-
-
-def bits_at(curve: Sequence[tuple[float, float]], psnr: float) -> float | None:
-    """Bits per pixel of a curve of (bits per pixel, PSNR), by straight lines; None beyond its ends."""
-    rates, values = np.array(sorted(curve)).T
-    if not values[0] <= psnr <= values[-1]:
-        return None
-    return float(np.exp(np.interp(psnr, values, np.log(rates))))
 
 
 # ---- speed

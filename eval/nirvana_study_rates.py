@@ -29,7 +29,18 @@ from .plots import COLOURS, MARKERS, _axes, _defaults, _new, _render, write_byte
 from .plots import Rate as Axis
 from .readers import read_video
 
-__all__ = ["against", "bench_points", "file_rates", "motion", "motion_of", "motion_plot", "presets", "rate_at", "rates"]
+__all__ = [
+    "against",
+    "bench_points",
+    "bits_at",
+    "file_rates",
+    "motion",
+    "motion_of",
+    "motion_plot",
+    "presets",
+    "rate_at",
+    "rates",
+]
 
 METRICS = ("psnr-y", "psnr-rgb")
 PAPER_QUALITIES, GRID_QUALITIES, X265_CRF = (50.0, 90.0), (1.0, 10.0, 20.0, 40.0), "24+30+36+42+48+51"
@@ -126,15 +137,17 @@ def bench_points(rows: Path, item: str) -> dict[str, dict[str, Points]]:
 
 
 def against(points: Sequence[Mapping[str, Any]], others: Mapping[str, Mapping[str, Points]]) -> dict[str, Any]:
-    """BD-rate in per cent (positive: we need more bits) against each codec by each metric, with its window; or why
-    there is none."""
+    """Against each codec by each metric: BD-rate in per cent (positive: we need more bits) with its window, or why
+    there is none; and bits_over, how many times its bits we need at our points within its curve, by quality."""
     out: dict[str, Any] = {}
     for codec, curves in others.items():
         out[codec] = {}
         for name, curve in curves.items():
             delta = bd_delta(curve, [(one["bpp"], one[name]) for one in points])
             known = {"bd_rate": delta.rate, "window": delta.window}
-            out[codec][name] = known if delta.rate is not None else {"reason": delta.reason}
+            at = {f"{one['quality']:g}": (one["bpp"], bits_at(curve, one[name])) for one in points}
+            over = {quality: bpp / bits for quality, (bpp, bits) in at.items() if bits is not None}
+            out[codec][name] = (known if delta.rate is not None else {"reason": delta.reason}) | {"bits_over": over}
     return out
 
 
@@ -174,16 +187,23 @@ def _x265(video: Video) -> list[dict[str, Any]]:
     return points
 
 
-def rate_at(points: Points, psnr: float) -> tuple[float, bool]:
-    """Bits per pixel of a curve at a PSNR, by straight lines of PSNR over the logarithm of the rate. Below the curve:
-    its cheapest point, and True. UsageError above it."""
-    points = sorted(points)
-    rates, values = np.array(points).T
-    if psnr < values[0]:
-        return float(rates[0]), True
-    if psnr > values[-1]:
-        raise UsageError(f"{psnr:.2f} dB lies above a curve that ends at {values[-1]:.2f} dB: give it better points")
-    return float(np.exp(np.interp(psnr, values, np.log(rates)))), False
+def bits_at(curve: Points, psnr: float) -> float | None:
+    """Bits per pixel of a curve at a PSNR, by straight lines of PSNR over the logarithm of the rate; None beyond it."""
+    rates, values = np.array(sorted(curve)).T
+    if not values[0] <= psnr <= values[-1]:
+        return None
+    return float(np.exp(np.interp(psnr, values, np.log(rates))))
+
+
+def rate_at(curve: Points, psnr: float) -> tuple[float, bool]:
+    """The same; below the curve its cheapest point, and True. UsageError above it."""
+    cheapest, dearest = min(curve), max(curve)
+    if psnr < cheapest[1]:
+        return cheapest[0], True
+    bits = bits_at(curve, psnr)
+    if bits is None:
+        raise UsageError(f"{psnr:.2f} dB lies above a curve that ends at {dearest[1]:.2f} dB: give it better points")
+    return bits, False
 
 
 def motion(found: Mapping[str, Any], quality: float) -> dict[str, Any]:

@@ -107,10 +107,11 @@ class TestRates:
         (tmp_path / "rows.csv").write_text("\n".join([*rows, "x265,b.mkv,9,9,9"]) + "\n")
         found = nirvana_study_rates.bench_points(tmp_path / "rows.csv", "a.mkv")
         assert len(found["x265"]["psnr-y"]) == 4
-        ours = [{"bpp": 0.2 * 2**k, "psnr-y": 30 + 3 * k, "psnr-rgb": 29 + 3 * k} for k in range(4)]
+        ours = [{"quality": 20 * k, "bpp": 0.2 * 2**k, "psnr-y": 30 + 3 * k, "psnr-rgb": 29 + 3 * k} for k in range(4)]
         by = nirvana_study_rates.against(ours, found)["x265"]
         assert by["psnr-y"]["bd_rate"] == pytest.approx(100, abs=1)
         assert by["psnr-rgb"]["window"] == (29, 38)
+        assert by["psnr-y"]["bits_over"] == pytest.approx({"0": 2, "20": 2, "40": 2, "60": 2})
 
     def test_the_command_keeps_other_parts_and_goes_on(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         out = folder / "study.json"
@@ -181,8 +182,8 @@ class TestFits:
 
     def test_bits_between_points_only(self) -> None:
         curve = [(0.1, 20.0), (0.4, 24.0)]
-        assert nirvana_study_fits.bits_at(curve, 22.0) == pytest.approx(0.2)
-        assert nirvana_study_fits.bits_at(curve, 25.0) is None
+        assert nirvana_study_rates.bits_at(curve, 22.0) == pytest.approx(0.2)
+        assert nirvana_study_rates.bits_at(curve, 25.0) is None
 
 
 class TestFrames:
