@@ -153,8 +153,8 @@ def joint(group: Group, steps: int) -> dict[str, Any]:
     """Curves of decoded PSNR over bits: with rate and rounding in the loss, at three qualities; and of one network
     trained for the error alone, without rounding, that is rounded afterwards on grids of several steps.
 
-    bits_at_equal_psnr: by how many times more bits the latter takes, at each of its points that lies within the
-    former's curve."""
+    bits_at_equal_psnr: how many times the bits the latter takes, at each point of the former that lies within its
+    curve."""
     preset = preset_of(QUICK_RECIPE, steps)
     together = []
     for quality in (20.0, 50.0, 80.0):
@@ -175,12 +175,12 @@ def joint(group: Group, steps: int) -> dict[str, Any]:
         fit.net.eval()
         after.append({"finer": factor, **decoded(preset, fit.net.state(), None, group)})
         fit.net.train()
-    curve = [(one["bpp"], one["psnr"]) for one in together]
+    curve = [(one["bpp"], one["psnr"]) for one in after]
     ratios = {}
-    for one in after:
+    for one in together:
         bits = bits_at(curve, one["psnr"])
         if bits is not None:
-            ratios[f"{one['psnr']:.2f} dB"] = one["bpp"] / bits
+            ratios[f"{one['psnr']:.2f} dB"] = bits / one["bpp"]
     return {
         **_about(steps, [group]),
         "together": together,

@@ -26,7 +26,7 @@ from .nirvana_study_fits import CONFIG, QUALITY, follow, preset_of
 __all__ = ["FrameNet", "compare", "fit_frames", "width_for"]
 
 BASE, LEVELS = 1.25, 40  # of the positional encoding: section 3.1 there
-HIDDEN = 128
+HIDDEN = 32
 RATES = (5e-4, 2e-3)  # theirs, and a larger one: the better of the two stands
 STRIDES = (4, 2, 2)
 WARM = 0.2  # share of the time in which the learning rate rises
@@ -69,7 +69,7 @@ def n_parameters(net: nn.Module) -> int:
 
 def width_for(width: int, height: int, wanted: int) -> FrameNet:
     """The net of about so many parameters."""
-    nets = (FrameNet(width, height, channels) for channels in range(8, 129, 4))
+    nets = (FrameNet(width, height, channels) for channels in range(8, 129, 2))
     return min(nets, key=lambda net: abs(n_parameters(net) - wanted))
 
 

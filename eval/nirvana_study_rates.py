@@ -68,7 +68,8 @@ def file_rates(codec: VideoCodec, video: Video) -> dict[str, Any]:
     pixels = len(frames) * info.width * info.height
     groups, at = [], 0
     for entry in entries:
-        part = frames[max(0, at - 1) : at + entry.n_frames]  # with the frame before: that change is coded, too
+        before = 0 if entry.key else 1  # other groups code the change from the frame before, too
+        part = frames[at - before : at + entry.n_frames]
         size = entry.n_frames * info.width * info.height
         groups.append(
             {
@@ -138,16 +139,20 @@ def bench_points(rows: Path, item: str) -> dict[str, dict[str, Points]]:
 
 def against(points: Sequence[Mapping[str, Any]], others: Mapping[str, Mapping[str, Points]]) -> dict[str, Any]:
     """Against each codec by each metric: BD-rate in per cent (positive: we need more bits) with its window, or why
-    there is none; and bits_over, how many times its bits we need at our points within its curve, by quality."""
+    there is none; and bits_over, how many times its bits we need at each of our points, by quality (at_least: our
+    PSNR lies below the curve, and its cheapest point stands in)."""
     out: dict[str, Any] = {}
     for codec, curves in others.items():
         out[codec] = {}
         for name, curve in curves.items():
             delta = bd_delta(curve, [(one["bpp"], one[name]) for one in points])
             known = {"bd_rate": delta.rate, "window": delta.window}
-            at = {f"{one['quality']:g}": (one["bpp"], bits_at(curve, one[name])) for one in points}
-            over = {quality: bpp / bits for quality, (bpp, bits) in at.items() if bits is not None}
-            out[codec][name] = (known if delta.rate is not None else {"reason": delta.reason}) | {"bits_over": over}
+            known = known if delta.rate is not None else {"reason": delta.reason}
+            over: dict[str, dict[str, float]] = {"bits_over": {}, "bits_over_at_least": {}}
+            for one in (one for one in points if one[name] <= max(curve)[1]):
+                bits, bound = rate_at(curve, one[name])
+                over["bits_over_at_least" if bound else "bits_over"][f"{one['quality']:g}"] = one["bpp"] / bits
+            out[codec][name] = known | over
     return out
 
 

@@ -111,6 +111,8 @@ class TestRates:
         by = nirvana_study_rates.against(ours, found)["x265"]
         assert by["psnr-y"]["bd_rate"] == pytest.approx(100, abs=1)
         assert by["psnr-rgb"]["window"] == (29, 38)
+        low = nirvana_study_rates.against([{**ours[0], "psnr-y": 25.0}], found)["x265"]["psnr-y"]
+        assert low["bits_over_at_least"] == {"0": pytest.approx(2)} and not low["bits_over"] and "reason" in low
         assert by["psnr-y"]["bits_over"] == pytest.approx({"0": 2, "20": 2, "40": 2, "60": 2})
 
     def test_the_command_keeps_other_parts_and_goes_on(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
