@@ -89,12 +89,15 @@ nirvana: nirvana-clips
 nirvana-clips: $(READY)
 	$(PY) -P -m codec.datasets.clips --only $(NIRVANA_CLIPS) --out data/nirvana
 	$(PY) -P -m codec.datasets.clips --only bunny-1280x720 --out data/nirvana-720p
+	$(PY) -P -m codec.datasets.clips --only carphone-9f --out data/nirvana-9f
 
 # Whole files at effort 0 beside the rows of the others, and what each part is worth: 20 minutes of one core.
 nirvana-study: nirvana-clips
 	$(NIRVANA_STUDY) rates data/nirvana --bench eval/results/nirvana/rows.csv --out eval/results/nirvana_study.json
 	$(NIRVANA_STUDY) motion data/nirvana --out eval/results/nirvana_study.json
-	$(NIRVANA_STUDY) paper start joint frames speed data/nirvana/carphone-176x144.mkv --out eval/results/nirvana_study.json
+	$(NIRVANA_STUDY) start frames speed data/nirvana/carphone-176x144.mkv --steps 100 --out eval/results/nirvana_study.json
+	$(NIRVANA_STUDY) joint data/nirvana/carphone-176x144.mkv --steps 300 --out eval/results/nirvana_study.json
+	$(NIRVANA_STUDY) paper data/nirvana/carphone-176x144.mkv --out eval/results/nirvana_study.json
 
 # Seconds a frame and frames a second, for an idle machine: one clip at two qualities, 16 frames of it, all cores.
 nirvana-speed: $(READY)
