@@ -130,6 +130,7 @@ class Options(NamedTuple):
     bound: tuple[str, float] | None = None  # "max_error" or "rel_error", and its value
     datasets: tuple[str, ...] = ()
     snapshot: int | None = None
+    at: float | None = None
     video: VideoOptions = VideoOptions()
 
 
@@ -228,6 +229,13 @@ def _decode_field(options: Options, job: Job, data: bytes) -> Report:
     whole = bool(codec.describe_fields(data)) or _is_hdf5_inside(data)
     if options.snapshot is not None and (one is None or suffix in SUFFIXES):
         raise UsageError("--snapshot takes one index of the first axis of --dataset, and gives an .npy file")
+    if options.at is not None:
+        if one is None or suffix in SUFFIXES or options.snapshot is not None:
+            raise UsageError("--at takes a place along the first axis of --dataset (3.5), and gives an .npy file")
+        from .codecs.zipgan import ZipganCodec
+
+        if not isinstance(codec, ZipganCodec):
+            raise UsageError(f"--at: {codec.name} has no latents to interpolate; zipgan has")
     if whole and (suffix in SUFFIXES or (one is None and suffix != ".npy")):
         if job.target == STDIO:
             buffer = io.BytesIO()
@@ -243,7 +251,12 @@ def _decode_field(options: Options, job: Job, data: bytes) -> Report:
             raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy")
         if whole and one is None:
             raise UsageError("an .npy file holds one array, and this file has several datasets: name one by --dataset")
-        array = codec.decode_dataset(data, one, options.snapshot) if one is not None else codec.decompress(data)
+        if one is None:
+            array = codec.decompress(data)
+        elif options.at is not None:
+            array = codec.decode_at(data, one, options.at)  # type: ignore[attr-defined]
+        else:
+            array = codec.decode_dataset(data, one, options.snapshot)
         buffer = io.BytesIO()
         np.save(buffer, np.asarray(array), allow_pickle=False)
         batch.write_bytes(job, buffer.getvalue())
@@ -314,8 +327,8 @@ def _decode(options: Options, job: Job) -> Report:
         raise UsageError("--frames, --conceal and --encoder are for videos")
     if header.codec in registry.names() and _is_for_fields(header.codec):
         return _decode_field(options, job, data)
-    if options.datasets or options.snapshot is not None:
-        raise UsageError("--dataset and --snapshot are for fields")
+    if options.datasets or options.snapshot is not None or options.at is not None:
+        raise UsageError("--dataset, --snapshot and --at are for fields")
     if header.medium == "field":
         return _decode_array(options, job, data)
     picture = _decode_picture(options, data)
@@ -486,7 +499,7 @@ def _run_decode(args: argparse.Namespace) -> int:
     suffix = "." + (args.format or "png").lower().lstrip(".")
     video = VideoOptions(frames=args.frames, conceal=args.conceal, encoder=args.encoder)
     options = Options(None, None, args.weights, args.device, suffix, video=video)
-    options = options._replace(datasets=tuple(args.dataset or ()), snapshot=args.snapshot)
+    options = options._replace(datasets=tuple(args.dataset or ()), snapshot=args.snapshot, at=args.at)
     if options.format not in (*WRITES, *video_cli.WRITES):
         raise UsageError(f"--format {args.format}: expected one of {', '.join(s.lstrip('.') for s in WRITES)}")
     video_cli.frame_range(args.frames)
@@ -1044,6 +1057,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--format", help="for outputs whose name doesn't say it (default: png; videos: mkv)")
     one.add_argument("--dataset", action="append", metavar="PATH", help="fields: this one alone, as .npy (or .h5)")
     one.add_argument("--snapshot", type=_count, metavar="N", help="fields: one index of the dataset's first axis")
+    one.add_argument("--at", type=_not_negative, metavar="T", help="zipgan: between snapshots of --dataset, as 3.5")
     one.add_argument("--frames", metavar="A:B", help="videos: these frames only, counted from 0, B not included")
     one.add_argument("--conceal", action="store_true", help="videos: show the last good frame where one is damaged")
     one.add_argument("--encoder", metavar="E", help="videos: as libx264:crf=18 (default: lossless where it can be)")

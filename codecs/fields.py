@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import h5py
     from typing_extensions import Self
 
-__all__ = ["BOUNDED", "LOSSLESS", "Bound", "FieldCodec"]
+__all__ = ["BOUNDED", "LOSSLESS", "Bound", "FieldCodec", "Layout", "layout_of"]
 
 Floats = NDArray[Any]
 
@@ -45,6 +45,7 @@ BLOCK = 1 << 24  # values of a block, at most, unless a single index of the firs
 SLAB = 1 << 24  # bytes of a dataset that is kept without loss, at a time
 _MIN_VALUES, _MIN_SIDE = 4096, 8  # a dataset with fewer values, or shorter sides, isn't a field
 MAX_JSON = 1 << 26
+_MAX_COMPONENTS = 6
 _COORDINATES = {
     "lat",
     "lon",
@@ -89,13 +90,14 @@ class Bound:
 class FieldCodec(Codec):
     """Base of the codecs for fields of floats.
 
-    bound: what `encode` promises. methods: names of the families' own ways to code a block, by number from 16 on.
+    bound: what `encode` promises; None: nothing. methods: names of the families' own ways to code a block, by number
+    from 16 on.
     """
 
     medium: ClassVar[str] = "field"
     critical_chunks: ClassVar[frozenset[str]] = frozenset({"Tree", "Bloc", "Loss"})
     methods: ClassVar[Mapping[int, str]] = {}
-    bound: Bound
+    bound: Bound | None
     device: str
 
     @abstractmethod
@@ -111,10 +113,18 @@ class FieldCodec(Codec):
     def with_bound(self, bound: Bound) -> Self:
         """The same codec with another bound."""
 
+    def with_quality(self, quality: float) -> Self:
+        """The same codec with what a quality from 1 to 100 stands for: a bound, unless a family says otherwise."""
+        return self.with_bound(Bound.of_quality(quality))
+
+    def _absolute(self, low: float, high: float) -> float:
+        """The bound, for values from low to high; infinite if nothing is promised."""
+        return math.inf if self.bound is None else self.bound.absolute(low, high)
+
     # ---- arrays
 
     def compress_one(self, x: Any, quality: float | None = None) -> bytes:
-        codec = self if quality is None else self.with_bound(Bound.of_quality(quality))
+        codec = self if quality is None else self.with_quality(quality)
         if isinstance(x, (str, os.PathLike)):
             return codec.encode_file(x)
         array, kind = _take_in(x)
@@ -136,7 +146,7 @@ class FieldCodec(Codec):
 
     def _encode_array(self, array: Floats, kind: int) -> bytes:
         rows = blocks_of(array.shape)
-        bound = self.bound.absolute(*_range([array[part] for part in rows], ()))
+        bound = self._absolute(*_range([array[part] for part in rows], ()))
         chunks = [Chunk("Bloc", self._encode_block(array[part], bound, ())) for part in rows]
         header = self._header(array.shape, array.dtype.name, {_KIND: kind} if kind else {})
         return pack(header, chunks)
@@ -224,7 +234,11 @@ class FieldCodec(Codec):
         if not chunks or chunks[0].tag != "Tree":
             return {}
         _, plan = _read_plan(chunks)
-        return {path: f"{about.get('how')}, within {about.get('bound'):.4g}" for path, about in plan.items()}
+        return {
+            path: f"{about.get('how')}, "
+            + ("without a bound" if about.get("bound") is None else f"within {about['bound']:.4g}")
+            for path, about in plan.items()
+        }
 
     def encode_file(
         self,
@@ -263,10 +277,11 @@ class FieldCodec(Codec):
         assert node.shape is not None
         missing = _missing(item)
         rows = blocks_of(node.shape)
-        bound = self.bound.absolute(*_range((item[part] for part in rows), missing))
+        bound = self._absolute(*_range((item[part] for part in rows), missing))
         chunks = [Chunk("Bloc", self._encode_block(item[part], bound, missing)) for part in rows]
         methods = sorted({self.method_of(chunk.payload) for chunk in chunks})
-        return {"bound": bound, "blocks": len(rows), "how": ", ".join(methods)}, chunks
+        limit = bound if math.isfinite(bound) else None
+        return {"bound": limit, "blocks": len(rows), "how": ", ".join(methods)}, chunks
 
     def decode_file(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
         """Writes the HDF5 file again, at a path that doesn't exist yet or into a buffer. only: of these datasets the
@@ -292,6 +307,32 @@ class FieldCodec(Codec):
         _, chunks = self._open(data)
         tree, plan = _read_plan(chunks)
         return self._dataset(tree, plan, chunks, path, snapshot)
+
+    def _payload(self, data: Data, dataset: str | None, snapshot: int) -> tuple[bytes, tuple[int, ...]]:
+        """The block of an array (which has one), or of the one index of a dataset's first axis; and its shape."""
+        header, chunks = self._open(data)
+        if dataset is None:
+            if header.params.get(_KIND, _ARRAY) == _FILE or len(chunks) != 1:
+                raise UsageError("expected the file of one array, of one block; name a dataset of HDF5 files")
+            return chunks[0].payload, header.shape
+        tree, plan = _read_plan(chunks)
+        node = _find(tree, dataset)
+        if node.path not in plan or not node.shape:
+            raise UsageError(f"{node.path} is kept without loss: there is nothing between its values")
+        rows = blocks_of(node.shape)
+        if any(part.stop - part.start != 1 for part in rows):
+            raise UsageError(f"{node.path}, of shape {node.shape}, isn't kept snapshot by snapshot")
+        if not 0 <= snapshot < len(rows):
+            raise UsageError(f"{node.path} has {len(rows)} snapshots; there is none at {snapshot}")
+        for one, parts in _by_dataset(tree, plan, chunks):
+            if one.path == node.path:
+                return parts[snapshot].payload, (1, *node.shape[1:])
+        raise StreamError(f"{node.path} isn't in this file any more: it is damaged")
+
+    def dataset_dtype(self, data: Data, path: str) -> np.dtype[Any]:
+        """Of a dataset of an HDF5 file."""
+        _, chunks = self._open(data)
+        return hdf5.dtype_of(_find(_read_plan(chunks)[0], path).dtype)
 
     def _dataset(
         self, tree: hdf5.Tree, plan: Mapping[str, Any], chunks: Sequence[Chunk], path: str, snapshot: int | None = None
@@ -370,6 +411,46 @@ def blocks_of(shape: Sequence[int]) -> list[slice]:
 
 def _shape_of(part: slice, shape: Sequence[int]) -> tuple[int, ...]:
     return (part.stop - part.start, *shape[1:]) if shape else ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Fields in a block: count of them, each of components on the axes of `field`. last: components are the last
+    axis."""
+
+    count: int
+    components: int
+    field: tuple[int, ...]
+    last: bool
+
+    def items(self, block: Floats) -> list[Floats]:
+        """(C, *field) each, of a block of any leading axes."""
+        if self.last:
+            block = block.reshape(self.count, *self.field, self.components)
+            return list(np.moveaxis(block, -1, 1))
+        return list(block.reshape(self.count, self.components, *self.field))
+
+    def joined(self, items: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
+        """The reverse."""
+        block = np.stack(list(items))
+        return (np.moveaxis(block, 1, -1) if self.last else block).reshape(shape)
+
+
+def layout_of(shape: tuple[int, ...]) -> Layout | None:
+    """How a transform over space sees a block: the last two or three axes of 8 or more values are space, an axis of
+    at most 6 in front of them or behind holds components. None if there is no space."""
+    last = len(shape) >= 3 and shape[-1] <= _MAX_COMPONENTS and min(shape[-3:-1]) >= _MIN_SIDE
+    inner = shape[:-1] if last else shape
+    n = 0
+    while n < min(3, len(inner)) and inner[-1 - n] >= _MIN_SIDE:
+        n += 1
+    if n < 2:
+        return None
+    outer, field = inner[: len(inner) - n], inner[len(inner) - n :]
+    if last:
+        return Layout(math.prod(outer), shape[-1], field, True)
+    components = outer[-1] if outer and outer[-1] <= _MAX_COMPONENTS else 1
+    return Layout(math.prod(outer) // components, components, field, False)
 
 
 def looks_like_a_field(node: hdf5.Node, scales: set[str]) -> bool:
@@ -579,7 +660,7 @@ def _read_plan(chunks: Sequence[Chunk]) -> tuple[hdf5.Tree, dict[str, Any]]:
         raise StreamError(f"the description of the HDF5 file is damaged ({error})") from None
     tree = hdf5.Tree.from_json(json.dumps(nodes))
     floats = {node.path for node in tree.datasets if node.dtype in _FLOATS and node.shape}
-    sound = all(type(one) is dict and type(one.get("bound")) in (int, float) for one in fields.values())
+    sound = all(type(one) is dict and type(one.get("bound")) in (int, float, type(None)) for one in fields.values())
     if not set(fields) <= floats or not sound:
         raise StreamError("the description of the HDF5 file names fields that aren't any: the file is damaged")
     return tree, fields

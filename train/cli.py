@@ -16,7 +16,7 @@ from ..datasets.places import find_data
 from ..errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
-FAMILIES = ("circuit", "nirvana", "s2lic", "walloc")
+FAMILIES = ("circuit", "nirvana", "s2lic", "walloc", "zipgan")
 SEVERAL = ("s2lic",)  # families that train on several devices
 T = TypeVar("T")
 
