@@ -1,8 +1,8 @@
 """What a codec did to a turbulent velocity field: errors, and statistics of the small scales.
 
 Fields are (3, n, n, n), n even, on a periodic cube with sides of 2 pi, as `datasets/turbulence.py` makes them:
-component 0 is along the last axis (x), 1 along y, 2 along z. Derivatives are spectral, everything is float64, spectra
-are of `rfftn` with norm "forward". Quantities are those that turbulence is judged by (Pope, "Turbulent Flows", 2000,
+component 0 is along the last axis (x), 1 along y, 2 along z. Derivatives are spectral, in the precision of the field;
+what is summed is float64; spectra are of `rfftn` with norm "forward". Quantities are those that turbulence is judged by (Pope, "Turbulent Flows", 2000,
 chapter 6): dissipation 2 nu s_ij s_ij, enstrophy omega_i omega_i, moments of the longitudinal derivatives, E(k).
 
 These aren't in the list of `codec bench`, whose arrays may be anything; `codec.eval.zipgan_study` uses them.
@@ -24,6 +24,7 @@ __all__ = ["Flow", "FlowErrors", "GaussianBound", "compare", "gaussian_bound", "
 
 Array = NDArray[np.float64]
 AnyArray = NDArray[np.floating]
+Spectrum = NDArray[np.complexfloating]
 
 _AXES = (1, 2, 3)
 BINS = np.linspace(-40, 40, 401)  # of a gradient, in units of the rms of the original's; a fifth each
@@ -57,13 +58,18 @@ def _resolved(n: int) -> NDArray[np.bool_]:
     return (half < n / 3) & (whole[:, None] < n / 3) & (whole[:, None, None] < n / 3)
 
 
-def _transformed(field: AnyArray) -> NDArray[np.complex128]:
+def _transformed(field: AnyArray) -> Spectrum:
     if field.ndim != 4 or field.shape[0] != 3 or len({*field.shape[1:]}) != 1 or field.shape[1] % 2:
         raise MediaError(f"a field of shape {field.shape}; expected three components on a cube of even side")
-    return scipy.fft.rfftn(field.astype(np.float64), axes=_AXES, norm="forward")
+    return scipy.fft.rfftn(field, axes=_AXES, norm="forward")
 
 
-def _back(u_hat: NDArray[np.complex128]) -> Array:
+def _mean_square(x: AnyArray) -> float:
+    """Without a float64 copy of the whole; rows are short enough for float32."""
+    return float(np.square(x).mean(-1).mean(dtype=np.float64))
+
+
+def _back(u_hat: Spectrum) -> AnyArray:
     n = u_hat.shape[1]
     return scipy.fft.irfftn(u_hat, s=(n, n, n), axes=_AXES, norm="forward")
 
@@ -71,7 +77,7 @@ def _back(u_hat: NDArray[np.complex128]) -> Array:
 def project(field: AnyArray, cut: bool = False) -> AnyArray:
     """The nearest field without divergence (Helmholtz), of the same type. cut: and without the modes that a solver
     with the 2/3 rule never has. Both lower the squared error of a decoded flow that was made so, at no bits."""
-    u_hat = _transformed(field)
+    u_hat = _transformed(field.astype(np.float64))
     k = _waves(field.shape[1])
     k2 = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
     pressure = (k[0] * u_hat[0] + k[1] * u_hat[1] + k[2] * u_hat[2]) / np.maximum(k2, 1)
@@ -88,14 +94,14 @@ class Flow:
     field: AnyArray
 
     @cached_property
-    def _u_hat(self) -> NDArray[np.complex128]:
+    def _u_hat(self) -> Spectrum:
         return _transformed(self.field)
 
     @cached_property
-    def gradients(self) -> Array:
+    def gradients(self) -> AnyArray:
         """(3, 3, n, n, n): [i, j] is du_i/dx_j."""
-        k = _waves(self.field.shape[1])
-        return np.stack([_back(np.stack([1j * k[j] * self._u_hat[i] for j in range(3)])) for i in range(3)])
+        k = [1j * one.astype(self.field.dtype) for one in _waves(self.field.shape[1])]
+        return np.stack([_back(np.stack([k[j] * self._u_hat[i] for j in range(3)])) for i in range(3)])
 
     @cached_property
     def spectrum(self) -> Array:
@@ -105,47 +111,48 @@ class Flow:
         return np.bincount(_shells(n).ravel(), density.ravel())[: n // 2 + 1]
 
     @cached_property
-    def longitudinal(self) -> Array:
+    def longitudinal(self) -> AnyArray:
         """All du_i/dx_i, flat."""
         return np.concatenate([self.gradients[i, i].ravel() for i in range(3)])
 
     @cached_property
-    def transverse(self) -> Array:
+    def transverse(self) -> AnyArray:
         """All du_i/dx_j of two axes, flat."""
         return np.concatenate([self.gradients[i, j].ravel() for i in range(3) for j in range(3) if i != j])
 
     @cached_property
-    def longitudinal_sorted(self) -> Array:
+    def longitudinal_sorted(self) -> AnyArray:
         return np.sort(self.longitudinal)
 
     @cached_property
-    def transverse_sorted(self) -> Array:
+    def transverse_sorted(self) -> AnyArray:
         return np.sort(self.transverse)
 
-    @property
+    @cached_property
     def square_gradient(self) -> float:
         """Mean of the sum of all nine squares."""
-        return float(np.square(self.gradients).sum((0, 1)).mean())
+        return 9 * _mean_square(self.gradients)
 
     @cached_property
     def dissipation(self) -> float:
         """2 s_ij s_ij, mean: by the viscosity it is the dissipation."""
-        strain = (self.gradients + self.gradients.swapaxes(0, 1)) / 2
-        return 2 * float(np.square(strain).sum((0, 1)).mean())
+        return 2 * 9 * _mean_square((self.gradients + self.gradients.swapaxes(0, 1)) / 2)
 
     @cached_property
     def enstrophy(self) -> float:
         """omega_i omega_i, mean."""
-        spin = (self.gradients - self.gradients.swapaxes(0, 1)) / 2
-        return 2 * float(np.square(spin).sum((0, 1)).mean())
+        return self.square_gradient * 2 - self.dissipation  # symmetric and antisymmetric parts are orthogonal
 
     def _moment(self, order: int) -> float:
         """Of du_i/dx_i over its rms, mean over i."""
-        along = [self.gradients[i, i] for i in range(3)]
-        squares = [float(np.square(one).mean()) for one in along]
-        if min(squares) == 0:
-            return math.nan
-        return float(np.mean([(one**order).mean() / s ** (order / 2) for one, s in zip(along, squares, strict=True)]))
+        found = []
+        for i in range(3):
+            along = self.gradients[i, i].astype(np.float64)
+            square = np.square(along)
+            if not (mean := float(square.mean())):
+                return math.nan
+            found.append(float((square * (along if order == 3 else square)).mean()) / mean ** (order / 2))
+        return float(np.mean(found))
 
     @cached_property
     def skewness(self) -> float:
@@ -159,7 +166,7 @@ class Flow:
     def divergence(self) -> float:
         """rms divergence over rms gradient (of all nine)."""
         square = self.square_gradient
-        return math.sqrt(float(np.square(np.trace(self.gradients)).mean()) / square) if square else math.nan
+        return math.sqrt(_mean_square(np.trace(self.gradients)) / square) if square else math.nan
 
 
 @dataclass(frozen=True)
@@ -193,10 +200,11 @@ class FlowErrors:
         return asdict(self)
 
 
-def density(gradients: Array, rms: float) -> Array:
-    """Probability density of gradients in units of `rms`, in BINS; what lies beyond is in the outermost ones."""
-    counts, _ = np.histogram(np.clip(gradients / rms, BINS[0], BINS[-1]), BINS)
-    return counts / (gradients.size * (BINS[1] - BINS[0]))
+def density(ordered: AnyArray, rms: float) -> Array:
+    """Probability density of sorted gradients in units of `rms`, in BINS; what is beyond is in the outermost ones."""
+    inner = np.searchsorted(ordered, (BINS[1:-1] * rms).astype(ordered.dtype))
+    counts = np.diff(inner, prepend=0, append=ordered.size)
+    return counts / (ordered.size * (BINS[1] - BINS[0]))
 
 
 def jensen_shannon(p: Array, q: Array) -> float:
@@ -219,7 +227,7 @@ def leaves(original: Array, decoded: Array, n: int) -> float:
     return math.inf
 
 
-def _tail(ordered: Array) -> float:
+def _tail(ordered: AnyArray) -> float:
     """The size that a part TAIL of the values exceeds."""
     keep = max(1, round(TAIL * ordered.size))
     ends = np.concatenate([-ordered[:keep], ordered[-keep:]])
@@ -230,19 +238,19 @@ def compare(original: Flow, decoded: Flow) -> FlowErrors:
     """MediaError if the shapes differ, or the original doesn't move."""
     if original.field.shape != decoded.field.shape:
         raise MediaError(f"fields of {original.field.shape} and {decoded.field.shape}: expected the same shape")
-    truth, found = original.field.astype(np.float64), decoded.field.astype(np.float64)
     if not original.square_gradient:
         raise MediaError("a field without gradients: there is nothing to measure")
     distances = {}
     for kind in ("longitudinal", "transverse"):
         a, b = getattr(original, f"{kind}_sorted"), getattr(decoded, f"{kind}_sorted")
-        rms = math.sqrt(float(np.square(a).mean()))
-        distances[f"{kind}_w1"] = float(np.abs(a - b).mean()) / rms
+        rms = math.sqrt(float(np.square(a).mean(dtype=np.float64)))
+        distances[f"{kind}_w1"] = float(np.abs(a - b).mean(dtype=np.float64)) / rms
         distances[f"{kind}_js"] = jensen_shannon(density(a, rms), density(b, rms))
         distances[f"{kind}_tail"] = _tail(b) / _tail(a)
-    wrong = float(np.square(original.gradients - decoded.gradients).sum((0, 1)).mean())
+    wrong = 9 * _mean_square(original.gradients - decoded.gradients)
+    error = _mean_square(original.field - decoded.field)
     return FlowErrors(
-        velocity=math.sqrt(float(np.square(truth - found).mean() / np.square(truth).mean())),
+        velocity=math.sqrt(error / _mean_square(original.field)),
         gradient=math.sqrt(wrong / original.square_gradient),
         dissipation=decoded.dissipation / original.dissipation,
         enstrophy=decoded.enstrophy / original.enstrophy,
@@ -275,7 +283,7 @@ def gaussian_bound(field: AnyArray, bits: float) -> GaussianBound:
     information is free here.
     """
     n = field.shape[1]
-    u_hat, shells, resolved = _transformed(field), _shells(n), _resolved(n)
+    u_hat, shells, resolved = _transformed(field.astype(np.float64)), _shells(n), _resolved(n)
     weight = np.broadcast_to(_twice(n), shells.shape) * resolved
     energy = np.bincount(shells.ravel(), ((np.abs(u_hat) ** 2).sum(0) * weight).ravel())
     freedoms = 2 * np.bincount(shells.ravel(), weight.ravel())

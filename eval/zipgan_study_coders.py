@@ -1,0 +1,314 @@
+"""The coders that `codec.eval.zipgan_study` compares, each brought to a ratio of bytes by its own setting.
+
+A file here is everything that a decoder needs. What isn't a file is said in `counted`: a sharp spectral cut and the
+largest coefficients of a wavelet are counted as float32 numbers, without what would say where they are, as in the
+literature on super-resolution; they show what such an element count is worth.
+
+SPERR comes twice: with a bound for every value (`sperr`, as its users take it) and aimed at the mean square alone
+(`sperr-mse`), which is what the errors measured here are about.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from ..codecs.base import Codec
+from ..errors import UsageError
+from ..registry import names as registered
+from . import peers
+
+__all__ = ["CODERS", "OURS", "Coded", "Coder", "code", "code_all", "coders", "low_pass", "ours", "peer", "wavelet"]
+
+Array = NDArray[np.float32]
+
+WITHIN = 0.02  # of the ratio of bytes that was asked for
+_TRIES = 24
+_NARROW = 1e-4  # a bracket of settings that isn't worth halving
+_SLOPE = 8.0  # a first guess of d log(ratio) / d part
+
+
+@dataclass(frozen=True)
+class Coder:
+    """encode and decode take a setting between `first` (many bytes) and `last` (few). log: settings are searched on a
+    logarithmic scale. counted: how bytes were counted, of what isn't a file. between: a field between two files, as the
+    codec itself interpolates; None if it doesn't."""
+
+    name: str
+    encode: Callable[[Array, float], bytes]
+    decode: Callable[[bytes], Array]
+    first: float
+    last: float
+    log: bool = True
+    counted: str = ""
+    between: Callable[[bytes, bytes, float], Array] | None = None
+
+    def setting(self, part: float) -> float:
+        """0 is `first`, 1 is `last`."""
+        if self.log:
+            return math.exp(math.log(self.first) * (1 - part) + math.log(self.last) * part)
+        return self.first + (self.last - self.first) * part
+
+
+@dataclass(frozen=True)
+class Coded:
+    """part: where between the coder's settings, 0 to 1. reached: the ratio is within WITHIN of what was asked for;
+    otherwise it's the nearest that was found."""
+
+    setting: float
+    part: float
+    n_bytes: int
+    ratio: float
+    reached: bool
+    field: Array
+
+
+def code(coder: Coder, field: Array, ratio: float, part: float = 0.5) -> Coded:
+    """By bisection that interpolates; sizes are taken to fall from `first` to `last`, as they do but for ripples.
+
+    part: where to begin, 0 to 1; that of another snapshot of the same flow saves most of the trials.
+    """
+    if coder.counted:
+        data = coder.encode(field, ratio)
+        return Coded(ratio, 0.0, len(data), field.nbytes / len(data), True, coder.decode(data))
+    low, high, below, above, best = 0.0, 1.0, math.nan, math.nan, None
+    for step in range(_TRIES):
+        setting = coder.setting(part)
+        data = coder.encode(field, setting)
+        off = math.log(field.nbytes / len(data) / ratio)
+        if best is None or abs(off) < abs(best[0]):
+            best = off, part, data
+        if abs(off) <= math.log(1 + WITHIN / 2):
+            break
+        if off < 0:
+            low, below = part, off
+        else:
+            high, above = part, off
+        if high - low < _NARROW:
+            break
+        if step % 3 == 2:  # a step function, or one that is far from straight
+            part = (low + high) / 2
+        elif math.isnan(below + above):
+            part = min(1.0, max(0.0, part - off / _SLOPE))
+        else:
+            part = low + (high - low) * min(0.95, max(0.05, below / (below - above)))
+    assert best is not None
+    off, part, data = best
+    found = field.nbytes / len(data)
+    return Coded(coder.setting(part), part, len(data), found, abs(off) <= math.log(1 + WITHIN), coder.decode(data))
+
+
+def code_all(coder: Coder, fields: Sequence[Array], ratio: float) -> list[Coded]:
+    """Each begins where the one before it ended."""
+    found: list[Coded] = []
+    for field in fields:
+        found.append(code(coder, field, ratio, found[-1].part if found else 0.5))
+    return found
+
+
+# ---- ours
+
+
+def ours(name: str, weights: Path | None = None, first: float = 100.0, last: float = 1.0) -> Coder:
+    """A codec of this library, by quality: `zipgan@64x`. weights: a file in place of the shipped ones."""
+    plain = name if weights is None else name.partition("@")[0]
+
+    def encode(field: Array, quality: float) -> bytes:
+        return Codec.load(plain, quality=quality, weights=weights).compress(field)
+
+    def decode(data: bytes) -> Array:
+        return Codec.load(plain, weights=weights).decompress(data)
+
+    def between(a: bytes, b: bytes, weight: float) -> Array:
+        codec: Any = Codec.load(plain, weights=weights)
+        return codec.between(a, b, weight)
+
+    return Coder(name, encode, decode, first, last, log=False, between=between)
+
+
+def _interp() -> Coder:
+    """By its bound: quality 1 is a tenth of the range, which isn't coarse enough for a ratio of 512."""
+    from ..codecs.fields import Bound
+    from ..codecs.interp import InterpCodec
+
+    def encode(field: Array, rel: float) -> bytes:
+        return InterpCodec(Bound(rel)).compress(field)
+
+    def decode(data: bytes) -> Array:
+        return InterpCodec(Bound(1e-3)).decompress(data)
+
+    return Coder("interp", encode, decode, 1e-5, 0.49)
+
+
+# ---- other people's
+
+
+def peer(name: str, first: float, last: float, axis: str = "rel", threads: int = 1) -> Coder:
+    """A family of `eval/peers/arrays.py`, by its axis."""
+    family = peers.families()[name]
+
+    def made(setting: float) -> Any:
+        options = {key: option.default for key, option in family.options.items()}
+        return family.make({**options, axis: setting}, threads)
+
+    def encode(field: Array, setting: float) -> bytes:
+        return made(setting).encode(field)
+
+    def decode(data: bytes) -> Array:
+        return made(first).decode(data)
+
+    return Coder(name, encode, decode, first, last)
+
+
+_LENGTHS = struct.Struct("<4I")  # of the three streams; and the side
+
+
+def _sperr_mse() -> Coder:
+    """SPERR with a target for the mean square, the same for each component."""
+
+    def encode(field: Array, rms: float) -> bytes:
+        import imagecodecs
+
+        scale = rms * math.sqrt(float(np.square(field, dtype=np.float64).mean()))
+        streams = []
+        for part in field:
+            psnr = 20 * math.log10(float(part.max() - part.min()) / scale)
+            streams.append(bytes(imagecodecs.sperr_encode(np.ascontiguousarray(part), psnr, "psnr", numthreads=1)))
+        return _LENGTHS.pack(*map(len, streams), field.shape[1]) + b"".join(streams)
+
+    def decode(data: bytes) -> Array:
+        import imagecodecs
+
+        *lengths, n = _LENGTHS.unpack_from(data)
+        at, parts = _LENGTHS.size, []
+        for length in lengths:
+            stream = data[at : at + length]
+            parts.append(imagecodecs.sperr_decode(stream, shape=(n, n, n), dtype=np.float32, numthreads=1))
+            at += length
+        return np.stack(parts)
+
+    return Coder("sperr-mse", encode, decode, 1e-5, 1.5)
+
+
+# ---- by count
+
+
+def low_pass(field: Array, ratio: float) -> Array:
+    """Sharp spectral cut to a grid with 1 / ratio of the points: |k_i| < half its side."""
+    n = field.shape[1]
+    half = n / (2 * ratio ** (1 / 3))
+    whole, rfft = np.abs(scipy.fft.fftfreq(n, 1 / n)), np.arange(n // 2 + 1)
+    keep = (rfft < half) & (whole[:, None] < half) & (whole[:, None, None] < half)
+    axes = (1, 2, 3)
+    return scipy.fft.irfftn(scipy.fft.rfftn(field, axes=axes) * keep, s=(n, n, n), axes=axes).astype(np.float32)
+
+
+# Lifting steps of the biorthogonal 9/7 wavelet (bior4.4): Daubechies and Sweldens, "Factoring wavelet transforms into
+# lifting steps", J. Fourier Anal. Appl. 4, 1998, section 7.7; scaled so that it is nearly orthonormal.
+_LIFTING = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971)
+_SCALE = 1.149604398860241
+
+
+def wavelet(x: NDArray[np.float64], levels: int, inverse: bool = False) -> NDArray[np.float64]:
+    """Periodic 9/7 transform over the last three axes, in place of x: low halves first, which the next level splits.
+    levels: each halves a side, so sides are multiples of 2^levels."""
+    x = x.copy()
+    n = x.shape[-1]
+    for level in reversed(range(levels)) if inverse else range(levels):
+        side = n >> level
+        for axis in (-3, -2, -1):
+            block = np.moveaxis(x[..., :side, :side, :side], axis, -1)
+            block[...] = _unlift(block) if inverse else _lift(block)
+    return x
+
+
+def _lift(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    even, odd = x[..., ::2].copy(), x[..., 1::2].copy()
+    for first, second in (_LIFTING[:2], _LIFTING[2:]):
+        odd += first * (even + np.roll(even, -1, -1))
+        even += second * (odd + np.roll(odd, 1, -1))
+    return np.concatenate([even * _SCALE, odd / _SCALE], -1)
+
+
+def _unlift(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    half = x.shape[-1] // 2
+    even, odd = x[..., :half] / _SCALE, x[..., half:] * _SCALE
+    for first, second in (_LIFTING[2:], _LIFTING[:2]):
+        even = even - second * (odd + np.roll(odd, 1, -1))
+        odd = odd - first * (even + np.roll(even, -1, -1))
+    return np.stack([even, odd], -1).reshape(x.shape)
+
+
+def _levels(n: int) -> int:
+    """Down to a side of 4 or 5 to 7, as far as n is even."""
+    levels = 0
+    while n % 2 == 0 and n >= 8:
+        n, levels = n // 2, levels + 1
+    return levels
+
+
+def _wavelet_kept(field: Array, ratio: float) -> Array:
+    """The largest 1 / ratio of all coefficients."""
+    levels = _levels(field.shape[1])
+    coefficients = wavelet(field.astype(np.float64), levels)
+    keep = max(1, int(field.size / ratio))
+    least = np.partition(np.abs(coefficients).ravel(), -keep)[-keep]
+    return wavelet(np.where(np.abs(coefficients) >= least, coefficients, 0), levels, True).astype(np.float32)
+
+
+def _counted(name: str, what: str, change: Callable[[Array, float], Array]) -> Coder:
+    """Bytes are 4 for each number that is kept. The "file" has that length, and the field goes around it."""
+    held: list[Array] = []
+
+    def encode(field: Array, ratio: float) -> bytes:
+        held[:] = [change(field, ratio)]
+        return bytes(round(field.nbytes / ratio))
+
+    return Coder(name, encode, lambda data: held[0], 1, 1, counted=what)
+
+
+# ---- all of them
+
+CODERS: Mapping[str, Callable[[], Coder]] = {
+    "sperr": lambda: peer("sperr", 1e-6, 0.5),
+    "sperr-mse": _sperr_mse,
+    "sz3": lambda: peer("sz3", 1e-6, 0.5),
+    "zfp": lambda: peer("zfp", 1e-6, 0.5),
+    "zfp-rate": lambda: peer("zfp-rate", 32, 1, "bpv"),
+    "interp": _interp,
+    "wavelet": lambda: _counted("wavelet", "float32 coefficients, places not counted", _wavelet_kept),
+    "spectral": lambda: _counted("spectral", "float32 points of the coarse grid", low_pass),
+}
+OURS = ("zipgan@8x", "zipgan@64x", "zipgan@512x")
+
+
+def there(name: str) -> bool:
+    """Whether a coder of ours is in this version, with its weights."""
+    from ..codecs.weights import manifests
+
+    plain, _, tag = name.partition("@")
+    return plain in registered() and any(one.tag == tag for one in manifests(plain))
+
+
+def coders(names: Sequence[str] | None = None, weights: Mapping[str, Path] | None = None) -> list[Coder]:
+    """Those of these names, or all; ours only where there are weights: shipped, or a file by name in `weights`."""
+    files = weights or {}
+    known = (*CODERS, *OURS)
+    for name in (*(names or ()), *files):
+        if name not in known:
+            raise UsageError(f"no coder {name!r}: there are {', '.join(known)}")
+    found = []
+    for name in known if names is None else names:
+        if name in CODERS:
+            found.append(CODERS[name]())
+        elif name in files or there(name):
+            found.append(ours(name, files.get(name)))
+    return found
