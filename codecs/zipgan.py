@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..entropy.tables import Tables
 from ..errors import StreamError, UsageError, WeightsError
 from .base import Data
 from .fields import BOUNDED, Bound, FieldCodec, Layout, layout_of
@@ -65,6 +66,7 @@ class Model:
     generator: Generator
     critic: Discriminator | None
     reference: tuple[float, float]
+    tables: Tables
     tag: str
     id: bytes
 
@@ -195,7 +197,8 @@ class ZipganCodec(FieldCodec):
             if np.abs(residual).max() > 1 << 30:
                 return None
             size = struct.pack("<Idd", len(head), bound, slack)
-            whole = bytes([head[0] | _RESIDUAL]) + size + head + _pack_residual(residual.astype(np.int32))
+            rest = _pack_residual(residual.astype(np.int32), self.model.tables)
+            whole = bytes([head[0] | _RESIDUAL]) + size + head + rest
             if best is None or len(whole) < len(best):
                 best = whole
         return best
@@ -249,7 +252,7 @@ class ZipganCodec(FieldCodec):
         head += groups.astype("<f4").tobytes() + np.array(reach, "<u4").tobytes()
         deltas = np.diff(levels, axis=1, prepend=0).astype(np.int32)
         used = rows > 0
-        stream = spectral.tables().encode_steps(
+        stream = self.model.tables.encode_steps(
             [(deltas, np.full(levels.shape, spectral.LEVEL_ROW)), (symbols[used], rows[used])]
         )
         back = spectral.restore(symbols, step, rows)
@@ -288,7 +291,7 @@ class ZipganCodec(FieldCodec):
         reach = tuple(int(one) for one in np.frombuffer(parts[2], "<u4"))
         if not (np.isfinite(mean).all() and np.isfinite(groups).all() and (groups > 0).all()):
             raise StreamError("means or scales that aren't numbers: the file is damaged")
-        decoder = spectral.tables().decoder(data[at:])
+        decoder = self.model.tables.decoder(data[at:])
         deltas = decoder.take(np.full((modes.groups, modes.shells), spectral.LEVEL_ROW))
         levels = np.cumsum(deltas.astype(np.int64), axis=1)
         if levels.min(initial=0) < 0 or levels.max(initial=0) >= spectral.LEVELS:
@@ -340,7 +343,7 @@ class ZipganCodec(FieldCodec):
         if not (0 < slack < bound < math.inf) or start + n > len(data):
             raise StreamError(f"a bound of {bound:g}: the file is damaged")
         base = _on_grid(self.synthesise(self._read_latents(data[start : start + n], layout)), bound)
-        residual = _read_residual(data[start + n :], base.shape)
+        residual = _read_residual(data[start + n :], base.shape, self.model.tables)
         return base + residual * (2 * (bound - slack))
 
     # ---- what only this codec does
@@ -499,18 +502,18 @@ def _cells(shape: tuple[int, ...]) -> NDArray[np.intp]:
     return number
 
 
-def _pack_residual(q: NDArray[np.int32]) -> bytes:
+def _pack_residual(q: NDArray[np.int32], tables: Tables) -> bytes:
     """A Gaussian for each cube of 8 to a side, the one that makes it shortest."""
-    tables, cell = spectral.tables(), _cells(q.shape).ravel()
+    cell = _cells(q.shape).ravel()
     n = int(cell.max()) + 1
     flat = q.ravel()
     size = np.minimum(np.abs(flat), 15)
     histogram = np.bincount(cell * 16 + size, minlength=16 * n).reshape(n, 16)
     spread = np.sqrt(np.bincount(cell, flat.astype(np.float64) ** 2, n) / np.maximum(np.bincount(cell, minlength=n), 1))
-    costs = histogram @ _costs()  # (n, LEVELS)
+    costs = histogram @ _costs(tables)  # (n, LEVELS)
     levels = costs.argmin(1)
     wide = histogram[:, 15] > 0
-    guess = np.floor(np.log(np.maximum(spread, 1e-9) / 0.08) / math.log(4096 / 0.08) * (spectral.LEVELS - 1) + 0.5)
+    guess = spectral.level_of(np.maximum(spread, 1e-9))
     levels[wide] = np.clip(guess[wide], 1, spectral.LEVELS - 1)
     levels[histogram[:, 1:].sum(1) == 0] = 0
     deltas = np.diff(levels, prepend=0).astype(np.int32)
@@ -519,10 +522,10 @@ def _pack_residual(q: NDArray[np.int32]) -> bytes:
     return tables.encode_steps([(deltas, np.full(n, spectral.LEVEL_ROW)), (flat[used], rows[used])])
 
 
-def _read_residual(data: bytes, shape: tuple[int, ...]) -> NDArray[np.int32]:
+def _read_residual(data: bytes, shape: tuple[int, ...], tables: Tables) -> NDArray[np.int32]:
     cell = _cells(shape).ravel()
     n = int(cell.max()) + 1
-    decoder = spectral.tables().decoder(data)
+    decoder = tables.decoder(data)
     levels = np.cumsum(decoder.take(np.full(n, spectral.LEVEL_ROW)).astype(np.int64))
     if levels.min() < 0 or levels.max() >= spectral.LEVELS:
         raise StreamError("levels out of range: the file is damaged")
@@ -534,9 +537,8 @@ def _read_residual(data: bytes, shape: tuple[int, ...]) -> NDArray[np.int32]:
     return out.reshape(shape)
 
 
-def _costs() -> Floats:
+def _costs(tables: Tables) -> Floats:
     """(16, LEVELS): bits of the sizes 0 to 15 at each level, level 0 out of question."""
-    tables = spectral.tables()
     out = np.full((16, spectral.LEVELS), 40.0)
     for level in range(1, spectral.LEVELS):
         cdf, offset = tables.rows[level], int(tables.offset[level])
@@ -607,4 +609,17 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
             net.to(device)
     generator.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
     tag = str(json.loads(weights.metadata["zipgan"])["tag"])
-    return Model(encoder, generator, critic, (mean, spread), tag, weights.id)
+    try:
+        tables = Tables.from_state({key: weights.tensors[f"tables.{key}"].numpy() for key in _TABLE})
+    except KeyError as error:
+        raise WeightsError(f"these ZipGAN weights lack {error}: export them again") from None
+    return Model(encoder, generator, critic, (mean, spread), tables, tag, weights.id)
+
+
+_TABLE = ("counts", "lengths", "offset")
+
+
+def table_state() -> dict[str, torch.Tensor]:
+    """Tensors of the tables in a weights file."""
+    state = spectral.make_tables().to_state()
+    return {f"tables.{key}": torch.from_numpy(np.array(state[key])) for key in _TABLE}

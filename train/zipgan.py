@@ -318,7 +318,7 @@ def weights_bytes(run: Run, tag: str, references: Tensor) -> bytes:
     on real fields."""
     from safetensors.torch import save as to_bytes
 
-    from ..codecs.zipgan import metadata
+    from ..codecs.zipgan import metadata, table_state
 
     tensors = {f"generator.{name}": value for name, value in run.ema.state_dict().items()}
     tensors |= {f"encoder.{name}": value for name, value in run.latents.encoder.state_dict().items()}
@@ -332,7 +332,7 @@ def weights_bytes(run: Run, tag: str, references: Tensor) -> bytes:
         name: (value if name == "critic_reference" else value.to(torch.float16)).contiguous()
         for name, value in tensors.items()
     }
-    return to_bytes(tensors, metadata(run.config, tag))
+    return to_bytes({**tensors, **table_state()}, metadata(run.config, tag))
 
 
 def train(

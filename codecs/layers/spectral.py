@@ -24,14 +24,25 @@ from numpy.typing import NDArray
 from ...entropy.models import GaussianConditional
 from ...entropy.tables import Tables
 
-__all__ = ["LEVELS", "Modes", "Order", "divergence", "levels_of", "project", "quantise", "restore", "tables"]
+__all__ = [
+    "LEVELS",
+    "Modes",
+    "Order",
+    "divergence",
+    "level_of",
+    "levels_of",
+    "make_tables",
+    "project",
+    "quantise",
+    "restore",
+]
 
 Floats = NDArray[np.float64]
 Order = Literal["none", "x-last", "x-first"]  # of a solenoidal field: is component 0 along the last or the first axis?
 
 LEVELS = 64
-_LOW, _HIGH = 0.08, 4096.0  # standard deviation in steps, of the first and the last level
-LEVEL_ROW = 19  # row of the tables for differences of levels: their spread is about 2
+_LOW, _HIGH = 0.08, 512.0  # standard deviation in steps, of the first and the last level
+LEVEL_ROW = 23  # row of the tables for differences of levels: their spread is about 2
 
 
 @lru_cache(maxsize=1)
@@ -39,9 +50,8 @@ def _scales() -> GaussianConditional:
     return GaussianConditional(LEVELS, _LOW, _HIGH)
 
 
-@lru_cache(maxsize=1)
-def tables() -> Tables:
-    """One row to a level; level 0 is never coded."""
+def make_tables() -> Tables:
+    """One row to a level; level 0 is never coded. For weights files: another machine may round them otherwise."""
     return _scales().to_tables()
 
 
@@ -197,9 +207,13 @@ def levels_of(modes: Modes, coefficients: Floats, step: float) -> NDArray[np.int
         ]
     )
     spread = np.sqrt(power) / step
-    position = np.log(np.maximum(spread, 1e-30) / _LOW) / math.log(_HIGH / _LOW) * (LEVELS - 1)
-    levels = np.clip(np.floor(position + 0.5), 0, LEVELS - 1).astype(np.int64)
-    return np.where(spread < 2 * _LOW, 0, levels)
+    return np.where(spread < 2 * _LOW, 0, level_of(np.maximum(spread, 1e-30)))
+
+
+def level_of(spread: Floats) -> NDArray[np.int64]:
+    """The nearest level to a standard deviation in steps."""
+    position = np.log(spread / _LOW) / math.log(_HIGH / _LOW) * (LEVELS - 1)
+    return np.clip(np.floor(position + 0.5), 0, LEVELS - 1).astype(np.int64)
 
 
 def _grouped(modes: Modes, coefficients: Floats) -> Floats:
