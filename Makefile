@@ -74,8 +74,8 @@ s2lic-speed: $(READY)
 	$(VENV)/bin/codec bench data/speed -c $(S2LIC_SPEED) --out eval/results/s2lic_speed --repeat 1 --anchor webp
 
 # Video: excerpts of real clips (which ones, and what the start networks have seen of them: datasets/clips.py), nirvana as it
-# comes (effort 1) and what a user would take instead, at a usual preset and a slow one. The other codecs take ten minutes
-# of one core, nirvana five seconds for each frame of 352x288: about three hours in all. Rows that are there are kept, and an
+# comes (effort 0) and what a user would take instead, at a usual preset and a slow one. The other codecs take ten minutes
+# of one core, nirvana about one second for each frame of 352x288: an hour in all. Rows that are there are kept, and an
 # interrupted run goes on. One thread each: rows are of processor seconds, and files don't depend on the number of cores.
 NIRVANA_CLIPS = carphone-176x144 park_joy-480x270 bikes-384x272 bottle-352x288 bunny-352x288
 NIRVANA_PEERS = x264:preset=medium+veryslow:crf=15+21+27+33,x265:preset=medium+slower:crf=16+22+28+34,av1:preset=6+3:crf=20+30+41+52

@@ -89,6 +89,7 @@ def last_use(slots: list[Slot]) -> dict[int, int]:
 class GridPreset:
     name = "grid"
     group_frames = 16  # a good length of groups
+    default_effort = 0.0  # trying and training costs four times the seconds for at most a few percent of the bits
 
     def fit(
         self,

@@ -75,7 +75,7 @@ class VideoCodec(Codec):
 
     def check_settings(self) -> None:
         self.settings.check()
-        if not self.settings.effort and getattr(self.preset, "needs_effort", False):
+        if self.settings.effort == 0 and getattr(self.preset, "needs_effort", False):
             raise UsageError(f"effort 0: preset {self.preset.name} is nothing without optimiser steps")
         most = getattr(self.preset, "most_frames", None)
         if most is not None and (self.settings.group or 0) > most:

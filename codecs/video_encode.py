@@ -35,13 +35,13 @@ _SLOPES = {"psnr": 0.1, "bpp": 0.03}  # of decibels and of the logarithm of the 
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    """quality: 1 to 100. effort: steps, as a multiple. psnr, bpp: a target in place of quality. enough: decibels at
-    which the fit of a group ends early. group, key_every: frames of a group, groups to a key group; None: the preset's.
-    jobs: worker processes. threads: of each fit.
+    """quality: 1 to 100. effort: steps, as a multiple; None: the preset's own. psnr, bpp: a target in place of quality.
+    enough: decibels at which the fit of a group ends early. group, key_every: frames of a group, groups to a key group;
+    None: the preset's. jobs: worker processes. threads: of each fit.
     """
 
     quality: float = 50.0
-    effort: float = 1.0
+    effort: float | None = None
     psnr: float | None = None
     bpp: float | None = None
     enough: float | None = None
@@ -56,8 +56,8 @@ class EncodeSettings:
         """UsageError for what can't be."""
         if not _LOWEST <= self.quality <= _HIGHEST:
             raise UsageError(f"quality {self.quality:g}; expected 1 (small files) to 100 (good pictures)")
-        if not 0 <= self.effort <= 1000:
-            raise UsageError(f"effort {self.effort:g}; expected 0 or more, 1 is the usual one")
+        if self.effort is not None and not 0 <= self.effort <= 1000:
+            raise UsageError(f"effort {self.effort:g}; expected 0 or more")
         if self.psnr is not None and self.bpp is not None:
             raise UsageError("both a PSNR and a rate are asked for; expected one of them")
         for name in ("psnr", "bpp", "enough"):
@@ -131,7 +131,9 @@ class Context(NamedTuple):
 
     def fit_settings(self, quality: float) -> FitSettings:
         settings = self.settings
-        return FitSettings(effort=settings.effort, quality=quality, psnr=settings.enough, seed=settings.seed)
+        usual = getattr(self.preset, "default_effort", 1.0)
+        effort = usual if settings.effort is None else settings.effort
+        return FitSettings(effort=effort, quality=quality, psnr=settings.enough, seed=settings.seed)
 
 
 def identity_of(source: Source, preset: Preset, settings: EncodeSettings, codec: str) -> bytes:

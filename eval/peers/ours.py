@@ -58,6 +58,7 @@ def _family(name: str) -> Family:
     options = {"q": Option(0, "quality, 1 to 100; 0: what the weights were made for", 0, 100)}
     if entry(name).medium == "video":
         tags = tuple(getattr(cls, "presets")())  # noqa: B009
+        options["effort"] = Option(-1, "optimiser steps, times the usual number; -1: the preset's choice", -1, 1000)
     if tags:
         options = {"tag": Option("", "weights; default: the codec's choice", choices=("", *tags))} | options
     coders = getattr(cls, "coders", ())
@@ -69,6 +70,8 @@ def _family(name: str) -> Family:
         tag, quality, coder = str(settings.get("tag", "")), float(settings["q"]), str(settings.get("coder", ""))
         codec = Codec.load(f"{name}@{tag}" if tag else name, quality=quality or None)
         codec = codec.with_coder(coder) if coder else codec
+        if float(settings.get("effort", -1)) >= 0:
+            codec = codec.with_settings(effort=float(settings["effort"]))
         return _OurVideo(codec) if entry(name).medium == "video" else _Ours(codec)
 
     def versions() -> Mapping[str, str]:
