@@ -64,10 +64,12 @@ def read(path: Path, every: int = 1, count: int | None = None) -> Snapshots:
                 raise MediaError(f"{path}: /velocity of shape {velocity.shape}; expected snapshots, 3, z, y, x")
             indices = list(range(0, len(velocity), every))[:count]
             fields = [np.ascontiguousarray(velocity[index], np.float32) for index in indices]
-            time = np.asarray(file["time"][:]) if "time" in file else np.arange(float(len(velocity)))  # type: ignore
+            time = np.asarray(file["time"]) if "time" in file else np.arange(float(len(velocity)))
             group: Any = file.get("statistics", {})
             means = {name: float(np.mean(group[name][:])) for name in group}
-            attributes = {key: file.attrs[key] for key in ("n", "viscosity", "power", "seed") if key in file.attrs}
+            attributes: dict[str, Any] = {
+                key: file.attrs[key] for key in ("n", "viscosity", "power", "seed") if key in file.attrs
+            }
     except (OSError, KeyError) as error:
         raise MediaError(f"{path}: not a file of `codec data turbulence` ({error})") from None
     about = {key: value.item() for key, value in attributes.items()} | {"snapshots_in_file": len(time)} | means

@@ -2,8 +2,9 @@
 
 Fields are (3, n, n, n), n even, on a periodic cube with sides of 2 pi, as `datasets/turbulence.py` makes them:
 component 0 is along the last axis (x), 1 along y, 2 along z. Derivatives are spectral, in the precision of the field;
-what is summed is float64; spectra are of `rfftn` with norm "forward". Quantities are those that turbulence is judged by (Pope, "Turbulent Flows", 2000,
-chapter 6): dissipation 2 nu s_ij s_ij, enstrophy omega_i omega_i, moments of the longitudinal derivatives, E(k).
+what is summed is float64; spectra are of `rfftn` with norm "forward". Quantities are those that turbulence is judged by
+(Pope, "Turbulent Flows", 2000, chapter 6): dissipation 2 nu s_ij s_ij, enstrophy omega_i omega_i, moments of the
+longitudinal derivatives, E(k).
 
 These aren't in the list of `codec bench`, whose arrays may be anything; `codec.eval.zipgan_study` uses them.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -61,7 +63,8 @@ def _resolved(n: int) -> NDArray[np.bool_]:
 def _transformed(field: AnyArray) -> Spectrum:
     if field.ndim != 4 or field.shape[0] != 3 or len({*field.shape[1:]}) != 1 or field.shape[1] % 2:
         raise MediaError(f"a field of shape {field.shape}; expected three components on a cube of even side")
-    return scipy.fft.rfftn(field, axes=_AXES, norm="forward")
+    u_hat: Any = scipy.fft.rfftn(field, axes=_AXES, norm="forward")
+    return u_hat
 
 
 def _mean_square(x: AnyArray) -> float:
@@ -71,7 +74,8 @@ def _mean_square(x: AnyArray) -> float:
 
 def _back(u_hat: Spectrum) -> AnyArray:
     n = u_hat.shape[1]
-    return scipy.fft.irfftn(u_hat, s=(n, n, n), axes=_AXES, norm="forward")
+    field: Any = scipy.fft.irfftn(u_hat, s=(n, n, n), axes=_AXES, norm="forward")
+    return field
 
 
 def project(field: AnyArray, cut: bool = False) -> AnyArray:
