@@ -63,6 +63,12 @@ CODECS: Mapping[str, Entry] = MappingProxyType(
             suffix=".walloc",
             summary="WaLLoC: wavelet packets, a linear encoder and a neural decoder; very fast encoding",
         ),
+        "zipgan": Entry(
+            target="codec.codecs.zipgan:ZipganCodec",
+            medium="field",
+            suffix=".zipgan",
+            summary="ZipGAN: turbulence at ratios of 64 to 1000, a generator for small scales; a bound if asked for",
+        ),
     }
 )
 

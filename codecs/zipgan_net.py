@@ -32,6 +32,7 @@ __all__ = ["Discriminator", "Encoder", "Generator", "ZipganConfig", "project", "
 
 SLOPE = 0.2  # of the leaky ReLU, as published
 RESIDUAL = 0.2  # scale of the residual branches, as published
+GAIN = 2.0  # of each layer of the discriminator: normalised ones shrink what they are given, and logits would stay at 0
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, periodic: bool = True) -> Tensor:
         for layer in self.layers:
-            x = leaky(layer(pad(x, 1, periodic)))
+            x = GAIN * leaky(layer(pad(x, 1, periodic)))
         return self.last(x)
 
     @torch.no_grad()

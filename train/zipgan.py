@@ -40,6 +40,7 @@ __all__ = ["ZipganRecipe", "load_fields", "train"]
 
 VALIDATION, TEST = 8, 9  # seeds that aren't trained on; others above TEST aren't either
 EMA = 0.998
+WINDOW = 32  # points a side that the discriminator looks at
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ZipganRecipe:
     divergence: float = 0.05
     adversarial: float = 0.01
     adversarial_from: int = 1 << 60
-    critic_lr: float = 2e-4
+    critic_lr: float = 5e-4
     frozen: int = 0
     frozen_lr: float = 1.0  # of what was taken over, afterwards, relative to lr
     rate: float = 0.02
@@ -171,6 +172,7 @@ class Run:
         self.optimizer = torch.optim.Adam([{"params": new}, {"params": old}], lr=recipe.lr, betas=(0.9, 0.99))
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=recipe.critic_lr, betas=(0.5, 0.99))
         self.step, self.seconds = 0, 0.0
+        self.window: tuple[slice, ...] = ()
 
     def decode(self, z: Tensor, noise: Tensor, shape: tuple[int, ...], net: Generator | None = None) -> Tensor:
         """Latents (B, C, d, h, w) of fields of unit rms to fields, before the projection."""
@@ -204,6 +206,7 @@ class Run:
             loss = error / 0.01 + recipe.gradient * slope / 0.01 + recipe.rate * bits / x[0].numel() * 64
         out = {"error": float((error / base_error).detach()), "gradient": float((slope / base_gradient).detach())}
         if self.step >= recipe.adversarial_from:
+            self._choose_window(shape)
             out |= self._critic_step(x, back.detach(), base)
             real, fake = self._judge(x), self._judge(back)
             against = F.binary_cross_entropy_with_logits(fake - real.mean(), torch.ones_like(fake))
@@ -221,9 +224,15 @@ class Run:
                 target.lerp_(source, 1 - decay)
         return {"loss": float(loss.detach()), **out}
 
+    def _choose_window(self, shape: tuple[int, ...]) -> None:
+        """The discriminator judges patches: a part of the field will do."""
+        starts = [int(torch.randint(max(1, size - WINDOW + 1), ())) for size in shape]
+        self.window = tuple(slice(start, start + WINDOW) for start in starts)
+
     def _judge(self, x: Tensor) -> Tensor:
+        x = x[(slice(None), slice(None), *self.window)]
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bf16):
-            return self.critic(x.to(memory_format=torch.channels_last_3d)).float()
+            return self.critic(x.to(memory_format=torch.channels_last_3d), periodic=False).float()
 
     def _critic_step(self, x: Tensor, made: Tensor, base: Tensor) -> dict[str, float]:
         """One step of the discriminator, on what the generator made or on a real field that was spoilt."""

@@ -1,0 +1,115 @@
+"""Training of ZipGAN: splits, rotations, a run that learns, resumes to the same weights, and hands over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from codec.codecs.layers.spectral import divergence
+from codec.codecs.weights import load_tensors
+from codec.codecs.zipgan import ZipganCodec
+from codec.codecs.zipgan_net import ZipganConfig
+from codec.errors import UsageError
+from codec.train.cli import main
+from codec.train.zipgan import ROTATIONS, Run, ZipganRecipe, load_fields, rotated
+
+from ..codecs.test_zipgan import SMALL, flow, relative
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulations")
+    for seed in (0, 1, 8, 9):
+        with h5py.File(folder / f"s{seed}.h5", "w") as file:
+            file["velocity"] = np.stack([flow(16, 10 * seed + t) * (1 + t) for t in range(3)])
+            file.attrs["seed"] = seed
+    return folder
+
+
+def recipe(path: Path, factor: int = 2, **more: Any) -> Path:
+    import yaml
+
+    settings = {"steps": 6, "decay_from": 4, "noise": [-2.0, 0.0], "adversarial_from": 3, "bf16": False} | more
+    path.write_text(yaml.safe_dump({"tag": f"{factor}", "model": {"factor": factor, **SMALL}, "recipe": settings}))
+    return path
+
+
+def test_splits_are_by_simulation(data: Path) -> None:
+    train, validation = load_fields(data, "train"), load_fields(data, "validation")
+    assert train.shape == (6, 3, 16, 16, 16)
+    assert len(validation) == 3
+    assert torch.allclose(train.square().mean((1, 2, 3, 4)), torch.ones(6), atol=1e-4)
+    test = torch.from_numpy(flow(16, 90))
+    assert not any(torch.allclose(test / test.square().mean().sqrt(), one, atol=1e-3) for one in (*train, *validation))
+    with pytest.raises(UsageError):
+        load_fields(data / "nothing", "train")
+
+
+@pytest.mark.parametrize("which", range(0, len(ROTATIONS), 5))
+def test_components_turn_with_the_axes(which: int) -> None:
+    x = torch.from_numpy(flow(16))
+    turned = rotated(x, which, (3, 0, 5))
+    assert divergence(turned.numpy(), "x-last") < 1e-3
+    assert torch.allclose(turned.square().sum().sqrt(), x.square().sum().sqrt())
+
+
+def test_all_rotations_differ() -> None:
+    x = torch.from_numpy(flow(8))
+    found = [rotated(x, which) for which in range(len(ROTATIONS))]
+    assert len({tuple(one.flatten()[:40].tolist()) for one in found}) == 48
+
+
+def test_learns() -> None:
+    """One field again and again: the generator adds what the latents lack."""
+    torch.manual_seed(0)
+    run = Run(ZipganConfig(2, **SMALL), ZipganRecipe(60, 50, (-1.0, -1.0), lr=3e-3, bf16=False), 16)
+    x = torch.from_numpy(flow(16))
+    x = x / x.square().mean().sqrt()
+    errors = [run.train_step(x[None], -1.0)["error"] for _ in range(60)]
+    assert errors[0] == pytest.approx(1.0, abs=0.02)
+    assert errors[-1] < 0.8
+
+
+def test_a_learned_encoder_gets_gradients() -> None:
+    run = Run(ZipganConfig(2, encoder="learned", **SMALL), ZipganRecipe(9, 5, (-1.0, -1.0), bf16=False), 16)
+    x = torch.from_numpy(flow(16))
+    run.train_step(x[None], -1.0)
+    before = run.latents.encoder.last.conv.weight.clone()
+    run.train_step(x[None], -1.0)
+    assert not torch.equal(before, run.latents.encoder.last.conv.weight)
+
+
+def test_resumes_to_the_same_weights(data: Path, tmp_path: Path) -> None:
+    whole = main("zipgan", str(recipe(tmp_path / "a.yaml")), data, tmp_path / "whole", device="cpu")
+    parts = main("zipgan", str(recipe(tmp_path / "a.yaml", steps=4)), data, tmp_path / "parts", device="cpu")
+    # the first part must have had the schedule of the whole
+    one = torch.load(parts / "last.ckpt", weights_only=True)
+    assert one["step"] == 4
+    parts = main("zipgan", str(recipe(tmp_path / "a.yaml")), data, tmp_path / "parts", resume=True, device="cpu")
+    first = load_tensors(whole / "zipgan-2.safetensors").tensors
+    second = load_tensors(parts / "zipgan-2.safetensors").tensors
+    assert set(first) == set(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    codec = ZipganCodec.from_weights(None, None, whole / "zipgan-2.safetensors", "cpu")
+    x = flow(16, 90)
+    assert relative(x, codec.decompress(codec.compress(x, 50))) < 0.3
+    assert codec.model.critic is not None
+
+
+def test_hands_over_to_the_next_factor(data: Path, tmp_path: Path) -> None:
+    first = main("zipgan", str(recipe(tmp_path / "a.yaml")), data, tmp_path / "runs", device="cpu")
+    start = str(first / "zipgan-2.safetensors")
+    second = main(
+        "zipgan", str(recipe(tmp_path / "b.yaml", 4, start=start, frozen=100)), data, tmp_path / "runs", device="cpu"
+    )
+    old, new = (load_tensors(next(run.glob("*.safetensors"))).tensors for run in (first, second))
+    name = "generator.trunk.0.blocks.0.last.conv.weight"
+    assert torch.allclose(old[name].float(), new[name].float(), atol=1e-3)  # frozen
+    assert any(not torch.equal(new[name], old[name]) for name in old if name.startswith("critic."))
+    with pytest.raises(UsageError, match="factor"):
+        main("zipgan", str(recipe(tmp_path / "c.yaml", 8, start=start)), data, tmp_path / "no", device="cpu")
