@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .nirvana_grid_code import COST_RANGE, Coding, Int, costs
+from .nirvana_grid_code import COST_RANGE, Coding, Int, Rows, costs
 from .nirvana_grid_frame import AverageTally, Motion
 from .nirvana_grid_net import Nets
 from .nirvana_grid_plane import LEVELS, Context, Tally, Wanted, _band_levels, code_plane, levels_of
@@ -23,7 +23,7 @@ TINY = 2.0**-24
 class Silent(Coding):
     """Codes nothing."""
 
-    def code(self, rows: Int, symbols: Int | None) -> Int:
+    def code(self, rows: Rows, symbols: Int | None) -> Int:
         assert symbols is not None
         return symbols
 
@@ -114,7 +114,7 @@ class FrameChoices:
             saved[k] = (flat[band_level == k] ** 2).sum(0)
         table = costs()
 
-        def pick(rows: Int, bands: Int, block: Int) -> Int:
+        def pick(rows: Rows, bands: Int, block: Int) -> Int:
             t = flat[bands[:, None], block].ravel()
             high = np.minimum(np.floor(t + 0.5), COST_RANGE * 400).astype(np.int64)
             best, cost = high, (t - high) ** 2 + self.price * _bits(table, rows, high)
@@ -124,7 +124,7 @@ class FrameChoices:
             spent[int(band_level[bands[0]]), block] += cost.reshape(len(bands), -1).sum(0)  # blocks differ
             return best * signs[bands[:, None], block].ravel()
 
-        tally = Tally()
+        tally = Tally(gather=False)
         q, _, _ = code_plane(Silent(), self.nets, context, Wanted(levels, large, pick, tally))
         assert tally.level_bits is not None
         bits = tally.level_bits.reshape(LEVELS + 1, n) * self.price
@@ -133,7 +133,7 @@ class FrameChoices:
         return q, j.argmin(0).reshape(levels.shape)
 
 
-def _bits(table: NDArray[np.float32], rows: Int, size: Int) -> NDArray[np.float32]:
+def _bits(table: NDArray[np.float32], rows: Rows, size: Int) -> NDArray[np.float32]:
     """Beyond the table, costs go on as at its end."""
     return table[rows, np.minimum(size, COST_RANGE) + COST_RANGE]
 

@@ -12,6 +12,7 @@ once, so the two can't drift apart.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..errors import StreamError
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
+Rows = NDArray[np.uint8]
 
 PER_UNIT = 4  # rows to a unit of log-odds
 LOWEST, HIGHEST = -36, 24  # in quarters: log-odds from -9 to 6
@@ -96,10 +98,13 @@ def costs() -> NDArray[np.float32]:
     return found
 
 
-def row_of(z: Float | NDArray[np.float32], unit: float) -> Int:
-    """z: integers in `unit`ths; unit / PER_UNIT is a power of two."""
-    quarters = np.floor(z * (PER_UNIT / unit) + 0.5).astype(np.int64)
-    return np.clip(quarters, LOWEST, HIGHEST) - LOWEST
+def rows_of(quarters: NDArray[np.float32]) -> Rows:
+    """Of log-odds in quarters, half a quarter up."""
+    rows = np.floor(quarters)
+    np.maximum(rows, LOWEST, out=rows)
+    np.minimum(rows, HIGHEST, out=rows)
+    rows -= LOWEST
+    return rows.astype(np.uint8)
 
 
 def best_row(symbols: Int, yes: bool = False) -> int:
@@ -116,7 +121,11 @@ def best_row(symbols: Int, yes: bool = False) -> int:
 class Coding(Protocol):
     """symbols: what to write; a reader doesn't look at it and gives what was written."""
 
-    def code(self, rows: Int, symbols: Int | None) -> Int: ...
+    def code(self, rows: Rows, symbols: Int | None) -> Int: ...
+
+    def same(self, row: int, symbols: Int | None, shape: tuple[int, ...]) -> Int:
+        """All of them in one row."""
+        return self.code(np.full(shape, row, np.uint8), symbols)
 
     def part(self, name: str) -> None:
         """What comes next, for statistics."""
@@ -124,14 +133,14 @@ class Coding(Protocol):
 
 class Writer(Coding):
     def __init__(self) -> None:
-        self.steps: list[tuple[Int, Int]] = []
+        self.steps: list[tuple[Int, Rows]] = []
         self._parts: list[str] = []
         self._part = "header"
 
     def part(self, name: str) -> None:
         self._part = name
 
-    def code(self, rows: Int, symbols: Int | None) -> Int:
+    def code(self, rows: Rows, symbols: Int | None) -> Int:
         assert symbols is not None
         if rows.size:
             self.steps.append((symbols, rows))
@@ -151,13 +160,14 @@ class Writer(Coding):
 
 class Reader(Coding):
     def __init__(self, data: bytes) -> None:
-        self._decoder: Decoder = tables().decoder(data)
+        # what isn't escaped is far below
+        self._decoder: Decoder = tables().decoder(data, largest=LARGEST)
 
-    def code(self, rows: Int, symbols: Int | None) -> Int:
-        found = self._decoder.take(rows).astype(np.int64)
-        if found.size and np.abs(found).max() > LARGEST:
-            raise StreamError("the group is damaged: a symbol is out of range")
-        return found
+    def code(self, rows: Rows, symbols: Int | None) -> Int:
+        return self._decoder.take(rows).astype(np.int64)
+
+    def same(self, row: int, symbols: Int | None, shape: tuple[int, ...]) -> Int:
+        return self._decoder.take_same(row, prod(shape)).astype(np.int64).reshape(shape)
 
     def finish(self) -> None:
         self._decoder.finish()
@@ -165,7 +175,7 @@ class Reader(Coding):
 
 def code_number(io: Coding, value: int | None) -> int:
     """0...255."""
-    found = int(io.code(np.array([FLAT]), None if value is None else np.array([value]))[0])
+    found = int(io.same(FLAT, None if value is None else np.array([value]), (1,))[0])
     if not 0 <= found <= 255:
         raise StreamError("the group is damaged: a number of its header is out of range")
     return found
@@ -173,17 +183,17 @@ def code_number(io: Coding, value: int | None) -> int:
 
 def code_flag(io: Coding, value: bool | None) -> bool:
     """One bit."""
-    return bool(io.code(np.array([YES - LOWEST]), None if value is None else np.array([int(value)]))[0])
+    return bool(io.same(YES - LOWEST, None if value is None else np.array([int(value)]), (1,))[0])
 
 
 def code_static(io: Coding, symbols: Int | None, shape: tuple[int, ...], yes: bool = False) -> Int:
     """Symbols that share one row, which is sent before them."""
-    if not np.prod(shape):
+    if not prod(shape):
         return np.zeros(shape, np.int64)
     row = code_number(io, None if symbols is None else best_row(symbols, yes))
     if row >= ROWS:
         raise StreamError("the group is damaged: there is no such row")
-    found = io.code(np.full(shape, row + (YES if yes else 0)), symbols)
-    if yes and not ((found == 0) | (found == 1)).all():
+    found = io.same(row + (YES if yes else 0), symbols, shape)
+    if yes and (found & ~1).any():
         raise StreamError("the group is damaged: a flag is neither yes nor no")
     return found

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import StreamError
-from .nirvana_grid_code import LARGEST, Coding, Int, code_flag, code_number, row_of
+from .nirvana_grid_code import LARGEST, Coding, Int, code_flag, code_number, rows_of
 from .nirvana_grid_motion import BOTH, FORWARD, Phases, along, code_pyramid, flow_of, grid_shape, interpolated, predict
-from .nirvana_grid_net import UNIT, Filter, Nets
-from .nirvana_grid_plane import Context, Grids, Wanted, code_plane, magnitude_table, magnitudes, ratios
-from .nirvana_grid_transform import FINE, Bool, Float, band0_of, both, forward, forward16, inverse, padded, steps
+from .nirvana_grid_net import Filter, Nets
+from .nirvana_grid_plane import Context, Grids, Texture, Wanted, code_plane, magnitude_table
+from .nirvana_grid_transform import FINE, Bool, Float, band0_of, both, inverse, padded, steps
 from .video_groups import Pixels, Planes
 
 Plane = NDArray[np.int16]
@@ -241,7 +241,7 @@ def code_averages(
         features[:, 3] = 8 * int(np.log2(reach))
         features[:, 4] = index * 2
         features[:, 5] = 16
-        rows = row_of(nets.averages(np.minimum(features, 127).astype(np.uint8))[:, 0], UNIT)
+        rows = rows_of(nets.averages.quarters(np.minimum(features, 127).astype(np.uint8))[:, 0])
         true = None if wanted is None else wanted[np.ix_(ys - room, xs - room)].ravel() - mean
         change = io.code(rows, true)
         if tally is not None:
@@ -305,15 +305,15 @@ def code_frame(
             prediction = padded(predicted(refs, motion, p, layout)).astype(np.float64)
         context = _context(p, layout, depth, step_index, prediction, refs, motion, grids, (h, w))
         todo = encoder.plane(p, context, prediction, averages, step) if encoder else None
-        q, levels, large = code_plane(io, nets, context, todo)
+        q, mine, large = code_plane(io, nets, context, todo)
         coefficients = q * float(step)
-        active = levels > 0
+        active = mine.level > 0
         if averages is not None:
-            mine = np.floor(both(prediction, large)[0] * TINY + 0.5)
-            coefficients[0] = band0_of(averages * float(step), large) - mine
+            drawn = np.floor(both(prediction, large)[0] * TINY + 0.5)
+            coefficients[0] = band0_of(averages * float(step), large) - drawn
             active = np.ones_like(active)
         residual = inverse(coefficients, large, active) if active.any() else np.zeros_like(prediction)
-        grids.append(Grids(magnitudes(q), levels))
+        grids.append(mine)
         sums.append(Sum(prediction + residual, residual, active))
     planes = filtered(nets, layout, sums, index)
     flow = np.zeros((*grid_shape(layout.height, layout.width), 2), np.int64)
@@ -352,18 +352,13 @@ def _context(
         kind=int(p > 0) + 2 * (motion is not None),
         depth=depth,
         step_index=step_index,
-        texture=ratios(forward(prediction), step),
-        retexture=lambda large: _retexture(prediction, large, step),
+        texture=Texture(prediction, step),
         past=past,
         cross=cross,
         twin=twin,
         motion=unrest,
         first_band=int(motion is None),
     )
-
-
-def _retexture(prediction: Float, large: Bool, step: int) -> NDArray[np.uint8]:
-    return ratios(forward16(prediction, large), step)
 
 
 def filter_groups(layout: Layout) -> list[tuple[str, list[int], int]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import StreamError
-from .nirvana_grid_code import Coding, Int, code_flag, code_static
+from .nirvana_grid_code import PER_UNIT, Coding, Int, code_flag, code_static
 
 ACT = 16  # units of an activation's value
 WEIGHT = 64  # units of a weight
@@ -26,6 +26,7 @@ FINE = 16  # of a sample: see nirvana_grid_transform
 LIMIT = 127
 HIDDEN = 32
 Parameters = dict[str, Int]
+Single = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,23 @@ class Mlp:
     w2: Int  # (H, O)
     b2: Int  # (O,) in sixteenths
 
-    def __call__(self, features: NDArray[np.uint8]) -> NDArray[np.float32]:
-        x = torch.from_numpy(np.ascontiguousarray(features)).float()
-        w1, b1, w2, b2 = self._carried
-        h = torch.addmm(b1, x, w1).mul_(1 / WEIGHT).floor_().clamp_(0, 255)
-        return torch.addmm(b2, h, w2).numpy()
+    def quarters(self, features: NDArray[np.uint8]) -> Single:
+        """(n, I) -> (n, O) in quarters of the log-odds' unit, half a quarter up: floor rounds them."""
+        w1, b1, w2, b2 = self.scaled
+        h = np.floor(features.astype(np.float32) @ w1.T + b1)
+        return np.clip(h, 0, 255) @ w2.T + b2
+
+    def __call__(self, features: NDArray[np.uint8]) -> Single:
+        return (self.quarters(features) - np.float32(0.5)) * np.float32(UNIT // PER_UNIT)
 
     @cached_property
-    def _carried(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As float32, biases in the units of the sums; that of the first layer rounds, too."""
-        w1, b1, w2, b2 = (torch.from_numpy(p).float() for p in (self.w1, self.b1, self.w2, self.b2))
-        return w1, b1 * WEIGHT + WEIGHT / 2, w2, b2 * WEIGHT
+    def scaled(self) -> tuple[Single, Single, Single, Single]:
+        """(H, I), (H,), (O, H), (O,) times powers of two, so that the hidden layer is a floor away from integers and
+        the output from quarters; biases round, too."""
+        w1, b1, w2, b2 = (p.astype(np.float32) for p in (self.w1, self.b1, self.w2, self.b2))
+        out = np.float32(PER_UNIT / UNIT)
+        half = np.float32(0.5)
+        return w1.T / np.float32(WEIGHT), b1 + half, w2.T * out, b2 * (WEIGHT * out) + half
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,12 @@ def forward(x: Float) -> Float:
     return found.T.reshape(BANDS, h // 8, w // 8)
 
 
+def forward_bands(pieces: Float, bands: tuple[int, ...] | None) -> Float:
+    """8x8 blocks (n, 64) -> (len(bands), n) or all (64, n), in units of 2**-24."""
+    square = _square() if bands is None else _square()[list(bands)]
+    return square @ pieces.T
+
+
 def forward16(x: Float, where: Bool) -> Float:
     """Coefficients (64, 2, 2, n) of the n 16x16 blocks at `where` (H / 16, W / 16), dealt out."""
     part = blocks(x, 16)[where]
@@ -87,20 +93,27 @@ def both(x: Float, large: Bool | None) -> Float:
 def inverse(coefficients: Float, large: Bool | None, active: Bool) -> Float:
     """(64, h, w) in sixteenths -> (8 h, 8 w) samples in sixteenths, rounded. active: blocks that aren't all zero."""
     h, w = coefficients.shape[1:]
-    c = np.clip(coefficients, -_LIMIT, _LIMIT)
     out = np.zeros((h, w, SIDE, SIDE))
     small = active
     if large is not None and large.any():
         whole = large & active.reshape(h // 2, 2, w // 2, 2).any((1, 3))
-        dealt = of_pairs(c)[:, :, :, whole]  # (64, 2, 2, n)
+        dealt = np.clip(of_pairs(coefficients)[:, :, :, whole], -_LIMIT, _LIMIT)  # (64, 2, 2, n)
         square = dealt.reshape(8, 8, 2, 2, -1).transpose(4, 0, 2, 1, 3).reshape(-1, 16, 16)
-        samples = matrix(16).T @ square @ matrix(16)
+        samples = _rounded(matrix(16).T @ square @ matrix(16))
         view = out.reshape(h // 2, 2, w // 2, 2, 8, 8).transpose(0, 2, 1, 4, 3, 5)  # (h/2, w/2, 2, 8, 2, 8)
         view[whole] = samples.reshape(-1, 2, 8, 2, 8)
         small = active & ~large.repeat(2, 0).repeat(2, 1)
     if small.any():
-        out[small] = (c[:, small].T @ _square()).reshape(-1, 8, 8)
-    return np.floor(out.swapaxes(1, 2).reshape(8 * h, 8 * w) * 2.0 ** (-2 * _BITS) + 0.5)
+        at = np.flatnonzero(small)
+        c = np.clip(coefficients.reshape(BANDS, -1).take(at, axis=1), -_LIMIT, _LIMIT)
+        out.reshape(-1, BANDS)[at] = _rounded(c.T @ _square())
+    return out.swapaxes(1, 2).reshape(8 * h, 8 * w)
+
+
+def _rounded(samples: Float) -> Float:
+    samples *= 2.0 ** (-2 * _BITS)
+    samples += 0.5
+    return np.floor(samples, out=samples)
 
 
 def averages_of(band0: Float, large: Bool | None) -> Float:

@@ -160,6 +160,8 @@ class _ConstrictionReader(Reader):
     def take(self, rows: NDArray[np.intp], counts: NDArray[np.intp]) -> Int32Array:
         pop, models = self._coder.decode, self._models
         try:
+            if len(rows) == 1:
+                return pop(models[int(rows[0])], int(counts[0]))
             return np.concatenate(
                 [pop(models[row], count) for row, count in zip(rows.tolist(), counts.tolist(), strict=True)]
             )

@@ -15,9 +15,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from codec.codecs import nirvana_grid_fit
 from codec.codecs import nirvana_grid_start as start_of
 from codec.codecs.nirvana_grid import GridPreset, State, schedule
-from codec.codecs.nirvana_grid_code import Reader, Writer, code_number, code_static, costs, tables
+from codec.codecs.nirvana_grid_code import YES, Reader, Writer, code_number, code_static, costs, rows_of, tables
 from codec.codecs.nirvana_grid_frame import Layout, Sum, filtered, from_planes, to_planes
 from codec.codecs.nirvana_grid_learn import symbol_bits
 from codec.codecs.nirvana_grid_motion import interpolated, predict
@@ -127,6 +128,33 @@ def test_networks_are_sent_as_differences() -> None:
         found = code_nets(Reader(data), before, None)
         assert all(np.array_equal(p, after.flat()[name]) for name, p in found.flat().items())
     assert len(data) <= 5  # nothing changed
+
+
+def test_rows_are_what_the_networks_say_of_all_features() -> None:
+    """The coder folds features that are the same for a pass into a bias; training sees all of them."""
+    nets = start_of.start()
+    frames = [to_planes(f, "yuv420p") for f in clip(4, "yuv420p", 64, 96)]
+    fitter = nirvana_grid_fit.Fitter(frames, Layout("yuv420p", 64, 96), None)
+    made = fitter.run(nets, nirvana_grid_fit.base_index(80))
+    coded = [
+        (rows, symbols)
+        for part, (symbols, rows) in zip(made.writer._parts, made.writer.steps, strict=True)
+        if part in ("levels", "coefficients") and rows.ndim == 1 and len(np.unique(rows)) > 1
+    ]
+    found = {(rows.tobytes(), symbols.tobytes()) for rows, symbols in coded}
+    n = 0
+    for x, bands, q in zip(made.samples.features, made.samples.bands, made.samples.symbols, strict=True):
+        rows = rows_of(nets.coefficients.quarters(x)[:, 0] + nets.band_bias.ravel()[bands].astype(np.float32) / 4)
+        if len(np.unique(rows)) > 1:
+            assert (rows.tobytes(), q.tobytes()) in found
+            n += 1
+    levels = zip(made.samples.level_features, made.samples.level_choices, made.samples.level_symbols, strict=True)
+    for x, choice, more in levels:
+        rows = rows_of(np.take_along_axis(nets.levels.quarters(x), choice[:, None], 1)[:, 0]) + np.uint8(YES)
+        if len(np.unique(rows)) > 1:
+            assert (rows.tobytes(), more.tobytes()) in found
+            n += 1
+    assert n > 60
 
 
 def test_threads_do_not_matter(coded: tuple[Group, bytes, list[Planes]]) -> None:

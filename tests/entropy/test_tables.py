@@ -188,6 +188,27 @@ class TestCoding:
                 assert decoder.take(row[:0]).size == 0
         decoder.finish()
 
+    @pytest.mark.parametrize("coder", ["constriction", "torchac"])
+    def test_one_row_for_all(self, coder: str, random_tables: MakeTables, draw: Draw) -> None:
+        """`take_same` is `take` of a row again and again, escapes included; rows as bytes are looked at, too."""
+        tables = random_tables(5, 20)
+        symbols, row = draw(tables, 200)
+        same = np.full(200, 3, np.uint8)
+        symbols[7], symbols[9] = 2**31 - 1, -(2**31)
+        data = tables.encode_steps([(symbols, same), (symbols[:50], row[:50])], coder)
+        decoder = tables.decoder(data, coder)
+        assert (decoder.take_same(3, 200) == symbols).all()
+        assert decoder.take_same(3, 0).size == 0
+        assert (decoder.take(row[:50].astype(np.uint8)) == symbols[:50]).all()
+        decoder.finish()
+        for bad in (np.full(4, 5, np.uint8), np.full(4, 300), np.full(4, -1)):
+            with pytest.raises(UsageError):
+                tables.decoder(data, coder).take(bad)
+        with pytest.raises(UsageError):
+            tables.decoder(data, coder).take_same(5, 1)
+        with pytest.raises(StreamError):
+            tables.decoder(data, coder, largest=2**31 - 2).take_same(3, 200)
+
     def test_size_is_the_ideal(self, random_tables: MakeTables, draw: Draw) -> None:
         tables = random_tables(64, 100)
         symbols, row = draw(tables, 20_000)
