@@ -449,7 +449,7 @@ def layout_of(shape: tuple[int, ...]) -> Layout | None:
     outer, field = inner[: len(inner) - n], inner[len(inner) - n :]
     if last:
         return Layout(math.prod(outer), shape[-1], field, True)
-    components = outer[-1] if outer and outer[-1] <= _MAX_COMPONENTS else 1
+    components = next((n for n in outer[-1:] if n <= _MAX_COMPONENTS), 1)
     return Layout(math.prod(outer) // components, components, field, False)
 
 

@@ -112,7 +112,7 @@ class Flow:
         """E(k), k = 0 ... n / 2: energy in shells of |k| rounded."""
         n = self.field.shape[1]
         density = (np.abs(self._u_hat) ** 2).sum(0) * _twice(n) / 2
-        return np.bincount(_shells(n).ravel(), density.ravel())[: n // 2 + 1]
+        return np.bincount(_shells(n).ravel(), density.ravel())[: n // 2 + 1].astype(np.float64)
 
     @cached_property
     def longitudinal(self) -> AnyArray:

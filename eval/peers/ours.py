@@ -71,7 +71,7 @@ def _family(name: str) -> Family:
         codec = Codec.load(f"{name}@{tag}" if tag else name, quality=quality or None)
         codec = codec.with_coder(coder) if coder else codec
         if float(settings.get("effort", -1)) >= 0:
-            codec = codec.with_settings(effort=float(settings["effort"]))
+            codec = getattr(codec, "with_settings")(effort=float(settings["effort"]))  # noqa: B009
         return _OurVideo(codec) if entry(name).medium == "video" else _Ours(codec)
 
     def versions() -> Mapping[str, str]:
