@@ -448,7 +448,7 @@ def layout_of(shape: tuple[int, ...]) -> Layout | None:
         return None
     outer, field = inner[: len(inner) - n], inner[len(inner) - n :]
     if last:
-        return Layout(math.prod(outer), shape[-1], field, True)
+        return Layout(math.prod(outer), shape[len(shape) - 1], field, True)
     components = next((n for n in outer[-1:] if n <= _MAX_COMPONENTS), 1)
     return Layout(math.prod(outer) // components, components, field, False)
 
