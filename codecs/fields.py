@@ -208,17 +208,24 @@ class FieldCodec(Codec):
         self, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], missing: Sequence[float]
     ) -> Floats:
         native = dtype.newbyteorder("=")
-        if len(data) < _HEAD.size:
-            raise StreamError("a block is cut: the file is damaged")
-        method, n_side = _HEAD.unpack_from(data)
-        side, payload = data[_HEAD.size : _HEAD.size + n_side], data[_HEAD.size + n_side :]
+        method, side, payload = self.parts_of(data)
         if method == LOSSLESS:
             values = _unpack_exactly(payload, shape, native)
         else:
             values = self.decode_field(method, payload, (1, *shape), native)[0]
-        if n_side:
+        if side:
             values = _unmask(values, side)
         return values
+
+    @staticmethod
+    def parts_of(data: bytes) -> tuple[int, bytes, bytes]:
+        """(method, mask, payload) of a block."""
+        if len(data) < _HEAD.size:
+            raise StreamError("a block is cut: the file is damaged")
+        method, n_side = _HEAD.unpack_from(data)
+        if _HEAD.size + n_side > len(data):
+            raise StreamError("a mask is cut: the file is damaged")
+        return method, data[_HEAD.size : _HEAD.size + n_side], data[_HEAD.size + n_side :]
 
     def method_of(self, payload: bytes) -> str:
         """How a block is coded, for people."""

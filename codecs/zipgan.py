@@ -53,6 +53,7 @@ _MAX_VALUES = 1 << 27  # of one field: transforms need it whole
 _MAX_GENERATED = 1 << 25
 _SOLENOIDAL = 1e-3  # largest divergence over gradient of a field that is called divergence-free
 _CELL = 8  # of the residual: side of the cubes that have a spread of their own
+_RESIDUAL_HEAD = struct.Struct("<BIdd")  # flags; length of the latents' stream, bound, slack
 _GRID = 64  # predictions are rounded to multiples of a power of two that is at most the bound over this
 _TRIED = (0.5, 0.8)  # standard deviations of the latents' error over the bound, with the generator
 _TRIED_WHOLE = (0.3, 0.4)  # and with all wave numbers in the latents
@@ -196,9 +197,8 @@ class ZipganCodec(FieldCodec):
             residual = np.rint((x - _on_grid(back, bound)) / (2 * (bound - slack)))
             if np.abs(residual).max() > 1 << 30:
                 return None
-            size = struct.pack("<Idd", len(head), bound, slack)
             rest = _pack_residual(residual.astype(np.int32), self.model.tables)
-            whole = bytes([head[0] | _RESIDUAL]) + size + head + rest
+            whole = _RESIDUAL_HEAD.pack(head[0] | _RESIDUAL, len(head), bound, slack) + head + rest
             if best is None or len(whole) < len(best):
                 best = whole
         return best
@@ -333,36 +333,23 @@ class ZipganCodec(FieldCodec):
         return field * _wide(latents.scale, field) + _wide(latents.mean, field)
 
     def _decode_item(self, data: bytes, layout: Layout, dtype: np.dtype[Any]) -> NDArray[Any]:
-        if not data or not data[0] & _RESIDUAL:
-            return self.synthesise(self._read_latents(data, layout))
-        size = struct.Struct("<Idd")
-        if len(data) < 1 + size.size:
-            raise StreamError("a field is cut: the file is damaged")
-        n, bound, slack = size.unpack_from(data, 1)
-        start = 1 + size.size
-        if not (0 < slack < bound < math.inf) or start + n > len(data):
-            raise StreamError(f"a bound of {bound:g}: the file is damaged")
-        base = _on_grid(self.synthesise(self._read_latents(data[start : start + n], layout)), bound)
-        residual = _read_residual(data[start + n :], base.shape, self.model.tables)
-        return base + residual * (2 * (bound - slack))
+        head, rest, bound, slack = _without_residual(data)
+        base = self.synthesise(self._read_latents(head, layout))
+        if math.isinf(bound):
+            return base
+        base = _on_grid(base, bound)
+        return base + _read_residual(rest, base.shape, self.model.tables) * (2 * (bound - slack))
 
     # ---- what only this codec does
 
     def latents_of(self, data: Data, dataset: str | None = None, snapshot: int = 0) -> list[Latents]:
         """What the file of an array, or one snapshot of a dataset, holds before it is decoded."""
         payload, shape = self._payload(data, dataset, snapshot)
-        method, rest = payload[0], payload[5:]
-        side = struct.unpack_from("<I", payload, 1)[0]
         layout = layout_of(shape)
-        if method != ZIPGAN or side or layout is None:
+        method, masked, rest = self.parts_of(payload)
+        if method != ZIPGAN or masked or layout is None:
             raise UsageError(f"this was coded as {self.method_of(payload)!r}: there are latents of zipgan only")
-        out = []
-        for part in _split(rest, layout.count):
-            if part and part[0] & _RESIDUAL:
-                n = struct.unpack_from("<I", part, 1)[0]
-                part = part[21 : 21 + n]
-            out.append(self._read_latents(part, layout))
-        return out
+        return [self._read_latents(_without_residual(part)[0], layout) for part in _split(rest, layout.count)]
 
     def between(self, first: Data, second: Data, weight: float) -> NDArray[Any]:
         """An array between two of the same shape in time: decoded from latents that are (1 - weight) of the first
@@ -381,10 +368,8 @@ class ZipganCodec(FieldCodec):
         if low == at:
             return self.decode_dataset(data, dataset, low)
         found = [self.latents_of(data, dataset, index) for index in (low, low + 1)]
-        payload, shape = self._payload(data, dataset, low)
-        del payload
-        node_dtype = self.dataset_dtype(data, dataset)
-        return self._blend(found[0], found[1], at - low, shape, node_dtype)[0]
+        _, shape = self._payload(data, dataset, low)
+        return self._blend(found[0], found[1], at - low, shape, self.dataset_dtype(data, dataset))[0]
 
     def _blend(
         self, a: list[Latents], b: list[Latents], weight: float, shape: tuple[int, ...], dtype: np.dtype[Any]
@@ -479,6 +464,19 @@ def _reach_of(x: Floats, periodic: bool) -> tuple[int, ...]:
 
 
 # --------------------------------------------------------------------------------------------------------- error bounds
+
+
+def _without_residual(data: bytes) -> tuple[bytes, bytes, float, float]:
+    """(stream of the latents, of the residual, bound, slack) of a field; the bound is infinite if there is none."""
+    if not data or not data[0] & _RESIDUAL:
+        return data, b"", math.inf, 0.0
+    if len(data) < _RESIDUAL_HEAD.size:
+        raise StreamError("a field is cut: the file is damaged")
+    _, n, bound, slack = _RESIDUAL_HEAD.unpack_from(data)
+    start = _RESIDUAL_HEAD.size
+    if not (0 < slack < bound < math.inf) or start + n > len(data):
+        raise StreamError(f"a bound of {bound:g}: the file is damaged")
+    return data[start : start + n], data[start + n :], bound, slack
 
 
 def _grid_of(bound: float) -> float:

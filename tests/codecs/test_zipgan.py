@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from codec.codecs.weights import load_tensors
 from codec.codecs.zipgan import ZIPGAN, ZipganCodec, metadata, score, table_state
 from codec.codecs.zipgan_net import DenseBlock, Discriminator, Encoder, Generator, ZipganConfig, spectral_resample
 from codec.codecs.zipgan_net import project as project_torch
-from codec.errors import CodecError, UsageError
+from codec.errors import CodecError, StreamError, UsageError
 
 from ..damage import Damage
 from .test_interpolation import smooth
@@ -303,6 +304,16 @@ class TestTime:
             arguments = ["decode", str(coded), "--dataset", "velocity", *wrong, "-o", str(tmp_path / "no.npy"), *own]
             assert cli.main(arguments) != 0
             assert not (tmp_path / "no.npy").exists()
+
+    def test_between_what_is_damaged(self, zipgan: ZipganCodec) -> None:
+        """With right checksums: latents are read with the same care as fields."""
+        from codec.container import pack, unpack
+
+        header, chunks = unpack(zipgan.with_bound(Bound(0.05)).compress(flow(16)))
+        for n in (0, 3, 6, 9, 12, 25, 40):
+            cut = pack(header, [replace(chunks[0], payload=chunks[0].payload[:n])])
+            with pytest.raises(StreamError):
+                zipgan.latents_of(cut)
 
     def test_nothing_between_other_things(self, zipgan: ZipganCodec, run: Path) -> None:
         data = zipgan.encode_file(run)
