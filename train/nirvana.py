@@ -4,7 +4,8 @@
 
 There are no weights to train: every video in DIR is encoded, with the recipe's network and steps, by the same functions
 as `codec encode`. The run's folder gets the files, and results.json with their rates and PSNRs. Interrupted, --resume
-goes on, within a group, too.
+goes on, within a group, too. (What is trained are the networks that preset `grid` starts from: --recipe grid-start,
+nirvana_grid.py.)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..codecs.nirvana_net import NetConfig
 from ..codecs.video_encode import EncodeProgress, EncodeSettings
 from ..errors import UsageError
 from ..video import SUFFIXES
+from . import nirvana_grid
 
 __all__ = ["codec_of", "train"]
 
@@ -41,7 +43,11 @@ def codec_of(settings: Mapping[str, Any], device: str) -> NirvanaCodec:
 def train(
     settings: Mapping[str, Any], data: Path, folder: Path, resume: bool, device: str, about: Mapping[str, Any]
 ) -> None:
-    """What `codec train nirvana` calls. settings: `model` (NetConfig), `recipe` (Recipe), `encode` (EncodeSettings)."""
+    """What `codec train nirvana` calls. settings: `model` (NetConfig), `recipe` (Recipe), `encode` (EncodeSettings); a
+    model that is `preset: grid` has a recipe of its own."""
+    if settings["model"] == {"preset": "grid"}:
+        nirvana_grid.train(settings, data, folder, resume, device, about)
+        return
     if device == "auto":
         import torch
 

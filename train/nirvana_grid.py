@@ -1,0 +1,341 @@
+"""Training of the networks that key groups of nirvana's preset `grid` start from.
+
+    codec train nirvana --recipe grid-start --data DIR
+
+Crops of the videos in DIR are coded, the networks are trained on the features and symbols of that (with the functions
+that `--effort` fits a group's networks with, but parameters for nothing), and so on for some rounds, since better
+networks make other symbols. Filters begin anew in each round: what they are to mend has changed. Crops that are kept
+apart say which round was the best.
+
+A start is a part of the format: files hold differences to it. What comes out here is therefore a candidate for another
+version of the format, not something to encode with; `codec.eval.nirvana_study networks` compares it with what ships.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save, save_file
+
+from ..codecs.base import threads
+from ..codecs.nirvana_grid_fit import GROUP_PRICE, Fitter, Pass, base_index
+from ..codecs.nirvana_grid_frame import Layout, to_planes
+from ..codecs.nirvana_grid_learn import FilterSample, Samples, learn_densities, learn_filters
+from ..codecs.nirvana_grid_net import Nets, random_nets
+from ..codecs.nirvana_grid_start import start
+from ..codecs.nirvana_grid_transform import FINE, steps
+from ..codecs.video_groups import Planes
+from ..errors import UsageError
+from ..video import SUFFIXES, open_video
+from .weights import write_weights
+
+__all__ = ["Place", "StartRecipe", "cost_of", "crops", "gather", "places_in", "train"]
+
+_FILTERS = ("luma", "chroma")
+
+
+@dataclass(frozen=True)
+class StartRecipe:
+    """steps: of each network in each round. groups, held_out: crops that are trained on, and that aren't. frames,
+    width, height: of each. qualities: dealt out in turn, `each` for a crop. rates: of densities and of filters."""
+
+    steps: int = 900
+    rounds: int = 3
+    groups: int = 16
+    held_out: int = 4
+    frames: int = 9
+    width: int = 192
+    height: int = 144
+    qualities: tuple[float, ...] = (70, 35, 55, 25, 62, 45)
+    each: int = 2
+    rates: tuple[float, float] = (0.02, 0.006)
+    seed: int = 1
+
+    def check(self) -> None:
+        """UsageError for what can't be."""
+        for name in ("steps", "rounds", "groups", "held_out", "frames", "width", "height", "each"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)}; expected 1 or more")
+        if self.width % 2 or self.height % 2:
+            raise UsageError(f"crops of {self.width}x{self.height}; expected even sides")
+        if not self.qualities or not all(1 <= quality <= 100 for quality in self.qualities):
+            raise UsageError(f"qualities {self.qualities}; expected some of 1 to 100")
+
+
+class Place(NamedTuple):
+    """Of a crop: a video, its first frame, and the left and upper edge."""
+
+    video: str
+    start: int
+    left: int
+    top: int
+
+
+class Crop(NamedTuple):
+    place: Place
+    frames: list[Planes]
+    qualities: tuple[float, ...]
+
+
+# ---- crops
+
+
+def videos_in(data: Path) -> dict[str, Path]:
+    """By their names below the folder."""
+    if data.is_file():
+        return {data.name: data}
+    found = sorted(one for one in data.rglob("*") if one.suffix.lower() in SUFFIXES)
+    if not found:
+        raise UsageError(f"{data}: no video here; expected {', '.join(SUFFIXES)}")
+    return {one.relative_to(data).as_posix(): one for one in found}
+
+
+def places_in(videos: Mapping[str, Path], recipe: StartRecipe) -> list[Place]:
+    """Places drawn at random, each video as often as the others; the last ones are those kept apart."""
+    sizes = [(name, *_size(path, recipe)) for name, path in videos.items()]
+    random = np.random.default_rng(recipe.seed)
+    made = []
+    for index in range(recipe.groups + recipe.held_out):
+        name, n_frames, width, height = sizes[index % len(sizes)]
+        first = int(random.integers(n_frames - recipe.frames + 1))
+        left, top = (2 * int(random.integers(room // 2 + 1)) for room in (width - recipe.width, height - recipe.height))
+        made.append(Place(name, first, left, top))
+    return made
+
+
+def _size(video: Path, recipe: StartRecipe) -> tuple[int, int, int]:
+    with open_video(video) as reader:
+        info = reader.info
+        if info.pixels != "yuv420p":
+            raise UsageError(f"{video}: {info.pixels}; these networks are trained on yuv420p")
+        n_frames = sum(1 for _ in reader)
+    if n_frames < recipe.frames or info.width < recipe.width or info.height < recipe.height:
+        raise UsageError(
+            f"{video}: {n_frames} frames of {info.width}x{info.height}; a crop has {recipe.frames} of "
+            f"{recipe.width}x{recipe.height}"
+        )
+    return n_frames, info.width, info.height
+
+
+def crops(videos: Mapping[str, Path], places: Sequence[Place], recipe: StartRecipe) -> list[Crop]:
+    """The crops at these places, each with the qualities that it is coded at."""
+    found: dict[int, list[Planes]] = {index: [] for index in range(len(places))}
+    for name, video in videos.items():
+        mine = [index for index, place in enumerate(places) if place.video == name]
+        if not mine:
+            continue
+        last = max(places[index].start for index in mine) + recipe.frames
+        with open_video(video) as reader:
+            for at, frame in enumerate(reader):
+                if at == last:
+                    break
+                for index in mine:
+                    if places[index].start <= at < places[index].start + recipe.frames:
+                        found[index].append(_cut(frame.planes, places[index], recipe))
+    turn = recipe.qualities
+    return [
+        Crop(place, found[index], tuple(turn[(index * recipe.each + k) % len(turn)] for k in range(recipe.each)))
+        for index, place in enumerate(places)
+    ]
+
+
+def _cut(planes: Planes, place: Place, recipe: StartRecipe) -> Planes:
+    made = []
+    for plane, half in zip(planes, (1, 2, 2), strict=True):
+        rows = slice(place.top // half, (place.top + recipe.height) // half)
+        made.append(plane[rows, place.left // half : (place.left + recipe.width) // half].copy())
+    return tuple(made)
+
+
+# ---- what a pass leaves behind
+
+
+def passes(crop: Crop, nets: Nets) -> Iterator[Pass]:
+    """The crop as a key group, once for each of its qualities. Motion is looked for once."""
+    height, width = crop.frames[0][0].shape
+    layout = Layout("yuv420p", height, width)
+    fitter = Fitter([to_planes(one, "yuv420p") for one in crop.frames], layout, None)
+    for quality in crop.qualities:
+        yield fitter.run(nets, base_index(quality))
+
+
+def cost_of(made: Pass) -> float:
+    """Bits of a pass, its errors counted as bits at the price that a group's are weighed with. Parameters are for
+    nothing: those of a start are never sent."""
+    price = GROUP_PRICE * (steps()[made.base] / FINE) ** 2
+    return made.bits - made.frame_bits["networks"] + made.squared_error / price
+
+
+def gather(crop: Crop, nets: Nets) -> Samples:
+    """Of all passes of a crop. Errors of filters count in steps: all qualities weigh the same."""
+    whole = Samples()
+    for made in passes(crop, nets):
+        for one in fields(Samples):
+            if one.name != "filters":
+                getattr(whole, one.name).extend(getattr(made.samples, one.name))
+        for name, samples in made.samples.filters.items():
+            whole.filters.setdefault(name, []).extend(replace(sample, step=1.0) for sample in samples)
+    return whole
+
+
+def join(many: Iterable[Samples]) -> Samples:
+    whole = Samples()
+    for samples in many:
+        for one in fields(Samples):
+            if one.name != "filters":
+                getattr(whole, one.name).extend(getattr(samples, one.name))
+        for name, found in samples.filters.items():
+            whole.filters.setdefault(name, []).extend(found)
+    return whole
+
+
+def save_samples(samples: Samples, target: Path) -> None:
+    """One safetensors file, which appears when it is whole."""
+    tensors: dict[str, np.ndarray] = {}
+    for one in fields(Samples):
+        if one.name != "filters" and (parts := getattr(samples, one.name)):
+            tensors[one.name] = np.concatenate(parts)
+    for name, found in samples.filters.items():
+        for index, sample in enumerate(found):
+            for part in ("inputs", "target", "mask"):
+                tensors[f"filters.{name}.{index:04}.{part}"] = np.ascontiguousarray(getattr(sample, part).numpy())
+    temporary = target.with_suffix(".new")
+    save_file(tensors, temporary)
+    os.replace(temporary, target)
+
+
+def load_samples(source: Path) -> Samples:
+    samples, tensors = Samples(), load_file(source)
+    for one in fields(Samples):
+        if one.name in tensors:
+            getattr(samples, one.name).append(tensors[one.name])
+    for name in _FILTERS:
+        for key in sorted(key for key in tensors if key.startswith(f"filters.{name}.") and key.endswith(".inputs")):
+            parts = [torch.from_numpy(tensors[key.replace(".inputs", f".{p}")]) for p in ("inputs", "target", "mask")]
+            samples.filters.setdefault(name, []).append(FilterSample(*parts, step=1.0))
+    return samples
+
+
+# ---- rounds
+
+
+def load_nets(path: Path) -> Nets:
+    """UsageError unless the file holds all the networks of the preset."""
+    empty = random_nets()
+    try:
+        found = {name: value.astype(np.int64) for name, value in load_file(path).items()}
+    except Exception as error:
+        raise UsageError(f"{path}: no networks of preset grid ({error})") from None
+    if {name: value.shape for name, value in found.items()} != {n: p.shape for n, p in empty.flat().items()}:
+        raise UsageError(f"{path}: not the networks of preset grid, or of other sizes")
+    return empty.changed(found)
+
+
+def as_bytes(nets: Nets) -> bytes:
+    return save({name: value.astype(np.int8) for name, value in nets.flat().items()})
+
+
+def one_round(nets: Nets, samples: Samples, recipe: StartRecipe, seed: int) -> Nets:
+    densities, filters = recipe.rates
+    found = learn_densities(nets, samples, recipe.steps, seed, rate=densities, weight=0.0)
+    fresh = random_nets(seed).flat()
+    found = found.changed({name: value for name, value in fresh.items() if name.startswith(_FILTERS)})
+    return learn_filters(found, samples, recipe.steps, seed, price=0.0, rate=filters, crop=24, batch=6)
+
+
+class _Run:
+    """The folder of a run: crops, samples and networks of each round, a log. All that is there is taken from there."""
+
+    def __init__(self, folder: Path, recipe: StartRecipe, videos: Mapping[str, Path], resume: bool) -> None:
+        self.folder, self.recipe = folder, recipe
+        self.log_path = folder / "log.json"
+        self.log: dict[str, Any] = json.loads(self.log_path.read_text()) if resume and self.log_path.exists() else {}
+        asked = {name: value for name, value in asdict(recipe).items() if name not in ("steps", "rounds", "rates")}
+        asked = json.loads(json.dumps(asked))  # as it is read back
+        if self.log.setdefault("crops", asked) != asked:
+            raise UsageError(f"{folder} was begun with other crops: --resume can change steps, rounds and rates only")
+        self.log.setdefault("places", [list(place) for place in places_in(videos, recipe)])
+        self.log.setdefault("rounds", [])
+        self.log.setdefault("seconds", 0.0)
+        self.clock = time.process_time()
+        places = [Place(*place) for place in self.log["places"]]
+        found = crops(videos, places, recipe)
+        self.seen, self.apart = found[: recipe.groups], found[recipe.groups :]
+
+    def write(self) -> None:
+        now = time.process_time()
+        self.log["seconds"] += now - self.clock
+        self.clock = now
+        temporary = self.log_path.with_suffix(".new")
+        temporary.write_text(json.dumps(self.log, indent=1) + "\n")
+        os.replace(temporary, self.log_path)
+
+    def cost(self, nets: Nets) -> float:
+        """Bits a pixel, errors included, of the crops that are kept apart."""
+        pixels = sum(len(c.qualities) * c.frames[0][0].size * len(c.frames) for c in self.apart)
+        return sum(cost_of(made) for crop in self.apart for made in passes(crop, nets)) / pixels
+
+    def samples(self, index: int, nets: Nets) -> Samples:
+        folder = self.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        paths = [folder / f"{index}-{k:04}.safetensors" for k in range(len(self.seen))]
+        for path, crop in zip(paths, self.seen, strict=True):
+            if not path.exists():
+                save_samples(gather(crop, nets), path)
+                self.write()
+        return join(load_samples(path) for path in paths)
+
+    def round(self, index: int, nets: Nets) -> Nets:
+        path = self.folder / f"round-{index}.safetensors"
+        if index < len(self.log["rounds"]):
+            return load_nets(path)
+        found = one_round(nets, self.samples(index, nets), self.recipe, self.recipe.seed + index)
+        path.write_bytes(as_bytes(found))
+        self.log["rounds"].append({"round": index, "cost": self.cost(found)})
+        self.write()
+        for old in (self.folder / "samples").glob(f"{index}-*.safetensors"):
+            old.unlink()
+        return found
+
+
+def train(
+    settings: Mapping[str, Any], data: Path, folder: Path, resume: bool, device: str, about: Mapping[str, Any]
+) -> None:
+    """What `codec train nirvana` calls for a recipe whose model is `preset: grid`. One thread of the processor: these
+    networks have 4356 parameters."""
+    from .cli import fill
+
+    del device
+    recipe = fill(StartRecipe, settings["recipe"], "recipe")
+    recipe.check()
+    with threads(1):
+        run = _Run(folder, recipe, videos_in(data), resume)
+        if "untrained" not in run.log:
+            run.log |= {"untrained": run.cost(random_nets()), "shipped": run.cost(start())}
+            run.write()
+        _say(f"before: {run.log['untrained']:.4f} bits a pixel, errors included; what ships: {run.log['shipped']:.4f}")
+        nets = random_nets(recipe.seed)
+        for index in range(recipe.rounds):
+            nets = run.round(index, nets)
+            _say(f"round {index + 1}/{recipe.rounds}: {run.log['rounds'][index]['cost']:.4f}")
+    best = min(run.log["rounds"], key=lambda row: row["cost"])
+    metrics = {"cost": best["cost"], "cost_of_what_shipped": run.log["shipped"], "round": best["round"] + 1}
+    more = {"steps": recipe.steps * recipe.rounds, "seconds": round(run.log["seconds"]), "device": "CPU, 1 thread"}
+    data_of = (folder / f"round-{best['round']}.safetensors").read_bytes()
+    n_parameters = sum(value.size for value in random_nets().flat().values())
+    write_weights(
+        folder, "nirvana", "NIRVANA", "grid", data_of, n_parameters, True, {**about, **more, "metrics": metrics}
+    )
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)  # noqa: T201
