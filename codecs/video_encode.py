@@ -129,6 +129,13 @@ class Context(NamedTuple):
     def key_every(self) -> int:
         return self.settings.key_every or getattr(self.preset, "key_every", 8)
 
+    def on(self, device: str) -> Context:
+        """The same on another device, for presets that fit on one."""
+        if getattr(self.preset, "device", device) == device:
+            return self
+        preset: Any = self.preset
+        return self._replace(preset=replace(preset, device=device))
+
     def fit_settings(self, quality: float) -> FitSettings:
         settings = self.settings
         usual = getattr(self.preset, "default_effort", 1.0)
@@ -304,6 +311,13 @@ def _runs(groups: Iterable[CutGroup]) -> Iterator[list[CutGroup]]:
         yield held
 
 
+def devices_of(preset: Preset, jobs: int) -> list[str]:
+    """Of each worker. A preset on `cuda` has all GPUs of the machine, in turn; others stay where they are."""
+    device = getattr(preset, "device", "cpu")
+    n_gpus = torch.cuda.device_count() if device == "cuda" else 0
+    return [f"cuda:{job % n_gpus}" if n_gpus else device for job in range(jobs)]
+
+
 def _in_workers(
     groups: Iterable[CutGroup], context: Context, part: PartFile, quality: float, attempt: int, clock: _Clock
 ) -> None:
@@ -317,7 +331,11 @@ def _in_workers(
     # spawn: a fork of a process that has run OpenMP code can hang in its first parallel region
     spawn = multiprocessing.get_context("spawn")
     queue: Any = spawn.Queue()
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start, initargs=(queue, context.settings.threads))
+    devices: Any = spawn.Queue()
+    for device in devices_of(context.preset, jobs):
+        devices.put(device)
+    arguments = (queue, context.settings.threads, devices)
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start, initargs=arguments)
 
     def drain(timeout: float) -> None:
         with contextlib.suppress(queues.Empty):
@@ -359,6 +377,7 @@ def _in_workers(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         queue.close()
+        devices.close()
 
 
 def _known(run: list[CutGroup], part: PartFile, attempt: int) -> list[DoneGroup]:
@@ -377,18 +396,20 @@ def _ended(waited: Any) -> Any:
 
 
 _queue: Any = None
+_device = "cpu"
 
 
-def _start(queue: Any, threads: int) -> None:
+def _start(queue: Any, threads: int, devices: Any) -> None:
     import signal
 
-    global _queue
+    global _queue, _device
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     torch.set_num_threads(threads)
-    _queue = queue
+    _queue, _device = queue, devices.get()
 
 
 def _work(context: Context, run: Run, quality: float) -> int:
+    context = context.on(_device)
     state = _state_after(context, list(zip(run.groups[: len(run.known)], run.known, strict=True)))
     for one, file in zip(run.groups[len(run.known) :], run.files, strict=True):
         n_frames, index = len(one.durations), one.index

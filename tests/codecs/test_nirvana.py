@@ -17,10 +17,11 @@ import torch
 
 import codec as package
 from codec import registry
-from codec.codecs import nirvana, video_part
+from codec.codecs import nirvana, video_encode, video_part
 from codec.codecs.nirvana import NirvanaCodec
-from codec.codecs.nirvana_fit import psnr_of
-from codec.codecs.video_encode import EncodeProgress
+from codec.codecs.nirvana_fit import NirvanaPreset, psnr_of
+from codec.codecs.nirvana_grid import GridPreset
+from codec.codecs.video_encode import EncodeProgress, EncodeSettings
 from codec.codecs.video_scenes import SceneCuts, groups_of
 from codec.codecs.video_stream import TABLE, table_of
 from codec.container import Chunk, Header, pack, unpack
@@ -508,6 +509,28 @@ def test_workers_give_the_same_bytes(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="breaks"):
         codec.with_settings(jobs=2).encode_file((frames_of(clip)[0], broken()), tmp_path / "other.nirvana")
     assert [one.name for one in tmp_path.iterdir()] == ["clip.nirvana"]
+
+
+def test_each_worker_has_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as that can be seen without one."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert video_encode.devices_of(NirvanaPreset(device="cuda"), 3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert video_encode.devices_of(NirvanaPreset(device="cuda:1"), 2) == ["cuda:1", "cuda:1"]
+    assert video_encode.devices_of(NirvanaPreset(), 2) == video_encode.devices_of(GridPreset(), 2) == ["cpu", "cpu"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert video_encode.devices_of(NirvanaPreset(device="cuda"), 1) == ["cuda"]  # torch says what is wrong
+    context = video_encode.Context(NirvanaPreset(), EncodeSettings(), "")
+    assert context.on("cuda:1").preset == NirvanaPreset(device="cuda:1") and context.on("cpu") is context
+    grid = video_encode.Context(GridPreset(), EncodeSettings(), "")
+    assert grid.on("cuda:1") is grid
+
+
+def test_workers_take_the_devices_dealt_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = noise_clip(12, 16, 16)
+    codec = paper().with_settings(effort=0.01, key_every=2, jobs=2)
+    monkeypatch.setattr(video_encode, "devices_of", lambda preset, jobs: ["nonsense:0"] * jobs)
+    with pytest.raises(RuntimeError, match="nonsense"):
+        codec.encode_file(clip, tmp_path / "clip.nirvana")
 
 
 def broken() -> Iterator[Frame]:
