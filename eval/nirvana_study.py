@@ -11,7 +11,9 @@ Parts, in any number (clips are made by `codec.datasets.clips`):
 - start: groups of the preset paper that start from the group before, against groups that start from nothing;
 - joint: rounding and rate in the loss from the first step, against rounding a network that was trained without;
 - frames: a network from the number of a frame to the frame (as NeRV), trained for the same processor seconds;
-- speed: learning rates, early ends, bfloat16 and the effort of the preset grid, at equal quality.
+- speed: learning rates, early ends, bfloat16 and the effort of the preset grid, at equal quality;
+- keys: what it costs to have a key group every 4, 2 or 1 groups in place of 8 (more of them are work for more --jobs);
+- networks: other networks to start from (--networks; `codec train nirvana --recipe grid-start`) against what ships.
 
 One thread; seconds are processor seconds. A part that is there already is measured again, the others are kept.
 `rates` goes on where it stopped.
@@ -31,7 +33,7 @@ from ..codecs.video_groups import Group
 from ..errors import UsageError
 from ..video import open_video
 from . import nirvana_study_fits as fits
-from . import nirvana_study_frames, nirvana_study_rates
+from . import nirvana_study_frames, nirvana_study_grid, nirvana_study_rates
 from .bench import jsonable, machine_name, write_json
 
 __all__ = ["PARTS", "groups_of", "main", "run"]
@@ -109,6 +111,18 @@ def _speed(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) 
     return {**fits.speed(group, arguments.steps), "grid": fits.efforts(groups_of(arguments.data, 16, 1)[0])}
 
 
+def _keys(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    del found, keep
+    return nirvana_study_grid.keys(_one(arguments.data), arguments.qualities, arguments.effort)
+
+
+def _networks(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
+    del found, keep
+    if arguments.networks is None:
+        raise UsageError("networks of which file? --networks runs/nirvana-grid-start/nirvana-grid.safetensors")
+    return nirvana_study_grid.networks(_clips(arguments.data), arguments.networks, arguments.qualities)
+
+
 PARTS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, Any], Keep], dict[str, Any]]] = {
     "rates": _rates,
     "motion": _motion,
@@ -117,6 +131,8 @@ PARTS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, Any], Keep], dict
     "joint": _joint,
     "frames": _frames,
     "speed": _speed,
+    "keys": _keys,
+    "networks": _networks,
 }
 
 
@@ -145,9 +161,12 @@ def summary_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def command_of(part: str, arguments: argparse.Namespace) -> str:
     """What measures this part again."""
+    qualities = f" --qualities {' '.join(f'{q:g}' for q in arguments.qualities)}"
     options = {
-        "rates": f" --effort {arguments.effort:g} --qualities {' '.join(f'{q:g}' for q in arguments.qualities)}"
+        "rates": f" --effort {arguments.effort:g}{qualities}"
         + (f" --bench {arguments.bench}" if arguments.bench else ""),
+        "keys": f" --effort {arguments.effort:g}{qualities}",
+        "networks": f"{qualities} --networks {arguments.networks}",
         "motion": "",
         "paper": f" --effort {arguments.effort:g} --frames {arguments.frames}",
     }.get(part, f" --steps {arguments.steps}")
@@ -158,10 +177,13 @@ def command_of(part: str, arguments: argparse.Namespace) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=tuple(PARTS), metavar="PART")
-    parser.add_argument("data", type=Path, help="a folder of clips for rates and motion, a clip for the others")
+    parser.add_argument(
+        "data", type=Path, help="a folder of clips for rates, motion and networks, a clip for the others"
+    )
     parser.add_argument("--effort", type=float, default=0.0, help="of the preset grid (default: 0, one pass)")
     parser.add_argument("--qualities", type=float, nargs="+", default=QUALITIES)
     parser.add_argument("--bench", type=Path, help="rows.csv of `codec bench` on the same clips")
+    parser.add_argument("--networks", type=Path, help="safetensors of the part networks")
     parser.add_argument("--frames", type=int, default=16, help="of the part paper")
     parser.add_argument("--steps", type=int, default=150, help="of each fit of the preset paper")
     parser.add_argument("--out", type=Path, required=True)

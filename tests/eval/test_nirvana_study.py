@@ -12,11 +12,22 @@ import torch
 
 from codec.codecs import nirvana_grid_fit
 from codec.codecs.nirvana_fit import QUICK_RECIPE, _Fit, encode_state
+from codec.codecs.nirvana_grid import GridPreset
+from codec.codecs.nirvana_grid_net import random_nets
+from codec.codecs.nirvana_grid_start import start
 from codec.codecs.nirvana_net import NetConfig
 from codec.codecs.video_groups import FitSettings, Group
 from codec.datasets import clips
 from codec.errors import MediaError, UsageError
-from codec.eval import nirvana_study, nirvana_study_fits, nirvana_study_frames, nirvana_study_rates, reproducing
+from codec.eval import (
+    nirvana_study,
+    nirvana_study_fits,
+    nirvana_study_frames,
+    nirvana_study_grid,
+    nirvana_study_rates,
+    reproducing,
+)
+from codec.train import nirvana_grid
 from codec.video import Frame, VideoInfo, VideoWriter, open_video
 
 TINY = NetConfig(width=8, channels=2, frames=2, patch=8)
@@ -137,6 +148,46 @@ class TestRates:
         pytest.importorskip("matplotlib")
         nirvana_study_rates.motion_plot(found, tmp_path / "motion.svg")
         assert (tmp_path / "motion.svg").read_bytes().startswith(b"<?xml")
+
+
+class TestGrid:
+    def test_keys(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(nirvana_study_grid, "LENGTH", 2)
+        monkeypatch.setattr(nirvana_study_grid, "KEY_EVERY", (4, 1))
+        out = folder / "study.json"
+        clip = folder / "moving.mkv"
+        command = ["keys", str(clip), "--qualities", "20", "40", "60", "80", "--out", str(out)]
+        assert nirvana_study.main(command) == 0
+        found = json.loads(out.read_text())["keys"]
+        assert [row["frames_between"] for row in found["rows"]] == [8, 2]
+        assert [[one["key_groups"] for one in row["points"]] for row in found["rows"]] == [[1] * 4, [4] * 4]
+        assert found["rows"][0]["bd_rate"] == 0 and found["rows"][1]["bd_rate"] > 10
+        assert "--qualities 20 40 60 80" in found["command"]
+
+    def test_networks(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(nirvana_study_grid, "LENGTH", 2)
+        same, other = folder / "same.safetensors", folder / "other.safetensors"
+        same.write_bytes(nirvana_grid.as_bytes(start()))
+        other.write_bytes(nirvana_grid.as_bytes(random_nets()))
+        out = folder / "study.json"
+        command = ["networks", str(folder), "--qualities", "20", "40", "60", "80", "--out", str(out), "--networks"]
+        assert nirvana_study.main([*command, str(same)]) == 0
+        assert json.loads(out.read_text())["networks"]["mean_bd_rate"] == 0
+        assert nirvana_study.main([*command, str(other)]) == 0
+        assert json.loads(out.read_text())["networks"]["clips"]["moving"]["bd_rate"] > 5  # untrained ones cost more
+        with pytest.raises(UsageError, match="--networks"):
+            nirvana_study.main(command[:-1])
+
+    def test_bits_are_those_of_the_payload(self, folder: Path) -> None:
+        groups = nirvana_study_grid._groups(folder / "moving.mkv")
+        assert [len(one.frames) for one in groups] == [8]
+        bpp, psnr = nirvana_study_grid._coded(groups, start(), 40.0)
+        fitted = GridPreset().fit(groups[0], None, FitSettings(quality=40.0, effort=0.0))
+        ends = 8 * len(fitted.payload) - bpp * 8 * 48 * 32
+        assert (
+            8 < ends < 8 + 32 + 16
+        )  # the byte of the version, the coder's last word, the span and that nothing changed
+        assert psnr > 30
 
 
 class TestFits:
