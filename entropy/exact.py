@@ -52,6 +52,7 @@ class FixedPoint(nn.Module):
 
     exponent: Tensor
     peak: Tensor
+    watching = True  # whether peaks are looked at in training: a look makes a GPU wait
 
     def __init__(self, bits: int, signed: bool, exponent: int = 0, leak: int = 0) -> None:
         super().__init__()
@@ -94,13 +95,15 @@ class FixedPoint(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.mode == "float":
             x = x if self.signed else self._rectified(x)
-            if self.training:
+            if self.training and self.watching:
                 self._watch(x)
             return x
-        scale = 2.0 ** int(self.exponent)
         if self.mode == "twin":
             x = self._rectified(x.float()) if self.leak else x.float()
+            # on a GPU nothing may make it wait for the processor
+            scale = torch.exp2(self.exponent.float()) if x.is_cuda else 2.0 ** int(self.exponent)
             return torch.clamp(round_through(x * scale), self.smallest, self.largest) * (1 / scale)
+        scale = 2.0 ** int(self.exponent)
         # one new tensor, then in place: fresh memory costs more than the arithmetic
         x = self._rectified(x).mul_(scale) if self.leak else x * scale
         return x.add_(0.5).floor_().clamp_(self.smallest, self.largest).mul_(1 / scale)

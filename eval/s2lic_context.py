@@ -11,6 +11,9 @@ noise; an entropy model trained from its start for each row, the same number of 
   paper's released code does; it has parameters of its own, so this row is also what more parameters are worth;
 - anchor context: and the second pass sees the first one around each cell.
 
+On a GPU (`--device cuda`) a step is one CUDA graph, crops are cut there, and the noise is each variant's own. `--save`
+keeps what was trained, `--load` takes it up again, so that training and looking may happen on different machines.
+
 Latent residual prediction is off in all of them, so that reconstructions differ only by how means move the rounding.
 Bits are estimates, with rounding (files are within half a per cent of them, tests/codecs/test_s2lic.py); PSNR is of the
 float network. BD-rates are against the first row.
@@ -26,7 +29,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,7 +39,9 @@ from ..codecs import s2lic, weights
 from ..codecs.layers.exact_state import import_state
 from ..codecs.s2lic_net import LAMBDA, S2licConfig, S2licNet
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
+from ..entropy.exact import FixedPoint
 from ..errors import UsageError
+from ..train.s2lic_graph import DeviceCrops
 from .bd import bd_delta
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -86,43 +91,100 @@ def entropy_parameters(net: S2licNet) -> list[torch.nn.Parameter]:
     return [parameter for part in parts for parameter in part.parameters()]
 
 
-def train(
-    shared: S2licNet, nets: Mapping[str, S2licNet], crops: RandomCrops, steps: int, say: Any = lambda words: None
-) -> dict[str, float]:
-    """All entropy models side by side, each on the same latents. Returns seconds a step of each."""
-    optimizers = {}
-    for name, net in nets.items():
+class Trainer:
+    """Adam for one entropy model; `step` is one step on latents y at qualities t."""
+
+    def __init__(self, net: S2licNet, device: torch.device) -> None:
+        self.net, self.device = net, device
         knots = [*net.base.parameters(), *net.z_mean.parameters(), *net.z_level.parameters()]
-        rest = [p for p in entropy_parameters(net) if not any(p is k for k in knots)]
+        self.parameters = entropy_parameters(net)
+        rest = [p for p in self.parameters if not any(p is k for k in knots)]
         groups = [{"params": rest, "lr": LEARNING_RATE}, {"params": knots, "lr": 3 * LEARNING_RATE}]
-        optimizers[name] = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
-    rates = {name: [group["lr"] for group in one.param_groups] for name, one in optimizers.items()}
-    seconds = dict.fromkeys(nets, 0.0)
-    for step, batch in zip(range(steps), crops, strict=False):
-        torch.manual_seed(step)
-        t = torch.rand(len(batch))
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            y = shared.latents(batch, t).float()
-        factor = min(1.0, (step + 1) / 100) * min(1.0, 2 * (1 - step / steps))
+        self.rates = [group["lr"] for group in groups]
+        for group in groups:
+            group["lr"] = torch.tensor(group["lr"], device=device)
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True, capturable=device.type == "cuda")
+        self.bpp = torch.zeros((), device=device)  # of the latest batch
+
+    def set_rate(self, factor: float) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"].fill_(rate * factor)
+
+    def step(self, y: Tensor, t: Tensor) -> None:
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
+            _, y_bits, z_bits = self.net.coded(y, t)
+        bpp = (y_bits + z_bits) / (y.shape[-1] * y.shape[-2] * 256)
         weight = LAMBDA[0] * (LAMBDA[1] / LAMBDA[0]) ** t  # as in training: no rate owns the gradient
-        for name, net in nets.items():
-            start = time.perf_counter()
+        loss = (0.05 * bpp / weight.sqrt()).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.bpp.copy_(bpp.detach().mean())
+
+
+def train(
+    shared: S2licNet,
+    nets: Mapping[str, S2licNet],
+    crops: RandomCrops | DeviceCrops,
+    steps: int,
+    batch: int = 8,
+    say: Any = lambda words: None,
+) -> float:
+    """All entropy models side by side, each on the same latents. Returns seconds a step of all together."""
+    device = next(shared.parameters()).device
+    trainers = {name: Trainer(net, device) for name, net in nets.items()}
+
+    def work(pictures: Tensor, seed: int | None) -> None:
+        t = torch.rand(len(pictures), device=device)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            y = shared.latents(pictures, t).float()
+        for trainer in trainers.values():
+            if seed is not None:
+                torch.manual_seed(seed)  # the same noise for all
+            trainer.step(y, t)
+
+    def forget() -> None:
+        for trainer in trainers.values():
+            trainer.optimizer.zero_grad(set_to_none=True)
+
+    graph: torch.cuda.CUDAGraph | None = None
+    if isinstance(crops, DeviceCrops) and device.type == "cuda":
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # chooses algorithms and fills caches
+                forget()
+                work(crops.draw(batch), None)
+        torch.cuda.current_stream().wait_stream(stream)
+        forget()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            work(crops.draw(batch), None)
+    source = None if isinstance(crops, DeviceCrops) else iter(crops)
+    start = time.perf_counter()
+    for step in range(steps):
+        for trainer in trainers.values():
+            trainer.set_rate(min(1.0, (step + 1) / 100) * min(1.0, 2 * (1 - step / steps)))
+        if graph is not None:
+            graph.replay()
+        else:
             torch.manual_seed(step)
-            optimizer = optimizers[name]
-            for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
-                group["lr"] = rate * factor
-            with torch.autocast("cpu", torch.bfloat16):
-                _, y_bits, z_bits = net.coded(y, t)
-            bpp = (y_bits + z_bits) / (batch.shape[-1] * batch.shape[-2])
-            loss = (0.05 * bpp / weight.sqrt()).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(entropy_parameters(net), 1.0)
-            optimizer.step()
-            seconds[name] += time.perf_counter() - start
-            if step % 250 == 249:
-                say(f"step {step + 1}: {name}: {float(bpp.detach().mean()):.4f} bpp")
-    return {name: total / max(1, steps) for name, total in seconds.items()}
+            forget()
+            work(crops.draw(batch) if isinstance(crops, DeviceCrops) else next(cast(Any, source)), step)
+        if step % 250 == 249:
+            rates = "  ".join(f"{name} {float(trainer.bpp):.4f}" for name, trainer in trainers.items())
+            say(f"step {step + 1}, {time.perf_counter() - start:.0f} s, bpp: {rates}")
+    return (time.perf_counter() - start) / max(1, steps)
+
+
+def entropy_state(net: S2licNet) -> dict[str, Tensor]:
+    """What `entropy_parameters` are, by name, in half precision."""
+    parts = ("hyper_analysis.", "hyper_synthesis.", "slices.", "base.", "z_mean.", "z_level.")
+    return {
+        name: value.detach().cpu().to(torch.float16)
+        for name, value in net.state_dict().items()
+        if name.startswith(parts) and value.is_floating_point()
+    }
 
 
 @torch.no_grad()
@@ -146,48 +208,113 @@ def curve(shared: S2licNet, net: S2licNet, pictures: Sequence[Tensor]) -> list[d
 
 
 def run(
-    training: Path, test: Path, steps: int, batch: int = 8, crop: int = 128, path: Path | None = None, say: Any = print
+    training: Path,
+    test: Path | None,
+    steps: int,
+    batch: int = 8,
+    crop: int = 128,
+    path: Path | None = None,
+    device: str = "cpu",
+    keep: Path | None = None,
+    kept: Path | None = None,
+    say: Any = print,
 ) -> dict[str, Any]:
-    """The whole test, as one JSON object."""
+    """The whole test, as one JSON object; without `test` nothing is looked at.
+
+    keep, kept: folders of `--save` and `--load`.
+    """
+    from safetensors.torch import load_file, save_file
+
     shared, weights_id = transforms(path)
-    crops = RandomCrops(load_pictures(find_pictures(training), crop), crop, batch, seed=2)
+    names = variants(shared.config)
+    pictures = load_pictures(find_pictures(training), crop)
+    first = next(iter(RandomCrops(pictures, crop, 48, seed=3)))
+    nets = {name: beginning(config, shared, first) for name, config in names.items()}
+    about = {"weights": weights_id, "steps": steps, "batch": batch, "crop": crop}
+    seconds = 0.0
+    if kept is None:
+        crops: Any = (
+            RandomCrops(pictures, crop, batch, seed=2)
+            if device == "cpu"
+            else DeviceCrops(pictures, crop, (), torch.device(device))
+        )
+        shared.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        for net in nets.values():
+            net.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            for part in net.modules():
+                if isinstance(part, FixedPoint):
+                    part.watching = False
+        torch.manual_seed(1)
+        seconds = train(shared, nets, crops, steps, batch, say)
+        about["device"] = "CPU" if device == "cpu" else torch.cuda.get_device_name()
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            for name, net in nets.items():
+                save_file(entropy_state(net), keep / f"{name.replace(' ', '-')}.safetensors")
+            about["seconds_per_step"] = round(seconds, 4)
+            (keep / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+        shared.cpu()
+        for net in nets.values():
+            net.cpu()
+    else:
+        about = json.loads((kept / "about.json").read_text())
+        seconds = about.pop("seconds_per_step")
+        if about["weights"] != weights_id:
+            raise UsageError(f"{kept} was trained on the transforms {about['weights']}; name them with --weights")
+        for name, net in nets.items():
+            state = load_file(kept / f"{name.replace(' ', '-')}.safetensors")
+            net.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
+    if test is None:
+        return about
     pictures = load_pictures(find_pictures(test), shared.config.stride)
-    first = next(iter(RandomCrops(crops.pictures, crop, 48, seed=3)))
-    nets = {name: beginning(config, shared, first) for name, config in variants(shared.config).items()}
-    seconds = train(shared, nets, crops, steps, say)
     rows = {}
     for name, net in nets.items():
         points = curve(shared, net, pictures)
-        rows[name] = {
-            "parameters": sum(p.numel() for p in entropy_parameters(net)),
-            "seconds_per_step": round(seconds[name], 4),
-            "points": points,
-        }
+        rows[name] = {"parameters": sum(p.numel() for p in entropy_parameters(net)), "points": points}
+        say(f"{name}: {points}")
     anchor = [(point["bpp"], point["psnr"]) for point in rows["hyperprior"]["points"]]
     for row in rows.values():
         delta = bd_delta(anchor, [(point["bpp"], point["psnr"]) for point in row["points"]])
         row["bd_rate"] = None if delta.rate is None else round(delta.rate, 2)
-    about = {"weights": weights_id, "steps": steps, "batch": batch, "crop": crop, "pictures": len(pictures)}
+    about |= {"seconds_per_step_of_all": round(seconds, 4), "pictures": len(pictures)}
     return {**about, "rate": "estimated, with rounding", "variants": rows}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("training", type=Path)
-    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--test", type=Path)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--crop", type=int, default=128)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--save", type=Path)
+    parser.add_argument("--load", type=Path)
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args(argv)
 
     def say(words: str) -> None:
         sys.stderr.write(words + "\n")
 
-    found = run(arguments.training, arguments.test, arguments.steps, arguments.batch, path=arguments.weights, say=say)
-    options = f"--steps {arguments.steps} --batch {arguments.batch}"
-    names = f"{arguments.training.name} --test {arguments.test.name}"
-    found = {"command": f"python -P -m codec.eval.s2lic_context {names} {options} --out {arguments.out}", **found}
+    keep, kept = arguments.save, arguments.load
+    found = run(
+        arguments.training,
+        arguments.test,
+        arguments.steps,
+        arguments.batch,
+        arguments.crop,
+        arguments.weights,
+        arguments.device,
+        keep,
+        kept,
+        say,
+    )
+    if arguments.out is None or arguments.test is None:
+        return 0
+    training = f"--steps {found['steps']} --batch {found['batch']} --crop {found['crop']}"
+    command = f"python -P -m codec.eval.s2lic_context {arguments.training.name} --test {arguments.test.name} {training}"
+    found = {"command": f"{command} --out {arguments.out}", **found}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(found, indent=2) + "\n")
     for name, row in found["variants"].items():

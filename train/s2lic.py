@@ -63,6 +63,9 @@ class S2licRecipe:
     bf16: bool = True
     seed: int = 1
     distortion: Literal["mse", "ms-ssim"] = "mse"
+    graph: bool = False  # one device, the whole step on it as one CUDA graph: `s2lic_graph.py`
+    seconds: float = 0.0  # with `graph`: the run takes so long; `decay_from` and `hard_from` are shares of `steps` then
+    scales: tuple[float, ...] = ()  # with `graph`: the pictures also made smaller, which rids JPEGs of their artefacts
     start: str = ""  # what a new run begins with: averaged weights of a checkpoint (.ckpt), or a .safetensors file
 
 
@@ -85,20 +88,17 @@ class S2licTask(lightning.LightningModule):
         self.crops: RandomCrops | None = None
 
     def configure_optimizers(self) -> Any:
-        recipe = self.recipe
+        optimizer = torch.optim.Adam(self.parameter_groups(), betas=(0.9, 0.99), fused=True)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "step"}}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser is given: kernels, linear shortcuts, what depends on the quality, biases."""
         groups: tuple[list[nn.Parameter], ...] = ([], [], [], [])
         for name, parameter in self.net.named_parameters():
             kind = 1 if ".linear." in name else 2 if name.endswith(".values") else 3 if parameter.ndim == 1 else 0
             groups[kind].append(parameter)
-        optimizer = torch.optim.Adam(
-            [
-                {"params": members, "lr": recipe.lr * factor}
-                for factor, members in zip(self._factors(), groups, strict=True)
-            ],
-            betas=(0.9, 0.99),
-            fused=True,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "step"}}
+        rates = (self.recipe.lr * factor for factor in self._factors())
+        return [{"params": members, "lr": rate} for members, rate in zip(groups, rates, strict=True)]
 
     def _factors(self) -> tuple[float, ...]:
         """Learning rates of kernels, linear shortcuts, what depends on the quality, biases; relative to lr."""
@@ -133,17 +133,22 @@ class S2licTask(lightning.LightningModule):
         self.enter_phase()
         # a resumed run draws what it would have drawn
         torch.manual_seed((self.recipe.seed + 7919 * self.global_rank) * 1_000_003 + self.global_step)
+        loss, bpp, mse = self.losses(batch, self.recipe.bf16)
+        self.log_dict({"loss": loss, "bpp": bpp.mean(), "psnr": (10 * torch.log10(255**2 / mse)).mean()})
+        return loss
+
+    def losses(self, batch: Tensor, bf16: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss of a batch (B, 3, H, W) at random qualities; bits per pixel and 255^2 MSE of each sample, (B,)."""
         # one quality from each part of the range: the sum of the samples' losses varies less than with free ones
         t = (torch.arange(len(batch), device=batch.device) + torch.rand(len(batch), device=batch.device)) / len(batch)
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=bf16, cache_enabled=not self.recipe.graph):
             out = self.net(batch, t, self.hard)
         bpp = (out.y_bits + out.z_bits) / (batch.shape[-1] * batch.shape[-2])
         weight = LAMBDA[0] * (LAMBDA[1] / LAMBDA[0]) ** t
         mse = (out.x_hat.float() - batch).square().mean((1, 2, 3)) * 255**2
         distortion = mse if self.recipe.distortion == "mse" else MS_SSIM_WEIGHT * lost_structure(out.x_hat, batch)
         loss = (0.05 * (weight * distortion + bpp) / weight.sqrt()).mean()
-        self.log_dict({"loss": loss, "bpp": bpp.mean(), "psnr": (10 * torch.log10(255**2 / mse.detach())).mean()})
-        return loss
+        return loss, bpp.detach(), mse.detach()
 
     def after_step(self) -> None:
         """Averages the weights, and keeps the grids of twins fitted."""
@@ -386,6 +391,10 @@ def train(
         raise UsageError(f"distortion {recipe.distortion!r}: there are mse, ms-ssim")
     if recipe.distortion == "ms-ssim" and recipe.crop < MS_SSIM_CROP:
         raise UsageError(f"MS-SSIM needs crops of {MS_SSIM_CROP} pixels or more; the recipe has {recipe.crop}")
+    if (recipe.seconds or recipe.scales) and not recipe.graph:
+        raise UsageError("`seconds` and `scales` of a recipe need `graph: true`")
+    if recipe.graph and devices * nodes > 1:
+        raise UsageError("`graph: true` is for one device; leave it out of the recipe to train on several")
     lightning.seed_everything(recipe.seed, verbose=False)
     pictures = load_pictures(find_pictures(data), recipe.crop)
     if not pictures:
@@ -395,6 +404,11 @@ def train(
     held_out = [middle(p, 768) for p in held_out]
     task = S2licTask(config, recipe)
     progress = Progress(folder, held_out)
+    if recipe.graph:
+        from .s2lic_graph import run
+
+        run(task, settings, pictures, progress, folder, resume, device, about)
+        return
     trainer = lightning.Trainer(
         max_steps=recipe.steps,
         accelerator=device,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # what is cached may be used in training, too
-def _offsets(window: int) -> tuple[Tensor, Tensor]:
+def _offsets(window: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Log-spaced offsets ((2w-1)**2, 2), and which of them each pair of tokens has, (w**2, w**2)."""
     line = torch.arange(window)
     places = torch.stack(torch.meshgrid(line, line, indexing="ij")).flatten(1)  # (2, w w)
@@ -26,12 +26,12 @@ def _offsets(window: int) -> tuple[Tensor, Tensor]:
     steps = torch.arange(1 - window, window).float() * 8 / (window - 1)
     steps = torch.sign(steps) * torch.log2(1 + steps.abs()) / 3
     table = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).flatten(0, 1)
-    return table, index
+    return table.to(device), index.to(device)
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _seams(height: int, width: int, window: int, shift: int) -> Tensor:
+def _seams(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
     """(windows, 1, w**2, w**2): -1000 between tokens that are neighbours only because the picture was rolled.
 
     SwinV2's -100 leaves denormal weights in float32, which are slow and not quite zero.
@@ -42,7 +42,7 @@ def _seams(height: int, width: int, window: int, shift: int) -> Tensor:
         for j, columns in enumerate(edges):
             region[rows, columns] = 3 * i + j
     cells = region.reshape(height // window, window, width // window, window).transpose(1, 2).flatten(0, 1).flatten(1)
-    return torch.where(cells[:, :, None] == cells[:, None, :], 0.0, -1000.0)[:, None]
+    return torch.where(cells[:, :, None] == cells[:, None, :], 0.0, -1000.0)[:, None].to(device)
 
 
 def wide(x: Tensor) -> Tensor:
@@ -77,10 +77,10 @@ class SwinBlock(nn.Module):
 
     def bias(self) -> Tensor:
         """(1, heads, w**2, w**2)"""
-        table, index = _offsets(self.window)
         weight = cast(nn.Linear, self.position[0]).weight
-        values = wide(self.position(table.to(weight.device, weight.dtype)))
-        chosen = values[index.to(weight.device).flatten()].reshape(*index.shape, -1).permute(2, 0, 1)
+        table, index = _offsets(self.window, weight.device)
+        values = wide(self.position(table.to(weight.dtype)))
+        chosen = values[index.flatten()].reshape(*index.shape, -1).permute(2, 0, 1)
         return 16 * torch.sigmoid(chosen)[None]
 
     def attention(self, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class SwinBlock(nn.Module):
         scores = q.to(v.dtype) @ F.normalize(wide(k), dim=-1).to(v.dtype).transpose(-2, -1)
         scores = wide(scores) + self.bias()
         if shift:
-            seams = _seams(h, w, n, shift).to(x.device, scores.dtype)
+            seams = _seams(h, w, n, shift, x.device).to(scores.dtype)
             scores = (scores.unflatten(0, (b, -1)) + seams).flatten(0, 1)
         x = (torch.softmax(scores, -1).to(v.dtype) @ v).transpose(1, 2).reshape(-1, n * n, c)
         x = self.out(x).reshape(b, h // n, w // n, n, n, c).transpose(2, 3).reshape(b, h, w, c)

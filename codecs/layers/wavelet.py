@@ -144,13 +144,20 @@ def _plan(n: int, levels: int, boundary: Boundary, inverse: bool, fraction_bits:
     return _Plan(0, tuple(chunks))
 
 
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is cached may be used in training, too
+def _carried(matrix: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A matrix of a plan where the data is: a copy for each call would make a GPU wait for the processor."""
+    return matrix.to(device, dtype)
+
+
 def _apply(x: Tensor, dim: int, plan: _Plan) -> Tensor:
     """The transform of `plan` along dimension -1 or -2 of x (..., H, W)."""
     if plan.wrap:
         x = torch.cat([x.narrow(dim, x.shape[dim] - plan.wrap, plan.wrap), x, x.narrow(dim, 0, plan.wrap)], dim)
     pieces = []
     for chunk in plan.chunks:
-        m = chunk.matrix.to(x.device, x.dtype)
+        m = _carried(chunk.matrix, x.device, x.dtype)
         part = x.narrow(dim, chunk.source.start, chunk.source.stop - chunk.source.start)
         pieces.append(torch.matmul(part, m.mT) if dim == -1 else torch.matmul(m, part))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim)

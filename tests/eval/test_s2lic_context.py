@@ -63,8 +63,7 @@ def test_entropy_models_learn_and_transforms_do_not(shared: S2licNet, crops: Ran
     kept = {name: value.clone() for name, value in shared.state_dict().items()}
     for net in nets.values():
         net.train()
-    seconds = s2lic_context.train(shared, nets, crops, 30)
-    assert set(seconds) == set(nets)
+    assert s2lic_context.train(shared, nets, crops, 30) > 0
     for name, net in nets.items():
         after = s2lic_context.curve(shared, net, [picture])
         assert [p["quality"] for p in after] == list(s2lic_context.QUALITIES)

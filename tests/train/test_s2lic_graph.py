@@ -1,0 +1,238 @@
+"""Training on one device without waiting: its crops are crops, its steps are those of the task, and it resumes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from codec.codecs.s2lic import S2licCodec
+from codec.entropy.exact import ExactConv2d, FixedPoint, set_mode
+from codec.errors import UsageError
+from codec.train import cli
+from codec.train.s2lic import S2licRecipe, S2licTask, start_from
+from codec.train.s2lic_graph import DeviceCrops, Stepper, average, find_peaks, smaller
+
+from .test_s2lic_training import MODEL, RECIPE
+
+CPU = torch.device("cpu")
+CONFIG = {key: tuple(value) if isinstance(value, list) else value for key, value in MODEL.items()}
+PLAIN = S2licRecipe(**{**RECIPE, "graph": True})
+
+
+def task_of(recipe: S2licRecipe = PLAIN) -> S2licTask:
+    from codec.codecs.s2lic_net import S2licConfig
+
+    torch.manual_seed(0)
+    task = S2licTask(S2licConfig(**CONFIG), recipe)
+    task.net.train()
+    return task
+
+
+def test_every_crop_lies_in_one_of_the_pictures_in_all_eight_symmetries() -> None:
+    pictures = [torch.randint(0, 256, (3, *shape), dtype=torch.uint8) for shape in ((9, 13), (8, 8), (30, 8))]
+    torch.manual_seed(3)
+    crops = DeviceCrops(pictures, 8, (), CPU).draw(300)
+    assert crops.shape == (300, 3, 8, 8) and crops.is_contiguous(memory_format=torch.channels_last)
+    seen = set()
+    known: dict[bytes, tuple[int, int, int, int]] = {}
+    for index, picture in enumerate(pictures):
+        for top in range(picture.shape[1] - 7):
+            for left in range(picture.shape[2] - 7):
+                part = picture[:, top : top + 8, left : left + 8]
+                for turn in range(8):
+                    turned = torch.rot90(part, turn % 4, (1, 2))
+                    turned = turned.flip(2) if turn >= 4 else turned
+                    known[turned.contiguous().numpy().tobytes()] = (index, top, left, turn)
+    for crop in (crops * 255).round().to(torch.uint8):
+        seen.add(known[crop.contiguous().numpy().tobytes()])  # KeyError: not a crop
+    assert {index for index, *_ in seen} == {0, 1, 2}
+    assert {turn for *_, turn in seen} == set(range(8))
+    # the far ends, too, are drawn
+    assert {top for index, top, *_ in seen if index == 2} >= {0, 22} and {
+        left for i, _, left, _ in seen if i == 0
+    } == set(range(6))
+
+
+def test_pictures_are_drawn_by_area() -> None:
+    pictures = [torch.full((3, 8, 8), 0, dtype=torch.uint8), torch.full((3, 8, 24), 255, dtype=torch.uint8)]
+    torch.manual_seed(1)
+    assert DeviceCrops(pictures, 8, (), CPU).draw(2000).mean() == pytest.approx(0.75, abs=0.04)
+
+
+def test_smaller_pictures_are_added_where_they_are_large_enough() -> None:
+    ramp = torch.arange(40, dtype=torch.uint8)[None, None] * 6
+    picture = ramp.expand(3, 20, 40).contiguous()
+    small = smaller(picture, 0.5)
+    assert small.shape == (3, 10, 20) and small.dtype == torch.uint8
+    assert (small[0, 5, 2:-2].float() - (ramp[0, 0, ::2].float() + 3)[2:-2]).abs().max() <= 1
+    assert DeviceCrops([picture], 10, (0.5, 0.4), CPU).pixels.numel() == 3 * (20 * 40 + 10 * 20)
+    with pytest.raises(UsageError, match="no picture"):
+        DeviceCrops([], 10, (), CPU)
+
+
+def test_a_step_is_what_the_task_and_adam_say() -> None:
+    """Clipping is folded into Adam's kernel: the same weights as clip_grad_norm_ and a plain step."""
+    picture = torch.randint(0, 256, (3, 140, 150), dtype=torch.uint8)
+    task = task_of()
+    other = task_of()
+    stepper = Stepper(task, DeviceCrops([picture], 128, (), CPU))
+    stepper.set_rate(0.5)
+    torch.manual_seed(5)
+    stepper.step()
+    optimizer = torch.optim.Adam(other.parameter_groups(), betas=(0.9, 0.99))
+    for group in optimizer.param_groups:
+        group["lr"] *= 0.5
+    torch.manual_seed(5)
+    loss, bpp, _ = other.losses(DeviceCrops([picture], 128, (), CPU).draw(PLAIN.batch), False)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(other.net.parameters(), PLAIN.clip)
+    assert norm > PLAIN.clip  # or clipping would not be tested
+    optimizer.step()
+    for (name, a), b in zip(task.net.named_parameters(), other.net.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-7), name
+    found = stepper.means()
+    assert found["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert found["bpp"] == pytest.approx(float(bpp.mean()), rel=1e-5) and "skipped" not in found
+
+
+def test_a_step_whose_gradient_is_no_number_is_left_out() -> None:
+    task = task_of()
+    stepper = Stepper(task, DeviceCrops([torch.zeros(3, 140, 140, dtype=torch.uint8)], 128, (), CPU))
+    stepper.step()
+    before = [p.detach().clone() for p in task.net.parameters()]
+    losses = task.losses
+    task.losses = lambda batch, bf16: (losses(batch, bf16)[0] * float("nan"), *losses(batch, bf16)[1:])  # type: ignore[method-assign]
+    stepper.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, task.net.parameters(), strict=True))
+    found = stepper.means()
+    assert found["skipped"] == 1 and np.isfinite(found["loss"])
+
+
+def test_averages_move_as_many_single_moves_would() -> None:
+    task = task_of(replace(PLAIN, ema=0.99))
+    with torch.no_grad():
+        for p in task.net.parameters():
+            p.fill_(1.0)
+        for p in task.ema.parameters():
+            p.fill_(0.0)
+    average(task, 20, 100_000)
+    assert float(next(task.ema.parameters()).mean()) == pytest.approx(1 - 0.99**20, rel=1e-4)
+
+
+def test_peaks_are_found_before_the_twins() -> None:
+    task = task_of()
+    for part in task.modules():
+        if isinstance(part, FixedPoint):
+            part.watching = False
+    crops = DeviceCrops([torch.randint(0, 256, (3, 140, 140), dtype=torch.uint8)], 128, (), CPU)
+    task.losses(crops.draw(2), False)
+    watched = [p for p in task.net.modules() if isinstance(p, FixedPoint) and type(p) is FixedPoint]
+    assert not any(float(part.peak) for part in watched)
+    find_peaks(task, crops)
+    # blocks whose last layer starts at zero have nothing to see yet
+    assert sum(float(part.peak) > 0 for part in watched) > len(watched) / 2
+    assert not any(part.watching for part in watched)
+    set_mode(task.net, "twin")
+    assert {part.mode for part in task.net.modules() if isinstance(part, (FixedPoint, ExactConv2d))} == {"twin"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(2)
+    for i in range(3):
+        y, x = np.mgrid[0:192, 0:160] / 24
+        picture = 128 + 60 * np.sin(y + i)[..., None] * np.cos(x * rng.uniform(0.5, 2, 3)[:, None, None]).transpose(
+            1, 2, 0
+        )
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def recipe_file(folder: Path, **changes: Any) -> Path:
+    path = folder / "tiny.yaml"
+    recipe = {**RECIPE, "graph": True, "scales": [0.85], **changes}
+    path.write_text(yaml.safe_dump({"tag": "tiny", "network": "small", "model": MODEL, "recipe": recipe}))
+    return path
+
+
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_run_by_steps_learns_stops_and_goes_on(photos: Path, tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, steps=40, decay_from=20, hard_from=30)
+    folder = cli.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
+    assert rows_of(folder)[-1]["step"] == 40
+    manifest = json.loads((folder / "s2lic-tiny.json").read_text())
+    assert manifest["steps"] == 40 and manifest["device"].startswith("CPU")
+    codec = S2licCodec.from_weights(None, None, folder / "s2lic-tiny.safetensors", "cpu")
+    pixels = np.asarray(Image.open(photos / "0.png"))
+    assert codec.decompress(codec.compress(pixels, 80)).shape == pixels.shape
+    checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
+    assert checkpoint["hard"] and checkpoint["global_step"] == 40
+    assert all(float(group["lr"]) < RECIPE["lr"] * 4 * 0.6 for group in checkpoint["optimizer"]["param_groups"])
+    # longer: from where it stopped, and the averaged weights begin another run
+    path = recipe_file(tmp_path, steps=60, decay_from=50, hard_from=55)
+    assert cli.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu") == folder
+    assert rows_of(folder)[-1]["step"] == 60
+    task = task_of()
+    start_from(task, folder / "last.ckpt")
+    saved = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, saved[f"ema.{name}"]) for name, value in task.net.named_parameters())
+
+
+def test_run_by_the_clock_ends_in_time_and_has_had_its_phases(photos: Path, tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, steps=10, decay_from=5, hard_from=5, seconds=3.0)
+    folder = cli.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
+    checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
+    assert checkpoint["seconds"] >= 3.0 and checkpoint["hard"] and checkpoint["global_step"] > 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"graph": False, "scales": [], "seconds": 5.0}, "graph: true"), ({"graph": False}, "graph: true")],
+)
+def test_settings_that_need_it(photos: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        cli.main("s2lic", str(recipe_file(tmp_path, **changes)), data=photos, out=tmp_path / "x", device="cpu")
+
+
+def test_a_checkpoint_of_the_other_kind_is_refused(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "s2lic-tiny"
+    folder.mkdir()
+    task = task_of()
+    torch.save({"state_dict": task.state_dict(), "global_step": 3, "hard": False}, folder / "last.ckpt")
+    with pytest.raises(UsageError, match="without `graph: true`"):
+        cli.main("s2lic", str(recipe_file(tmp_path)), data=photos, out=tmp_path, resume=True, device="cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("hard", [False, True])
+def test_graph_and_single_launches_agree(hard: bool) -> None:
+    picture = torch.randint(0, 256, (3, 140, 150), dtype=torch.uint8)
+    losses = []
+    for capture in (True, False):
+        task = task_of().to("cuda")
+        crops = DeviceCrops([picture], 128, (), torch.device("cuda"))
+        find_peaks(task, crops)
+        if hard:
+            task.hard = True
+            set_mode(task.net, "twin")
+        stepper = Stepper(task, crops)
+        stepper.set_rate(0.1)
+        if capture:
+            stepper.capture()
+        stepper.means()
+        for _ in range(40):
+            stepper.step()
+        losses.append(stepper.means()["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
