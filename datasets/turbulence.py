@@ -16,7 +16,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -78,9 +78,13 @@ def viscosity_for(n: int, re_lambda: float | None, power: float) -> float:
 
 
 class Flow:
-    """The state of a simulation. u_hat: (3, n, n, n / 2 + 1) complex."""
+    """The state of a simulation. u_hat: (3, n, n, n / 2 + 1) complex.
 
-    def __init__(self, config: FlowConfig, device: str = "cpu") -> None:
+    seeds: several simulations at once, in steps that suit the fastest of them; tensors then have an axis for them in
+    front, and statistics, energies and spectra are those of all together. A GPU is idle most of the time with one.
+    """
+
+    def __init__(self, config: FlowConfig, device: str = "cpu", seeds: Sequence[int] = ()) -> None:
         self.config, self.device = config, torch.device(device)
         n, self.real = config.n, torch.float64 if config.double else torch.float32
         whole = torch.fft.fftfreq(n, 1 / n, dtype=self.real, device=self.device)
@@ -96,7 +100,12 @@ class Flow:
         twice[0] = twice[-1] = 1.0
         self.twice = twice[None, None, :]  # how often a mode of the half spectrum counts
         self.time, self.steps = 0.0, 0
-        self.u_hat = self._taylor_green() if config.start == "taylor-green" else self._random()
+        if config.start == "taylor-green":
+            self.u_hat = self._taylor_green()
+        elif seeds:
+            self.u_hat = torch.stack([self._random(seed) for seed in seeds])
+        else:
+            self.u_hat = self._random(config.seed)
 
     # ---- beginnings
 
@@ -108,10 +117,10 @@ class Flow:
         v = -cos[:, None, None] * sin[None, :, None] * cos[None, None, :]
         return self.spectrum(torch.stack([u, v, torch.zeros_like(u)]))
 
-    def _random(self) -> Tensor:
+    def _random(self, seed: int) -> Tensor:
         """Phases and directions by chance, on the same modes for every n, so that a seed means the same flow."""
         n, side = self.config.n, 16
-        generator = torch.Generator().manual_seed(self.config.seed)
+        generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(3, side, side, side, generator=generator, dtype=torch.float64)
         modes = torch.fft.rfftn(noise, dim=(1, 2, 3), norm="forward")
         low = min(side, n) // 2 - 1  # what both grids resolve
@@ -140,25 +149,32 @@ class Flow:
     def project(self, f_hat: Tensor) -> Tensor:
         """Onto fields without divergence."""
         k = self.k
-        pressure = (k[0] * f_hat[0] + k[1] * f_hat[1] + k[2] * f_hat[2]) * self.inverse_k2
-        return torch.stack([f_hat[i] - k[i] * pressure for i in range(3)])
+        f = f_hat.unbind(-4)
+        pressure = (k[0] * f[0] + k[1] * f[1] + k[2] * f[2]) * self.inverse_k2
+        return torch.stack([f[i] - k[i] * pressure for i in range(3)], -4)
 
     def curl(self, f_hat: Tensor) -> Tensor:
         x, y, z = self.k
-        return 1j * torch.stack([y * f_hat[2] - z * f_hat[1], z * f_hat[0] - x * f_hat[2], x * f_hat[1] - y * f_hat[0]])
+        f = f_hat.unbind(-4)
+        return 1j * torch.stack([y * f[2] - z * f[1], z * f[0] - x * f[2], x * f[1] - y * f[0]], -4)
 
     def energy(self, u_hat: Tensor, weight: Tensor | None = None) -> float:
-        density = u_hat.real.square().sum(0) + u_hat.imag.square().sum(0)
-        return float((density * self.twice * (1 if weight is None else weight)).sum(dtype=torch.float64)) / 2
+        return float(self._energies(u_hat, weight).sum())
+
+    def _energies(self, u_hat: Tensor, weight: Tensor | None = None) -> Tensor:
+        """(): float64, where it is; (S,) of several."""
+        density = u_hat.real.square().sum(-4) + u_hat.imag.square().sum(-4)
+        return (density * self.twice * (1 if weight is None else weight)).sum((-3, -2, -1), dtype=torch.float64) / 2
 
     def rate(self, u_hat: Tensor) -> Tensor:
         """du_hat/dt but for viscosity."""
         u, omega = self.field(u_hat), self.field(self.curl(u_hat))
-        cross = torch.linalg.cross(u, omega, dim=0)
+        cross = torch.linalg.cross(u, omega, dim=-4)
         change = self.project(self.spectrum(cross)) * self.resolved
         if self.config.power:
-            forced = self.energy(u_hat, self.shell)
-            change = change + u_hat * self.shell * (self.config.power / (2 * max(forced, 1e-12)))
+            forced = self._energies(u_hat, self.shell).clamp_min(1e-12)
+            share = (self.config.power / (2 * forced)).to(self.real)
+            change = change + u_hat * self.shell * share[..., None, None, None, None]
         return change
 
     # ---- time
@@ -167,7 +183,7 @@ class Flow:
         """Steps of equal length that end exactly after `duration`, none longer than `step`, or than the Courant number
         allows for the flow as it is now."""
         if step is None:
-            speed = float(self.field(self.u_hat).abs().sum(0).max())
+            speed = float(self.field(self.u_hat).abs().sum(-4).max())
             step = self.config.courant * (2 * math.pi / self.config.n) / max(speed, 1e-6)
         count = max(1, math.ceil(duration / step - 1e-9))
         dt = duration / count
@@ -182,7 +198,7 @@ class Flow:
             raise UsageError(f"the flow became unstable at t = {self.time:.3g}: more viscosity, or a smaller step")
 
     def velocity(self) -> Tensor:
-        """(3, n, n, n) float32."""
+        """(3, n, n, n) float32; (S, 3, n, n, n) of several."""
         return self.field(self.u_hat).float()
 
     # ---- what it is like

@@ -25,9 +25,12 @@ from ...entropy.models import GaussianConditional
 from ...entropy.tables import Tables
 
 __all__ = [
+    "HIGH",
     "LEVELS",
+    "LOW",
     "Modes",
     "Order",
+    "centres",
     "divergence",
     "level_of",
     "levels_of",
@@ -41,13 +44,13 @@ Floats = NDArray[np.float64]
 Order = Literal["none", "x-last", "x-first"]  # of a solenoidal field: is component 0 along the last or the first axis?
 
 LEVELS = 64
-_LOW, _HIGH = 0.08, 512.0  # standard deviation in steps, of the first and the last level
+LOW, HIGH = 0.08, 512.0  # standard deviation in steps, of the first and the last level
 LEVEL_ROW = 23  # row of the tables for differences of levels: their spread is about 2
 
 
 @lru_cache(maxsize=1)
 def _scales() -> GaussianConditional:
-    return GaussianConditional(LEVELS, _LOW, _HIGH)
+    return GaussianConditional(LEVELS, LOW, HIGH)
 
 
 def make_tables() -> Tables:
@@ -207,12 +210,12 @@ def levels_of(modes: Modes, coefficients: Floats, step: float) -> NDArray[np.int
         ]
     )
     spread = np.sqrt(power) / step
-    return np.where(spread < 2 * _LOW, 0, level_of(np.maximum(spread, 1e-30)))
+    return np.where(spread < 2 * LOW, 0, level_of(np.maximum(spread, 1e-30)))
 
 
 def level_of(spread: Floats) -> NDArray[np.int64]:
     """The nearest level to a standard deviation in steps."""
-    position = np.log(spread / _LOW) / math.log(_HIGH / _LOW) * (LEVELS - 1)
+    position = np.log(spread / LOW) / math.log(HIGH / LOW) * (LEVELS - 1)
     return np.clip(np.floor(position + 0.5), 0, LEVELS - 1).astype(np.int64)
 
 
@@ -242,7 +245,7 @@ def quantise(coefficients: Floats, step: float, rows: NDArray[np.int64]) -> NDAr
 def restore(symbols: NDArray[np.int32], step: float, rows: NDArray[np.int64]) -> Floats:
     """Coefficients: each symbol's centre of mass under its Gaussian, which is the best guess in the mean square."""
     size = np.abs(symbols)
-    centre = _centres()[rows, np.minimum(size, _CENTRED)]
+    centre = centres()[rows, np.minimum(size, _CENTRED)]
     return np.sign(symbols) * np.where(size <= _CENTRED, centre, size) * step
 
 
@@ -250,11 +253,11 @@ _CENTRED = 6  # symbols beyond this are restored at themselves
 
 
 @lru_cache(maxsize=1)
-def _centres() -> Floats:
+def centres() -> Floats:
     """(LEVELS, _CENTRED + 1): E |x| given that it was rounded to 0, 1, ...; 0 for 0, whose sign isn't known."""
     out = np.tile(np.arange(_CENTRED + 1.0), (LEVELS, 1))
     for level in range(1, LEVELS):
-        scale = _LOW * (_HIGH / _LOW) ** (level / (LEVELS - 1))
+        scale = LOW * (HIGH / LOW) ** (level / (LEVELS - 1))
         for size in range(1, _CENTRED + 1):
             low, high = ((size + edge) / scale for edge in (-0.5, 0.5))
             mass = 0.5 * (math.erfc(low / math.sqrt(2)) - math.erfc(high / math.sqrt(2)))

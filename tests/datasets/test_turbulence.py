@@ -92,6 +92,15 @@ class TestPhysics:
         assert not torch.allclose(same.velocity(), other.velocity(), atol=0.1)
         assert torch.allclose(finer.velocity()[:, ::2, ::2, ::2], same.velocity(), atol=0.15)
 
+    def test_several_at_once_are_those_alone(self) -> None:
+        config = FlowConfig(n=16, viscosity=0.05, double=True)
+        several = Flow(config, seeds=(3, 5))
+        several.advance(0.4, 0.05)
+        for index, seed in enumerate((3, 5)):
+            alone = Flow(FlowConfig(n=16, viscosity=0.05, double=True, seed=seed))
+            alone.advance(0.4, 0.05)
+            assert torch.allclose(several.velocity()[index], alone.velocity(), atol=1e-6)
+
     def test_an_unstable_flow_is_an_error(self) -> None:
         with pytest.raises(UsageError, match="unstable"):
             Flow(FlowConfig(n=16, viscosity=1e-6)).advance(100, 10)

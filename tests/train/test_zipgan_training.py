@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from codec.codecs.layers import spectral
 from codec.codecs.layers.spectral import divergence
 from codec.codecs.weights import load_tensors
 from codec.codecs.zipgan import ZipganCodec
 from codec.codecs.zipgan_net import ZipganConfig
 from codec.errors import UsageError
 from codec.train.cli import main
-from codec.train.zipgan import ROTATIONS, Run, ZipganRecipe, load_fields, rotated
+from codec.train.zipgan import ROTATIONS, Latents, Run, ZipganRecipe, _balance, load_fields, part_of, rotated
 
 from ..codecs.test_zipgan import SMALL, flow, relative
 
@@ -50,6 +51,18 @@ def test_splits_are_by_simulation(data: Path) -> None:
         load_fields(data / "nothing", "train")
 
 
+def test_seeds_from_100_on_are_trained_on() -> None:
+    assert [part_of(seed) for seed in (0, 7, 8, 9, 19, 99, 100)] == [
+        "train",
+        "train",
+        "validation",
+        "test",
+        "test",
+        "test",
+        "train",
+    ]
+
+
 @pytest.mark.parametrize("which", range(0, len(ROTATIONS), 5))
 def test_components_turn_with_the_axes(which: int) -> None:
     x = torch.from_numpy(flow(16))
@@ -70,17 +83,64 @@ def test_learns() -> None:
     run = Run(ZipganConfig(2, **SMALL), ZipganRecipe(60, 50, (-1.0, -1.0), lr=3e-3, bf16=False), 16)
     x = torch.from_numpy(flow(16))
     x = x / x.square().mean().sqrt()
-    errors = [run.train_step(x[None], -1.0)["error"] for _ in range(60)]
+    errors = [float(run.train_step(x[None], torch.tensor([-1.0]))["error"]) for _ in range(60)]
     assert errors[0] == pytest.approx(1.0, abs=0.02)
     assert errors[-1] < 0.8
+
+
+@pytest.mark.parametrize("encoder", ["spectral", "box"])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_trains_on_the_latents_that_files_hold(encoder: Any, factor: int) -> None:
+    """Each field of a batch at a step of its own, against the codec's own quantiser."""
+    latents = Latents(ZipganConfig(factor, **SMALL | {"encoder": encoder}), 16)
+    x = torch.from_numpy(np.stack([flow(16), flow(16, 7)]))
+    noise = torch.tensor([-3.0, -0.5])
+    found = latents.hard(x, noise)
+    for field, level, z in zip(x, noise.tolist(), found, strict=True):
+        source = field if encoder == "spectral" else latents.encoder(field[None])[0]
+        mean, c = latents.modes.analyse(source.double().numpy())
+        rows = spectral.rows_of(latents.modes, spectral.levels_of(latents.modes, c, 2**level), len(c))
+        back = spectral.restore(spectral.quantise(c, 2**level, rows), 2**level, rows)
+        assert np.allclose(z, latents.modes.synthesise(mean, back, latents.coarse), atol=1e-5)
+
+
+def test_the_discriminator_learns() -> None:
+    """To tell real fields from spoilt ones: with gains of 1 and 2 its loss stayed at 2 ln 2."""
+    torch.manual_seed(0)
+    recipe = ZipganRecipe(40, 40, (-1.0, -1.0), bf16=False, adversarial_from=0, alone=40, batch=4, window=0)
+    run = Run(ZipganConfig(2, **SMALL | {"critic": 8}), recipe, 16)
+    fields = torch.from_numpy(np.stack([flow(16, seed) for seed in range(4)]))
+    fields = fields / fields.square().mean((1, 2, 3, 4), keepdim=True).sqrt()
+    found = [run.train_step(fields, torch.full((4,), -1.0)) for _ in range(40)]
+    assert np.mean([float(one["critic"]) for one in found[-8:]]) < 1.0
+    before = run.generator.state_dict()["last.conv.weight"].clone()
+    assert float(run.train_step(fields, torch.full((4,), -1.0))["against"]) > 1.5, "the generator is found out"
+    assert not torch.equal(before, run.generator.state_dict()["last.conv.weight"])
+
+
+def test_the_adversarial_gradient_is_a_part_of_the_others() -> None:
+    x = torch.randn(3, 4, requires_grad=True)
+    loss, other = x.square().sum(), 1e4 * x.sum()
+    one, two = (torch.autograd.grad(term, x, retain_graph=True)[0].norm() for term in (loss, other))
+    assert torch.allclose(_balance(loss, other, x) * two, one)
+
+
+def test_ends_by_the_clock(data: Path, tmp_path: Path) -> None:
+    """However many steps are left, and with its learning rate at the end of its fall."""
+    path = recipe(tmp_path / "a.yaml", steps=100000, decay_from=1, seconds=1.0)
+    folder = main("zipgan", str(path), data, tmp_path / "runs", device="cpu")
+    state = torch.load(folder / "last.ckpt", weights_only=True)
+    assert 0 < state["step"] < 10000
+    assert 1.0 <= state["seconds"] < 20
+    assert state["optimizer"]["param_groups"][0]["lr"] < 1e-3 * 0.9
 
 
 def test_a_learned_encoder_gets_gradients() -> None:
     run = Run(ZipganConfig(2, encoder="learned", **SMALL), ZipganRecipe(9, 5, (-1.0, -1.0), bf16=False), 16)
     x = torch.from_numpy(flow(16))
-    run.train_step(x[None], -1.0)
+    run.train_step(x[None], torch.tensor([-1.0]))
     before = run.latents.encoder.last.conv.weight.clone()
-    run.train_step(x[None], -1.0)
+    run.train_step(x[None], torch.tensor([-1.0]))
     assert not torch.equal(before, run.latents.encoder.last.conv.weight)
 
 
