@@ -32,8 +32,8 @@ __all__ = ["Discriminator", "Encoder", "Generator", "ZipganConfig", "project", "
 
 SLOPE = 0.2  # of the leaky ReLU, as published
 RESIDUAL = 0.2  # scale of the residual branches, as published
-# Of each layer of the discriminator: normalised ones shrink what they are given, and logits would stay at 0 (with 1 and
-# 2 it never learnt)
+# Of each layer of the discriminator: normalised ones shrink what they are given, and logits would stay at 0 (with 2,
+# and velocities alone, it never learnt)
 GAIN = 3.0
 SLOPES = 6.0  # gradients of the grid times this are about as large as the velocities, of 64^3 points at R_lambda 34
 

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..codecs.layers import spectral
 from ..codecs.zipgan_net import Discriminator, Encoder, Generator, ZipganConfig, project, spectral_resample
@@ -288,8 +289,9 @@ class Run:
         self.step += 1
         with torch.no_grad():
             decay = min(EMA, (self.step + 1) / (self.step + 20))
-            kept, current = list(self.ema.parameters()), list(self.generator.parameters())
-            torch._foreach_lerp_(kept, current, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+            kept: list[Any] = [*self.ema.parameters()]
+            current: list[Any] = [*self.generator.parameters()]
+            get_ema_multi_avg_fn(decay)(kept, current, 1)
         return {"loss": loss.detach(), **out}
 
     def _choose_window(self, shape: tuple[int, ...]) -> None:

@@ -105,7 +105,7 @@ def test_trains_on_the_latents_that_files_hold(encoder: Any, factor: int) -> Non
 
 
 def test_the_discriminator_learns() -> None:
-    """To tell real fields from spoilt ones: with gains of 1 and 2 its loss stayed at 2 ln 2."""
+    """To tell real fields from spoilt ones; a loss of 2 ln 2 is that of guessing."""
     torch.manual_seed(0)
     recipe = ZipganRecipe(40, 40, (-1.0, -1.0), bf16=False, adversarial_from=0, alone=40, batch=4, window=0)
     run = Run(ZipganConfig(2, **SMALL | {"critic": 8}), recipe, 16)
