@@ -92,7 +92,7 @@ def test_learns() -> None:
 @pytest.mark.parametrize("factor", [2, 4])
 def test_trains_on_the_latents_that_files_hold(encoder: Any, factor: int) -> None:
     """Each field of a batch at a step of its own, against the codec's own quantiser."""
-    latents = Latents(ZipganConfig(factor, **SMALL | {"encoder": encoder}), 16)
+    latents = Latents(ZipganConfig(factor, encoder=encoder, **SMALL), 16)
     x = torch.from_numpy(np.stack([flow(16), flow(16, 7)]))
     noise = torch.tensor([-3.0, -0.5])
     found = latents.hard(x, noise)
@@ -108,7 +108,8 @@ def test_the_discriminator_learns() -> None:
     """To tell real fields from spoilt ones; a loss of 2 ln 2 is that of guessing."""
     torch.manual_seed(0)
     recipe = ZipganRecipe(40, 40, (-1.0, -1.0), bf16=False, adversarial_from=0, alone=40, batch=4, window=0)
-    run = Run(ZipganConfig(2, **SMALL | {"critic": 8}), recipe, 16)
+    sizes: dict[str, Any] = {**SMALL, "critic": 8}
+    run = Run(ZipganConfig(2, **sizes), recipe, 16)
     fields = torch.from_numpy(np.stack([flow(16, seed) for seed in range(4)]))
     fields = fields / fields.square().mean((1, 2, 3, 4), keepdim=True).sqrt()
     found = [run.train_step(fields, torch.full((4,), -1.0)) for _ in range(40)]
