@@ -323,8 +323,10 @@ def _decode(options: Options, job: Job) -> Report:
     header = read_header(data)
     if header.medium == "video":
         return _decode_video(options, job, data)
-    if options.video.frames or options.video.conceal or options.video.encoder:
-        raise UsageError("--frames, --conceal and --encoder are for videos")
+    if options.video != VideoOptions():
+        raise UsageError("--frames, --conceal, --encoder and --no-sound are for videos")
+    if (suffix := Path(str(job.target)).suffix.lower()) in video_cli.WRITES and suffix not in WRITES:
+        raise UsageError(f"{job.target}: {suffix} is for videos, and this file holds none")
     if header.codec in registry.names() and _is_for_fields(header.codec):
         return _decode_field(options, job, data)
     if options.datasets or options.snapshot is not None or options.at is not None:
@@ -480,7 +482,11 @@ def _video_options(args: argparse.Namespace, goals: dict[str, float], video: boo
     if not video:
         if changes:
             raise UsageError(f"--{min(changes).replace('_', '-')} is for videos")
+        if args.no_sound:
+            raise UsageError("--no-sound is for videos")
         return VideoOptions()
+    if args.no_sound:
+        changes["sound"] = False
     if "size" in goals:
         raise UsageError("--size is for pictures: give a video --bpp or --psnr")
     return VideoOptions(tuple({**changes, **goals}.items()))
@@ -497,7 +503,7 @@ def _run_decode(args: argparse.Namespace) -> int:
     from .media import WRITES
 
     suffix = "." + (args.format or "png").lower().lstrip(".")
-    video = VideoOptions(frames=args.frames, conceal=args.conceal, encoder=args.encoder)
+    video = VideoOptions(frames=args.frames, conceal=args.conceal, encoder=args.encoder, sound=not args.no_sound)
     options = Options(None, None, args.weights, args.device, suffix, video=video)
     options = options._replace(datasets=tuple(args.dataset or ()), snapshot=args.snapshot, at=args.at)
     if options.format not in (*WRITES, *video_cli.WRITES):
@@ -524,8 +530,8 @@ def _run_decode(args: argparse.Namespace) -> int:
     )
     for job in jobs:
         suffix = Path(str(job.target)).suffix.lower()
-        if suffix in video_cli.WRITES and video_cli.header_of(Path(job.source)) is not None:
-            continue
+        if suffix in video_cli.WRITES and (job.source == STDIO or video_cli.header_of(Path(job.source)) is not None):
+            continue  # what comes through a pipe is looked at once it is here
         if suffix and suffix not in WRITES and _array_suffix(Path(job.source)) is None:
             raise UsageError(f"{job.target}: unknown suffix {suffix}; expected one of {', '.join(WRITES)}")
     _check_device(options)
@@ -1044,6 +1050,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--enough", type=_positive, metavar="DB", help="videos: a group with so many decibels is done")
     one.add_argument("--key-every", type=_count, metavar="N", help="videos: every N-th group can be decoded alone")
+    one.add_argument("--no-sound", action="store_true", help="videos: leave the sound out")
     one.add_argument(
         "--coder",
         help="how the payload is entropy-coded, for codecs that offer a choice (constriction, torchac; walloc: webp)",
@@ -1061,6 +1068,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--frames", metavar="A:B", help="videos: these frames only, counted from 0, B not included")
     one.add_argument("--conceal", action="store_true", help="videos: show the last good frame where one is damaged")
     one.add_argument("--encoder", metavar="E", help="videos: as libx264:crf=18 (default: lossless where it can be)")
+    one.add_argument("--no-sound", action="store_true", help="videos: leave the sound out")
     model(one)
     jobs(one)
 

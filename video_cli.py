@@ -24,12 +24,14 @@ HEAD_BYTES = (1 << 24) + (1 << 17)  # enough of a file for its header and metada
 
 
 class VideoOptions(NamedTuple):
-    """changes: of `EncodeSettings`. frames: "start:stop". bar: draw how far it is, on a terminal."""
+    """changes: of `EncodeSettings`. frames: "start:stop". sound: written, if there is any. bar: draw how far it is, on
+    a terminal."""
 
     changes: tuple[tuple[str, Any], ...] = ()
     frames: str | None = None
     conceal: bool = False
     encoder: str | None = None
+    sound: bool = True
     bar: bool = False
 
 
@@ -67,6 +69,8 @@ def encode(codec: VideoCodec, options: VideoOptions, job: Job) -> Report:
     kept = {key: summary[key] for key in ("frames", "groups", "key_groups", "key_bytes_extra", "resumed")}
     about: Report = {"codec": codec.name, "preset": codec.preset.name, **kept}
     about |= {key: round(summary[key], 4) for key in ("bpp", "psnr")}
+    if summary["sound_bytes"]:
+        about |= {"sound_bytes": summary["sound_bytes"], "notes": [f"{summary['sound_bytes']} bytes of it are sound"]}
     if codec.settings.goal:
         about["quality"] = round(summary["quality"], 2)
     about["bytes_in"] = os.path.getsize(job.source) if os.path.isfile(job.source) else None
@@ -137,7 +141,7 @@ def decode(codec: VideoCodec, options: VideoOptions, job: Job, source: Any) -> R
         if start >= file.n_frames:
             raise UsageError(f"--frames {options.frames}: there are {file.n_frames} frames")
         stop = file.n_frames if stop is None else min(stop, file.n_frames)
-        audio, notes = file.audio(), []
+        audio, notes = file.audio() if options.sound else None, []
         kind = ".y4m" if target == STDIO else Path(target).suffix.lower()
         if audio is not None and kind in ("", ".y4m"):
             audio, notes = None, ["the sound is left out: -o NAME.mkv keeps it"]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["EncodeProgress", "EncodeSettings", "VideoCodec", "VideoFile"]
 
 Report = Callable[[EncodeProgress], None]
+_OVERHEAD = 150  # bytes of a file's header and chunks, about
 
 
 class VideoCodec(Codec):
@@ -95,9 +96,10 @@ class VideoCodec(Codec):
         codec = self if quality is None else self.with_settings(quality=quality)
         with _source(x) as (source, audio):
             part = PartFile(None, b"")
+            source, sound = codec._with_sound(source, audio)
             encoded = encode(source, codec._context(b""), part, None)
             buffer = io.BytesIO()
-            codec._write(buffer, source.info, encoded, audio())
+            codec._write(buffer, source.info, encoded, sound())
             return buffer.getvalue()
 
     def decompress_one(self, data: Data) -> NDArray[np.uint8]:
@@ -124,10 +126,12 @@ class VideoCodec(Codec):
             temporary = target.with_name(f".{target.name[:80]}.{os.getpid()}.tmp")
             done = False
             try:
+                video, sound = self._with_sound(video, audio)
                 encoded = encode(video, self._context(identity), part, report)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with open(temporary, "xb") as file:
-                    n_bytes = self._write(file, video.info, encoded, audio())
+                    carried = sound()
+                    n_bytes = self._write(file, video.info, encoded, carried)
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, target)
@@ -136,7 +140,19 @@ class VideoCodec(Codec):
                 temporary.unlink(missing_ok=True)
                 part.close(remove=done)
         pixels = encoded.stats["frames"] * video.info.width * video.info.height
-        return {**encoded.stats, "payload_bytes": encoded.stats["bytes"], "bytes": n_bytes, "bpp": 8 * n_bytes / pixels}
+        whole = {"bytes": n_bytes, "bpp": 8 * n_bytes / pixels, "sound_bytes": len(carried or b"")}
+        return {**encoded.stats, "payload_bytes": encoded.stats["bytes"], **whole}
+
+    def _with_sound(
+        self, source: Source, audio: Callable[[], bytes | None]
+    ) -> tuple[Source, Callable[[], bytes | None]]:
+        """What gives the sound that is carried; and the source with its bytes counted, where a rate is asked for."""
+        if not self.settings.sound:
+            return replace(source, beside=_OVERHEAD), lambda: None
+        if self.settings.bpp is None or not source.again:
+            return source, audio
+        found = audio()
+        return replace(source, beside=_OVERHEAD + len(found or b"")), lambda: found
 
     def _context(self, identity: bytes) -> Context:
         return Context(self.preset, self.settings, identity.hex())

@@ -37,7 +37,8 @@ _SLOPES = {"psnr": 0.1, "bpp": 0.03}  # of decibels and of the logarithm of the 
 class EncodeSettings:
     """quality: 1 to 100. effort: steps, as a multiple; None: the preset's own. psnr, bpp: a target in place of quality.
     enough: decibels at which the fit of a group ends early. group, key_every: frames of a group, groups to a key group;
-    None: the preset's. jobs: worker processes. threads: of each fit.
+    None: the preset's. sound: carried along, and counted in a rate that is asked for. jobs: worker processes. threads:
+    of each fit.
     """
 
     quality: float = 50.0
@@ -49,6 +50,7 @@ class EncodeSettings:
     key_every: int | None = None
     scene_cuts: bool = True
     seed: int = 1
+    sound: bool = True
     threads: int = 1
     jobs: int = field(default=1, compare=False)
 
@@ -77,13 +79,14 @@ class EncodeSettings:
 @dataclass(frozen=True)
 class Source:
     """A video to encode. frames: gives them from the first one on; again: more than once. identity: text that tells
-    this source from others."""
+    this source from others. beside: bytes that a file of it has beside the groups, such as its sound."""
 
     info: VideoInfo
     frames: Callable[[], Iterable[Frame]]
     identity: str
     n_frames: int | None = None
     again: bool = True
+    beside: int = 0
 
 
 class EncodeProgress(NamedTuple):
@@ -160,6 +163,8 @@ def encode(source: Source, context: Context, part: PartFile, report: Report | No
         return encode_at(source, context, part, context.settings.quality, 0, report)
     if not source.again:
         raise UsageError(f"a target in {goal[0]} takes several passes, and this source has only one: save it to a file")
+    if goal[0] == "bpp":
+        goal = "bpp", _of_groups(source, goal[1])
     if "quality" not in part.notes:
         quality, slope = _search(source, context, goal, report)
         part.note(quality=quality, slope=slope)
@@ -454,6 +459,18 @@ class _Clock:
 
 
 # ---- targets
+
+
+def _of_groups(source: Source, bpp: float) -> float:
+    """What of a whole file's rate is left for its groups; UsageError if nothing is."""
+    n_frames = source.n_frames or sum(1 for _ in source.frames())
+    beside = 8 * source.beside / max(1, n_frames * source.info.width * source.info.height)
+    if beside >= bpp:
+        raise UsageError(
+            f"{bpp:g} bits a pixel: {beside:.3g} go to the sound, which is carried as it is, and the header; ask "
+            "for more, or leave the sound out (--no-sound)"
+        )
+    return bpp - beside
 
 
 def _measure(what: str, stats: dict[str, Any]) -> float:

@@ -135,6 +135,21 @@ def test_sound_goes_along(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     capfd.readouterr()
     assert run("decode", tmp_path / "a.nirvana", "-o", tmp_path / "b.y4m") == 0
     assert "sound is left out" in capfd.readouterr().err
+    assert run("decode", tmp_path / "a.nirvana", "--no-sound", "-o", tmp_path / "c.mkv") == 0
+    with open_video(tmp_path / "c.mkv") as silent:
+        assert silent.audio() is None
+    # a rate is that of the whole file
+    capfd.readouterr()
+    assert run("encode", path, "-o", tmp_path / "d.nirvana", "--bpp", 58.5, "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["bpp"] == pytest.approx(58.5, abs=1)
+    assert 25600 <= report["sound_bytes"] < report["bytes_out"]
+    assert report["bpp"] == pytest.approx(8 * (tmp_path / "d.nirvana").stat().st_size / (20 * 12 * 16), abs=1e-3)
+    assert run("encode", path, "-o", tmp_path / "e.nirvana", "--bpp", 54) == 2
+    assert "--no-sound" in capfd.readouterr().err
+    assert run("encode", path, "-o", tmp_path / "e.nirvana", "--bpp", 4, "--no-sound", "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["bpp"] == pytest.approx(4, abs=0.5) and "sound_bytes" not in report
 
 
 def test_folders_of_pictures_and_targets(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +192,7 @@ def test_interrupted(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not (tmp_path / "clip.nirvana.part").exists()
 
 
-def test_through_pipes(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_through_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     y4m = io.BytesIO()
     info = VideoInfo(16, 12, "gray", Fraction(1, 25), Fraction(25))
     with VideoWriter(y4m, info) as writer:
@@ -191,6 +206,15 @@ def test_through_pipes(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run("encode", "-", "-c", "nirvana", "-q", 100, "-o", tmp_path / "a.nirvana") == 0
     assert run("decode", tmp_path / "a.nirvana", "-o", tmp_path / "b.y4m") == 0
     assert (tmp_path / "b.y4m").read_bytes() == y4m.getvalue()
+    Stdin.buffer = io.BytesIO((tmp_path / "a.nirvana").read_bytes())
+    assert run("decode", "-", "-o", tmp_path / "c.mkv") == 0
+    assert len(read(tmp_path / "c.mkv")) == 5
+    Image.fromarray(noise_clip(1)[0]).save(tmp_path / "a.png")
+    assert run("encode", tmp_path / "a.png", "-c", "walloc", "-o", tmp_path / "a.walloc") == 0
+    Stdin.buffer = io.BytesIO((tmp_path / "a.walloc").read_bytes())
+    capfd.readouterr()
+    assert run("decode", "-", "-o", tmp_path / "d.mkv") == 2
+    assert "is for videos" in capfd.readouterr().err
 
 
 def test_words() -> None:
