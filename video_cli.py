@@ -69,8 +69,16 @@ def encode(codec: VideoCodec, options: VideoOptions, job: Job) -> Report:
     kept = {key: summary[key] for key in ("frames", "groups", "key_groups", "key_bytes_extra", "resumed")}
     about: Report = {"codec": codec.name, "preset": codec.preset.name, **kept}
     about |= {key: round(summary[key], 4) for key in ("bpp", "psnr")}
+    notes = []
     if summary["sound_bytes"]:
-        about |= {"sound_bytes": summary["sound_bytes"], "notes": [f"{summary['sound_bytes']} bytes of it are sound"]}
+        about["sound_bytes"] = summary["sound_bytes"]
+        notes.append(f"{summary['sound_bytes']} bytes of it are sound")
+    if (workers := codec.settings.jobs) > (most := summary["key_groups"]):
+        notes.append(
+            f"{most} of {workers} workers had work: each begins at a key group, --key-every N makes more of them"
+        )
+    if notes:
+        about["notes"] = notes
     if codec.settings.goal:
         about["quality"] = round(summary["quality"], 2)
     about["bytes_in"] = os.path.getsize(job.source) if os.path.isfile(job.source) else None

@@ -164,6 +164,14 @@ def test_folders_of_pictures_and_targets(tmp_path: Path, capfd: pytest.CaptureFi
     assert report["key_groups"] == 2
 
 
+def test_more_workers_than_work(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("encode", clip, "-c", "nirvana@paper", "--effort", 0.003, "--jobs", 2, "-o")
+    assert run(*words, tmp_path / "a.nirvana") == 0
+    assert "1 of 2 workers had work" in capfd.readouterr().err
+    assert run(*words, tmp_path / "b.nirvana", "--key-every", 4) == 0
+    assert "workers had work" not in capfd.readouterr().err
+
+
 def test_settings_that_are_of_other_media(clip: Path, tmp_path: Path) -> None:
     Image.fromarray(noise_clip(1)[0]).save(tmp_path / "a.png")
     assert run("encode", tmp_path / "a.png", "--effort", 2) == 2
