@@ -195,7 +195,6 @@ def _encode_field(options: Options, job: Job, name: str) -> Report:
     import io
 
     from .codecs.fields import Bound, FieldCodec
-    from .container import describe
 
     started = time.perf_counter()
     if options.goal:
@@ -205,12 +204,26 @@ def _encode_field(options: Options, job: Job, name: str) -> Report:
     if options.bound:
         codec = codec.with_bound(Bound(options.bound[1], options.bound[0] == "rel_error"))
     source = io.BytesIO(batch.read_bytes(STDIO)) if job.source == STDIO else job.source
-    data = codec.encode_file(source, options.datasets or None)
-    batch.write_bytes(job, data)
+    fields: dict[str, str] = {}
+    target = Path(str(job.target))
+    if job.target == STDIO or (target.exists() and not target.is_file()):  # stdout, or a device: nothing to rename
+        buffer = io.BytesIO()
+        fields |= codec.encode_into(buffer, source, options.datasets or None)
+        batch.write_bytes(job, buffer.getvalue())
+        n_out = buffer.tell()
+    else:
+
+        def stream(path: str) -> None:
+            with open(path, "xb") as file:
+                fields.update(codec.encode_into(file, source, options.datasets or None))
+                file.flush()
+                os.fsync(file.fileno())
+
+        batch.write_with(job, stream)
+        n_out = os.path.getsize(str(job.target))
     n_bytes = source.getbuffer().nbytes if isinstance(source, io.BytesIO) else os.path.getsize(source)
-    fields = codec.describe_fields(data)
-    kept = {"codec": describe(data)["codec"], "fields": fields}
-    return {**kept, "bytes_in": n_bytes, "bytes_out": len(data), "seconds": time.perf_counter() - started}
+    kept = {"codec": codec.name, "fields": fields}
+    return {**kept, "bytes_in": n_bytes, "bytes_out": n_out, "seconds": time.perf_counter() - started}
 
 
 def _decode_field(options: Options, job: Job, data: bytes) -> Report:

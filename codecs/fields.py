@@ -9,22 +9,24 @@ here, on what the decoder gives, before a file is written.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import lzma
 import math
 import os
 import struct
+import tempfile
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import hdf5
-from ..container import Chunk, Header, check_critical, pack, unpack
+from ..container import Chunk, Header, check_critical, pack, unpack, write
 from ..errors import MediaError, StreamError, UsageError
 from .base import Codec, Data, Progress
 
@@ -240,12 +242,7 @@ class FieldCodec(Codec):
         _, chunks = unpack(data)
         if not chunks or chunks[0].tag != "Tree":
             return {}
-        _, plan = _read_plan(chunks)
-        return {
-            path: f"{about.get('how')}, "
-            + ("without a bound" if about.get("bound") is None else f"within {about['bound']:.4g}")
-            for path, about in plan.items()
-        }
+        return _in_words(_read_plan(chunks)[1])
 
     def encode_file(
         self,
@@ -255,40 +252,64 @@ class FieldCodec(Codec):
     ) -> bytes:
         """The file of an HDF5 file. datasets: which are fields (default: what looks like one); all others are kept
         without loss. MediaError for what isn't HDF5, or can't be kept; UsageError for a dataset that isn't there."""
-        with _open_hdf5(path) as file:
+        out = io.BytesIO()
+        self.encode_into(out, path, datasets, progress)
+        return out.getvalue()
+
+    def encode_into(
+        self,
+        out: BinaryIO,
+        path: str | os.PathLike[str] | io.BytesIO,
+        datasets: Sequence[str] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, str]:
+        """The same bytes into an open file, in memory for one block whatever the number of snapshots: coded blocks
+        wait in a temporary file, since what comes first says how all of them were coded. Returns that, by path."""
+        with _open_hdf5(path) as file, tempfile.TemporaryFile() as waiting:
             tree = hdf5.read_tree(file)
             chosen = _chosen(tree, datasets)
             plan: dict[str, Any] = {}
-            chunks: list[Chunk] = []
+            sizes: list[tuple[str, int]] = []
             total = sum(node.size for node in tree.datasets) or 1
             done, fields = 0, 0
             for node in tree.datasets:
                 if node.path in chosen:
-                    plan[node.path], parts = self._encode_dataset(file[node.path], node)
+                    plan[node.path] = {}
+                    parts = self._encode_dataset(file[node.path], node, plan[node.path])
                     fields += node.size
                 else:
-                    parts = [Chunk("Loss", part) for part in _lossless(file[node.path], node)]
-                chunks += parts
+                    parts = (Chunk("Loss", part) for part in _lossless(file[node.path], node))
+                for chunk in parts:
+                    waiting.write(chunk.payload)
+                    sizes.append((chunk.tag, len(chunk.payload)))
                 done += node.size
                 if progress is not None:
                     progress(done / total)
-        text = json.dumps({"tree": json.loads(tree.as_json()), "fields": plan}, separators=(",", ":"))
-        if len(text) > MAX_JSON:
-            raise MediaError(f"the names and attributes of this file have {len(text)} bytes; at most {MAX_JSON}")
-        kinds = {str(tree_node.dtype)[1:] for tree_node in tree.datasets if tree_node.path in plan}
-        dtype = "float64" if kinds == {"f8"} else "float32"
-        header = self._header((max(1, fields),), dtype, {_KIND: _FILE, "fields": len(plan)})
-        return pack(header, [Chunk("Tree", zlib.compress(text.encode("utf-8", "surrogatepass"), 9)), *chunks])
+            text = json.dumps({"tree": json.loads(tree.as_json()), "fields": plan}, separators=(",", ":"))
+            if len(text) > MAX_JSON:
+                raise MediaError(f"the names and attributes of this file have {len(text)} bytes; at most {MAX_JSON}")
+            kinds = {str(tree_node.dtype)[1:] for tree_node in tree.datasets if tree_node.path in plan}
+            dtype = "float64" if kinds == {"f8"} else "float32"
+            header = self._header((max(1, fields),), dtype, {_KIND: _FILE, "fields": len(plan)})
+            waiting.seek(0)
+            first = Chunk("Tree", zlib.compress(text.encode("utf-8", "surrogatepass"), 9))
+            rest = (Chunk(tag, waiting.read(n_bytes)) for tag, n_bytes in sizes)
+            write(out, header, itertools.chain([first], rest), 1 + len(sizes))
+        return _in_words(plan)
 
-    def _encode_dataset(self, item: Any, node: hdf5.Node) -> tuple[dict[str, Any], list[Chunk]]:
+    def _encode_dataset(self, item: Any, node: hdf5.Node, about: dict[str, Any]) -> Iterator[Chunk]:
+        """about: filled when all blocks are coded."""
         assert node.shape is not None
         missing = _missing(item)
         rows = blocks_of(node.shape)
         bound = self._absolute(*_range((item[part] for part in rows), missing))
-        chunks = [Chunk("Bloc", self._encode_block(item[part], bound, missing)) for part in rows]
-        methods = sorted({self.method_of(chunk.payload) for chunk in chunks})
+        methods: set[str] = set()
+        for part in rows:
+            payload = self._encode_block(item[part], bound, missing)
+            methods.add(self.method_of(payload))
+            yield Chunk("Bloc", payload)
         limit = bound if math.isfinite(bound) else None
-        return {"bound": limit, "blocks": len(rows), "how": ", ".join(methods)}, chunks
+        about |= {"bound": limit, "blocks": len(rows), "how": ", ".join(sorted(methods))}
 
     def decode_file(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
         """Writes the HDF5 file again, at a path that doesn't exist yet or into a buffer. only: of these datasets the
@@ -375,6 +396,14 @@ class FieldCodec(Codec):
                 yield part, self._decode_block(chunk.payload, shape, dtype, ())
             else:
                 yield part, _unpack_values(chunk.payload, shape, node)
+
+
+def _in_words(plan: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        path: f"{about.get('how')}, "
+        + ("without a bound" if about.get("bound") is None else f"within {about['bound']:.4g}")
+        for path, about in plan.items()
+    }
 
 
 # ------------------------------------------------------------------------------------------------------ kinds of input

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import codec as package
 from codec import Codec, cli
 from codec.codecs.fields import BLOCK, Bound, FieldCodec, blocks_of
 from codec.codecs.interp import InterpCodec
-from codec.container import unpack
+from codec.container import SIGNATURE, unpack
 from codec.datasets.places import places
 from codec.errors import CodecError, MediaError, StreamError, UsageError
 
@@ -211,6 +212,39 @@ class TestHdf5:
                 else:
                     assert np.array_equal(after[name], x), (file.name, name)
 
+    def test_memory_is_that_of_one_snapshot(self, tmp_path: Path) -> None:
+        """However many there are: tracemalloc sees NumPy's arrays and all bytes."""
+
+        class Halves(InterpCodec):
+            def encode_field(self, x: Any, bound: float) -> tuple[int, bytes]:
+                return 1, x.astype("f2").tobytes()
+
+            def decode_field(self, method: int, payload: bytes, shape: tuple[int, ...], dtype: Any) -> Any:
+                return np.frombuffer(payload, "f2").astype(dtype).reshape(shape)
+
+        peaks, codec = {}, Halves(Bound(0.1, False))
+        for count in (4, 4, 200):  # the first for what is only made once
+            source, target = tmp_path / "in.h5", tmp_path / "out.interp"
+            with h5py.File(source, "w") as file:
+                shape = (count, 3, 16, 16, 16)
+                file.create_dataset("u", shape, "f4", chunks=(1, *shape[1:]))
+                for index in range(count):
+                    file["u"][index] = np.random.default_rng(index).normal(size=shape[1:])  # type: ignore[index]
+            tracemalloc.start()
+            with open(target, "wb") as out:
+                found = codec.encode_into(out, source)
+            peaks[count] = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert target.stat().st_size > count * 3 * 16**3 * 2
+            assert list(found) == ["/u"]
+        assert peaks[200] < peaks[4] + 500_000, "196 snapshots more have 4.8 MB when coded"
+
+    def test_streamed_is_what_memory_gives(self, interp: InterpCodec, run: Path) -> None:
+        out = io.BytesIO()
+        how = interp.encode_into(out, run)
+        assert out.getvalue() == interp.encode_file(run)
+        assert how == interp.describe_fields(out.getvalue())
+
     def test_as_a_dictionary(self, interp: InterpCodec, run: Path) -> None:
         found = interp.decompress(interp.compress(run))
         assert set(found) == {"/flow/velocity", "/flow/pressure", "/x", "/lat", "/ids"}
@@ -279,6 +313,20 @@ class TestCommands:
         assert self.call("decode", coded, "-o", f"{tmp_path}/out/") == 0
         assert (tmp_path / "out" / "run.h5").exists()
         assert not list(tmp_path.rglob("*.part"))
+
+    def test_a_device_stays_one(self, run: Path, tmp_path: Path) -> None:
+        import os
+        import threading
+
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        found: list[bytes] = []
+        reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
+        reader.start()
+        assert self.call("encode", run, "-c", "interp", "-o", pipe, "--force") == 0
+        reader.join(10)
+        assert pipe.is_fifo()
+        assert found[0].startswith(SIGNATURE)
 
     def test_parts(self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         coded = tmp_path / "run.interp"
