@@ -30,6 +30,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 __all__ = ["Discriminator", "Encoder", "Generator", "ZipganConfig", "project", "spectral_resample"]
 
+NOISE = (-3.0, 1.0)  # what training draws; a generator is told the nearest of it, and doesn't extrapolate
 SLOPE = 0.2  # of the leaky ReLU, as published
 RESIDUAL = 0.2  # scale of the residual branches, as published
 # Of each layer of the discriminator: normalised ones shrink what they are given, and logits would stay at 0 (with 2,
@@ -184,7 +185,8 @@ class Generator(nn.Module):
         """z: (B, C, d, h, w), of unit root mean square. noise: (B,), log2 of the quantiser's step in these units.
 
         Returns (B, C, r d, r h, r w), to be added to the interpolation of z."""
-        first, second = (1 + g[:, :, None, None, None] for g in self.gains(noise[:, None] / 4).chunk(2, 1))
+        told = noise.clamp(*NOISE)
+        first, second = (1 + g[:, :, None, None, None] for g in self.gains(told[:, None] / 4).chunk(2, 1))
         h = leaky(self.head(z, periodic)) * first.to(z.dtype)
         x = h
         for block in self.trunk:

@@ -402,6 +402,15 @@ class TestNetworks:
         assert torch.equal(large.trunk[0].blocks[0].last.conv.weight, small.trunk[0].blocks[0].last.conv.weight)  # type: ignore[union-attr,index]
         assert torch.equal(large.last.conv.weight, small.last.conv.weight)
 
+    def test_steps_beyond_what_was_trained_are_the_nearest(self) -> None:
+        net = Generator(ZipganConfig(2, **SMALL))
+        torch.nn.init.normal_(net.last.conv.weight, std=0.1)
+        z = torch.randn(1, 3, 8, 8, 8)
+        coarse, fine, finer, middle = (net(z, torch.tensor([noise])) for noise in (3.0, -3.0, -7.0, -2.0))
+        assert torch.equal(fine, finer)
+        assert torch.equal(coarse, net(z, torch.tensor([1.0])))
+        assert not torch.equal(fine, middle)
+
     def test_the_plain_discriminator_is_the_same_function(self) -> None:
         critic = Discriminator(ZipganConfig(2, **SMALL)).eval()
         x = torch.randn(1, 3, 16, 16, 16)
