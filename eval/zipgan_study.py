@@ -118,7 +118,8 @@ def _score(arguments: argparse.Namespace, found: dict[str, Any], keep: Callable[
 
     data = read(arguments.data[0], arguments.every, arguments.count)
     own = found.setdefault(arguments.label, {})
-    more.score(data.fields, _coders(arguments), arguments.ratios, more.scores(arguments.weights), own)
+    judges = more.scores(arguments.weights)
+    more.score(data.fields, _coders(arguments), arguments.ratios, judges, arguments.checkpoints, own)
     keep()
     return more.score_markdown(own)
 
@@ -189,6 +190,8 @@ def command_of(arguments: argparse.Namespace) -> str:
     if arguments.ratios:
         options += f" --ratios {','.join(f'{ratio:g}' for ratio in arguments.ratios)}"
     options += "".join(f" --weights {name}={path.name}" for name, path in arguments.weights.items())
+    if arguments.checkpoints:
+        options += " --checkpoints " + " ".join(path.name for path in arguments.checkpoints)
     return f"python -P -m codec.eval.zipgan_study {arguments.part} {data}{options} --out eval/results/zipgan"
 
 
@@ -196,7 +199,7 @@ DEFAULT_RATIOS: Mapping[str, tuple[float, ...]] = {
     "table": (64, 512),
     "plots": (64, 512),
     "time": (64,),
-    "score": (8, 16, 32, 64, 128, 256, 512),
+    "score": (32, 64, 128, 256, 512, 1024, 2048, 4096),
     "speed": (64, 512),
 }
 
@@ -226,6 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ratios", type=_numbers, help="of bytes, with commas between them")
     parser.add_argument("--coders", type=lambda text: text.split(","), help="only these, with commas between them")
     parser.add_argument("--weights", nargs="+", default=(), metavar="NAME=FILE", help="of coders of ours")
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=(), metavar="FILE", help="more weights (score)")
     arguments = parser.parse_args(argv)
     arguments.ratios = arguments.ratios or DEFAULT_RATIOS.get(arguments.part, ())
     arguments.say = lambda words: sys.stderr.write(words + "\n")

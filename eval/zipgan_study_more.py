@@ -208,17 +208,21 @@ def score(
     coders: Sequence[Coder],
     ratios: Sequence[float],
     judges: Mapping[str, Score],
+    checkpoints: Sequence[Path],
     found: dict[str, Any],
 ) -> None:
     """Points (kind, strength, gradient error, scores), and Spearman's rank correlation of each score with the error:
     within each kind, and over all of them. -1 is a perfect judge. Kinds: a coder over the ratios, as decoded and
-    projected; blur; noise. Real fields are among each kind, as its first point."""
-    from scipy.stats import spearmanr
-
+    projected; blur; noise; weights files of zipgan, each at its default quality. Real fields are among each kind, as
+    its first point. `alone`: correlations within a field, their mean over the fields: which of several versions of one
+    field is the best?"""
     points = []
     for index, field in enumerate(fields):
         truth = Flow(field)
         cases: list[tuple[str, float, Array]] = [("real", 0, field), *spoilt(field)]
+        for number, path in enumerate(checkpoints):
+            codec = Codec.load("zipgan", weights=path)
+            cases.append(("checkpoints", number, codec.decompress(codec.compress(field))))
         for coder in coders:
             if coder.counted or coder.name in ("interp", "sperr-mse"):
                 continue
@@ -227,7 +231,8 @@ def score(
                 if not one.reached:
                     continue
                 cases.append((coder.name, ratio, one.field))
-                cases.append((f"{coder.name} + projection", ratio, project(one.field, cut=True)))
+                if not coder.name.startswith("zipgan"):  # which projects by itself
+                    cases.append((f"{coder.name} + projection", ratio, project(one.field, cut=True)))
         for kind, strength, case in cases:
             values = {name: float(judge(case)) for name, judge in judges.items()}
             points.append(
@@ -235,14 +240,28 @@ def score(
             )
     kinds = list(dict.fromkeys(point["kind"] for point in points if point["kind"] != "real"))
     table: dict[str, dict[str, float]] = {}
+    alone: dict[str, dict[str, float]] = {}
     for name in judges:
         some = {kind: [p for p in points if p["kind"] in (kind, "real")] for kind in kinds}
         some["all"] = points
-        table[name] = {
-            kind: float(cast(Any, spearmanr([p["gradient"] for p in own], [p[name] for p in own])).statistic)
+        table[name] = {kind: _ranked(own, name) for kind, own in some.items()}
+        alone[name] = {
+            kind: float(np.mean([_ranked([p for p in own if p["field"] == i], name) for i in range(len(fields))]))
             for kind, own in some.items()
         }
-    found |= {"fields": len(fields), "correlations": table, "points": points}
+    found |= {
+        "fields": len(fields),
+        "checkpoints": [path.stem for path in checkpoints],
+        "correlations": table,
+        "alone": alone,
+        "points": points,
+    }
+
+
+def _ranked(points: Sequence[Mapping[str, Any]], name: str) -> float:
+    from scipy.stats import spearmanr
+
+    return float(cast(Any, spearmanr([p["gradient"] for p in points], [p[name] for p in points])).statistic)
 
 
 def score_markdown(found: Mapping[str, Any]) -> str:
@@ -250,7 +269,8 @@ def score_markdown(found: Mapping[str, Any]) -> str:
     kinds = list(found["correlations"][names[0]])
     lines = ["| fields | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for kind in kinds:
-        lines.append(f"| {kind} | " + " | ".join(f"{found['correlations'][name][kind]:+.2f}" for name in names) + " |")
+        cells = (f"{found['correlations'][name][kind]:+.2f}, {found['alone'][name][kind]:+.2f}" for name in names)
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

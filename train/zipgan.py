@@ -2,12 +2,15 @@
 
     codec data turbulence --seed 0 --snapshots 40 --spacing 1 -o DIR/s0.h5      # 0 to 7; 8 validates, 9 is for tests
     codec train zipgan --recipe 8x --data DIR; codec train zipgan --recipe 64x --data DIR ...
+    codec train zipgan --recipe 8x-long --data DIR --device cuda; codec train zipgan --recipe 8x-adversarial ...
 
 Nista et al., arXiv 2412.14150: progressive transfer from factor 2 to 4 to 8 (`start`: weights of half the factor; what
 is taken over is frozen for the first tenth). Loss: squared error, squared error of the gradient and divergence, each in
 units of what the interpolation of the latents has, so that all quantiser steps count alike; then, from
 `adversarial_from` on, a relativistic average adversarial loss (RaGAN, arXiv 1807.00734) beside them. The discriminator
 also sees blurred, noisy and merely interpolated fields, so that it can judge what this generator never makes.
+
+All fields lie on the device, latents are quantised there, and no step waits for the one before to be read.
 
 Splits are by simulation: a file's `seed` attribute says which part it belongs to.
 """
