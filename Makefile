@@ -18,6 +18,7 @@ help:
 	@echo "make lint      ruff and pyright          make format: let ruff rewrite"
 	@echo "make models    fetch the VGG16 of LPIPS and DISTS into data/models (62 MB; other metrics need nothing)"
 	@echo "make kodak     measure everything on Kodak (DATA=folder) into eval/results/kodak, and the README's table"
+	@echo "make zipgan    simulate turbulence that no weights have seen, and measure into eval/results/zipgan (an hour and a half)"
 	@echo "make wheel     dist/codec_suite-*.whl    make clean: remove what was built"
 
 env: $(READY)
@@ -104,6 +105,35 @@ nirvana-speed: $(READY)
 	$(PY) -P -m codec.datasets.clips --only bottle-352x288 --out data/speed-video
 	$(VENV)/bin/codec bench data/speed-video -c nirvana:q=40+70,x264:crf=23+31,x265:crf=24+32,av1:crf=34+48 \
 	  --max-frames 16 --metrics psnr-y,psnr-rgb --repeat 1 --out eval/results/nirvana_speed --anchor x265
+
+# ZipGAN: simulations that no weights have seen (half an hour of one core), then all of eval/results/zipgan (an hour), and
+# what could be read of the paper beside it. Simulations that are there are kept, and interrupted ones go on.
+ZIPGAN_RUNS = data/turbulence
+ZIPGAN_DATA = $(VENV)/bin/codec data turbulence --n 64
+ZIPGAN_STUDY = OMP_NUM_THREADS=1 $(PY) -P -m codec.eval.zipgan_study
+ZIPGAN_OUT = --out eval/results/zipgan
+.PHONY: zipgan zipgan-data
+zipgan: zipgan-data
+	$(ZIPGAN_STUDY) table $(ZIPGAN_RUNS)/s9.h5 --every 8 $(ZIPGAN_OUT)
+	$(ZIPGAN_STUDY) table $(ZIPGAN_RUNS)/re45.h5 --every 8 --label re45 $(ZIPGAN_OUT)
+	$(ZIPGAN_STUDY) time $(ZIPGAN_RUNS)/s9_close.h5 --ratios 64,512 --coders sperr,zipgan@8x $(ZIPGAN_OUT)
+	$(ZIPGAN_STUDY) score $(ZIPGAN_RUNS)/s9.h5 --every 14 --count 3 --coders sperr,sz3,zipgan@8x $(ZIPGAN_OUT)
+	$(ZIPGAN_STUDY) speed $(ZIPGAN_RUNS)/s9.h5 --every 8 --coders sperr,sz3,zipgan@8x,zipgan@64x $(ZIPGAN_OUT)
+	$(ZIPGAN_STUDY) bound $(ZIPGAN_RUNS)/s9.h5 $(ZIPGAN_RUNS)/re45.h5 --count 50 $(ZIPGAN_OUT)
+	$(ZIPGAN_STUDY) plots $(ZIPGAN_RUNS)/s9.h5 --every 8 $(ZIPGAN_OUT)
+	$(ZIPGAN_STUDY) fields $(ZIPGAN_RUNS)/s9.h5 --every 8 --out data/turbulence-test
+	$(VENV)/bin/codec reproduce zipgan --data data/turbulence-test --out reproduce-zipgan
+
+zipgan-data: $(ZIPGAN_RUNS)/s9.h5 $(ZIPGAN_RUNS)/re45.h5 $(ZIPGAN_RUNS)/s9_close.h5
+$(ZIPGAN_RUNS)/s9.h5: | $(READY)
+	mkdir -p $(ZIPGAN_RUNS)
+	$(ZIPGAN_DATA) --re 34 --seed 9 --spacing 1 --spin-up 18 --snapshots 40 -o $@
+$(ZIPGAN_RUNS)/re45.h5: | $(READY)
+	mkdir -p $(ZIPGAN_RUNS)
+	$(ZIPGAN_DATA) --re 45 --seed 19 --spacing 1 --spin-up 18 --snapshots 20 -o $@
+$(ZIPGAN_RUNS)/s9_close.h5: | $(READY)
+	mkdir -p $(ZIPGAN_RUNS)
+	$(ZIPGAN_DATA) --re 34 --seed 9 --spacing 0.1 --snapshots 30 -o $@
 
 # A stale build/ would put deleted files into the wheel.
 wheel: $(READY)

@@ -14,9 +14,9 @@ from codec.codecs.layers import spectral
 from codec.codecs.layers.spectral import divergence
 from codec.codecs.weights import load_tensors
 from codec.codecs.zipgan import ZipganCodec
-from codec.codecs.zipgan_net import ZipganConfig
+from codec.codecs.zipgan_net import NOISE, ZipganConfig
 from codec.errors import UsageError
-from codec.train.cli import main
+from codec.train.cli import RECIPES, fill, main
 from codec.train.zipgan import ROTATIONS, Latents, Run, ZipganRecipe, _balance, load_fields, part_of, rotated
 
 from ..codecs.test_zipgan import SMALL, flow, relative
@@ -174,3 +174,13 @@ def test_hands_over_to_the_next_factor(data: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(new[name], old[name]) for name in old if name.startswith("critic."))
     with pytest.raises(UsageError, match="factor"):
         main("zipgan", str(recipe(tmp_path / "c.yaml", 8, start=start)), data, tmp_path / "no", device="cpu")
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "zipgan").glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_can_be_read(path: Path) -> None:
+    import yaml
+
+    settings = yaml.safe_load(path.read_text())
+    assert settings["tag"] == (path.stem if path.stem != "paper" else "paper-64x")
+    fill(ZipganConfig, settings["model"], "model")
+    assert fill(ZipganRecipe, settings["recipe"], "recipe").noise == NOISE, "what the codec tells the generator"
