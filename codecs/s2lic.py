@@ -47,7 +47,6 @@ _STEP = "q"
 _CELL = 16  # pixels to a latent
 _TILE = 48  # latents to a side of a tile: what is worked on at a time
 _HALO_ANALYSIS = 16  # latents around a tile that are looked at; a multiple of the attention's window of 8
-_HALO_SYNTHESIS = 7  # as far as the synthesis can see, and so as far as makes no difference
 _LARGEST = 1 << 14  # of a latent
 DEFAULT_QUALITY = 50.0
 
@@ -217,11 +216,12 @@ class S2licCodec(ImageCodec):
         """Pixels (height, width, 3), in tiles of bounded memory; the cut makes no difference."""
         h, w = y_hat.shape[-2:]
         top_value = float(np.iinfo(dtype).max)
+        config = self.model.net.config
         out = np.empty((height, width, 3), dtype)
         for top, bottom in _tiles(h):
             for left, right in _tiles(w):
                 rows, columns = (
-                    _around(start, stop, size, _HALO_SYNTHESIS, self.model.net.config.multiple)
+                    _around(start, stop, size, config.synthesis_halo, config.multiple)
                     for start, stop, size in ((top, bottom, h), (left, right, w))
                 )
                 x = self.model.net.pixels(y_hat[:, :, rows.start : rows.stop, columns.start : columns.stop], step)[0]

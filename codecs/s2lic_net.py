@@ -50,20 +50,20 @@ WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolutio
 class S2licConfig:
     """Sizes of the small model."""
 
-    latent: int = 256  # channels of y, M in the paper
-    slices: tuple[int, ...] = (16, 16, 32, 64, 128)
+    latent: int = 320  # channels of y, M in the paper
+    slices: tuple[int, ...] = (16, 16, 32, 64, 192)
     hyper: int = 96  # channels of z, N in the paper
-    features: int = 192  # of the hyper synthesis
-    analysis_width: tuple[int, int, int] = (64, 128, 192)  # channels at 1/4, 1/8, 1/16 of the resolution
-    analysis_blocks: tuple[int, int, int] = (2, 2, 1)  # residual blocks there
-    synthesis_width: tuple[int, int, int] = (96, 128, 192)
-    synthesis_blocks: tuple[int, int, int] = (3, 2, 1)
+    features: int = 256  # of the hyper synthesis
+    analysis_width: tuple[int, int, int] = (96, 160, 256)  # channels at 1/4, 1/8, 1/16 of the resolution
+    analysis_blocks: tuple[int, int, int] = (2, 3, 1)  # residual blocks there
+    synthesis_width: tuple[int, int, int] = (96, 160, 256)
+    synthesis_blocks: tuple[int, int, int] = (3, 4, 2)
     attention: int = 2  # SwinV2 blocks at 1/16, in the analysis; 0 = none
-    heads: int = 6
-    context: int = 96  # channels of the channel-wise context
+    heads: int = 8
+    context: int = 128  # channels of the channel-wise context
     passes: Literal[1, 2] = 2  # over each slice: all of it at once, or a checkerboard
     anchor_context: Literal["none", "masked_conv"] = "masked_conv"  # what the second pass sees of the first
-    hidden: int = 160  # of the parameter networks
+    hidden: int = 224  # of the parameter networks
     refine: int = 64  # hidden channels of latent residual prediction; 0 = none
     knots: int = 6  # of everything that depends on the quality
 
@@ -80,6 +80,15 @@ class S2licConfig:
     @property
     def quality_steps(self) -> int:
         return STEPS * (self.knots - 1)
+
+    @property
+    def synthesis_halo(self) -> int:
+        """How many cells of y to each side a pixel depends on: as far as cutting into tiles makes no difference."""
+        n4, n8, n16 = self.synthesis_blocks
+        last = (2 * n4 + 1) / 4  # blocks at 1/4 of the resolution, and the layer that leaves
+        network = 1 + 2 * n16 + n8 + last
+        linear = (4 * (2**WAVELET - 1) + 1) / 2**WAVELET + 1 / 4 + last  # the picture that the network looks at
+        return math.ceil(max(network, linear))
 
 
 class Knots(nn.Module):

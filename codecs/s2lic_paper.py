@@ -78,6 +78,11 @@ class S2licPaperConfig:
         return STEPS * (self.knots - 1)
 
     @property
+    def synthesis_halo(self) -> int:
+        """Cells of y to each side that a tile is given. The attention sees further: cuts change pixels a little."""
+        return 7
+
+    @property
     def hyper(self) -> int:
         return self.width
 

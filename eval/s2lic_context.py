@@ -181,7 +181,7 @@ def entropy_state(net: S2licNet) -> dict[str, Tensor]:
     """What `entropy_parameters` are, by name, in half precision."""
     parts = ("hyper_analysis.", "hyper_synthesis.", "slices.", "base.", "z_mean.", "z_level.")
     return {
-        name: value.detach().cpu().to(torch.float16)
+        name: value.detach().cpu().to(torch.float16).contiguous()
         for name, value in net.state_dict().items()
         if name.startswith(parts) and value.is_floating_point()
     }

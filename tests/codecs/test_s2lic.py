@@ -200,7 +200,7 @@ def test_the_halo_is_no_larger_than_needed(tiny: Tiny, photo: np.ndarray, monkey
     data = tiny.codec.compress(photo[:500, :560], 70)
     whole = tiny.codec.decompress(data)
     monkeypatch.setattr(s2lic, "_TILE", 8)
-    monkeypatch.setattr(s2lic, "_HALO_SYNTHESIS", 3)
+    monkeypatch.setattr(S2licConfig, "synthesis_halo", 3)
     assert not np.array_equal(tiny.codec.decompress(data), whole)
 
 

@@ -57,6 +57,19 @@ def test_no_seams(
                 assert abs(steps[0]) < 1
 
 
+def test_decoding_in_tiles_changes_nothing(
+    codec: S2licCodec, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a network deeper than the tiny one: the halo is worked out from its sizes."""
+    data = codec.compress(np.ascontiguousarray(photo[:400, :560]), 70)
+    whole = codec.decompress(data)
+    monkeypatch.setattr(s2lic, "_TILE", 12)
+    assert np.array_equal(codec.decompress(data), whole)
+    narrow = codec.model.net.config.synthesis_halo - 4
+    monkeypatch.setattr(type(codec.model.net.config), "synthesis_halo", narrow)
+    assert not np.array_equal(codec.decompress(data), whole)
+
+
 @pytest.mark.parametrize("shape", [(496, 376), (250, 330), (128, 144)])
 def test_borders_are_as_good_as_the_middle(codec: S2licCodec, photo: np.ndarray, shape: tuple[int, int]) -> None:
     """Of pictures that are no multiple of anything: what fills the last window up must not leak into the picture."""
