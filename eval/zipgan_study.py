@@ -11,12 +11,12 @@ Parts, one to a call; each writes PART.json (`plots`: figures) into --out and pr
 - plots: spectra, distributions of gradients, slices;
 - time: a snapshot out of its neighbours, against how far apart they are (a file with closely spaced snapshots);
 - score: does the discriminator's score follow the error of the gradients? Rank correlations, without the original;
-- speed: MB/s, and how many snapshots pay for the bytes of the weights;
+- speed: MB per processor second, and how many snapshots pay for the bytes of the weights;
 - fields: snapshots as .npy files into --out, which `codec reproduce zipgan` and `codec bench` read.
 
 --label marks a file (another Reynolds number): results of other labels are kept. --coders measures only these, and
 keeps what is there of others. Coders of ours without weights are left out; --weights zipgan@64x=FILE names them.
-One thread; seconds are of a machine that may be busy.
+One thread; the machine may be busy, so speeds are of processor seconds.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def run(arguments: argparse.Namespace) -> str:
     found: dict[str, Any] = {}
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
-    found |= {"machine": {"cpu": machine_name(), "threads": 1}, "seconds": "wall clock, machine busy"}
+    found |= {"machine": {"cpu": machine_name(), "threads": 1}, "seconds": "of one processor, machine busy"}
 
     def keep() -> None:
         own = found.get(arguments.label)

@@ -6,14 +6,14 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from ..codecs.base import Codec, threads
+from ..codecs.base import Codec
 from ..codecs.fields import Bound, FieldCodec
 from ..errors import MediaError
 from .metrics.turbulence import Flow, project
@@ -276,7 +276,7 @@ def score_markdown(found: Mapping[str, Any]) -> str:
 
 # ---- speed
 
-RUNS = 5
+RUNS = 3
 
 
 def speed(
@@ -287,26 +287,22 @@ def speed(
     found: dict[str, Any],
     keep: Keep,
 ) -> None:
-    """MB/s of both directions, medians of RUNS on one field, one and two threads; SPERR's threads are its own. And how
-    many snapshots it takes until the bytes of the weights are saved, against SPERR with the projection at the same
-    error of the gradients: none can, if ours isn't smaller."""
+    """MB per second of one processor in both directions, medians of RUNS on one field, one thread: other work on the
+    machine hardly counts. And how many snapshots it takes until the bytes of the weights are saved, against SPERR with
+    the projection at the same error of the gradients: none can, if ours isn't smaller."""
     rows, field = found.setdefault("rows", []), fields[0]
     for coder in coders:
-        if coder.counted or coder.name in ("sperr-mse"):
+        if coder.counted or coder.name == "sperr-mse":
             continue
         for ratio in ratios:
-            setting = code(coder, field, ratio).setting
-            for count in (1, 2):
-                timed = peer("sperr", coder.first, coder.last, threads=count) if coder.name == "sperr" else coder
-                with threads(count):
-                    data = timed.encode(field, setting)
-                    timed.decode(data)
-                    encode = _seconds(lambda timed=timed, setting=setting: timed.encode(field, setting))
-                    decode = _seconds(lambda timed=timed, data=data: timed.decode(data))
-                key = {"coder": coder.name, "target": ratio, "threads": count}
-                row = {**key, "encode_mb_s": field.nbytes / 1e6 / encode, "decode_mb_s": field.nbytes / 1e6 / decode}
-                row |= {"ratio": field.nbytes / len(data)}
-                rows[:] = [one for one in rows if any(one[name] != value for name, value in key.items())] + [row]
+            one = code(coder, field, ratio)
+            data = coder.encode(field, one.setting)
+            encode = _seconds(lambda coder=coder, one=one: coder.encode(field, one.setting))
+            decode = _seconds(lambda coder=coder, data=data: coder.decode(data))
+            key = {"coder": coder.name, "target": ratio}
+            row = {**key, "encode_mb_s": field.nbytes / 1e6 / encode, "decode_mb_s": field.nbytes / 1e6 / decode}
+            row |= {"ratio": field.nbytes / len(data)}
+            rows[:] = [one for one in rows if any(one[name] != value for name, value in key.items())] + [row]
             keep()
     found["weights"] = pays = []
     for coder in (one for one in coders if one.name.startswith("zipgan")):
@@ -321,9 +317,9 @@ def speed(
 def _seconds(action: Callable[[], Any]) -> float:
     taken = []
     for _ in range(RUNS):
-        start = perf_counter()
+        start = process_time()
         action()
-        taken.append(perf_counter() - start)
+        taken.append(process_time() - start)
     return statistics.median(taken)
 
 
@@ -359,12 +355,9 @@ def _pays(coder: Coder, fields: Sequence[Array], ratio: float, weights_bytes: in
 
 
 def speed_markdown(found: Mapping[str, Any]) -> str:
-    lines = ["| coder | ratio | threads | encode MB/s | decode MB/s |", "|---|---|---|---|---|"]
+    lines = ["| coder | ratio | encode MB/s | decode MB/s |", "|---|---|---|---|"]
     for row in found["rows"]:
-        lines.append(
-            f"| {row['coder']} | {row['ratio']:.0f} | {row['threads']} | {row['encode_mb_s']:.1f} "
-            f"| {row['decode_mb_s']:.1f} |"
-        )
+        lines.append(f"| {row['coder']} | {row['ratio']:.0f} | {row['encode_mb_s']:.1f} | {row['decode_mb_s']:.1f} |")
     if found["weights"]:
         lines += ["", "| coder | ratio | bytes | SPERR + projection, same gradient error | weights | pay after |"]
         lines += ["|---|---|---|---|---|---|"]

@@ -184,9 +184,8 @@ class TestParts:
         monkeypatch.setattr(zipgan_study_more, "RUNS", 1)
         monkeypatch.setattr(zipgan_study_more, "_weights_bytes", lambda name, weights: 1000)
         found = self.call("speed", file, "--count", "1", "--ratios", "8", "--coders", "sz3,zipgan@64x")["re34"]
-        assert {(row["coder"], row["threads"]) for row in found["rows"]} == {
-            (name, count) for name in ("sz3", "zipgan@64x") for count in (1, 2)
-        }
+        assert {row["coder"] for row in found["rows"]} == {"sz3", "zipgan@64x"}
+        assert all(row["encode_mb_s"] > 0 and row["decode_mb_s"] > 0 for row in found["rows"])
         (pay,) = found["weights"]
         # a quantiser without a transform is worse than SPERR with the projection, so nothing pays
         assert pay["sperr_bytes_at_equal_gradient"] < pay["bytes"] and pay["snapshots"] == "inf"
