@@ -80,6 +80,7 @@ def main(
     """
     if family not in FAMILIES:
         raise UsageError(f"no training for {family!r} yet; families: {', '.join(FAMILIES)}")
+    check_device(device)
     task = importlib.import_module(f".{family}", __package__)
     path = recipe_path(family, recipe)
     try:
@@ -118,6 +119,16 @@ def main(
     }
     task.train(settings, data, folder, resume, device, about, **several)
     return folder
+
+
+def check_device(device: str) -> None:
+    """Before anything is made: whether PyTorch has what was asked for."""
+    import torch
+
+    if device not in ("auto", "cpu", "cuda", "gpu"):
+        raise UsageError(f"--device {device}: there are auto, cpu and cuda")
+    if device in ("cuda", "gpu") and not torch.cuda.is_available():
+        raise UsageError(f"--device {device}: PyTorch sees no GPU here; leave --device out to train on what there is")
 
 
 def first_process() -> bool:

@@ -13,6 +13,7 @@ steps` are then shares of that time, and a resumed run goes on with the seconds 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..entropy.exact import FixedPoint, set_mode
 from ..errors import UsageError
@@ -120,11 +122,10 @@ class Stepper:
         # On a GPU twins are computed in TF32, whose 11 bits hold the integers of 8-bit layers. bfloat16 rounds sums.
         loss, bpp, mse = task.losses(batch, recipe.bf16 and not (task.hard and self.on_gpu))
         loss.backward()
-        grads = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-        # what a gradient scaler would tell Adam: divide by this, or leave the step out
-        self.optimizer.grad_scale = (norm / recipe.clip).clamp_min(1.0)
-        self.optimizer.found_inf = (~torch.isfinite(norm)).float()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
+        self.optimizer.found_inf = (
+            ~torch.isfinite(norm)
+        ).float()  # as a gradient scaler says it: Adam leaves the step out
         self.optimizer.step()
         bad = self.optimizer.found_inf
         seen = torch.stack([loss.detach(), bpp.mean(), (10 * torch.log10(255**2 / mse)).mean()])
@@ -163,7 +164,9 @@ class Stepper:
 def average(task: S2licTask, steps: int, done: int) -> None:
     """Moves the averaged weights as `steps` single moves would, to the latest weights."""
     decay = min(task.recipe.ema**steps, (done + 1) / (done + 5 * steps))
-    torch._foreach_lerp_(list(task.ema.parameters()), list(task.net.parameters()), 1 - decay)
+    averaged: list[Any] = [*task.ema.parameters()]
+    latest: list[Any] = [*task.net.parameters()]
+    get_ema_multi_avg_fn(decay)(averaged, latest, 1)
 
 
 @torch.no_grad()
@@ -229,6 +232,8 @@ def run(
     """Runs the recipe of `task` to its end, in steps or in seconds, and exports the weights."""
     recipe = task.recipe
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device in ("auto", "gpu") else device)
+    if where.type == "cpu":
+        sys.stderr.write("no GPU: a step of this recipe takes a CPU seconds; `small-cpu` is made for CPUs\n")
     path = folder / "last.ckpt"
     resumed = resume and path.exists()
     if not resumed:

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from codec.codecs.s2lic import S2licCodec
+from codec.codecs.s2lic_net import S2licConfig
 from codec.entropy.exact import ExactConv2d, FixedPoint, set_mode
 from codec.errors import UsageError
 from codec.train import cli
@@ -23,15 +24,13 @@ from codec.train.s2lic_graph import DeviceCrops, Stepper, average, find_peaks, s
 from .test_s2lic_training import MODEL, RECIPE
 
 CPU = torch.device("cpu")
-CONFIG = {key: tuple(value) if isinstance(value, list) else value for key, value in MODEL.items()}
-PLAIN = S2licRecipe(**{**RECIPE, "graph": True})
+CONFIG = cli.fill(S2licConfig, MODEL, "model")
+PLAIN = cli.fill(S2licRecipe, {**RECIPE, "graph": True}, "recipe")
 
 
 def task_of(recipe: S2licRecipe = PLAIN) -> S2licTask:
-    from codec.codecs.s2lic_net import S2licConfig
-
     torch.manual_seed(0)
-    task = S2licTask(S2licConfig(**CONFIG), recipe)
+    task = S2licTask(CONFIG, recipe)
     task.net.train()
     return task
 
@@ -79,7 +78,7 @@ def test_smaller_pictures_are_added_where_they_are_large_enough() -> None:
 
 
 def test_a_step_is_what_the_task_and_adam_say() -> None:
-    """Clipping is folded into Adam's kernel: the same weights as clip_grad_norm_ and a plain step."""
+    """Rates that a graph reads, skipping and sums change nothing: the same weights as after a plain step."""
     picture = torch.randint(0, 256, (3, 140, 150), dtype=torch.uint8)
     task = task_of()
     other = task_of()
@@ -204,6 +203,18 @@ def test_run_by_the_clock_ends_in_time_and_has_had_its_phases(photos: Path, tmp_
 def test_settings_that_need_it(photos: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         cli.main("s2lic", str(recipe_file(tmp_path, **changes)), data=photos, out=tmp_path / "x", device="cpu")
+
+
+@pytest.mark.parametrize("family", ["s2lic", "walloc", "zipgan"])
+def test_a_device_that_is_not_there_is_said_before_anything_is_made(
+    family: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    name = "8x" if family == "zipgan" else "small"
+    for device, words in (("cuda", "sees no GPU"), ("tpu", "there are auto, cpu and cuda")):
+        with pytest.raises(UsageError, match=words):
+            cli.main(family, name, data=photos, out=tmp_path / "x", device=device)
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_checkpoint_of_the_other_kind_is_refused(photos: Path, tmp_path: Path) -> None:

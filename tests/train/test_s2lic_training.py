@@ -197,7 +197,7 @@ def test_errors_for_people(data: Path, tmp_path: Path) -> None:
         run(tmp_path / "y", data, crop=512)
 
 
-@pytest.mark.parametrize("name", ["small", "small-ms-ssim", "paper"])
+@pytest.mark.parametrize("name", ["small", "small-cpu", "small-ms-ssim", "paper"])
 def test_shipped_recipes_are_valid(name: str) -> None:
     settings = yaml.safe_load(cli.recipe_path("s2lic", name).read_text())
     from codec.codecs.s2lic import CONFIGS
