@@ -178,6 +178,7 @@ class TestParts:
         )
         found = self.call("score", file, "--count", "1", "--ratios", "6,12")["re34"]
         assert found["correlations"]["knows"]["all"] < -0.98
+        assert found["alone"] == found["correlations"], "one field"
         assert {"blur", "noise", "sz3", "sz3 + projection", "all"} <= set(found["correlations"]["nothing"])
 
     def test_speed(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
