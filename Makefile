@@ -76,7 +76,8 @@ s2lic-speed: $(READY)
 
 # Video: excerpts of real clips (which ones, and what the start networks have seen of them: datasets/clips.py), nirvana as it
 # comes (effort 0) and what a user would take instead, at a usual preset and a slow one. The other codecs take ten minutes
-# of one core, nirvana about one second for each frame of 352x288: an hour in all. Rows that are there are kept, and an
+# of one core, nirvana about one second for each frame of 352x288: an hour in all, and as much again for x265 slower and eight
+# frames of 1280x720. The page's tables are made from the rows. Rows that are there are kept, and an
 # interrupted run goes on. One thread each: rows are of processor seconds, and files don't depend on the number of cores.
 NIRVANA_CLIPS = carphone-176x144 park_joy-480x270 bikes-384x272 bottle-352x288 bunny-352x288
 NIRVANA_PEERS = x264:preset=medium+veryslow:crf=15+21+27+33,x265:preset=medium+slower:crf=16+22+28+34,av1:preset=6+3:crf=20+30+41+52
@@ -86,6 +87,7 @@ NIRVANA_STUDY = OMP_NUM_THREADS=1 $(PY) -P -m codec.eval.nirvana_study
 nirvana: nirvana-clips
 	$(VENV)/bin/codec bench data/nirvana -c nirvana,$(NIRVANA_PEERS) --out eval/results/nirvana $(NIRVANA_BENCH)
 	$(VENV)/bin/codec bench data/nirvana-720p -c nirvana,$(NIRVANA_PEERS) --out eval/results/nirvana_720p $(NIRVANA_BENCH)
+	$(PY) -P -m codec.eval.nirvana_table eval/results/nirvana/rows.csv eval/results/nirvana_720p/rows.csv docs/nirvana.md
 
 nirvana-clips: $(READY)
 	$(PY) -P -m codec.datasets.clips --only $(NIRVANA_CLIPS) --out data/nirvana
@@ -99,6 +101,7 @@ nirvana-study: nirvana-clips
 	$(NIRVANA_STUDY) start frames speed data/nirvana/carphone-176x144.mkv --steps 100 --out eval/results/nirvana_study.json
 	$(NIRVANA_STUDY) joint data/nirvana/carphone-176x144.mkv --steps 300 --out eval/results/nirvana_study.json
 	$(NIRVANA_STUDY) paper data/nirvana/carphone-176x144.mkv --out eval/results/nirvana_study.json
+	$(NIRVANA_STUDY) keys data/nirvana/carphone-176x144.mkv --out eval/results/nirvana_study.json
 
 # Seconds a frame and frames a second, for an idle machine: one clip at two qualities, 16 frames of it, all cores.
 nirvana-speed: $(READY)

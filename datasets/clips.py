@@ -58,7 +58,6 @@ CLIPS = {
         f"Big Buck Bunny, halved, lossless; {_SEEN} frames 0:9 and 20:29",
     ),
     "carphone-176x144": Clip("test/carphone_pristine.mp4", 0, 48, None, "nearly lossless H.264; held out"),
-    "carphone-120f": Clip("test/carphone_pristine.mp4", 0, 120, None, "all frames of that; held out"),
     "carphone-9f": Clip("test/carphone_pristine.mp4", 0, 9, None, "the first frames of that; held out"),
     "park_joy-480x270": Clip("test/park_joy_480x270_10f.mkv", 0, 10, None, "lossless, all there is of it; held out"),
     "bunny-1280x720": Clip(

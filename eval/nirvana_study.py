@@ -12,7 +12,7 @@ Parts, in any number (clips are made by `codec.datasets.clips`):
 - joint: rounding and rate in the loss from the first step, against rounding a network that was trained without;
 - frames: a network from the number of a frame to the frame (as NeRV), trained for the same processor seconds;
 - speed: learning rates, early ends, bfloat16 and the effort of the preset grid, at equal quality;
-- keys: what it costs to have a key group every 4, 2 or 1 groups in place of 8 (more of them are work for more --jobs);
+- keys: what it costs that every group can be decoded alone (more key groups are work for more --jobs);
 - networks: other networks to start from (--networks; `codec train nirvana --recipe grid-start`) against what ships.
 
 One thread; seconds are processor seconds. A part that is there already is measured again, the others are kept.

@@ -23,7 +23,7 @@ from .readers import read_video
 
 __all__ = ["KEY_EVERY", "LENGTH", "keys", "networks"]
 
-KEY_EVERY = (8, 4, 2, 1)  # groups; the first is the default
+KEY_EVERY = (8, 1)  # groups; the first is the default
 LENGTH = 16  # frames of a group
 Points = list[tuple[float, float]]
 

@@ -1,8 +1,8 @@
 """What `codec.eval.nirvana_study` says of the preset grid: whole files at effort 0, and bits of a group against motion.
 
-`codec bench` measures the codec as it comes, effort 1. Here the same clips go through the same conversions (RGB in,
-4:2:0 inside, RGB out; psnr-y and psnr-rgb as in eval/metrics/video.py) at the effort asked for, each encoded once, and
-stand beside the bench's rows of the other codecs. The bits of each group are kept: what motion costs.
+The same clips as in `codec bench` go through the same conversions (RGB in, 4:2:0 inside, RGB out; psnr-y and psnr-rgb
+as in eval/metrics/video.py) at the effort asked for, each encoded once, and stand beside the bench's rows of the other
+codecs. The bits of each group are kept: what motion costs.
 """
 
 from __future__ import annotations
