@@ -170,10 +170,10 @@ class S2licCodec(ImageCodec):
         z_symbols = z_symbols * (z_row > 0)[:, None, None]
         z_part = _coded(z_symbols, z_row[:, None, None].expand(z.shape))
         parts: list[Symbols] = []
-        flat = y[0].flatten(1).double()
+        flat = y[0].flatten(1)
 
         def take(mean: Tensor, row: Tensor, channels: slice, cells: Tensor) -> Tensor:
-            symbols = round_half_up(flat[channels, cells] - mean).mul_(row > 0)
+            symbols = round_half_up(flat[channels, cells].double() - mean).mul_(row > 0)
             parts.append(_coded(symbols, row))
             return symbols + mean
 

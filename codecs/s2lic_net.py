@@ -571,7 +571,9 @@ class S2licNet(nn.Module):
                 seen = part.seen(context, mine) if index else context
                 mean, row = part.exactly(seen, base[:, channels], cells, bool(index))
                 flat[:, cells] = take(mean, row, channels, cells)
+                del seen, mean, row  # hundreds of megabytes of a large picture
             y_hat[:, channels] = part.refined(mine, context)
+            del context
         return y_hat
 
     def pixels(self, y_hat: Tensor, step: int) -> Tensor:
