@@ -438,3 +438,7 @@ def test_what_ships_is_better_than_interpolation(tag: str) -> None:
     x = simulation.velocity().numpy().astype(np.float32)
     latents = codec.latents_of(codec.compress(x))[0]
     assert latents.generated
+    waste = x.std() * np.random.default_rng(0).normal(size=x.shape)
+    real, noisy, spoilt = (score(x + part * waste, codec) for part in (0.0, 0.03, 0.2))
+    assert spoilt < noisy < real
+    assert abs(real) < 20, "standard deviations of real fields, of another size and forcing"
