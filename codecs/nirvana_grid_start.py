@@ -16,11 +16,16 @@ PATH = Path(__file__).resolve().parents[1] / "weights" / "nirvana-grid.safetenso
 
 @lru_cache(maxsize=1)
 def start() -> Nets:
+    return load(PATH)
+
+
+def load(path: Path) -> Nets:
+    """Such networks, of a file; WeightsError if it holds none."""
     empty = random_nets()
     try:
-        found = {name: value.astype(np.int64) for name, value in load_file(PATH).items()}
+        found = {name: value.astype(np.int64) for name, value in load_file(path).items()}
     except Exception as error:
         raise WeightsError(f"the networks that preset grid starts from can't be read: {error}") from error
     if {n: p.shape for n, p in found.items()} != {n: p.shape for n, p in empty.flat().items()}:
-        raise WeightsError(f"{PATH.name} doesn't hold the networks that preset grid starts from; reinstall the package")
+        raise WeightsError(f"{path.name} doesn't hold the networks that preset grid starts from; reinstall the package")
     return empty.changed(found)

@@ -13,7 +13,7 @@ from ..codecs.nirvana_grid import State
 from ..codecs.nirvana_grid_fit import Fitter, base_index
 from ..codecs.nirvana_grid_frame import Layout, from_planes, to_planes
 from ..codecs.nirvana_grid_net import Nets
-from ..codecs.nirvana_grid_start import start
+from ..codecs.nirvana_grid_start import load, start
 from ..codecs.video_groups import Group
 from ..errors import UsageError
 from ..video import open_video
@@ -50,9 +50,7 @@ def keys(clip: Path, qualities: Sequence[float], effort: float) -> dict[str, Any
 def networks(clips: Sequence[Path], candidate: Path, qualities: Sequence[float]) -> dict[str, Any]:
     """Other networks to start from against those that ship: two groups of each clip, the second leaning on the first;
     bits of payloads without those of parameters (a start is never sent), BD-rate on the PSNR of luma."""
-    from ..train.nirvana_grid import load_nets
-
-    starts = {"shipped": start(), "candidate": load_nets(candidate)}
+    starts = {"shipped": start(), "candidate": load(candidate)}
     found: dict[str, Any] = {}
     for clip in clips:
         groups = _groups(clip)

@@ -31,7 +31,7 @@ from ..codecs.nirvana_grid_fit import GROUP_PRICE, Fitter, Pass, base_index
 from ..codecs.nirvana_grid_frame import Layout, to_planes
 from ..codecs.nirvana_grid_learn import FilterSample, Samples, learn_densities, learn_filters
 from ..codecs.nirvana_grid_net import Nets, random_nets
-from ..codecs.nirvana_grid_start import start
+from ..codecs.nirvana_grid_start import load, start
 from ..codecs.nirvana_grid_transform import FINE, steps
 from ..codecs.video_groups import Planes
 from ..errors import UsageError
@@ -228,18 +228,6 @@ def load_samples(source: Path) -> Samples:
 # ---- rounds
 
 
-def load_nets(path: Path) -> Nets:
-    """UsageError unless the file holds all the networks of the preset."""
-    empty = random_nets()
-    try:
-        found = {name: value.astype(np.int64) for name, value in load_file(path).items()}
-    except Exception as error:
-        raise UsageError(f"{path}: no networks of preset grid ({error})") from None
-    if {name: value.shape for name, value in found.items()} != {n: p.shape for n, p in empty.flat().items()}:
-        raise UsageError(f"{path}: not the networks of preset grid, or of other sizes")
-    return empty.changed(found)
-
-
 def as_bytes(nets: Nets) -> bytes:
     return save({name: value.astype(np.int8) for name, value in nets.flat().items()})
 
@@ -297,7 +285,7 @@ class _Run:
     def round(self, index: int, nets: Nets) -> Nets:
         path = self.folder / f"round-{index}.safetensors"
         if index < len(self.log["rounds"]):
-            return load_nets(path)
+            return load(path)
         found = one_round(nets, self.samples(index, nets), self.recipe, self.recipe.seed + index)
         path.write_bytes(as_bytes(found))
         self.log["rounds"].append({"round": index, "cost": self.cost(found)})

@@ -13,7 +13,7 @@ import yaml
 
 from codec.codecs import nirvana_grid_start
 from codec.codecs.nirvana_grid_net import random_nets
-from codec.errors import UsageError
+from codec.errors import UsageError, WeightsError
 from codec.train import cli, nirvana_grid
 from codec.train.nirvana_grid import Place, StartRecipe
 from codec.video import Frame, VideoInfo, VideoWriter, open_video
@@ -80,9 +80,9 @@ def test_it_learns_and_says_so(data: Path, tmp_path: Path) -> None:
     assert (manifest["codec"], manifest["tag"], manifest["recipe"]) == ("nirvana", "grid", "nirvana/small")
     assert manifest["metrics"]["cost"] == min(costs) and manifest["steps"] == 80
     assert manifest["parameters"] == sum(value.size for value in random_nets().flat().values())
-    found = nirvana_grid.load_nets(folder / "nirvana-grid.safetensors")
+    found = nirvana_grid_start.load(folder / "nirvana-grid.safetensors")
     best = manifest["metrics"]["round"] - 1
-    same = nirvana_grid.load_nets(folder / f"round-{best}.safetensors").flat()
+    same = nirvana_grid_start.load(folder / f"round-{best}.safetensors").flat()
     assert all(np.array_equal(value, same[name]) for name, value in found.flat().items())
     shipped = nirvana_grid_start.start().flat()
     assert any(not np.array_equal(value, shipped[name]) for name, value in found.flat().items())
@@ -153,5 +153,5 @@ def test_recipes_that_can_not_be(data: Path, tmp_path: Path, changes: dict[str, 
 
 
 def test_files_that_are_no_networks(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="grid"):
-        nirvana_grid.load_nets(tmp_path / "none.safetensors")
+    with pytest.raises(WeightsError, match="grid"):
+        nirvana_grid_start.load(tmp_path / "none.safetensors")
