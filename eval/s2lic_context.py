@@ -38,10 +38,9 @@ from torch import Tensor
 from ..codecs import s2lic, weights
 from ..codecs.layers.exact_state import import_state
 from ..codecs.s2lic_net import LAMBDA, S2licConfig, S2licNet
-from ..datasets.images import RandomCrops, find_pictures, load_pictures
+from ..datasets.images import DeviceCrops, RandomCrops, find_pictures, load_pictures
 from ..entropy.exact import FixedPoint
 from ..errors import UsageError
-from ..train.s2lic_graph import DeviceCrops
 from .bd import bd_delta
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)

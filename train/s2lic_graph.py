@@ -15,75 +15,21 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..datasets.images import DeviceCrops
 from ..entropy.exact import FixedPoint, set_mode
 from ..errors import UsageError
 from .s2lic import Progress, S2licTask, begin, device_name, estimate, export, refit
 
 EVERY = 20  # steps between two looks at the clock: the averages are moved there, and the learning rate
 LOOKS = 24  # batches from which the fixed-point grids get their peaks
-
-
-class DeviceCrops:
-    """Random square crops of pictures that lie on a device, in one of the eight symmetries, drawn on the device.
-
-    pictures: (3, H, W) uint8, sides of `size` or more. scales: besides, each picture made smaller by these factors,
-    where it is still large enough. Pictures are drawn in proportion to their areas.
-    """
-
-    def __init__(self, pictures: Sequence[Tensor], size: int, scales: Sequence[float], device: torch.device) -> None:
-        self.size = size
-        everything = [picture.to(device) for picture in pictures]
-        for scale in scales:
-            everything += [
-                smaller(picture, scale)
-                for picture in everything[: len(pictures)]
-                if min(picture.shape[1:]) * scale >= size
-            ]
-        if not everything:
-            raise UsageError(f"no picture is at least {size} pixels wide and high")
-        self.pixels = torch.cat([picture.flatten() for picture in everything])
-        shapes = torch.tensor([picture.shape[1:] for picture in everything])
-        counts = 3 * shapes.prod(1)
-        self.start = (counts.cumsum(0) - counts).to(device)
-        self.height, self.width = (side.to(device) for side in shapes.unbind(1))
-        areas = shapes.prod(1).double()
-        self.until = (areas.cumsum(0) / areas.sum()).float().to(device)
-        self.until[-1] = 2.0  # float32 must not leave a gap below 1
-
-    def draw(self, batch: int) -> Tensor:
-        """(batch, 3, size, size) float32 in [0, 1], channels last."""
-        size, device = self.size, self.pixels.device
-        chance = torch.rand(6, batch, 1, 1, device=device)
-        index = torch.searchsorted(self.until, chance[0].flatten(), right=True)
-        height, width, start = (side[index][:, None, None] for side in (self.height, self.width, self.start))
-        top = (chance[1] * (height - size + 1)).long().clamp_max(height - size)
-        left = (chance[2] * (width - size + 1)).long().clamp_max(width - size)
-        line = torch.arange(size, device=device)
-        row, column = line[:, None].expand(batch, size, size), line.expand(batch, size, size)
-        turned = chance[3] < 0.5
-        row, column = torch.where(turned, column, row), torch.where(turned, row, column)
-        row = torch.where(chance[4] < 0.5, size - 1 - row, row)
-        column = torch.where(chance[5] < 0.5, size - 1 - column, column)
-        place = start + (top + row) * width + left + column
-        planes = torch.arange(3, device=device)[:, None, None] * (height * width)[:, None]
-        crops = self.pixels[(place[:, None] + planes)]
-        return (crops.float() / 255).contiguous(memory_format=torch.channels_last)
-
-
-def smaller(picture: Tensor, scale: float) -> Tensor:
-    """(3, H, W) uint8, reduced by a bicubic filter that doesn't alias."""
-    size = [round(side * scale) for side in picture.shape[1:]]
-    out = F.interpolate(picture[None].float(), size=size, mode="bicubic", antialias=True, align_corners=False)
-    return out.round().clamp(0, 255).to(torch.uint8)[0]
 
 
 class Stepper:

@@ -15,11 +15,12 @@ from PIL import Image
 
 from codec.codecs.s2lic import S2licCodec
 from codec.codecs.s2lic_net import S2licConfig
+from codec.datasets.images import DeviceCrops, smaller
 from codec.entropy.exact import ExactConv2d, FixedPoint, set_mode
-from codec.errors import UsageError
+from codec.errors import MediaError, UsageError
 from codec.train import cli
 from codec.train.s2lic import S2licRecipe, S2licTask, start_from
-from codec.train.s2lic_graph import DeviceCrops, Stepper, average, find_peaks, smaller
+from codec.train.s2lic_graph import Stepper, average, find_peaks
 
 from .test_s2lic_training import MODEL, RECIPE
 
@@ -73,7 +74,7 @@ def test_smaller_pictures_are_added_where_they_are_large_enough() -> None:
     assert small.shape == (3, 10, 20) and small.dtype == torch.uint8
     assert (small[0, 5, 2:-2].float() - (ramp[0, 0, ::2].float() + 3)[2:-2]).abs().max() <= 1
     assert DeviceCrops([picture], 10, (0.5, 0.4), CPU).pixels.numel() == 3 * (20 * 40 + 10 * 20)
-    with pytest.raises(UsageError, match="no picture"):
+    with pytest.raises(MediaError, match="no picture"):
         DeviceCrops([], 10, (), CPU)
 
 
