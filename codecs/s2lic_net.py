@@ -1,7 +1,8 @@
 """S2LIC networks, configuration `small`: residual SwinV2 transforms, hyperprior, slices with a two-pass checkerboard.
 
 Wang, Fu, Cao, Wang, Chen, Liang: "S2LIC: Learned Image Compression with the SwinV2 Block, Adaptive Channel-wise and
-Global-inter Attention Context", arXiv 2403.14471. Differs, to train in CPU hours and to decode the same everywhere:
+Global-inter Attention Context", arXiv 2403.14471. Differs, to train in little time, to be fast on a CPU and to decode
+the same everywhere:
 
 - analysis and synthesis have a linear shortcut (wavelet packet and a matrix, after AuxT, arXiv 2501.13751) that starts
   at its closed-form optimum, so step 0 is a transform codec already; the networks add to it and start at zero;

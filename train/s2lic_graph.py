@@ -69,9 +69,8 @@ class Stepper:
         loss, bpp, mse = task.losses(batch, recipe.bf16 and not (task.hard and self.on_gpu))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
-        self.optimizer.found_inf = (
-            ~torch.isfinite(norm)
-        ).float()  # as a gradient scaler says it: Adam leaves the step out
+        # as a gradient scaler would say it: Adam leaves the step out
+        self.optimizer.found_inf = (~torch.isfinite(norm)).float()
         self.optimizer.step()
         bad = self.optimizer.found_inf
         seen = torch.stack([loss.detach(), bpp.mean(), (10 * torch.log10(255**2 / mse)).mean()])
@@ -99,10 +98,12 @@ class Stepper:
         self.graph = graph
 
     def means(self) -> dict[str, float]:
-        """Since the last call."""
+        """Since the last call; of steps that were taken, so NaN if all were skipped."""
         loss, bpp, psnr, steps, skipped = self.sums.tolist()
         self.sums.zero_()
-        found = {name: value / max(1.0, steps) for name, value in (("loss", loss), ("bpp", bpp), ("psnr", psnr))}
+        found = {
+            name: value / steps if steps else math.nan for name, value in (("loss", loss), ("bpp", bpp), ("psnr", psnr))
+        }
         return {**found, "skipped": skipped} if skipped else found
 
 
@@ -199,48 +200,56 @@ def run(
     decay, hard = recipe.decay_from / recipe.steps, recipe.hard_from / recipe.steps
     stepper.capture()
     counted = step
-    while True:
-        seconds = before + time.monotonic() - began
-        share = seconds / recipe.seconds if recipe.seconds else step / recipe.steps
-        if share >= 1:
-            break
-        if not task.hard and share >= hard:
-            stepper.graph = None
-            find_peaks(task, crops)
-            task.hard = True
-            for net in (task.net, task.ema):
-                set_mode(net, "twin")
-            stepper.capture()
-        falling = min(1.0, max(0.0, (1 - share) / max(1e-9, 1 - decay)))
-        stepper.set_rate(min(1.0, (step + 1) / recipe.warmup) * falling)
-        count = (
-            EVERY if recipe.seconds else min(EVERY, *(s - step for s in (recipe.hard_from, recipe.steps) if s > step))
-        )
-        for _ in range(count):
-            stepper.step()
-        step += count
-        average(task, count, step)
-        if task.hard and step % (10 * EVERY) < count:
-            refit(task.net)
-        if stepper.on_gpu:
-            torch.cuda.synchronize()
-        seconds = before + time.monotonic() - began
-        if step - counted >= progress.every and seconds - logged > min(10.0, progress.save_seconds):
-            logged, counted = seconds, step
-            means = stepper.means()
-            progress.write({"step": step, "seconds": seconds, **means})
-            if not math.isfinite(means["loss"]):
-                raise UsageError(f"the loss is no number at step {step}: take a lower `lr`; {path} is from before")
-        if seconds - saved > progress.save_seconds:
-            saved = seconds
-            save_run(path, task, stepper, step, seconds)
-        if progress.held_out and seconds - validated > progress.validate_seconds:
-            validated = seconds
-            copy_buffers(task)
-            progress.write({"step": step, "seconds": seconds, **estimate(task.ema, progress.held_out)})
-        if seconds - exported > 2 * progress.validate_seconds:
-            exported = seconds
-            ship(task, crops, settings, folder, about, step, seconds, {})
+    try:
+        while True:
+            seconds = before + time.monotonic() - began
+            share = seconds / recipe.seconds if recipe.seconds else step / recipe.steps
+            if share >= 1:
+                break
+            if not task.hard and share >= hard:
+                stepper.graph = None
+                find_peaks(task, crops)
+                task.hard = True
+                for net in (task.net, task.ema):
+                    set_mode(net, "twin")
+                stepper.capture()
+            falling = min(1.0, max(0.0, (1 - share) / max(1e-9, 1 - decay)))
+            stepper.set_rate(min(1.0, (step + 1) / recipe.warmup) * falling)
+            count = (
+                EVERY
+                if recipe.seconds
+                else min(EVERY, *(s - step for s in (recipe.hard_from, recipe.steps) if s > step))
+            )
+            for _ in range(count):
+                stepper.step()
+            step += count
+            average(task, count, step)
+            if task.hard and step % (10 * EVERY) < count:
+                refit(task.net)
+            if stepper.on_gpu:
+                torch.cuda.synchronize()
+            seconds = before + time.monotonic() - began
+            if step - counted >= progress.every and seconds - logged > min(10.0, progress.save_seconds):
+                logged, counted = seconds, step
+                means = stepper.means()
+                progress.write({"step": step, "seconds": seconds, **means})
+                if not math.isfinite(means["loss"]):
+                    raise UsageError(
+                        f"no gradient was a number up to step {step}: take a lower `lr`; go on from {path}"
+                    )
+            if seconds - saved > progress.save_seconds:
+                saved = seconds
+                save_run(path, task, stepper, step, seconds)
+            if progress.held_out and seconds - validated > progress.validate_seconds:
+                validated = seconds
+                copy_buffers(task)
+                progress.write({"step": step, "seconds": seconds, **estimate(task.ema, progress.held_out)})
+            if seconds - exported > 2 * progress.validate_seconds:
+                exported = seconds
+                ship(task, crops, settings, folder, about, step, seconds, {})
+    except KeyboardInterrupt:  # what was trained since the last checkpoint isn't lost
+        save_run(path, task, stepper, step, before + time.monotonic() - began)
+        raise
     copy_buffers(task)
     seconds = before + time.monotonic() - began
     save_run(path, task, stepper, step, seconds)

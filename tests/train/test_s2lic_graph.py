@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from codec.codecs.s2lic_net import S2licConfig
 from codec.datasets.images import DeviceCrops, smaller
 from codec.entropy.exact import ExactConv2d, FixedPoint, set_mode
 from codec.errors import MediaError, UsageError
-from codec.train import cli
-from codec.train.s2lic import S2licRecipe, S2licTask, start_from
+from codec.train import cli, s2lic_graph
+from codec.train.s2lic import Progress, S2licRecipe, S2licTask, start_from
 from codec.train.s2lic_graph import Stepper, average, find_peaks
 
 from .test_s2lic_training import MODEL, RECIPE
@@ -114,6 +115,8 @@ def test_a_step_whose_gradient_is_no_number_is_left_out() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, task.net.parameters(), strict=True))
     found = stepper.means()
     assert found["skipped"] == 1 and np.isfinite(found["loss"])
+    stepper.step()
+    assert np.isnan(stepper.means()["loss"])  # nothing but skipped steps: `run` ends with an error
 
 
 def test_averages_move_as_many_single_moves_would() -> None:
@@ -190,11 +193,50 @@ def test_run_by_steps_learns_stops_and_goes_on(photos: Path, tmp_path: Path) -> 
     assert all(torch.equal(value, saved[f"ema.{name}"]) for name, value in task.net.named_parameters())
 
 
-def test_run_by_the_clock_ends_in_time_and_has_had_its_phases(photos: Path, tmp_path: Path) -> None:
-    path = recipe_file(tmp_path, steps=10, decay_from=5, hard_from=5, seconds=3.0)
+def test_run_by_the_clock_ends_in_time_and_has_had_its_phases(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock goes on by a second with each look, so that no machine is too slow for this test."""
+    seconds = iter(range(10_000))
+    monkeypatch.setattr(s2lic_graph, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    path = recipe_file(tmp_path, steps=10, decay_from=5, hard_from=5, seconds=8.0)
     folder = cli.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
-    assert checkpoint["seconds"] >= 3.0 and checkpoint["hard"] and checkpoint["global_step"] > 10
+    # two looks a round of 20 steps, and two more at the ends
+    assert checkpoint["global_step"] == 80 and 8 <= checkpoint["seconds"] <= 10
+    assert checkpoint["hard"]
+
+
+def test_an_interrupted_run_keeps_what_it_has(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, calls = Stepper.step, iter(range(1000))
+
+    def interrupted(self: Stepper) -> None:
+        if next(calls) == 25:
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(Stepper, "step", interrupted)
+    path = recipe_file(tmp_path, steps=60, decay_from=50, hard_from=55)
+    with pytest.raises(KeyboardInterrupt):
+        cli.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
+    assert torch.load(tmp_path / "s2lic-tiny" / "last.ckpt", weights_only=True)["global_step"] == 20
+    folder = cli.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu")
+    assert rows_of(folder)[-1]["step"] == 60
+
+
+def test_a_run_that_learns_nothing_any_more_says_so(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = S2licTask.losses
+
+    def broken(self: S2licTask, batch: torch.Tensor, bf16: bool) -> Any:
+        loss, *rest = losses(self, batch, bf16)
+        return loss * float("nan"), *rest
+
+    monkeypatch.setattr(S2licTask, "losses", broken)
+    monkeypatch.setattr(Progress.__init__, "__defaults__", (20, 1200, 0.0))
+    with pytest.raises(UsageError, match="take a lower `lr`"):
+        cli.main("s2lic", str(recipe_file(tmp_path)), data=photos, out=tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize(
