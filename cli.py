@@ -132,6 +132,7 @@ class Options(NamedTuple):
     snapshot: int | None = None
     at: float | None = None
     video: VideoOptions = VideoOptions()
+    effort: float = 0.0  # of pictures; that of a video is in `video`
 
 
 # --- the work on one input; runs in this process or in others -------------------------------------------------------
@@ -146,7 +147,8 @@ def _encoder(options: Options, name: str | None = None) -> Codec:
         from .codecs.base import Codec
 
         codec = Codec.load(name, quality=options.quality, weights=options.weights, device=options.device)
-        _ready[key] = codec if options.coder is None else codec.with_coder(options.coder)
+        codec = codec if options.coder is None else codec.with_coder(options.coder)
+        _ready[key] = codec.with_effort(options.effort) if options.effort else codec
     return _ready[key]
 
 
@@ -456,6 +458,7 @@ def _run_encode(args: argparse.Namespace) -> int:
         bound=bounds[0] if bounds else None,
         datasets=tuple(args.dataset or ()),
         video=_video_options(args, dict(goals), video),
+        effort=0.0 if video else args.effort or 0.0,
     )
     integers = medium == "field" and not _is_for_fields(_codec_name(options))
     # what a folder is searched for; a file given by name may be called anything
@@ -480,7 +483,7 @@ def _run_encode(args: argparse.Namespace) -> int:
     )
     if video:
         options = options._replace(video=_for_jobs(options.video, args, len(jobs)))
-    if args.quality is not None or args.coder is not None or args.device != "cpu":
+    if args.quality is not None or args.coder is not None or args.device != "cpu" or options.effort:
         _encoder(options)  # a setting that no input can be encoded with is said once
     return _run_batch(args, "encode", partial(_encode, options), jobs)
 
@@ -493,6 +496,7 @@ def _are_videos(inputs: Sequence[str]) -> bool:
 def _video_options(args: argparse.Namespace, goals: dict[str, float], video: bool) -> VideoOptions:
     changes = {name: value for name in ("effort", "enough", "key_every") if (value := getattr(args, name)) is not None}
     if not video:
+        changes.pop("effort", None)  # pictures have it, too
         if changes:
             raise UsageError(f"--{min(changes).replace('_', '-')} is for videos")
         if args.no_sound:
@@ -1059,7 +1063,7 @@ def build_parser() -> argparse.ArgumentParser:
     bound.add_argument("--rel-error", type=_positive, metavar="R", help="fields: by more than R of a dataset's range")
     one.add_argument("--dataset", action="append", metavar="PATH", help="fields: code this one, keep others exactly")
     one.add_argument(
-        "--effort", type=_not_negative, metavar="X", help="videos: optimiser steps, times the usual number"
+        "--effort", type=_not_negative, metavar="X", help="videos, s2lic: optimiser steps, times the usual number"
     )
     one.add_argument("--enough", type=_positive, metavar="DB", help="videos: a group with so many decibels is done")
     one.add_argument("--key-every", type=_count, metavar="N", help="videos: every N-th group can be decoded alone")

@@ -111,6 +111,10 @@ class Codec(ABC):
         """The same codec, writing its payload with another of its coders (class attribute `coders`); reading any."""
         raise UsageError(f"{self.name!r} writes its payload in one way only; it can't take coder {coder!r}")
 
+    def with_effort(self, effort: float) -> Self:
+        """The same codec, taking more time to encode for smaller files; 0: the time it usually takes."""
+        raise UsageError(f"{self.name!r} encodes in one way only; it can't take effort {effort:g}")
+
     @property
     @abstractmethod
     def weights_id(self) -> bytes:

@@ -37,6 +37,7 @@ from .base import EncodedPixels, ImageCodec
 from .layers.exact_state import import_state
 from .s2lic_net import LEVELS, S2licConfig, S2licNet
 from .s2lic_paper import S2licPaperConfig, S2licPaperNet
+from .s2lic_refine import STEPS, Refiner
 from .weights import LoadedWeights, find, load_tensors
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ _TILE = 48  # latents to a side of a tile: what is worked on at a time
 _HALO_ANALYSIS = 16  # latents around a tile that are looked at; a multiple of the attention's window of 8
 _LARGEST = 1 << 14  # of a latent
 DEFAULT_QUALITY = 50.0
+MOST_EFFORT = 100.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,14 @@ class Model:
 
     def step_of(self, quality: float) -> int:
         return round((quality - 1) / 99 * self.net.config.quality_steps)
+
+    @functools.cached_property
+    def refiner(self) -> Refiner:
+        """The networks in the form that has gradients; made when it is first needed."""
+        if not isinstance(self.net, S2licNet):
+            raise UsageError("effort: only weights of the network `small` can be refined while encoding")
+        with torch.inference_mode(False):
+            return Refiner(self.net)
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -88,9 +98,14 @@ class S2licCodec(ImageCodec):
     sweep: ClassVar[tuple[int, ...]] = (1, *range(10, 101, 10))  # qualities of a rate-distortion curve
 
     def __init__(
-        self, model: Model, quality: float | None = None, device: str = "cpu", coder: str = DEFAULT_CODER
+        self,
+        model: Model,
+        quality: float | None = None,
+        device: str = "cpu",
+        coder: str = DEFAULT_CODER,
+        effort: float = 0.0,
     ) -> None:
-        self.model, self.quality, self.device, self.coder = model, quality, device, coder
+        self.model, self.quality, self.device, self.coder, self.effort = model, quality, device, coder, effort
         if coder not in self.coders:
             raise UsageError(f"s2lic has no coder {coder!r}: there are {', '.join(self.coders)}")
 
@@ -104,7 +119,16 @@ class S2licCodec(ImageCodec):
         return cls(read_model(load_tensors(manifest.path, manifest.sha256), device), quality, device)
 
     def with_coder(self, coder: str) -> Self:
-        return type(self)(self.model, self.quality, self.device, coder)
+        return type(self)(self.model, self.quality, self.device, coder, self.effort)
+
+    def with_effort(self, effort: float) -> Self:
+        """1: 20 gradient steps on each picture (`s2lic_refine.py`); 0: none. Files decode alike."""
+        if not 0 <= effort <= MOST_EFFORT:
+            raise UsageError(f"effort {effort:g}; s2lic takes 0 to {MOST_EFFORT:g}")
+        codec = type(self)(self.model, self.quality, self.device, self.coder, effort)
+        if effort:
+            codec.model.refiner  # noqa: B018  refuses networks that have none
+        return codec
 
     def check_settings(self) -> None:
         self.step_of(None)
@@ -142,21 +166,24 @@ class S2licCodec(ImageCodec):
         height, width = pixels.shape[:2]
         h, w = self._grid(height, width)
         out = torch.empty(1, net.config.latent, h, w, dtype=torch.float32, device=self.device)
-        scale = 1.0 / float(np.iinfo(pixels.dtype).max)
         t = torch.tensor([step / net.config.quality_steps], dtype=torch.float32, device=self.device)
         window = net.config.stride // _CELL
         for top, bottom in _tiles(h):
             for left, right in _tiles(w):
                 rows = _around(top, bottom, h, _HALO_ANALYSIS, window)
                 columns = _around(left, right, w, _HALO_ANALYSIS, window)
-                tile = pixels[mirrored(rows, height)][:, mirrored(columns, width)]
-                x = torch.from_numpy(tile.transpose(2, 0, 1).astype(np.float32)).to(self.device)[None] * scale
-                x = x.contiguous(memory_format=torch.channels_last)
+                x = self._cut(pixels, rows, columns).contiguous(memory_format=torch.channels_last)
                 inside = (_CELL * (min(h, rows.stop) - rows.start), _CELL * (min(w, columns.stop) - columns.start))
                 y = net.latents(x, t, inside)
                 a, b = top - rows[0], left - columns[0]
                 out[:, :, top:bottom, left:right] = y[:, :, a : a + bottom - top, b : b + right - left]
         return out.clamp_(-_LARGEST / 2, _LARGEST / 2)
+
+    def _cut(self, pixels: NDArray[Any], rows: range, columns: range) -> Tensor:
+        """The pixels of rows and columns of latents, mirrored over the edges: (1, 3, h, w) float32 in [0, 1]."""
+        tile = pixels[mirrored(rows, pixels.shape[0])][:, mirrored(columns, pixels.shape[1])]
+        x = torch.from_numpy(tile.transpose(2, 0, 1).astype(np.float32)).to(self.device)[None]
+        return x * (1.0 / float(np.iinfo(pixels.dtype).max))
 
     @_own_arithmetic
     def symbols(self, pixels: NDArray[Any], step: int) -> tuple[Symbols, list[Symbols]]:
@@ -169,6 +196,10 @@ class S2licCodec(ImageCodec):
         z_symbols = torch.round(z.double() - z_mean[:, None, None]).clamp_(-_LARGEST / 2, _LARGEST / 2)
         z_symbols = z_symbols * (z_row > 0)[:, None, None]
         z_part = _coded(z_symbols, z_row[:, None, None].expand(z.shape))
+        z_hat = (z_symbols + z_mean[:, None, None])[None]
+        if steps := round(STEPS * self.effort):
+            cut = functools.partial(self._cut, pixels)
+            y = self.model.refiner(y, z_hat, cut, pixels.shape[:2], step, steps).clamp_(-_LARGEST / 2, _LARGEST / 2)
         parts: list[Symbols] = []
         flat = y[0].flatten(1)
 
@@ -177,7 +208,7 @@ class S2licCodec(ImageCodec):
             parts.append(_coded(symbols, row))
             return symbols + mean
 
-        net.predict((z_symbols + z_mean[:, None, None])[None], h, w, step, take)
+        net.predict(z_hat, h, w, step, take)
         return z_part, parts
 
     # ---- decoding

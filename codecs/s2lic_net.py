@@ -44,6 +44,8 @@ STEPS = 64  # quality steps between two knots: interpolation is exact
 LAMBDA = (0.0012, 0.2)  # weight of 255^2 MSE against bits per pixel at the lowest and highest quality
 MATRIX_BITS = 24  # fractional bits of the inverse wavelet matrices
 LEAK = 3  # negative values go on at 2**-3 of their slope: plain ReLUs died by the layer (docs/s2lic.md)
+FINER = 2  # bits that activations have more near the pixels, where rounding them was seen (docs/s2lic.md)
+LOW_BITS = 4  # of these activations, where they have to be cut in two
 WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolution
 
 
@@ -232,11 +234,12 @@ class Exact(nn.Module):
         weight_bits: int = 16,
         carrier: torch.dtype = torch.float64,
         exponent: int | None = None,
+        split: int = 0,
     ) -> None:
-        """exponent: of the input's grid; None: fitted to what the input has been in training."""
+        """exponent: of the input's grid; None: fitted to what the input has been in training. split: `ExactConv2d`."""
         super().__init__()
         self.input = FixedPoint(bits, not relu, leak=LEAK if relu else 0) if exponent is None else Grid(bits, exponent)
-        self.layer = ExactConv2d(inner, outer, kernel, self.input, weight_bits, carrier)
+        self.layer = ExactConv2d(inner, outer, kernel, self.input, weight_bits, carrier, split)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(self.input(x))
@@ -248,12 +251,16 @@ class Exact(nn.Module):
 
 
 class ExactResidual(nn.Module):
-    """x + conv(leaky(conv(x))), zero at the start: 8-bit weights and activations, the stream x itself in 20 bits."""
+    """x + conv(leaky(conv(x))), zero at the start: 8-bit weights and activations, the stream x itself in 20 bits.
 
-    def __init__(self, width: int) -> None:
+    finer: bits more for the activations.
+    """
+
+    def __init__(self, width: int, finer: int = 0) -> None:
         super().__init__()
-        self.first = Exact(width, width, 3, relu=False, bits=9, weight_bits=8, carrier=torch.float32)
-        self.second = Exact(width, width, 3, relu=True, bits=8, weight_bits=8, carrier=torch.float32).zero()
+        f32, split = torch.float32, LOW_BITS if finer else 0
+        self.first = Exact(width, width, 3, relu=False, bits=9 + finer, weight_bits=8, carrier=f32, split=split)
+        self.second = Exact(width, width, 3, relu=True, bits=8 + finer, weight_bits=8, carrier=f32, split=split).zero()
         self.stream = FixedPoint(20, signed=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -298,7 +305,7 @@ class Synthesis(nn.Module):
         self.inject = Exact(48, c4, 3, relu=False, bits=10, weight_bits=9, carrier=f32, exponent=9)
         self.gain4 = Gain(config.knots, c4)
         self.stream4 = FixedPoint(20, signed=True)
-        self.stage4 = nn.Sequential(*(ExactResidual(c4) for _ in range(n4)))
+        self.stage4 = nn.Sequential(*(ExactResidual(c4, FINER) for _ in range(n4)))
         self.leave = Exact(c4, 48, 3, relu=False, bits=9, weight_bits=8, carrier=f32).zero()
 
     def forward(self, y: Tensor, t: Tensor) -> Tensor:

@@ -14,6 +14,11 @@ One class serves for training and for use, in three modes:
   the exact layer computes, up to the rounding of biases and of the training arithmetic (bfloat16 or float32);
 - frozen (`freeze`): weights become integers with an exponent per output channel, and the bound on every partial sum is
   checked, not assumed: `freeze` raises if the carrier could be overrun by any input that the layer accepts.
+
+A layer may take an input finer than that allows (`split`). Then each input is looked at: by Cauchy and Schwarz no sum,
+and no part of one, exceeds the norm of a window times the norm of a channel's weights, which is far below the worst
+case for what networks really make. An input beyond it is cut into high and low bits, whose convolutions both fit. All
+ways give the same integers, so which one was taken makes no difference.
 """
 
 from __future__ import annotations
@@ -130,8 +135,11 @@ class ExactConv2d(nn.Module):
         input_format: FixedPoint,
         weight_bits: int = 16,
         carrier: torch.dtype = torch.float64,
+        split: int = 0,
     ) -> None:
+        """split: of the input's bits, how many are low ones, where all of them together may not fit the carrier."""
         super().__init__()
+        self.split = split
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
         self.kernel = kernel
         self._input = (input_format,)  # in a tuple: it belongs to somebody else, so it is not a submodule of this one
@@ -139,10 +147,17 @@ class ExactConv2d(nn.Module):
         self.mode: Mode = "float"
         self.register_buffer("weight_exponent", torch.zeros(out_channels, dtype=torch.int32))
         self._frozen: tuple[Tensor, Tensor] | None = None
+        self._safe_square = math.inf  # of an input's windows, sums of squares: up to here all sums fit the carrier
 
     @property
     def input_format(self) -> FixedPoint:
         return self._input[0]
+
+    @property
+    def _largest_input(self) -> int:
+        """What sums are bounded for without a look at the input: its largest integer, or that of its parts."""
+        largest = self.input_format.largest
+        return max((largest >> self.split) + 1, 2**self.split) if self.split else largest
 
     @torch.no_grad()
     def fit_exponents(self) -> None:
@@ -153,7 +168,7 @@ class ExactConv2d(nn.Module):
         bias = self.conv.bias
         assert bias is not None
         grid_input = 2.0 ** int(self.input_format.exponent)
-        total = flat.abs().sum(1) * self.input_format.largest + bias.detach().double().abs() * grid_input
+        total = flat.abs().sum(1) * self._largest_input + bias.detach().double().abs() * grid_input
         by_size = torch.floor(torch.log2((2 ** (self.weight_bits - 1) - 1) / largest))
         by_sum = torch.floor(torch.log2(room / total.clamp_min(1e-12)))
         # a tiny weight range needs no finer grid than 2**-30: keeps exponents far from the limits of the float formats
@@ -174,13 +189,19 @@ class ExactConv2d(nn.Module):
     def freeze(self) -> None:
         """Fixes the integers and proves that no input can overrun the carrier."""
         weight, bias = self.quantised()
-        worst = weight.abs().flatten(1).sum(1) * self.input_format.largest + bias.abs()
-        if float(worst.max()) > 2.0 ** CARRIER_BITS[self.carrier]:
+        worst = weight.abs().flatten(1).sum(1) * self._largest_input + bias.abs()
+        room = 2.0 ** CARRIER_BITS[self.carrier]
+        if float(worst.max()) > room:
             raise ValueError(
                 f"a sum of this layer can reach 2**{math.log2(float(worst.max())):.1f}, "
                 f"more than {self.carrier} holds exactly; call fit_exponents() first"
             )
         self.sum_bits = math.log2(max(1.0, float(worst.max())))
+        if self.split:
+            norm = weight.square().flatten(1).sum(1).sqrt().clamp_min(1)
+            # a thousandth for the sum of squares, which is rounded
+            reach = float(((room - bias.abs()).clamp_min(0) / norm).min()) * 2.0 ** -int(self.input_format.exponent)
+            self._safe_square = 0.999 * reach**2
         scale = torch.exp2(-self.weight_exponent.double())
         device = self.conv.weight.device
         memory_format = torch.channels_last if self.carrier == torch.float32 else torch.contiguous_format
@@ -195,7 +216,10 @@ class ExactConv2d(nn.Module):
         if self.mode == "frozen":
             assert self._frozen is not None
             weight, bias = self._frozen
-            return exact_conv2d(x.to(weight.dtype), weight, bias, stride, offset)
+            x = x.to(weight.dtype)
+            if self.split and x.device.type == "cpu" and not self._fits(x):
+                return self._in_parts(x, weight, bias, stride, offset)
+            return exact_conv2d(x, weight, bias, stride, offset)
         weight, bias = self.conv.weight, self.conv.bias
         assert bias is not None
         if self.mode == "twin":
@@ -204,6 +228,20 @@ class ExactConv2d(nn.Module):
             weight = torch.clamp(round_through(weight * scale), -limit, limit) / scale
         y = F.conv2d(x, weight, bias, padding=self.kernel // 2)
         return y[:, :, offset::stride, offset::stride] if stride > 1 or offset else y
+
+    def _fits(self, x: Tensor) -> bool:
+        """Whether no sum over this input can leave the carrier, in any order of additions."""
+        squares = x.square().sum(1, keepdim=True)
+        windows = F.avg_pool2d(squares, self.kernel, 1, self.kernel // 2) * self.kernel**2
+        return float(windows.max()) <= self._safe_square
+
+    def _in_parts(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int, offset: int) -> Tensor:
+        """The same from high and low bits; what float32 can't hold is rounded once, as a float64 product would be."""
+        unit = 2.0 ** (self.split - int(self.input_format.exponent))
+        high = torch.floor(x * (1 / unit)) * unit
+        zero = torch.zeros_like(bias)
+        parts = [exact_conv2d(part, weight, zero, stride, offset).double() for part in (high, x - high)]
+        return (parts[0] + parts[1] + bias.double()[:, None, None]).to(weight.dtype)
 
 
 def exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, offset: int = 0) -> Tensor:

@@ -20,7 +20,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +40,7 @@ from ..codecs.weights import load_tensors
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
 from ..entropy.exact import ExactConv2d, FixedPoint, set_mode
 from ..errors import UsageError, WeightsError
+from .s2lic_tables import with_fitted_tables
 from .weights import write_weights
 
 
@@ -66,6 +67,7 @@ class S2licRecipe:
     graph: bool = False  # one device, the whole step on it as one CUDA graph: `s2lic_graph.py`
     seconds: float = 0.0  # with `graph`: the run takes so long; `decay_from` and `hard_from` are shares of `steps` then
     scales: tuple[float, ...] = ()  # with `graph`: the pictures also made smaller, which rids JPEGs of their artefacts
+    table_crops: int = 0  # pictures that the entropy tables are fitted to at the end; 0: the densities' own tables
     start: str = ""  # what a new run begins with: averaged weights of a checkpoint (.ckpt), or a .safetensors file
 
 
@@ -238,10 +240,25 @@ def weights_bytes(task: S2licTask, tag: str) -> bytes:
     return to_bytes({**export_state(net), **table_state(*make_tables())}, metadata(task.config, tag))
 
 
-def export(task: S2licTask, settings: Mapping[str, Any], folder: Path, about: Mapping[str, Any]) -> Path:
-    """Writes s2lic-TAG.safetensors and its manifest s2lic-TAG.json. Copy both to `weights/` to ship them."""
+def export(
+    task: S2licTask,
+    settings: Mapping[str, Any],
+    folder: Path,
+    about: Mapping[str, Any],
+    pictures: Sequence[Tensor] = (),
+) -> Path:
+    """Writes s2lic-TAG.safetensors and its manifest s2lic-TAG.json. Copy both to `weights/` to ship them.
+
+    pictures: what entropy tables are fitted to, if the recipe wants it.
+    """
     tag = settings["tag"]
-    return write_weights(folder, "s2lic", "S2LIC", tag, weights_bytes(task, tag), task.net, tag == "small", about)
+    data = weights_bytes(task, tag)
+    if pictures and task.recipe.table_crops and isinstance(task.net, S2licNet):
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "before.safetensors"
+            path.write_bytes(data)
+            data = with_fitted_tables(path, pictures, task.recipe.table_crops)
+    return write_weights(folder, "s2lic", "S2LIC", tag, data, task.net, tag == "small", about)
 
 
 def code(task: S2licTask, pictures: list[Tensor], qualities: tuple[float, ...] = QUALITIES) -> dict[str, float]:
@@ -440,7 +457,7 @@ def train(
     metrics = progress.look(task)
     progress.write({"step": trainer.global_step, "seconds": progress.seconds, **metrics})
     where = {"steps": trainer.global_step, "seconds": round(progress.seconds), "device": device_name(task.device)}
-    export(task, settings, folder, {**about, **where, "metrics": metrics})
+    export(task, settings, folder, {**about, **where, "metrics": metrics}, pictures)
 
 
 def begin(task: S2licTask, recipe: S2licRecipe, pictures: list[Tensor], progress: Progress | None) -> None:

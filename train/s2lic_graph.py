@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +255,7 @@ def run(
     save_run(path, task, stepper, step, seconds)
     metrics = estimate(task.ema, progress.held_out) if progress.held_out else {}
     progress.write({"step": step, "seconds": seconds, **metrics})
-    ship(task, crops, settings, folder, about, step, seconds, metrics)
+    ship(task, crops, settings, folder, about, step, seconds, metrics, pictures)
 
 
 def ship(
@@ -267,10 +267,11 @@ def ship(
     step: int,
     seconds: float,
     metrics: Mapping[str, float],
+    pictures: Sequence[Tensor] = (),
 ) -> None:
     """Writes the averaged weights as they would ship now, with their manifest."""
     if not task.hard:
         find_peaks(task, crops)
     device = crops.pixels.device
     facts = {"steps": step, "seconds": round(seconds), "device": device_name(device), "metrics": dict(metrics)}
-    export(task, settings, folder, {**about, **facts})
+    export(task, settings, folder, {**about, **facts}, pictures)

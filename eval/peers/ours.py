@@ -62,6 +62,8 @@ def _family(name: str) -> Family:
     if tags:
         options = {"tag": Option("", "weights; default: the codec's choice", choices=("", *tags))} | options
     coders = getattr(cls, "coders", ())
+    if cls.with_effort is not Codec.with_effort:
+        options["effort"] = Option(0.0, "time spent on each item for smaller files; 1: 20 gradient steps", 0, 100)
     if coders:
         options["coder"] = Option("", "entropy coder; default: the codec's choice", choices=("", *coders))
 
@@ -70,8 +72,11 @@ def _family(name: str) -> Family:
         tag, quality, coder = str(settings.get("tag", "")), float(settings["q"]), str(settings.get("coder", ""))
         codec = Codec.load(f"{name}@{tag}" if tag else name, quality=quality or None)
         codec = codec.with_coder(coder) if coder else codec
-        if float(settings.get("effort", -1)) >= 0:
-            codec = getattr(codec, "with_settings")(effort=float(settings["effort"]))  # noqa: B009
+        effort = float(settings.get("effort", -1))
+        if entry(name).medium == "video":
+            codec = codec if effort < 0 else getattr(codec, "with_settings")(effort=effort)  # noqa: B009
+        elif effort > 0:
+            codec = codec.with_effort(effort)
         return _OurVideo(codec) if entry(name).medium == "video" else _Ours(codec)
 
     def versions() -> Mapping[str, str]:

@@ -453,3 +453,66 @@ def test_linear() -> None:
 
 if __name__ == "__main__":
     print(torch.backends.cpu.get_cpu_capability(), digest())
+
+
+def split_layer(seed: int, bits: int = 12, split: int = 5) -> tuple[ExactConv2d, FixedPoint]:
+    """float32, and an input too fine for it: a worst case of 2**26 or so."""
+    torch.manual_seed(seed)
+    quantiser = FixedPoint(bits, signed=True, exponent=7)
+    layer = ExactConv2d(48, 6, 3, quantiser, 8, torch.float32, split).requires_grad_(False)
+    layer.fit_exponents()
+    layer.freeze()
+    return layer, quantiser
+
+
+@pytest.mark.parametrize("reach", [30, 300, 2047])
+def test_finer_inputs_than_fit_give_what_integers_give(reach: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones at once, large ones in two parts: the same integers, whichever way is taken."""
+    layer, quantiser = split_layer(1)
+    weight, bias = (t.numpy().astype(np.int64) for t in layer.quantised())
+    assert np.abs(weight).sum((1, 2, 3)).max() * quantiser.largest > 2**24  # no bound for all inputs
+    x = np.random.default_rng(reach).integers(-reach, reach + 1, (2, 48, 9, 7))
+    given = torch.from_numpy(x.astype(np.float32)) * 2.0**-7
+    assert layer._fits(given) == (reach <= 300)
+    expected = integer_conv(x, weight, bias)
+    units = 2.0 ** (layer.weight_exponent.numpy() + 7)[:, None, None]
+    assert np.array_equal(layer(given).double().numpy() * units, expected)
+    monkeypatch.setattr(ExactConv2d, "_fits", lambda self, x: False)
+    assert np.array_equal(layer(given).double().numpy() * units, expected)
+    assert torch.equal(layer(given, 2, 1), layer(given)[:, :, 1::2, 1::2])
+
+
+def test_worst_input_of_a_split_layer() -> None:
+    """Every weight meets the largest input of its sign: one rounding of the true sum, as float64 would give."""
+    layer, quantiser = split_layer(2)
+    weight, bias = (t.numpy().astype(np.int64) for t in layer.quantised())
+    worst = np.where(weight > 0, 1, -1) * quantiser.largest
+    given = torch.from_numpy((worst * 2.0**-7).astype(np.float32))
+    assert not layer._fits(given)
+    expected = integer_conv(worst, weight, bias)
+    assert np.abs(expected).max() > 2**24
+    units = 2.0 ** (layer.weight_exponent.numpy() + 7)[:, None, None]
+    assert np.array_equal(layer(given).numpy(), (expected / units).astype(np.float32))
+
+
+@given(seed=st.integers(0, 999), reach=st.integers(1, 2047), spread=st.floats(0, 1))
+@settings(deadline=None, max_examples=60)
+def test_what_fits_is_below_the_bound(seed: int, reach: int, spread: float) -> None:
+    """Inputs that lean towards the weights' signs: wherever `_fits` says so, no sum of magnitudes leaves 2**23."""
+    layer, _ = split_layer(seed % 3)
+    weight, bias = layer.quantised()
+    rng = np.random.default_rng(seed)
+    lean = np.sign(weight[seed % 6].numpy())
+    x = np.where(rng.random(lean.shape) < spread, lean * reach, rng.integers(-reach, reach + 1, lean.shape))
+    given = torch.from_numpy((x * 2.0**-7).astype(np.float32))[None]
+    if layer._fits(given):
+        magnitudes = torch.nn.functional.conv2d(torch.from_numpy(np.abs(x))[None].double(), weight.abs(), padding=1)
+        assert float((magnitudes + bias.abs()[:, None, None]).max()) <= 2**23
+
+
+def test_parts_of_a_split_layer_have_a_bound_for_all_inputs() -> None:
+    layer, _ = split_layer(3, bits=14, split=3)
+    assert 22 < layer.sum_bits <= 23
+    layer.weight_exponent += 1
+    with pytest.raises(ValueError, match="fit_exponents"):
+        layer.freeze()
