@@ -113,6 +113,8 @@ class Codec(ABC):
 
     def with_effort(self, effort: float) -> Self:
         """The same codec, taking more time to encode for smaller files; 0: the time it usually takes."""
+        if effort == 0:
+            return self
         raise UsageError(f"{self.name!r} encodes in one way only; it can't take effort {effort:g}")
 
     @property

@@ -197,7 +197,8 @@ class S2licCodec(ImageCodec):
         z_symbols = z_symbols * (z_row > 0)[:, None, None]
         z_part = _coded(z_symbols, z_row[:, None, None].expand(z.shape))
         z_hat = (z_symbols + z_mean[:, None, None])[None]
-        if steps := round(STEPS * self.effort):
+        if self.effort:
+            steps = max(1, round(STEPS * self.effort))
             cut = functools.partial(self._cut, pixels)
             y = self.model.refiner(y, z_hat, cut, pixels.shape[:2], step, steps).clamp_(-_LARGEST / 2, _LARGEST / 2)
         parts: list[Symbols] = []
@@ -368,6 +369,7 @@ def config_from(network: str, values: Mapping[str, Any]) -> Config:
     return kind(**settings)
 
 
+@torch.inference_mode(False)  # the refiner needs gradients through these weights, wherever they were loaded
 def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
     """Networks and tables of a weights file, frozen, in eval mode."""
     try:

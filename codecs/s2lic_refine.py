@@ -90,7 +90,7 @@ class _Tile:
     ) -> None:
         self.net, self.bf16, self.generator = refiner.net, refiner.bf16, generator
         quality = step / self.net.config.quality_steps
-        self.t = torch.tensor([quality], device=y.device)
+        self.t = torch.tensor([quality], dtype=torch.float32, device=y.device)
         self.weight = rate_weight(quality) * 255**2 / 3  # of the sum over pixels and colours, against bits
         self.start = y[(..., *outer)].clone()
         self.x = cut(*(range(side.start, side.stop) for side in outer)).clone()
@@ -101,7 +101,7 @@ class _Tile:
         self.inner = tuple(
             slice(mine.start - all_.start, mine.stop - all_.start) for mine, all_ in zip(inner, outer, strict=True)
         )
-        self.moves = torch.zeros(1, 1, *cells, device=y.device)
+        self.moves = torch.zeros(1, 1, *cells, dtype=torch.float32, device=y.device)
         self.moves[(..., *self.inner)] = 1
         counts = torch.zeros_like(self.moves)
         counts[(..., *(slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in self.inner))] = 1
@@ -141,7 +141,7 @@ class _Tile:
             y_hat = y_hat.detach().requires_grad_()
             with torch.autocast(y_hat.device.type, torch.bfloat16, enabled=self.bf16):
                 x_hat = self.net.reconstruct(y_hat, self.t).float()
-            signs = torch.randint(0, 2, x_hat.shape, generator=self.generator, device=x_hat.device) * 2.0 - 1
+            signs = torch.randint(0, 2, x_hat.shape, generator=self.generator, device=x_hat.device).float() * 2 - 1
             (x_hat * signs).sum().backward()
         assert y_hat.grad is not None
         of_error = 2 * self.weight * y_hat.grad.square().mean((0, 2, 3))[None, :, None, None]
@@ -156,7 +156,7 @@ class _Tile:
         two = self.net.config.passes == 2
         done: list[Tensor] = []
         levels: list[Tensor] = []
-        bits = torch.zeros(1, device=y.device)
+        bits = torch.zeros(1, dtype=torch.float32, device=y.device)
         for part in self.net.slices:
             assert isinstance(part, Slice)
             where = slice(part.start, part.start + part.size)

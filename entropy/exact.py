@@ -266,8 +266,10 @@ def _exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int, offset: 
     columns = F.unfold(x, kernel, padding=pad, stride=stride)  # (B, I k k, h w)
     wide = weight.double().flatten(1)
     # a few thousand positions at a time: float64 columns of a whole picture would not fit
-    parts = [(wide @ part.double()).to(weight.dtype) for part in columns.split(1 << 16, 2)]
-    return (torch.cat(parts, 2) + bias[:, None]).reshape(len(x), -1, h, w)
+    # rounded once, after the bias: a sum may leave float32 where an input has more bits than fit (`split`)
+    shift = bias.double()[:, None]
+    parts = [(wide @ part.double() + shift).to(weight.dtype) for part in columns.split(1 << 16, 2)]
+    return torch.cat(parts, 2).reshape(len(x), -1, h, w)
 
 
 class ExactLinear(ExactConv2d):

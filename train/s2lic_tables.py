@@ -13,9 +13,9 @@ does it to weights that exist, and leaves the rest of them as it is.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..codecs.s2lic import MOST_PROBABLE, S2licCodec, make_tables, read_model, table_state
-from ..codecs.weights import load_tensors
+from ..codecs.weights import load_tensors, manifests
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
 from ..entropy.tables import TOTAL, Tables
 from ..errors import CodecError, UsageError
@@ -95,7 +95,12 @@ def _main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--crops", type=int, default=CROPS, help=f"pictures that are counted (default: {CROPS})")
     options = parser.parse_args(arguments)
     try:
-        about = json.loads(options.weights.with_suffix(".json").read_text())
+        if options.crops < 1:
+            raise UsageError(f"--crops {options.crops}: expected at least 1")
+        found = [one for one in manifests("s2lic", options.weights.parent) if one.path == options.weights.resolve()]
+        if not found:
+            raise UsageError(f"{options.weights}: no S2LIC weights with a manifest (.json) beside them")
+        about = found[0]
         pictures = load_pictures(find_pictures(options.data), SIZE)
         if not pictures:
             raise UsageError(f"{options.data}: no picture there is at least {SIZE} pixels wide and high")
@@ -104,14 +109,14 @@ def _main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     options.out.mkdir(parents=True, exist_ok=True)
-    kept = {key: value for key, value in about.items() if key not in _OURS}
-    path = write_weights(options.out, "s2lic", "S2LIC", about["tag"], data, about["parameters"], about["default"], kept)
+    kept = {key: value for key, value in asdict(about).items() if key not in _OURS}
+    path = write_weights(options.out, "s2lic", "S2LIC", about.tag, data, about.parameters, about.default, kept)
     sys.stdout.write(f"{path}\n")
     return 0
 
 
-_OURS = ("name", "codec", "tag", "file", "sha256", "parameters", "default")  # what `write_weights` says itself
-
+# what `write_weights` says itself
+_OURS = ("path", "retired", "name", "codec", "tag", "file", "sha256", "parameters", "default")
 
 if __name__ == "__main__":
     sys.exit(_main())

@@ -16,6 +16,8 @@ from codec.codecs.s2lic_paper import S2licPaperConfig, S2licPaperNet
 from codec.codecs.s2lic_refine import _pieces, _tiles
 from codec.container import read_header
 from codec.errors import UsageError
+from codec.eval.peers.ours import families
+from codec.eval.specs import parse
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,11 @@ def test_same_bytes_again_and_nothing_changes(codec: S2licCodec, crop: np.ndarra
     assert np.array_equal(codec.decompress(files[0]), small.decompress(files[0]))
 
 
+def test_a_little_effort_is_a_step(codec: S2licCodec, crop: np.ndarray) -> None:
+    assert codec.with_effort(0.001).compress(crop, 40) != codec.compress(crop, 40)
+    assert codec.with_effort(0).compress(crop, 40) == codec.compress(crop, 40)
+
+
 def test_weights_are_shared(codec: S2licCodec) -> None:
     exact = dict(codec.model.net.named_parameters())
     for name, parameter in codec.with_effort(1).model.refiner.net.named_parameters():
@@ -97,6 +104,13 @@ def test_callers_modes_stay_out(codec: S2licCodec, crop: np.ndarray) -> None:
         assert little.compress(crop, 30) == expected
     with torch.inference_mode():
         assert little.compress(crop, 30) == expected
+        loaded_there = Codec.load("s2lic").with_effort(0.1)
+    assert loaded_there.compress(crop, 30) == expected
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert little.compress(crop, 30) == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_coder_and_effort_go_together(codec: S2licCodec) -> None:
@@ -120,6 +134,8 @@ def test_networks_that_have_none(codec: S2licCodec) -> None:
         S2licCodec(model).with_effort(1)
     with pytest.raises(UsageError, match="walloc"):
         Codec.load("walloc").with_effort(1)
+    walloc = Codec.load("walloc")
+    assert walloc.with_effort(0) is walloc
 
 
 def test_command_line(crop: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -127,8 +143,8 @@ def test_command_line(crop: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFix
 
     Image.fromarray(crop).save(tmp_path / "a.png")
 
-    def encode(*words: str) -> int:
-        return cli.main(["encode", str(tmp_path / "a.png"), "--force", *words])
+    def encode(*words: str, names: tuple[str, ...] = ("a.png",)) -> int:
+        return cli.main(["encode", *(str(tmp_path / name) for name in names), "--force", *words])
 
     assert encode("-o", str(tmp_path / "a.s2lic")) == 0
     assert encode("-o", str(tmp_path / "b.s2lic"), "--effort", "0.1") == 0
@@ -138,3 +154,25 @@ def test_command_line(crop: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFix
     assert "one way only" in capfd.readouterr().err
     assert not (tmp_path / "c.walloc").exists()
     assert encode("-o", str(tmp_path / "d.s2lic"), "--effort", "500") == 2
+    Image.fromarray(crop).save(tmp_path / "b.png")
+    assert encode("-o", str(tmp_path / "out"), "--effort", "0.1", "--jobs", "2", names=("a.png", "b.png")) == 0
+    for name in ("a", "b"):
+        assert (tmp_path / "out" / f"{name}.s2lic").read_bytes() == (tmp_path / "b.s2lic").read_bytes()
+
+
+def test_it_is_a_curve_of_the_bench() -> None:
+    family = {one.name: one for one in families()}["s2lic"]
+    plain, slow = parse("s2lic:q=50,s2lic:q=50:effort=0.5", {"s2lic": family})
+    assert (plain.label, slow.label) == ("s2lic", "s2lic:effort=0.5")
+    peer = family.make(slow.points[0].settings, 1)
+    assert peer.codec.effort == 0.5  # type: ignore[attr-defined]
+    assert "effort" not in {one.name: one for one in families()}["walloc"].options
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(codec: S2licCodec, crop: np.ndarray) -> None:
+    there = Codec.load("s2lic", device="cuda").with_effort(0.5)
+    assert isinstance(there, S2licCodec)
+    assert cost(there, crop, 50) < cost(codec, crop, 50)
+    data = there.compress(crop, 50)
+    assert np.array_equal(there.decompress(data), codec.decompress(data))

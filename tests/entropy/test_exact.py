@@ -227,6 +227,19 @@ def test_same_bits_on_a_gpu(kind: str) -> None:
     assert torch.equal(net(x.cuda()).cpu(), expected)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("reach", [30, 2047])
+def test_same_bits_of_a_split_layer_on_a_gpu(reach: int) -> None:
+    layer, _ = split_layer(1)
+    x = torch.from_numpy(np.random.default_rng(reach).integers(-reach, reach + 1, (2, 48, 9, 7))).float() * 2.0**-7
+    worst = (layer.quantised()[0] > 0).float() * 4094 * 2.0**-7 - 2047 * 2.0**-7
+    expected = [layer(one) for one in (x, worst)]
+    there = split_layer(1)[0].cuda()
+    there.freeze()
+    for one, its in zip((x, worst), expected, strict=True):
+        assert torch.equal(there(one.cuda()).cpu(), its)
+
+
 # ---- training twin
 
 

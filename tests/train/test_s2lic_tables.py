@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +62,13 @@ def test_command(tmp_path: Path, photo: np.ndarray, capsys: pytest.CaptureFixtur
     wide = GaussianConditional(LEVELS, low=0.3).to_tables(MOST_PROBABLE)  # scales too large by up to 2.7
     bad = {**weights.tensors, **table_state(wide, make_tables()[1])}
     (tmp_path / "old.safetensors").write_bytes(save(bad, dict(weights.metadata)))
-    shutil.copy(shipped.path.with_suffix(".json"), tmp_path / "old.json")
+    about = json.loads(shipped.path.with_suffix(".json").read_text())
+    (tmp_path / "old.json").write_text(json.dumps({**about, "file": "old.safetensors"}))
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.fromarray(photo[:512, :512]).save(photos / "a.png")
     assert _main([str(tmp_path / "old.safetensors"), str(photos), "--out", str(tmp_path / "new"), "--crops", "3"]) == 0
     (new,) = manifests("s2lic", tmp_path / "new")
-    about = json.loads((tmp_path / "old.json").read_text())
     assert (new.default, new.licence, new.metrics) == (about["default"], about["licence"], about["metrics"])
     before, after = load_file(tmp_path / "old.safetensors"), load_file(new.path)
     assert set(before) == set(after)
@@ -86,6 +85,16 @@ def test_command(tmp_path: Path, photo: np.ndarray, capsys: pytest.CaptureFixtur
 
 
 def test_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _main([str(tmp_path / "none.safetensors"), str(tmp_path), "--out", str(tmp_path / "new")]) == 1
-    assert "none.json" in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
+    def says(*words: str) -> str:
+        assert _main([*words, "--out", str(tmp_path / "new")]) == 1
+        assert not (tmp_path / "new").exists()
+        return capsys.readouterr().err
+
+    weights = str(find("s2lic").path)
+    assert "with a manifest" in says(str(tmp_path / "none.safetensors"), str(tmp_path))
+    assert "no pictures" in says(weights, str(tmp_path))
+    assert "at least 1" in says(weights, str(tmp_path), "--crops", "0")
+    Image.new("RGB", (300, 600)).save(tmp_path / "small.png")
+    assert "512 pixels" in says(weights, str(tmp_path))
+    (tmp_path / "bad.json").write_text("{")
+    assert "manifest" in says(str(tmp_path / "bad.safetensors"), str(tmp_path))
