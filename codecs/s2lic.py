@@ -200,7 +200,8 @@ class S2licCodec(ImageCodec):
         if self.effort:
             steps = max(1, round(STEPS * self.effort))
             cut = functools.partial(self._cut, pixels)
-            y = self.model.refiner(y, z_hat, cut, pixels.shape[:2], step, steps).clamp_(-_LARGEST / 2, _LARGEST / 2)
+            size = (pixels.shape[0], pixels.shape[1])
+            y = self.model.refiner(y, z_hat, cut, size, step, steps).clamp_(-_LARGEST / 2, _LARGEST / 2)
         parts: list[Symbols] = []
         flat = y[0].flatten(1)
 

@@ -88,7 +88,9 @@ def with_fitted_tables(path: Path, pictures: Sequence[Tensor], crops: int = CROP
 
 
 def _main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -P -m codec.train.s2lic_tables", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -P -m codec.train.s2lic_tables", description="Fit the tables of S2LIC weights."
+    )
     parser.add_argument("weights", type=Path, help="a safetensors file, with its manifest beside it")
     parser.add_argument("data", type=Path, help="folder of photographs")
     parser.add_argument("--out", type=Path, required=True, help="folder for the new file and its manifest")

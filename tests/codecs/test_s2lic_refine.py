@@ -15,6 +15,7 @@ from codec.codecs.s2lic_net import rate_weight
 from codec.codecs.s2lic_paper import S2licPaperConfig, S2licPaperNet
 from codec.codecs.s2lic_refine import _pieces, _tiles
 from codec.container import read_header
+from codec.entropy.exact import ExactConv2d, FixedPoint
 from codec.errors import UsageError
 from codec.eval.peers.ours import families
 from codec.eval.specs import parse
@@ -87,7 +88,8 @@ def test_weights_are_shared(codec: S2licCodec) -> None:
     for name, parameter in codec.with_effort(1).model.refiner.net.named_parameters():
         assert parameter is exact[name]
         assert not parameter.requires_grad
-    assert codec.model.net.synthesis.leave.layer.mode == "frozen"
+    modes = {part.mode for part in codec.model.net.modules() if isinstance(part, (ExactConv2d, FixedPoint))}
+    assert modes == {"frozen"}
 
 
 def test_kinds_and_sizes(codec: S2licCodec, photo: np.ndarray) -> None:

@@ -181,7 +181,7 @@ def test_twins_in_the_last_phase(finished: Path) -> None:
     task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
     load_checkpoint(task, finished / "decay.ckpt")
     assert {part.mode for part in task.modules() if isinstance(part, FixedPoint)} == {"twin"}
-    assert {part.bits for part in task.net.synthesis.modules() if isinstance(part, FixedPoint)} == {8, 9, 10, 20}
+    assert {part.bits for part in task.net.synthesis.modules() if isinstance(part, FixedPoint)} == {8, 9, 10, 11, 20}
 
 
 def test_errors_for_people(data: Path, tmp_path: Path) -> None:
