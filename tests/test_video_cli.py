@@ -174,7 +174,8 @@ def test_more_workers_than_work(clip: Path, tmp_path: Path, capfd: pytest.Captur
 
 def test_settings_that_are_of_other_media(clip: Path, tmp_path: Path) -> None:
     Image.fromarray(noise_clip(1)[0]).save(tmp_path / "a.png")
-    assert run("encode", tmp_path / "a.png", "--effort", 2) == 2
+    assert run("encode", tmp_path / "a.png", "--effort", 2, "-c", "walloc") == 2
+    assert run("encode", tmp_path / "a.png", "--enough", 30) == 2
     assert run("encode", clip, "--size", "20kB") == 2
     assert run("encode", clip, "-q", 300) == 2
     assert run("encode", clip, "-c", "nirvana@nosuch") in (1, 2)
