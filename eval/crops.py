@@ -7,7 +7,7 @@ nearest to the target from either side. A codec that has no setting within `TOLE
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from .table import Table
 __all__ = ["TOLERANCE", "at_rate", "busiest", "equal_rate_crops"]
 
 TOLERANCE = 0.15  # of the rate
+NEAR = 0.02  # of the rate: no further encoding, some codecs take long for one
 SIDE = (384, 256)  # width and height of a crop
 
 
@@ -91,40 +92,55 @@ def at_rate(
     try:
         below = [row for row in rows if row.rate <= target]
         above = [row for row in rows if row.rate > target]
-        ends = [points[row.spec] for row in [*below[-1:], *above[:1]]]
-        for end in ends:
-            rate(end)
-        if len(ends) == 2 and curve.family.axis is not None:
-            _bisect(curve, ends[0], ends[1], target, rate)
-        bpp, point, data = min(tried.values(), key=lambda one: abs(math.log(one[0] / target)))
+        ends = [(row.rate, points[row.spec]) for row in [*below[-1:], *above[:1]]]  # their rates are measured already
+        if len(ends) == 2 and curve.family.axis is not None and not any(_off(bpp, target) <= NEAR for bpp, _ in ends):
+            _search(curve, ends[0], ends[1], target, rate)
+        found = [(bpp, point) for bpp, point, _ in tried.values()] + ends
+        bpp, point = min(found, key=lambda one: _off(one[0], target))
         if abs(bpp / target - 1) > TOLERANCE:
             return None
-        decoded = curve.family.make(point.settings, threads).decode(data)
+        bpp = rate(point)
+        decoded = curve.family.make(point.settings, threads).decode(tried[point.setting][2])
     except Exception:  # whatever a library says of this picture at this setting: it isn't shown
         return None
     values = {metric.name: metric.measure(pixels, decoded) for metric in table.metrics[:2]}
     return point, bpp, values, decoded
 
 
-def _bisect(curve: Curve, low: Point, high: Point, target: float, rate) -> None:
-    """Tries up to six settings between two neighbours on the axis."""
+def _off(bpp: float, target: float) -> float:
+    return abs(math.log(bpp / target))
+
+
+def _search(
+    curve: Curve,
+    low: tuple[float, Point],
+    high: tuple[float, Point],
+    target: float,
+    rate: Callable[[Point], float],
+) -> None:
+    """Tries up to six settings between two neighbours on the axis, where the logarithm of the rate is about a line."""
     axis = curve.family.axis
     assert axis is not None
     option = curve.family.options[axis]
-    a, b = low.settings[axis], high.settings[axis]
+    (rate_a, point_a), (rate_b, point_b) = low, high
+    a, b = point_a.settings[axis], point_b.settings[axis]
     for _ in range(6):
         if isinstance(a, str) or isinstance(b, str):
             return
-        middle = (a + b) / 2
+        part = math.log(target / rate_a) / math.log(rate_b / rate_a)
+        middle = a + (b - a) * min(0.9, max(0.1, part))
         if isinstance(option.default, int):
-            middle = round(middle)
-            if middle in (a, b):
+            middle = min(max(a, b) - 1, max(min(a, b) + 1, round(middle)))
+            if not min(a, b) < middle < max(a, b):
                 return
-        point = Point(curve.family, {**low.settings, axis: middle})
-        if rate(point) <= target:
-            a = middle
+        point = Point(curve.family, {**point_a.settings, axis: middle})
+        found = rate(point)
+        if _off(found, target) <= NEAR:
+            return
+        if found <= target:
+            a, rate_a = middle, found
         else:
-            b = middle
+            b, rate_b = middle, found
 
 
 def busiest(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,11 @@ from PIL import Image
 from codec.errors import UsageError
 from codec.eval import crop_sheets
 from codec.eval.bench import rate_distortion
+from codec.eval.contract import Option, Setting
+from codec.eval.crops import at_rate
+from codec.eval.specs import parse
+
+from .fakes import Sized, family
 
 ROOT = Path(__file__).resolve().parents[2]
 CODECS = "jpeg:444:q=10+40+70+95,webp:q=10+50+90"
@@ -48,3 +56,32 @@ def test_what_cannot_be_shown_is_said(folder: Path, tmp_path: Path) -> None:
         crop_sheets.columns_of(table, "cat.png", 0.6)
     with pytest.raises(UsageError, match="another --bpp"):
         crop_sheets.columns_of(table, "dog.png", 60)
+
+
+@pytest.mark.parametrize(("target", "encodings"), [(0.9, 1), (0.02 * 8 * 1.5**3, 1), (20.6, 1), (40.0, 0)])
+def test_few_encodings(target: float, encodings: int) -> None:
+    """The rate is exponential in q, as the search believes: one try between two points, none where there is no hope."""
+    made: list[float] = []
+
+    def make(settings: Mapping[str, Setting], threads: int) -> Sized:
+        codec, q = Sized(0.02 * 1.5 ** float(settings["q"]), 3), float(settings["q"])
+        encode = codec.encode
+        codec.encode = lambda value: made.append(q) or encode(value)  # type: ignore[method-assign]
+        return kept.setdefault(q, codec)
+
+    kept: dict[float, Sized] = {}
+    one = family("slow", make, options={"q": Option(3.0, "a number", 1, 12)}, sweep=())
+    (curve,) = parse("slow:q=1+3+6+12", {"slow": one})
+    rows = [
+        SimpleNamespace(item="a.png", codec=curve.label, rate=8 * 0.02 * 1.5 ** float(str(p.setting)), spec=p.spec)
+        for p in curve.points
+    ]
+    table: Any = SimpleNamespace(rows=rows, settings={}, metrics=[])
+    item: Any = SimpleNamespace(name="a.png")
+    found = at_rate(table, curve, item, np.zeros((100, 120, 3), np.uint8), target)
+    assert len(made) == encodings
+    if encodings:
+        assert found is not None
+        assert found[1] == pytest.approx(target, rel=0.03)
+    else:
+        assert found is None
