@@ -69,6 +69,36 @@ def test_tiles_cover_everything_once(size: tuple[int, int]) -> None:
     assert max(stop - start for start, stop in _pieces(size[0])) <= 1.5 * s2lic_refine.TILE
 
 
+def test_what_a_tile_moves_and_looks_at(codec: S2licCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latents of the tile itself; pixels of it and two cells around, none beyond the picture's edges."""
+    monkeypatch.setattr(s2lic_refine, "TILE", 12)
+    config, size = codec.model.net.config, (380, 395)
+    y = 3 * torch.randn(1, config.latent, 24, 25, generator=torch.Generator().manual_seed(0))
+    z_hat = torch.zeros(1, config.hyper, 6, 7)
+
+    def cut(rows: range, columns: range) -> torch.Tensor:
+        return torch.full((1, 3, 16 * len(rows), 16 * len(columns)), 0.5)
+
+    pixels = 0
+    for inner, outer in _tiles(24, 25):
+        generator = torch.Generator().manual_seed(0)
+        tile = s2lic_refine._Tile(codec.model.refiner, y, z_hat, cut, size, 160, inner, outer, generator)
+        moved = torch.zeros(24, 25, dtype=torch.bool)
+        moved[outer] = (tile._damping() > 0).any(1)[0]
+        expected = torch.zeros(24, 25, dtype=torch.bool)
+        expected[inner] = True
+        assert torch.equal(moved, expected)
+        counts = torch.zeros(400, 416)
+        rows, columns = (slice(16 * side.start, 16 * side.stop) for side in outer)
+        counts[rows, columns] = tile.counts[0, 0]
+        for side, mine, length in zip((0, 1), inner, size, strict=True):
+            seen = torch.nonzero(counts.any(1 - side)).flatten()
+            assert int(seen[0]) == max(0, 16 * (mine.start - s2lic_refine.MARGIN))
+            assert int(seen[-1]) == min(length, 16 * (mine.stop + s2lic_refine.MARGIN)) - 1
+        pixels += int(counts[: size[0], : size[1]].sum())
+    assert pixels > size[0] * size[1]
+
+
 def test_same_bytes_again_and_nothing_changes(codec: S2licCodec, crop: np.ndarray) -> None:
     plain, small = codec.compress(crop, 40), codec.with_effort(0.1)
     files = [small.compress(crop, 40) for _ in range(2)]

@@ -48,6 +48,15 @@ def test_the_density_decides_where_nothing_was_counted() -> None:
                 assert mine[symbol] == pytest.approx(probability, rel=0.02)
 
 
+def test_a_few_symbols_change_little() -> None:
+    density = make_tables()[0]
+    counts = np.zeros((len(density.rows), 2 * REACH + 1), np.int64)
+    counts[20, REACH + 3] = 5
+    mine, its = probabilities(fitted(counts, density), 20), probabilities(density, 20)
+    assert 1.0 < mine[3] / its[3] < 3
+    assert mine[0] == pytest.approx(its[0], rel=0.1)
+
+
 def test_narrow_rows_keep_their_bound() -> None:
     density = make_tables()[0]
     counts = np.zeros((len(density.rows), 2 * REACH + 1), np.int64)

@@ -303,6 +303,17 @@ def test_held_out_pictures_as_files(finished: Path, data: Path) -> None:
     assert found["file_psnr_0.5"] == pytest.approx(10 * np.log10(255**2 / mse))
 
 
+def test_tables_are_fitted_at_the_end(data: Path, tmp_path: Path) -> None:
+    """Only if the recipe says so; networks stay the same."""
+    out, _ = run(tmp_path, data, steps=4, decay_from=2, hard_from=3, table_crops=2)
+    plain, _ = run(tmp_path / "plain", data, steps=4, decay_from=2, hard_from=3)
+    found = [weights.load_tensors(next(folder.glob("*.safetensors"))).tensors for folder in (out, plain)]
+    assert not torch.equal(found[0]["y_tables.counts"], found[1]["y_tables.counts"])
+    for name, tensor in found[0].items():
+        if "_tables." not in name:
+            assert torch.equal(tensor, found[1][name]), name
+
+
 def test_two_processes(data: Path, tmp_path: Path) -> None:
     """`--devices 2`: gradients are averaged, so that both have the same weights; the first one writes, and resumes."""
     recipe = recipe_file(tmp_path, steps=6, decay_from=4, hard_from=5)
