@@ -58,7 +58,8 @@ class Refiner:
 
         z_hat: (1, N, ceil(h / 4), ceil(w / 4)). cut(rows, columns): the pixels of these rows and columns of cells,
         (1, 3, 16 rows, 16 columns) float32 in [0, 1]. size: (H, W) of the picture, pixels. step: the quality step.
-        The same machine gives the same latents again.
+        The same machine gives the same latents again, with the same
+        number of threads: sums of float32 depend on it in their last bits, and steps go on from them.
         """
         with torch.inference_mode(False), torch.enable_grad():
             y, z_hat = y.clone(), z_hat.float()

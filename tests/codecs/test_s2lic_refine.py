@@ -10,6 +10,7 @@ import torch
 
 from codec import Codec, cli
 from codec.codecs import s2lic_refine
+from codec.codecs.base import threads
 from codec.codecs.s2lic import S2licCodec
 from codec.codecs.s2lic_net import rate_weight
 from codec.codecs.s2lic_paper import S2licPaperConfig, S2licPaperNet
@@ -170,13 +171,19 @@ def test_networks_that_have_none(codec: S2licCodec) -> None:
     assert walloc.with_effort(0) is walloc
 
 
-def test_command_line(crop: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_command_line(
+    crop: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
+    # of one number of threads: sums of float32 differ in their last bits with it, and steps go on from them
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what workers take
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
     Image.fromarray(crop).save(tmp_path / "a.png")
 
     def encode(*words: str, names: tuple[str, ...] = ("a.png",)) -> int:
-        return cli.main(["encode", *(str(tmp_path / name) for name in names), "--force", *words])
+        with threads(1):
+            return cli.main(["encode", *(str(tmp_path / name) for name in names), "--force", *words])
 
     assert encode("-o", str(tmp_path / "a.s2lic")) == 0
     assert encode("-o", str(tmp_path / "b.s2lic"), "--effort", "0.1") == 0
