@@ -6,14 +6,15 @@ Global-inter Attention Context", arXiv 2403.14471.
 Decoding with the network that ships, `small`, is exact: table rows, latents and pixels are the same on every machine,
 whatever the number of threads and however the picture was cut into tiles for memory. Encoding is float: two machines
 may write (slightly) different files of one picture, and each of them decodes to what its encoder saw. (With the
-network of the paper, `s2lic_paper.py`, for which no weights ship, table rows come from float64 rounded to a grid, and
-pixels are the same up to rounding.)
+network of the paper, `s2lic_paper.py`, for which no weights ship, table rows and latents come from float64 rounded to a
+grid, their checksum is in the file, and pixels are the same up to rounding.)
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -29,13 +30,13 @@ from torch import Tensor
 from ..container import Chunk, Header
 from ..entropy.coders import DEFAULT as DEFAULT_CODER
 from ..entropy.coders import names as coder_names
-from ..entropy.exact import round_half_up
+from ..entropy.exact import ExactConv2d, round_half_up
 from ..entropy.models import GaussianConditional, LaplaceConditional
 from ..entropy.tables import Tables
 from ..errors import StreamError, UsageError, WeightsError
 from .base import EncodedPixels, ImageCodec
 from .layers.exact_state import import_state
-from .s2lic_net import LEVELS, S2licConfig, S2licNet
+from .s2lic_net import LEVELS, MEAN_BITS, S2licConfig, S2licNet
 from .s2lic_paper import S2licPaperConfig, S2licPaperNet
 from .s2lic_refine import STEPS, Refiner
 from .weights import LoadedWeights, find, load_tensors
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _LATENTS = "Late"
 _STEP = "q"
+_CHECK = "check"
 _CELL = 16  # pixels to a latent
 _TILE = 48  # latents to a side of a tile: what is worked on at a time
 _HALO_ANALYSIS = 16  # latents around a tile that are looked at; a multiple of the attention's window of 8
@@ -62,6 +64,7 @@ class Model:
     z_tables: Tables
     tag: str
     id: bytes
+    distortion: str = "mse"  # what training weighed against bits
 
     def step_of(self, quality: float) -> int:
         return round((quality - 1) / 99 * self.net.config.quality_steps)
@@ -71,6 +74,11 @@ class Model:
         """The networks in the form that has gradients; made when it is first needed."""
         if not isinstance(self.net, S2licNet):
             raise UsageError("effort: only weights of the network `small` can be refined while encoding")
+        if self.distortion != "mse":
+            raise UsageError(
+                f"effort: its steps lower the squared error, and weights {self.tag!r} were trained for "
+                f"{self.distortion}: take s2lic@small, or no effort"
+            )
         with torch.inference_mode(False):
             return Refiner(self.net)
 
@@ -155,9 +163,12 @@ class S2licCodec(ImageCodec):
 
     def encode_pixels(self, pixels: NDArray[Any], quality: float | None) -> EncodedPixels:
         step = self.step_of(quality)
-        z_part, y_parts = self.symbols(pixels, step)
+        z_part, y_parts, y_hat = self._symbols(pixels, step)
         payload = encode_streams(self.model, z_part, y_parts, self.coder)
-        return EncodedPixels([Chunk(_LATENTS, payload)], {_STEP: step}, self.coder, self.model.net.arithmetic)
+        params = {_STEP: step}
+        if self.model.net.arithmetic != "int":
+            params[_CHECK] = checksum(y_hat)
+        return EncodedPixels([Chunk(_LATENTS, payload)], params, self.coder, self.model.net.arithmetic)
 
     @_own_arithmetic
     def latents(self, pixels: NDArray[Any], step: int) -> Tensor:
@@ -185,9 +196,13 @@ class S2licCodec(ImageCodec):
         x = torch.from_numpy(tile.transpose(2, 0, 1).astype(np.float32)).to(self.device)[None]
         return x * (1.0 / float(np.iinfo(pixels.dtype).max))
 
-    @_own_arithmetic
     def symbols(self, pixels: NDArray[Any], step: int) -> tuple[Symbols, list[Symbols]]:
         """What is coded: (symbols, rows) of z, and of each pass over y."""
+        return self._symbols(pixels, step)[:2]
+
+    @_own_arithmetic
+    def _symbols(self, pixels: NDArray[Any], step: int) -> tuple[Symbols, list[Symbols], Tensor]:
+        """And y_hat, as the decoder will have it."""
         net = self.model.net
         y = self.latents(pixels, step)
         h, w = y.shape[-2:]
@@ -210,8 +225,8 @@ class S2licCodec(ImageCodec):
             parts.append(_coded(symbols, row))
             return symbols + mean
 
-        net.predict(z_hat, h, w, step, take)
-        return z_part, parts
+        y_hat = net.predict(z_hat, h, w, step, take)
+        return z_part, parts, y_hat
 
     # ---- decoding
 
@@ -242,6 +257,11 @@ class S2licCodec(ImageCodec):
 
         y_hat = net.predict(z_hat[None], h, w, step, take)
         y_decoder.finish()
+        if net.arithmetic != "int" and header.params.get(_CHECK) != checksum(y_hat):
+            raise StreamError(
+                "the latents aren't those that the encoder had: its machine rounded one differently (weights of "
+                "the network `paper` can't rule that out), or the file is damaged; decode where it was made"
+            )
         return y_hat, step
 
     @_own_arithmetic
@@ -264,6 +284,12 @@ class S2licCodec(ImageCodec):
                 x = torch.floor(x * top_value + 0.5).clamp_(0, top_value).permute(1, 2, 0).to(torch.int32)
                 target[:] = x.cpu().numpy()
         return out
+
+
+def checksum(y_hat: Tensor) -> int:
+    """CRC-32 of latents, (1, M, h, w) float64, as integers of their grid, 4 bytes each, low byte first."""
+    grid = torch.round(y_hat * 2**MEAN_BITS).to(torch.int32).cpu().contiguous()
+    return zlib.crc32(grid.numpy().astype("<i4", copy=False).data)
 
 
 Symbols = tuple[NDArray[np.int32], NDArray[np.uint8]]
@@ -355,14 +381,15 @@ def network_of(config: Config) -> S2licNet | S2licPaperNet:
     return S2licNet(config) if isinstance(config, S2licConfig) else S2licPaperNet(config)
 
 
-def metadata(config: Config, tag: str) -> dict[str, str]:
-    """Text map of a weights file: all that is needed to rebuild the network."""
+def metadata(config: Config, tag: str, distortion: str = "mse") -> dict[str, str]:
+    """Text map of a weights file: all that is needed to rebuild the network, and what it was trained for."""
     network = next(name for name, kind in CONFIGS.items() if isinstance(config, kind))
-    about = {"network": network, "config": asdict(config), "tag": tag}
+    about = {"network": network, "config": asdict(config), "tag": tag, "distortion": distortion}
     return {"codec": "s2lic", "s2lic": json.dumps(about, sort_keys=True)}
 
 
 def config_from(network: str, values: Mapping[str, Any]) -> Config:
+    """ValueError, KeyError or TypeError if there is no such network."""
     kind = CONFIGS[network]
     if unknown := set(values) - {field.name for field in fields(kind)}:
         raise ValueError(f"unknown settings {sorted(unknown)}")
@@ -372,14 +399,13 @@ def config_from(network: str, values: Mapping[str, Any]) -> Config:
 
 @torch.inference_mode(False)  # the refiner needs gradients through these weights, wherever they were loaded
 def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
-    """Networks and tables of a weights file, frozen, in eval mode."""
+    """Networks and tables of a weights file, frozen, in eval mode. WeightsError if it holds anything else."""
     try:
         about = json.loads(weights.metadata["s2lic"])
         config, tag = config_from(about["network"], about["config"]), str(about["tag"])
-        with torch.device("cpu"):
-            net = network_of(config).float()  # whatever the caller's default device and dtype are
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"this isn't an S2LIC weights file ({error!r})") from None
+        distortion = str(about.get("distortion", "mse"))
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise WeightsError(f"this isn't an S2LIC weights file of this version ({error!r}): {_OTHER_WEIGHTS}") from None
     state = dict(weights.tensors)
     try:
         tables = [
@@ -387,10 +413,72 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
         ]
     except KeyError as error:
         raise WeightsError(f"these S2LIC weights lack {error}: export them again") from None
-    import_state(net, state)
+    except TypeError as error:  # bfloat16, which NumPy hasn't got
+        raise WeightsError(f"the entropy tables in the weights aren't integers ({error}): {_OTHER_WEIGHTS}") from None
+    except WeightsError as error:
+        raise WeightsError(f"{error}; {_OTHER_WEIGHTS}") from None
+    if rows := [len(one.lengths) for one in tables if len(one.lengths) != LEVELS]:
+        raise WeightsError(f"an entropy table in the weights has {rows[0]} rows, not {LEVELS}: {_OTHER_WEIGHTS}")
+    if _exceeds_defaults(config):
+        with torch.device("meta"):  # takes no memory, but a second
+            check_tensors(network_of(config), state)
+    with torch.device("cpu"):
+        net = network_of(config).float()  # whatever the caller's default device and dtype are
+    fill_network(net, state)
     net.requires_grad_(False)
     net.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return Model(net.freeze(), tables[0], tables[1], tag, weights.id)
+    try:
+        return Model(net.freeze(), tables[0], tables[1], tag, weights.id, distortion)
+    except (ValueError, ArithmeticError) as error:  # sums that don't fit
+        raise WeightsError(f"the integers in these weights can't be right ({error}): {_OTHER_WEIGHTS}") from None
+
+
+_OTHER_WEIGHTS = "export them again with `codec train s2lic`, or name another file with weights=... (--weights)"
+
+
+def _exceeds_defaults(config: Config) -> bool:
+    """Whether any size is larger than it is by default, and so may be larger than memory."""
+    for name, usual in asdict(type(config)()).items():
+        value = getattr(config, name)
+        if isinstance(usual, tuple):
+            if len(value) > len(usual) or any(a > b for a, b in zip(value, usual, strict=False)):
+                return True
+        elif not isinstance(usual, str) and value > usual:
+            return True
+    return False
+
+
+def check_tensors(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) -> None:
+    """WeightsError if the tensors of a weights file, those of the tables left out, aren't this network's."""
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    for name, part in net.named_modules():
+        if isinstance(part, ExactConv2d):  # its integers have names of their own
+            for kind in ("weight", "bias"):
+                expected[f"{name}.{kind}"] = expected.pop(f"{name}.conv.{kind}")
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        name = wrong[0]
+        raise WeightsError(
+            f"these weights don't fit the network they name: {name} is {found.get(name, 'missing')}, expected "
+            f"{expected.get(name, 'no such tensor')}: {_OTHER_WEIGHTS}"
+        )
+
+
+def fill_network(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) -> None:
+    """Fills a network from the tensors of a weights file; WeightsError if they aren't its own, or aren't numbers."""
+    check_tensors(net, state)
+    try:
+        for name, tensor in state.items():
+            # how many batches were seen is no weight, and float16 may not hold it
+            looked_at = tensor.is_floating_point() and not name.endswith(".num_batches_tracked")
+            if tensor.is_complex() or (looked_at and not bool(torch.isfinite(tensor).all())):
+                raise WeightsError(f"{name} in the weights isn't all finite numbers: {_OTHER_WEIGHTS}")
+            if name.endswith("exponent") and float(tensor.double().abs().max()) > 128:  # they are written as int8
+                raise WeightsError(f"{name} in the weights is beyond -128 to 127: {_OTHER_WEIGHTS}")
+        import_state(net, state)
+    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:  # types and exponents nobody writes
+        raise WeightsError(f"these weights can't be read ({error}): {_OTHER_WEIGHTS}") from None
 
 
 _TABLE = ("counts", "lengths", "offset")

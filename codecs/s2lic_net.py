@@ -22,7 +22,7 @@ Numbers, and what else was tried: docs/s2lic.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, cast
@@ -48,6 +48,28 @@ FINER = 2  # bits that activations have more near the pixels, where rounding the
 LOW_BITS = 4  # of these activations, where they have to be cut in two
 WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolution
 
+# A config comes from a recipe or a weights file, and may ask for terabytes: no network of ours is near these sizes.
+MOST_CHANNELS = 4096  # of a layer
+MOST_PARTS = 64  # blocks of a stage, slices, knots
+
+
+def check_sizes(config: object, limits: Mapping[str, tuple[int, int]], counts: Mapping[str, int]) -> None:
+    """ValueError if a setting isn't a whole number between its limits, or such numbers, as many as counts has."""
+    for name, (least, most) in limits.items():
+        value = getattr(config, name)
+        count = counts.get(name)
+        values = [value] if count is None else value if isinstance(value, (tuple, list)) else []
+        if len(values) != (count or 1) or not all(type(v) is int and least <= v <= most for v in values):
+            wanted = "a whole number" if count is None else f"{count} whole numbers"
+            raise ValueError(f"{name} is {value!r:.80}; expected {wanted} from {least} to {most}")
+
+
+def check_choice(config: object, name: str, allowed: Sequence[str | int]) -> None:
+    """ValueError if the setting isn't one of these."""
+    value = getattr(config, name)
+    if not any(type(value) is type(choice) and value == choice for choice in allowed):
+        raise ValueError(f"{name} is {value!r:.80}; there are {', '.join(map(str, allowed)).lower()}")
+
 
 @dataclass(frozen=True)
 class S2licConfig:
@@ -69,6 +91,33 @@ class S2licConfig:
     hidden: int = 224  # of the parameter networks
     refine: int = 64  # hidden channels of latent residual prediction; 0 = none
     knots: int = 6  # of everything that depends on the quality
+
+    def __post_init__(self) -> None:
+        """ValueError, which names the setting and what is allowed."""
+        channels, parts = (1, MOST_CHANNELS), (0, MOST_PARTS)
+        widths = ("hyper", "features", "context", "hidden", "heads", "analysis_width", "synthesis_width")
+        limits = {
+            "latent": (1, 3 * 4**WAVELET),  # no more than the wavelets have
+            **dict.fromkeys(widths, channels),
+            **dict.fromkeys(("analysis_blocks", "synthesis_blocks", "attention"), parts),
+            "refine": (0, MOST_CHANNELS),
+            "knots": (2, MOST_PARTS),
+        }
+        stages = ("analysis_width", "analysis_blocks", "synthesis_width", "synthesis_blocks")
+        check_sizes(self, limits, dict.fromkeys(stages, 3))
+        slices = self.slices if isinstance(self.slices, (tuple, list)) else ()
+        whole = 1 <= len(slices) <= MOST_PARTS and all(type(size) is int and size >= 1 for size in slices)
+        if not whole or sum(slices) != self.latent:
+            raise ValueError(
+                f"slices is {self.slices!r:.80}; expected at most {MOST_PARTS} whole numbers of 1 or more that sum to "
+                f"latent, {self.latent}"
+            )
+        check_choice(self, "passes", (1, 2))
+        check_choice(self, "anchor_context", ("none", "masked_conv"))
+        if self.attention and self.analysis_width[2] % self.heads:
+            raise ValueError(
+                f"heads is {self.heads}; expected a divisor of the last analysis_width, {self.analysis_width[2]}"
+            )
 
     @property
     def stride(self) -> int:

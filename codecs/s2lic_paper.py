@@ -10,10 +10,19 @@ the works it takes them from (MLIC, TIC, InvCompress, DAT). Where neither says, 
   the default.
 - `offset_kernel`, `max_keys`: the deformable attention's unknowns. 5, as in DAT at this resolution; keys are sampled
   with a stride that grows with the picture, so that attention costs no more than max_keys per latent.
+- `offset_norm`: before its offsets DAT has a layer norm ("layer"), the paper's figure none: "none" is the default.
+- `offset_groups`: each head samples places of its own ("heads", the default), or all the same ones ("one").
+- `hyper_order`: the figure draws the hyper synthesis with both enlargements first in their pairs ("figure"), MLIC++,
+  whose names the released file has, the first one second: "mlic" is the default.
 
-Differs: one model for all rates, by a gain per channel of y as in `s2lic_net`. Parameters: 74.2 M with
-`anchor_context="none"`. Coding computes everything from z on in float64 and rounds means and levels to a grid: two
-machines disagree with a probability of about 1e-6 a picture, and then the file fails its own check.
+The channel context is convolutional, as its figure is labelled, and has no use for the heads it is given; the latent
+residual prediction is MLIC's later, slim one.
+
+Differs: one model for all rates, by a gain per channel of y as in `s2lic_net`; z has a Laplace density whose mean and
+scale depend on the quality, in place of CompressAI's entropy bottleneck, so there is no auxiliary loss either. 74.2 M
+parameters with `anchor_context="none"`. Coding computes everything from z on in float64 and rounds means and levels to
+a grid: two machines disagree with a probability of about 1e-6 a picture, and then the decoder says so, since files
+carry a checksum of the latents.
 """
 
 from __future__ import annotations
@@ -33,11 +42,15 @@ from .s2lic_net import (
     LEVEL_UNIT,
     LEVELS,
     MEAN_BITS,
+    MOST_CHANNELS,
+    MOST_PARTS,
     STEPS,
     Gain,
     Knots,
     RateDistortion,
     Take,
+    check_choice,
+    check_sizes,
     checkerboard,
     estimated_bits,
     start_gain,
@@ -61,7 +74,37 @@ class S2licPaperConfig:
     norm: Literal["none", "group", "batch"] = "none"
     offset_kernel: int = 5
     max_keys: int = 2048
+    offset_norm: Literal["none", "layer"] = "none"
+    offset_groups: Literal["heads", "one"] = "heads"
+    hyper_order: Literal["mlic", "figure"] = "mlic"
     knots: int = 6
+
+    def __post_init__(self) -> None:
+        """ValueError, which names the setting and what is allowed."""
+        limits = {
+            **dict.fromkeys(("width", "latent", "heads"), (1, MOST_CHANNELS)),
+            **dict.fromkeys(("slices", "depths"), (1, MOST_PARTS)),
+            "enhance": (0, MOST_CHANNELS),
+            "offset_kernel": (1, 31),
+            "max_keys": (1, 1 << 20),
+            "knots": (2, MOST_PARTS),
+        }
+        check_sizes(self, limits, {"depths": 3, "heads": 3})
+        if self.latent % self.slices:
+            raise ValueError(f"slices is {self.slices}; expected a divisor of latent, {self.latent}")
+        if any(self.width % heads for heads in self.heads):
+            raise ValueError(f"heads is {self.heads}; expected divisors of width, {self.width}")
+        if self.offset_kernel % 2 == 0:
+            raise ValueError(f"offset_kernel is {self.offset_kernel}; expected an odd number")
+        check_choice(self, "anchor_context", ("none", "masked_conv"))
+        check_choice(self, "norm", ("none", "group", "batch"))
+        check_choice(self, "offset_norm", ("none", "layer"))
+        check_choice(self, "offset_groups", ("heads", "one"))
+        check_choice(self, "hyper_order", ("mlic", "figure"))
+        for name, least, most in (("mlp_ratio", 1 / self.width, 16.0), ("drop_path", 0.0, 0.99)):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not least <= value <= most:
+                raise ValueError(f"{name} is {value!r:.80}; expected a number from {least:.3g} to {most:g}")
 
     @property
     def stride(self) -> int:
@@ -188,34 +231,46 @@ class ChannelContext(nn.Module):
 class DeformableAttention(nn.Module):
     """Each latent looks at keys sampled from the whole picture, at places that the picture itself shifts."""
 
-    def __init__(self, width: int, heads: int, kernel: int, max_keys: int) -> None:
+    def __init__(
+        self, width: int, heads: int, kernel: int, max_keys: int, offset_norm: str = "none", groups: int | None = None
+    ) -> None:
+        """groups: of channels that are sampled at places of their own; None: as many as heads."""
         super().__init__()
-        self.heads, self.max_keys = heads, max_keys
+        self.heads, self.max_keys, self.groups = heads, max_keys, groups or heads
         self.query, self.key, self.value, self.out = (nn.Conv2d(width, width, 1) for _ in range(4))
-        each = width // heads
+        each = width // self.groups
         self.shift = nn.Sequential(
-            nn.Conv2d(each, each, kernel, padding=kernel // 2, groups=each), nn.GELU(), nn.Conv2d(each, 2, 1)
+            nn.Conv2d(each, each, kernel, padding=kernel // 2, groups=each),
+            LayerNorm(each) if offset_norm == "layer" else nn.Identity(),
+            nn.GELU(),
+            nn.Conv2d(each, 2, 1),
         )
 
     def forward(self, y: Tensor) -> Tensor:
         b, c, h, w = y.shape
-        each = c // self.heads
+        each = c // self.groups
         stride = 1
         while -(-h // stride) * -(-w // stride) > self.max_keys:
             stride += 1
         q = self.query(y)
-        groups = q.reshape(b * self.heads, each, h, w)
-        shift = self.shift(groups)[:, :, ::stride, ::stride]  # (B heads, 2, hk, wk)
+        shift = self.shift(q.reshape(b * self.groups, each, h, w))[:, :, ::stride, ::stride]  # (B groups, 2, hk, wk)
         rows = torch.linspace(-1, 1, h, device=y.device, dtype=y.dtype)[::stride]
         columns = torch.linspace(-1, 1, w, device=y.device, dtype=y.dtype)[::stride]
         grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)  # x, y
         places = (grid + shift.permute(0, 2, 3, 1).flip(-1)).clamp(-1, 1)
-        sampled = F.grid_sample(y.reshape(b * self.heads, each, h, w), places, mode="bilinear", align_corners=True)
+        sampled = F.grid_sample(y.reshape(b * self.groups, each, h, w), places, mode="bilinear", align_corners=True)
         sampled = sampled.reshape(b, c, *sampled.shape[-2:])
-        k, v = (part(sampled).reshape(b, self.heads, each, -1).transpose(2, 3) for part in (self.key, self.value))
-        q = q.reshape(b, self.heads, each, h * w).transpose(2, 3)
+        k, v = (part(sampled).reshape(b, self.heads, c // self.heads, -1).mT for part in (self.key, self.value))
+        q = q.reshape(b, self.heads, c // self.heads, h * w).mT
         out = F.scaled_dot_product_attention(q, k, v)
         return self.out(out.transpose(2, 3).reshape(b, c, h, w))
+
+
+class LayerNorm(nn.LayerNorm):
+    """Over the channels of each place, (B, d, h, w)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class GlobalContext(nn.Module):
@@ -224,7 +279,10 @@ class GlobalContext(nn.Module):
     def __init__(self, width: int, out: int, heads: int, config: S2licPaperConfig) -> None:
         super().__init__()
         self.local = _depthwise(width, config.norm)
-        self.attention = DeformableAttention(width, heads, config.offset_kernel, config.max_keys)
+        groups = heads if config.offset_groups == "heads" else 1
+        self.attention = DeformableAttention(
+            width, heads, config.offset_kernel, config.max_keys, config.offset_norm, groups
+        )
         self.conv = nn.Conv2d(width, width, 5, padding=2)
         self.spatial, self.channel = SpatialMap(width, config.norm), ChannelMap(width, config.norm)
         self.out = nn.Conv2d(width, out, 1)
@@ -340,14 +398,20 @@ class S2licPaperNet(nn.Module):
             nn.Conv2d(n, n, 3, stride=2, padding=1),
         )
         wide = m * 3 // 2
+        if config.hyper_order == "mlic":
+            enlarged = (nn.Conv2d(n, m, 3, padding=1), _subpixel(m, m))
+            again = (nn.Conv2d(m, wide, 3, padding=1), _subpixel(wide, wide))
+        else:
+            enlarged = (_subpixel(n, m), nn.Conv2d(m, m, 3, padding=1))
+            again = (_subpixel(m, wide), nn.Conv2d(wide, wide, 3, padding=1))
         self.hyper_synthesis = nn.Sequential(
-            nn.Conv2d(n, m, 3, padding=1),
+            enlarged[0],
             nn.GELU(),
-            _subpixel(m, m),
+            enlarged[1],
             nn.GELU(),
-            nn.Conv2d(m, wide, 3, padding=1),
+            again[0],
             nn.GELU(),
-            _subpixel(wide, wide),
+            again[1],
             nn.GELU(),
             nn.Conv2d(wide, 2 * m, 3, padding=1),
         )

@@ -208,10 +208,14 @@ def test_encoding_in_tiles_costs_nothing(tiny: Tiny, photo: np.ndarray, monkeypa
     pixels = photo[:512, :512]
     data = tiny.codec.compress(pixels, 70)
     whole = psnr(tiny.codec.decompress(data), pixels)
-    monkeypatch.setattr(s2lic, "_TILE", 16)
+    monkeypatch.setattr(s2lic, "_TILE", 8)
+    assert len(s2lic._around(0, 8, 32, s2lic._HALO_ANALYSIS)) < 32, "a tile that sees the whole picture cuts nothing"
     again = tiny.codec.compress(pixels, 70)
     assert abs(psnr(tiny.codec.decompress(again), pixels) - whole) < 0.05
     assert abs(len(again) - len(data)) < 0.01 * len(data)
+    latents = tiny.codec.latents(pixels, 70)
+    monkeypatch.setattr(s2lic, "_HALO_ANALYSIS", 0)
+    assert not torch.allclose(tiny.codec.latents(pixels, 70), latents, atol=0.01)
 
 
 def test_tiles_cover_everything_once() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from codec.codecs.s2lic import S2licCodec
 from codec.codecs.s2lic_paper import DeformableAttention, Enhancement, PaperSlice, S2licPaperConfig, S2licPaperNet
+from codec.errors import StreamError
 
 from .test_s2lic import ABOUT, decode_latents, psnr
 
@@ -40,8 +41,14 @@ def tiny(**changes: object) -> S2licPaperNet:
     return net
 
 
-def test_training_path() -> None:
-    net = tiny()
+@pytest.mark.parametrize(
+    "changes", [{}, {"offset_norm": "layer"}, {"offset_groups": "one"}, {"hyper_order": "figure"}], ids=str
+)
+def test_training_path(changes: dict[str, str]) -> None:
+    """With each of the open guesses; each is another network."""
+    net, usual = tiny(**changes), tiny()
+    same = {name: p.shape for name, p in net.named_parameters()} == {n: p.shape for n, p in usual.named_parameters()}
+    assert same == (not changes)
     x = torch.rand(2, 3, 64, 128)
     out = net(x, torch.tensor([0.1, 0.8]))
     assert out.x_hat.shape == x.shape
@@ -65,6 +72,33 @@ def test_files(norm: str, tmp_path: Path, photo: np.ndarray) -> None:
     out = codec.decompress(data)
     assert out.shape == pixels.shape
     assert psnr(out, codec.decompress(codec.compress(pixels, 90))) == 120
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_mean_rounded_differently_is_an_error(
+    second: bool, tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it could be on another machine: off by one step of its grid, in the first pass or where no symbol follows."""
+    from codec.train.s2lic import S2licRecipe, S2licTask, export
+
+    task = S2licTask(TINY, S2licRecipe(steps=1, decay_from=1, hard_from=1))
+    task.ema.load_state_dict(tiny().state_dict())
+    codec = S2licCodec.from_weights(None, None, export(task, {"tag": "tiny"}, tmp_path, ABOUT), "cpu")
+    data = codec.compress(np.ascontiguousarray(photo[:70, :100]), 90)
+    original, calls = PaperSlice.density, []
+
+    def density(self: PaperSlice, context: Tensor, anchors: Tensor | None) -> tuple[Tensor, Tensor]:
+        mean, level = original(self, context, anchors)
+        if (anchors is not None) == second and self.start + self.size == TINY.latent:
+            mean[0, 3, 2, 2 if second else 3] += 1 / 16
+            calls.append(1)
+        return mean, level
+
+    assert codec.decompress(data).shape == (70, 100, 3)
+    monkeypatch.setattr(PaperSlice, "density", density)
+    with pytest.raises(StreamError, match="latents"):
+        codec.decompress(data)
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("anchor_context", ["none", "masked_conv"])
