@@ -191,7 +191,6 @@ UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 EXCEPTIONS = {
     ("codec.eval.peers.zoo", "torch.load"),
     ("codec.train.s2lic", "torch.load"),
-    ("codec.train.s2lic_graph", "torch.load"),
     ("codec.train.zipgan", "torch.load"),
 }
 UNSAFE_CALLS = {"np.load", "numpy.load", "torch.load", "eval", "exec", "yaml.load"}

@@ -37,12 +37,24 @@ def recipe_path(family: str, name: str) -> Path:
 
 
 def fill(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A frozen dataclass from YAML values; unknown names are errors. Lists become tuples."""
+    """A frozen dataclass from YAML values. Lists become tuples.
+
+    UsageError for unknown names, missing ones, and values that the dataclass itself refuses (ValueError).
+    """
     assert dataclasses.is_dataclass(kind)
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where}: expected settings, `name: value` in each line ({{}} for none), not {values!r:.80}")
     known = {f.name for f in dataclasses.fields(kind)}
-    if unknown := sorted(set(values) - known):
+    if unknown := sorted(map(str, set(values) - known)):
         raise UsageError(f"{where}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    nothing = dataclasses.MISSING
+    needed = {f.name for f in dataclasses.fields(kind) if f.default is nothing and f.default_factory is nothing}
+    if missing := sorted(needed - set(values)):
+        raise UsageError(f"{where}: {', '.join(missing)} is missing")
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def code_commit() -> str:
@@ -91,11 +103,13 @@ def main(
     if missing:
         raise UsageError(f"{path}: a recipe needs {', '.join(missing)}; see {RECIPES / family}")
     data = find_data(settings.get("data", "")) if data is None else Path(data)
-    if steps is not None:
-        settings.setdefault("recipe", {})["steps"] = steps
+    if steps is not None and isinstance(settings["recipe"], dict):  # what else it may be is refused below
+        settings["recipe"]["steps"] = steps
     several = {} if devices == nodes == 1 else {"devices": devices, "nodes": nodes}
     if several and family not in SEVERAL:
         raise UsageError(f"{family} trains on one device; on several: {', '.join(SEVERAL)}")
+    if check := getattr(task, "check_settings", None):  # before anything is made
+        check(settings, devices, nodes)
     folder = Path(out) / f"{family}-{settings['tag']}"
     if not first_process():  # the first one makes the folder
         task.train(settings, data, folder, resume, device, {}, **several)

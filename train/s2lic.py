@@ -5,11 +5,12 @@ the range of the model, and each sample's loss divided by sqrt(lambda) so that n
 rate, straight-through rounding for the reconstruction; from `hard_from` on rounding in both, with the entropy networks
 as the fixed-point twins of what will ship. The learning rate is constant up to `decay_from` and falls to zero at
 `steps`: both may be changed when a run is resumed. `last.ckpt` is never decayed, `decay.ckpt` is the end of the
-current decay.
+current decay. (With `graph: true` there is `last.ckpt` only: where the run is, decayed or not.)
 
 Validation looks at held-out pictures twice: as the model estimates them, and, where the model is `small`, as files that
-the exported codec writes and reads. Several devices and machines: Lightning's strategies; each process draws its own
-crops, and the first one writes files.
+the codec writes and reads with the weights as they would ship. With `graph: true` a run makes files at its end only.
+The manifest's are those of the weights beside it, fitted tables included. Several devices and machines: Lightning's
+strategies; each process draws its own crops, and the first one writes files.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..codecs.layers.exact_state import export_state, import_state
-from ..codecs.s2lic import CONFIGS, Config, S2licCodec, make_tables, metadata, network_of, table_state
-from ..codecs.s2lic_net import LAMBDA, S2licNet, initialise, rate_weight
+from ..codecs.layers.exact_state import export_state
+from ..codecs.s2lic import CONFIGS, Config, S2licCodec, fill_network, make_tables, metadata, network_of, table_state
+from ..codecs.s2lic_net import LAMBDA, S2licConfig, S2licNet, check_choice, check_sizes, initialise, rate_weight
 from ..codecs.s2lic_paper import S2licPaperNet
 from ..codecs.weights import load_tensors
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
@@ -69,6 +70,32 @@ class S2licRecipe:
     scales: tuple[float, ...] = ()  # with `graph`: the pictures also made smaller, which rids JPEGs of their artefacts
     table_crops: int = 0  # pictures that the entropy tables are fitted to at the end; 0: the densities' own tables
     start: str = ""  # what a new run begins with: averaged weights of a checkpoint (.ckpt), or a .safetensors file
+
+    def __post_init__(self) -> None:
+        """ValueError, which names the setting and what is allowed."""
+        least = {"steps": 1, "decay_from": 0, "hard_from": 0, "batch": 1, "crop": 1, "warmup": 1}
+        least |= {"initial_pictures": 1, "table_crops": 0, "seed": 0}
+        check_sizes(self, {name: (first, 10**9) for name, first in least.items()}, {})
+        for name, most in {"lr": 1.0, "linear_lr": 1e3, "knots_lr": 1e3, "bias_lr": 1e3, "ema": 1.0}.items():
+            check_number(name, getattr(self, name), most)
+        check_number("clip", self.clip, 1e9)
+        check_number("seconds", self.seconds, 1e9)
+        if not isinstance(self.scales, (tuple, list)):
+            raise ValueError(f"scales is {self.scales!r:.80}; expected a list, such as [0.75, 0.6]")
+        for scale in self.scales:
+            check_number("scales", scale, 1.0)
+        check_choice(self, "bf16", (False, True))
+        check_choice(self, "graph", (False, True))
+        check_choice(self, "distortion", ("mse", "ms-ssim"))
+        if not isinstance(self.start, str):
+            raise ValueError(f"start is {self.start!r:.80}; expected the name of a file")
+
+
+def check_number(name: str, value: object, most: float) -> None:
+    """ValueError unless it is a number from 0 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        # YAML takes 1e-3 for text
+        raise ValueError(f"{name} is {value!r:.80}; expected a number from 0 to {most:g}, written like 0.001 or 1.0e-3")
 
 
 EMA_EVERY = 4
@@ -211,7 +238,7 @@ def estimate(
     net: S2licNet | S2licPaperNet, pictures: list[Tensor], qualities: tuple[float, ...] = QUALITIES
 ) -> dict[str, float]:
     """Bits per pixel as the model estimates them and PSNR, with rounding, and the loss R + lambda 255^2 MSE."""
-    was_training, stride = net.training, net.config.stride
+    was_training, stride = net.training, smallest_crop(net.config)
     net.eval()
     found: dict[str, float] = {}
     for quality in qualities:
@@ -237,7 +264,9 @@ def weights_bytes(task: S2licTask, tag: str) -> bytes:
     if any(isinstance(part, FixedPoint) and part.mode == "float" for part in net.modules()):
         set_mode(net, "twin")
     refit(net)
-    return to_bytes({**export_state(net), **table_state(*make_tables())}, metadata(task.config, tag))
+    return to_bytes(
+        {**export_state(net), **table_state(*make_tables())}, metadata(task.config, tag, task.recipe.distortion)
+    )
 
 
 def export(
@@ -266,7 +295,12 @@ def code(task: S2licTask, pictures: list[Tensor], qualities: tuple[float, ...] =
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "now.safetensors"
         path.write_bytes(weights_bytes(task, "now"))
-        codec = S2licCodec.from_weights(None, None, path, "cpu")
+        return code_with(path, pictures, qualities)
+
+
+def code_with(weights: Path, pictures: list[Tensor], qualities: tuple[float, ...] = QUALITIES) -> dict[str, float]:
+    """The same with a weights file."""
+    codec = S2licCodec.from_weights(None, None, weights, "cpu")
     found: dict[str, float] = {}
     for quality in qualities:
         rows = []
@@ -280,9 +314,45 @@ def code(task: S2licTask, pictures: list[Tensor], qualities: tuple[float, ...] =
     return found
 
 
+def finish(
+    task: S2licTask,
+    settings: Mapping[str, Any],
+    folder: Path,
+    about: Mapping[str, Any],
+    progress: Progress,
+    pictures: Sequence[Tensor],
+    step: int,
+    seconds: float,
+    device: torch.device,
+) -> None:
+    """The end of a run: estimates, weights, and then the held-out pictures as files that these very weights make."""
+    held_out = progress.held_out
+    metrics = estimate(task.ema, held_out) if held_out else {}
+    where = {"steps": step, "seconds": round(seconds), "device": device_name(device)}
+    path = export(task, settings, folder, {**about, **where, "metrics": metrics}, pictures)
+    if held_out and isinstance(task.net, S2licNet):
+        metrics |= code_with(path, held_out)
+        manifest = path.with_suffix(".json")
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "metrics": metrics}, indent=2) + "\n")
+    progress.write({"step": step, "seconds": seconds, **metrics})
+
+
+def read_checkpoint(path: Path, advice: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What a run saved; UsageError, which ends in the advice, if the file is anything else."""
+    try:
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # what is raised depends on which byte is wrong
+        # without torch's text: it advises to run what the file says
+        raise UsageError(f"{path} can't be read as a checkpoint ({type(error).__name__}): {advice}") from None
+    needed = {"state_dict": Mapping, "global_step": int, "hard": bool}
+    if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(k), kind) for k, kind in needed.items()):
+        raise UsageError(f"{path} isn't a checkpoint of `codec train s2lic`: {advice}")
+    return checkpoint
+
+
 def load_checkpoint(task: S2licTask, path: Path) -> int:
     """Fills a task from a checkpoint, for a look or an export without training. Returns its step."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(path, "name a checkpoint of a run, such as runs/s2lic-small/last.ckpt")
     task.load_state_dict(checkpoint["state_dict"])
     task.on_load_checkpoint(checkpoint)
     return int(checkpoint["global_step"])
@@ -376,10 +446,53 @@ def checkpoint_to_resume(folder: Path, recipe: S2licRecipe) -> Path | None:
     """`decay.ckpt` if it belongs to the decay that the recipe asks for, otherwise `last.ckpt`, if there is one."""
     last, decay = folder / "last.ckpt", folder / "decay.ckpt"
     if decay.exists():
-        about = torch.load(decay, map_location="cpu", weights_only=True)
-        if about["decay"] == [recipe.decay_from, recipe.steps]:
+        about = read_checkpoint(decay, GO_BACK)
+        if about.get("decay") == [recipe.decay_from, recipe.steps]:
             return decay
     return last if last.exists() else None
+
+
+GO_BACK = "delete it, and --resume goes on from last.ckpt, before the decay"
+START_OVER = "delete it, and --resume begins anew"
+
+
+def check_resumable(task: S2licTask, path: Path) -> None:
+    """UsageError if Lightning could not go on from this checkpoint."""
+    advice = GO_BACK if path.name == "decay.ckpt" else START_OVER
+    checkpoint = read_checkpoint(path, advice)
+    if "optimizer_states" not in checkpoint:
+        raise UsageError(f"{path} is of a run with `graph: true`: begin a new one with `start: {path}` in the recipe")
+    states = (task.state_dict(), checkpoint["state_dict"])
+    expected, found = ({name: getattr(v, "shape", None) for name, v in state.items()} for state in states)
+    if expected != found:
+        raise UsageError(f"{path} doesn't fit this model: {advice}")
+
+
+def smallest_crop(config: Config) -> int:
+    """Crops are multiples of this: z has 1/64 of the resolution, and windows of the attention are 128 pixels wide."""
+    return 64 if isinstance(config, S2licConfig) and not config.attention else config.stride
+
+
+def check_settings(settings: Mapping[str, Any], devices: int = 1, nodes: int = 1) -> tuple[Config, S2licRecipe]:
+    """Network and recipe of a YAML file, on so many devices; UsageError if they can't be."""
+    from .cli import fill
+
+    network = settings.get("network", "small")
+    if not isinstance(network, str) or network not in CONFIGS:
+        raise UsageError(f"network {network!r}: there are {', '.join(CONFIGS)}")
+    config = fill(CONFIGS[network], settings["model"], "model")
+    recipe = fill(S2licRecipe, settings["recipe"], "recipe")
+    structure = recipe.distortion == "ms-ssim"
+    multiple, least = smallest_crop(config), MS_SSIM_CROP if structure else 1
+    if recipe.crop % multiple or recipe.crop < least:
+        needs = f"MS-SSIM needs {MS_SSIM_CROP} pixels or more, and {network!r}" if structure else f"{network!r} needs"
+        works = -(-max(recipe.crop, least) // multiple) * multiple
+        raise UsageError(f"recipe: crop is {recipe.crop}; {needs} multiples of {multiple}: take `crop: {works}`")
+    if (recipe.seconds or recipe.scales) and not recipe.graph:
+        raise UsageError("`seconds` and `scales` of a recipe need `graph: true`")
+    if recipe.graph and devices * nodes > 1:
+        raise UsageError("`graph: true` is for one device; leave it out of the recipe to train on several")
+    return config, recipe
 
 
 def train(
@@ -397,21 +510,7 @@ def train(
     about: fields of the manifest that only the caller knows (recipe, commit, data, licence). devices: how many of a
     machine; nodes: how many machines. The recipe's batch is that of each device.
     """
-    from .cli import fill
-
-    network = settings.get("network", "small")
-    if network not in CONFIGS:
-        raise UsageError(f"network {network!r}: there are {', '.join(CONFIGS)}")
-    config = fill(CONFIGS[network], settings["model"], "model")
-    recipe = fill(S2licRecipe, settings["recipe"], "recipe")
-    if recipe.distortion not in ("mse", "ms-ssim"):
-        raise UsageError(f"distortion {recipe.distortion!r}: there are mse, ms-ssim")
-    if recipe.distortion == "ms-ssim" and recipe.crop < MS_SSIM_CROP:
-        raise UsageError(f"MS-SSIM needs crops of {MS_SSIM_CROP} pixels or more; the recipe has {recipe.crop}")
-    if (recipe.seconds or recipe.scales) and not recipe.graph:
-        raise UsageError("`seconds` and `scales` of a recipe need `graph: true`")
-    if recipe.graph and devices * nodes > 1:
-        raise UsageError("`graph: true` is for one device; leave it out of the recipe to train on several")
+    config, recipe = check_settings(settings, devices, nodes)
     lightning.seed_everything(recipe.seed, verbose=False)
     pictures = load_pictures(find_pictures(data), recipe.crop)
     if not pictures:
@@ -443,6 +542,8 @@ def train(
     checkpoint = checkpoint_to_resume(folder, recipe) if resume else None
     if checkpoint is None:
         begin(task, recipe, pictures, progress if trainer.is_global_zero else None)
+    else:
+        check_resumable(task, checkpoint)
     seed = recipe.seed + 7919 * trainer.global_rank
     crops = task.crops = RandomCrops(pictures, recipe.crop, recipe.batch, seed)
     trainer.fit(
@@ -454,10 +555,7 @@ def train(
     save(trainer, folder / ("last.ckpt" if trainer.global_step <= recipe.decay_from else "decay.ckpt"))
     if not trainer.is_global_zero:
         return
-    metrics = progress.look(task)
-    progress.write({"step": trainer.global_step, "seconds": progress.seconds, **metrics})
-    where = {"steps": trainer.global_step, "seconds": round(progress.seconds), "device": device_name(task.device)}
-    export(task, settings, folder, {**about, **where, "metrics": metrics}, pictures)
+    finish(task, settings, folder, about, progress, pictures, trainer.global_step, progress.seconds, task.device)
 
 
 def begin(task: S2licTask, recipe: S2licRecipe, pictures: list[Tensor], progress: Progress | None) -> None:
@@ -476,17 +574,21 @@ def begin(task: S2licTask, recipe: S2licRecipe, pictures: list[Tensor], progress
 
 def start_from(task: S2licTask, path: Path) -> None:
     """Fills the network with the averaged weights of a checkpoint, or with those of a weights file."""
+    advice = "name a checkpoint of a run, or a weights file that it exported"
     if not path.is_file():
-        raise UsageError(f"start: {path}: no such file; name a checkpoint of a run, or a weights file that it exported")
+        raise UsageError(f"start: {path}: no such file; {advice}")
     try:
         if path.suffix == ".safetensors":
             tensors = load_tensors(path).tensors
-            import_state(task.net, {name: value for name, value in tensors.items() if "_tables." not in name})
+            fill_network(task.net, {name: value for name, value in tensors.items() if "_tables." not in name})
             return
         other = S2licTask(task.config, task.recipe)
         load_checkpoint(other, path)
-    except (RuntimeError, KeyError, WeightsError) as error:
-        raise UsageError(f"start: {path} doesn't fit this model ({str(error).splitlines()[0]})") from None
+    except UsageError as error:
+        raise UsageError(f"start: {error}") from None
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, WeightsError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"start: {path} doesn't fit this model ({reason}): {advice}") from None
     task.net.load_state_dict(other.ema.state_dict())
     for target, source in zip(task.net.modules(), other.net.modules(), strict=True):
         if isinstance(target, FixedPoint) and isinstance(source, FixedPoint):

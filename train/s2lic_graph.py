@@ -3,8 +3,9 @@
 The networks of `small` are many little kernels: launched one by one from Python they leave a large GPU idle most of
 the time. So pictures lie in the GPU's memory as bytes, crops, symmetries and qualities are drawn there, and forward,
 backward and Adam are captured once and replayed (the technique: Nguyen, Carilli et al., "Accelerating PyTorch with CUDA
-Graphs", PyTorch blog 2021). What is optimised, phases and checkpoints are those of `s2lic.py`; on a CPU the same code
-runs without a graph.
+Graphs", PyTorch blog 2021). What is optimised and the phases are those of `s2lic.py`; on a CPU the same code runs
+without a graph. There is one checkpoint, `last.ckpt`: where the run is, in the decay too. Held-out pictures are
+estimated now and then, which the GPU does, and coded as files at the end, with the weights that were written.
 
 A recipe with `seconds` runs by the clock: for a machine that is lent for a time. `decay_from / steps` and `hard_from /
 steps` are then shares of that time, and a resumed run goes on with the seconds that are left.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,18 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ..datasets.images import DeviceCrops
 from ..entropy.exact import FixedPoint, set_mode
 from ..errors import UsageError
-from .s2lic import Progress, S2licTask, begin, device_name, estimate, export, refit
+from .s2lic import (
+    START_OVER,
+    Progress,
+    S2licTask,
+    begin,
+    device_name,
+    estimate,
+    export,
+    finish,
+    read_checkpoint,
+    refit,
+)
 
 EVERY = 20  # steps between two looks at the clock: the averages are moved there, and the learning rate
 LOOKS = 24  # batches from which the fixed-point grids get their peaks
@@ -152,18 +164,22 @@ def save_run(path: Path, task: S2licTask, stepper: Stepper, step: int, seconds: 
 
 def load_run(path: Path, task: S2licTask, stepper: Stepper) -> tuple[int, float]:
     """Step and seconds of the checkpoint that fills task and optimiser."""
-    checkpoint = torch.load(path, map_location=stepper.device, weights_only=True)
+    checkpoint = read_checkpoint(path, START_OVER, stepper.device)
     if "optimizer" not in checkpoint:
         raise UsageError(
             f"{path} is of a run without `graph: true`: begin a new one with `start: {path}` in the recipe"
         )
-    task.load_state_dict(checkpoint["state_dict"])
-    task.on_load_checkpoint(checkpoint)
     rates = [group["lr"] for group in stepper.optimizer.param_groups]
-    stepper.optimizer.load_state_dict(checkpoint["optimizer"])
+    try:
+        task.load_state_dict(checkpoint["state_dict"])
+        task.on_load_checkpoint(checkpoint)
+        stepper.optimizer.load_state_dict(checkpoint["optimizer"])
+        step, seconds = checkpoint["global_step"], float(checkpoint["seconds"])
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path} doesn't fit this model ({str(error).splitlines()[0]}): {START_OVER}") from None
     for group, rate in zip(stepper.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate  # the tensor that a graph reads, not the copy of the checkpoint
-    return checkpoint["global_step"], checkpoint["seconds"]
+    return step, seconds
 
 
 def run(
@@ -246,16 +262,16 @@ def run(
                 progress.write({"step": step, "seconds": seconds, **estimate(task.ema, progress.held_out)})
             if seconds - exported > 2 * progress.validate_seconds:
                 exported = seconds
-                ship(task, crops, settings, folder, about, step, seconds, {})
+                ship(task, crops, settings, folder, about, step, seconds)
     except KeyboardInterrupt:  # what was trained since the last checkpoint isn't lost
         save_run(path, task, stepper, step, before + time.monotonic() - began)
         raise
     copy_buffers(task)
     seconds = before + time.monotonic() - began
     save_run(path, task, stepper, step, seconds)
-    metrics = estimate(task.ema, progress.held_out) if progress.held_out else {}
-    progress.write({"step": step, "seconds": seconds, **metrics})
-    ship(task, crops, settings, folder, about, step, seconds, metrics, pictures)
+    if not task.hard:
+        find_peaks(task, crops)
+    finish(task, settings, folder, about, progress, pictures, step, seconds, where)
 
 
 def ship(
@@ -266,12 +282,10 @@ def ship(
     about: Mapping[str, Any],
     step: int,
     seconds: float,
-    metrics: Mapping[str, float],
-    pictures: Sequence[Tensor] = (),
 ) -> None:
-    """Writes the averaged weights as they would ship now, with their manifest."""
+    """Writes the averaged weights as they are now, with their manifest; no tables are fitted and nothing is coded."""
     if not task.hard:
         find_peaks(task, crops)
     device = crops.pixels.device
-    facts = {"steps": step, "seconds": round(seconds), "device": device_name(device), "metrics": dict(metrics)}
-    export(task, settings, folder, {**about, **facts}, pictures)
+    facts = {"steps": step, "seconds": round(seconds), "device": device_name(device), "metrics": {}}
+    export(task, settings, folder, {**about, **facts})

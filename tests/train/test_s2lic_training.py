@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ import yaml
 from PIL import Image
 
 from codec.codecs import weights
-from codec.codecs.s2lic import S2licCodec
+from codec.codecs.s2lic import Config, S2licCodec, network_of
 from codec.codecs.s2lic_net import S2licConfig
+from codec.codecs.s2lic_paper import S2licPaperConfig
 from codec.entropy.exact import FixedPoint
 from codec.errors import UsageError
 from codec.train import cli
@@ -24,12 +26,15 @@ from codec.train.s2lic import (
     Progress,
     S2licRecipe,
     S2licTask,
+    check_settings,
     checkpoint_to_resume,
     code,
+    code_with,
     estimate,
     load_checkpoint,
     middle,
     save,
+    smallest_crop,
 )
 
 ORIGINAL = Progress.on_train_batch_end
@@ -61,6 +66,18 @@ RECIPE: dict[str, Any] = {
 }
 
 
+PAPER: dict[str, Any] = {
+    "width": 16,
+    "latent": 32,
+    "slices": 2,
+    "depths": [1, 1, 1],
+    "heads": [2, 2, 4],
+    "enhance": 4,
+    "max_keys": 20,
+    "knots": 3,
+}
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
@@ -69,9 +86,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def recipe_file(folder: Path, **changes: Any) -> Path:
+def recipe_file(folder: Path, model: dict[str, Any] = MODEL, network: str = "small", **changes: Any) -> Path:
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({"tag": "tiny", "model": MODEL, "recipe": {**RECIPE, **changes}}))
+    settings = {"tag": "tiny", "network": network, "model": model, "recipe": {**RECIPE, **changes}}
+    path.write_text(yaml.safe_dump(settings))
     return path
 
 
@@ -141,8 +159,6 @@ def test_a_resumed_run_is_the_same_run(finished: Path, data: Path, tmp_path: Pat
 
 
 def test_a_resumed_run_takes_the_recipes_learning_rate(finished: Path, data: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(finished.parent, tmp_path / "runs")
     longer = {"steps": 14, "decay_from": 13, "hard_from": 14, "lr": 7e-4}
     folder, _ = run(tmp_path, data, resume=True, **longer)
@@ -197,13 +213,12 @@ def test_errors_for_people(data: Path, tmp_path: Path) -> None:
         run(tmp_path / "y", data, crop=512)
 
 
-@pytest.mark.parametrize("name", ["small", "small-cpu", "small-ms-ssim", "paper"])
-def test_shipped_recipes_are_valid(name: str) -> None:
-    settings = yaml.safe_load(cli.recipe_path("s2lic", name).read_text())
-    from codec.codecs.s2lic import CONFIGS
+SHIPPED = sorted(path.stem for path in (cli.RECIPES / "s2lic").glob("*.yaml"))
 
-    cli.fill(CONFIGS[settings["network"]], settings["model"], "model")
-    recipe = cli.fill(S2licRecipe, settings["recipe"], "recipe")
+
+@pytest.mark.parametrize("name", SHIPPED or ["none"])
+def test_shipped_recipes_are_valid(name: str) -> None:
+    _, recipe = check_settings(yaml.safe_load(cli.recipe_path("s2lic", name).read_text()))
     assert recipe.decay_from < recipe.steps
     assert recipe.decay_from <= recipe.hard_from
 
@@ -235,6 +250,11 @@ def test_ms_ssim_from_another_run(finished: Path, data: Path, tmp_path: Path) ->
     name = "net.synthesis.linear.layer.conv.weight"
     assert torch.allclose(after[name], before[name.replace("net.", "ema.", 1)], atol=1e-6)
     assert not torch.equal(after[name], before[name.replace("net.", "ema.", 1)])
+    for where, said in ((folder, "ms-ssim"), (finished, "mse")):
+        codec = S2licCodec.from_weights(None, None, weights.manifests("s2lic", where)[0].path, "cpu")
+        assert codec.model.distortion == said
+    with pytest.raises(UsageError, match="trained for ms-ssim"):
+        S2licCodec.from_weights(None, None, weights.manifests("s2lic", folder)[0].path, "cpu").with_effort(1)
 
 
 def test_starts_from_a_weights_file(finished: Path, data: Path, tmp_path: Path) -> None:
@@ -270,14 +290,136 @@ def test_an_interrupted_run_keeps_its_last_step(data: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"distortion": "ms-ssim"}, "176"),
+        ({"distortion": "ms-ssim"}, "176 pixels or more.*multiples of 128.*`crop: 256`"),
+        ({"distortion": "ms-ssim", "crop": 176}, "176 pixels or more.*multiples of 128.*`crop: 256`"),
+        ({"crop": 64}, "multiples of 128: take `crop: 128`"),
+        ({"crop": 130}, "multiples of 128: take `crop: 256`"),
+        ({"network": "paper", "model": {}, "crop": 100}, "'paper' needs multiples of 64: take `crop: 128`"),
+        ({"network": "paper", "model": {}, "distortion": "ms-ssim", "crop": 64}, "multiples of 64: take `crop: 192`"),
+        ({"model": {**MODEL, "attention": 0}, "crop": 100}, "multiples of 64: take `crop: 128`"),
         ({"distortion": "vmaf"}, "mse, ms-ssim"),
-        ({"start": "nowhere.ckpt"}, "no such file"),
+        ({"start": 3}, "name of a file"),
+        ({"model": {**MODEL, "anchor_context": "masked-conv"}}, "model: anchor_context.*none, masked_conv"),
+        ({"model": {**MODEL, "latent": 10**9}}, "model: latent.*from 1 to 768"),
+        ({"model": None}, "model: expected settings"),
+        ({"network": ["paper"]}, "there are small, paper"),
+        ({"steps": 0}, "recipe: steps.*from 1"),
+        ({"batch": -2}, "recipe: batch.*from 1"),
+        ({"warmup": 0}, "recipe: warmup.*from 1"),
+        ({"crop": "128"}, "recipe: crop.*whole number"),
+        ({"lr": "1e-3"}, "recipe: lr is '1e-3'.*1.0e-3"),
+        ({"ema": 1.5}, "recipe: ema.*from 0 to 1"),
+        ({"clip": float("nan")}, "recipe: clip.*number"),
+        ({"graph": True, "scales": 0.75}, "recipe: scales.*list"),
+        ({"graph": True, "scales": [0.75, 2]}, "recipe: scales.*from 0 to 1"),
+        ({"bf16": "yes"}, "recipe: bf16.*false, true"),
     ],
 )
 def test_recipes_that_cant_be(data: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         run(tmp_path, data, **changes)
+    assert not (tmp_path / "runs").exists()  # or the next try would have to be a --resume
+
+
+def test_a_setting_that_is_missing(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({"tag": "x", "model": MODEL, "recipe": {"decay_from": 3, "steps": 3}}))
+    with pytest.raises(UsageError, match="recipe: hard_from is missing"):
+        cli.main("s2lic", str(path), data=data, out=tmp_path / "runs", device="cpu")
+    path.write_text(yaml.safe_dump({"tag": "x", "model": MODEL, "recipe": None}))
+    with pytest.raises(UsageError, match="recipe: expected settings"):
+        cli.main("s2lic", str(path), data=data, out=tmp_path / "runs", device="cpu", steps=3)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        cli.fill(S2licConfig, MODEL, "model"),
+        cli.fill(S2licConfig, {**MODEL, "attention": 0}, "model"),
+        cli.fill(S2licPaperConfig, PAPER, "model"),
+    ],
+    ids=["attention", "no attention", "paper"],
+)
+def test_the_smallest_crop_is_what_the_network_takes(config: Config) -> None:
+    net, size = network_of(config).eval(), smallest_crop(config)
+    with torch.no_grad():
+        for side in (size, 3 * size):
+            assert net(torch.rand(1, 3, side, side), torch.tensor([0.5])).x_hat.shape[-1] == side
+        with pytest.raises(RuntimeError):
+            net(torch.rand(1, 3, size // 2, size // 2), torch.tensor([0.5]))
+
+
+NO_CHECKPOINTS = {
+    "words": b"# Not a checkpoint\n" * 9,
+    "empty": b"",
+    "pickle": b"cos\nsystem\n(S'true'\ntR.",  # what runs code elsewhere
+}
+
+
+@pytest.fixture(params=[*NO_CHECKPOINTS, "cut", "flipped", "tensor", "other"])
+def bad_checkpoint(request: pytest.FixtureRequest, finished: Path, tmp_path: Path) -> Path:
+    good, path = (finished / "last.ckpt").read_bytes(), tmp_path / "bad.ckpt"
+    if request.param in NO_CHECKPOINTS:
+        path.write_bytes(NO_CHECKPOINTS[request.param])
+    elif request.param == "cut":
+        path.write_bytes(good[: len(good) // 2])
+    elif request.param == "flipped":
+        place = good.index(b"data.pkl") + 200
+        path.write_bytes(good[:place] + bytes(200) + good[place + 200 :])
+    else:
+        torch.save(torch.zeros(3) if request.param == "tensor" else {"state_dict": {}}, path)
+    return path
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_bad_checkpoint(bad_checkpoint: Path, graph: bool, data: Path, tmp_path: Path) -> None:
+    """As `start:` of a recipe, and as what --resume finds: said in words, with what to do."""
+    with pytest.raises(UsageError, match="start: .*checkpoint.*name a checkpoint of a run"):
+        run(tmp_path / "start", data, start=str(bad_checkpoint), graph=graph)
+    folder = tmp_path / "resume" / "runs" / "s2lic-tiny"
+    folder.mkdir(parents=True)
+    (folder / "last.ckpt").write_bytes(bad_checkpoint.read_bytes())
+    with pytest.raises(UsageError, match="last.ckpt.*checkpoint.*delete it, and --resume begins anew"):
+        run(tmp_path / "resume", data, resume=True, graph=graph)
+
+
+def test_a_bad_decay_checkpoint(finished: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "s2lic-tiny"
+    shutil.copytree(finished, folder)
+    (folder / "decay.ckpt").write_bytes(b"")
+    with pytest.raises(UsageError, match="decay.ckpt.*delete it, and --resume goes on from last.ckpt"):
+        run(tmp_path, data, resume=True)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_checkpoint_of_another_model(graph: bool, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "s2lic-tiny" / "last.ckpt"
+    path.parent.mkdir(parents=True)
+    other = S2licTask(S2licConfig(**{**MODEL, "features": 16}), S2licRecipe(**RECIPE))
+    about = {"global_step": 3, "hard": False, "seconds": 1.0}
+    torch.save({"state_dict": other.state_dict(), "optimizer": {}, "optimizer_states": [], **about}, path)
+    with pytest.raises(UsageError, match="last.ckpt doesn't fit this model"):
+        run(tmp_path, data, resume=True, graph=graph)
+
+
+def test_a_checkpoint_of_a_graph_is_refused_without_one(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "s2lic-tiny" / "last.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save({"state_dict": {}, "optimizer": {}, "global_step": 3, "hard": False, "seconds": 1.0}, path)
+    with pytest.raises(UsageError, match="is of a run with `graph: true`.*start: "):
+        run(tmp_path, data, resume=True)
+
+
+def test_start_from_weights_that_are_damaged(finished: Path, data: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    found = weights.load_tensors(finished / "s2lic-tiny.safetensors")
+    nan = {"gain.values": found.tensors["gain.values"] * float("nan")}
+    save_file({**found.tensors, **nan}, tmp_path / "nan.safetensors", dict(found.metadata))
+    (tmp_path / "cut.safetensors").write_bytes((finished / "s2lic-tiny.safetensors").read_bytes()[:999])
+    for name, words in (("nan", "gain.values in the weights isn't"), ("cut", "not a valid safetensors file")):
+        with pytest.raises(UsageError, match=f"start: .*{words}"):
+            run(tmp_path / name, data, start=str(tmp_path / f"{name}.safetensors"))
 
 
 def test_start_of_another_size(finished: Path, data: Path, tmp_path: Path) -> None:
@@ -312,6 +454,56 @@ def test_tables_are_fitted_at_the_end(data: Path, tmp_path: Path) -> None:
     for name, tensor in found[0].items():
         if "_tables." not in name:
             assert torch.equal(tensor, found[1][name]), name
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_the_manifest_is_of_the_weights_that_are_written(graph: bool, data: Path, tmp_path: Path) -> None:
+    """At the end of a run held-out pictures are files: of the exported weights, whose tables have been fitted."""
+    (tmp_path / "photos").mkdir()
+    with Image.open(data / "dog.png") as image:
+        for index in range(96):  # of so many, every 48th is held out
+            image.crop((index, index, index + 128, index + 128)).save(tmp_path / "photos" / f"{index:02}.png")
+    changes = {"steps": 3, "decay_from": 2, "hard_from": 2, "table_crops": 2, "graph": graph}
+    folder, rows = run(tmp_path, tmp_path / "photos", **changes)
+    (manifest,) = weights.manifests("s2lic", folder)
+    assert {name.split("_")[0] for name in manifest.metrics} == {"val", "file"}
+    held_out = [np.asarray(Image.open(tmp_path / "photos" / f"{name}.png")) for name in ("00", "48")]
+    pictures = [torch.from_numpy(pixels.copy()).permute(2, 0, 1) for pixels in held_out]
+    codec = S2licCodec.from_weights(None, None, manifest.path, "cpu")
+    n_bytes = sum(len(codec.compress(pixels, 50.5)) for pixels in held_out)
+    assert manifest.metrics["file_bpp_0.5"] == pytest.approx(8 * n_bytes / (2 * 128 * 128))
+    assert code_with(manifest.path, pictures).items() <= manifest.metrics.items()
+    assert rows[-1]["step"] == 3 and rows[-1]["file_bpp_0.5"] == round(manifest.metrics["file_bpp_0.5"], 4)
+    # of other tables they would be others
+    task = S2licTask(cli.fill(S2licConfig, MODEL, "model"), S2licRecipe(**RECIPE))
+    load_checkpoint(task, folder / ("last.ckpt" if graph else "decay.ckpt"))
+    assert code(task, pictures, (0.5,))["file_bpp_0.5"] != manifest.metrics["file_bpp_0.5"]
+
+
+def test_the_network_of_the_paper(data: Path, tmp_path: Path) -> None:
+    """Trained, stopped before the decay, resumed, exported, loaded, and a file of it decoded."""
+    changes: dict[str, Any] = {"network": "paper", "model": PAPER, "crop": 64}
+    folder, rows = run(tmp_path, data, **changes, steps=3, decay_from=2, hard_from=3)
+    first = parameters(folder / "last.ckpt")
+    assert rows[-1]["step"] == 3
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 2
+    folder, rows = run(tmp_path, data, resume=True, **changes, steps=5, decay_from=4, hard_from=5)
+    assert rows[-1]["step"] == 5
+    last = torch.load(folder / "last.ckpt", weights_only=True)
+    name = "net.slices.1.first.0.weight"
+    assert last["global_step"] == 4 and not torch.equal(last["state_dict"][name], first[name])
+    (manifest,) = weights.manifests("s2lic", folder)
+    assert manifest.steps == 5
+    codec = S2licCodec.from_weights(None, None, manifest.path, "cpu")
+    assert isinstance(codec.model.net.config, S2licPaperConfig)
+    exported = codec.model.net.get_parameter("slices.1.first.0.weight")
+    assert torch.allclose(
+        exported.float(), parameters(folder / "decay.ckpt")[name.replace("net.", "ema.", 1)], atol=1e-3
+    )
+    with Image.open(data / "dog.png") as image:
+        pixels = np.asarray(image.crop((0, 0, 70, 50)))
+    out = codec.decompress(codec.compress(pixels, 90))
+    assert out.shape == pixels.shape and out.dtype == pixels.dtype
 
 
 def test_two_processes(data: Path, tmp_path: Path) -> None:
