@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class Claim:
     value: which of our numbers: a metric's name, "bpp", "ratio", "encode_seconds", "decode_seconds" (of one item),
     "encode_mpx_s", "decode_mpx_s", or "bd_rate" (by the first metric, against `anchor`, a curve of the run or a
     published series, over `window` of the metric if there is one). codec: label of a curve of the run, of which
-    `setting` is one point (None: its only one). note: what differs.
+    `setting` is one point (None: its only one). at: a rate, where `value` is a metric that is read off our curve,
+    interpolated; None where it doesn't reach. note: what differs.
     """
 
     what: str
@@ -50,6 +51,7 @@ class Claim:
     codec: str
     value: str
     setting: float | None = None
+    at: float | None = None
     anchor: str = ""
     window: tuple[float, float] | None = None
     note: str = ""
@@ -239,6 +241,9 @@ def _ours(table: Table, curves: Mapping[str, Curve], claim: Claim) -> float | No
     if claim.value == "bd_rate":
         anchor = curves.get(claim.anchor) or series(claim.anchor)
         return table.delta(curves[claim.codec], anchor, table.metrics[0], claim.window).rate
+    if claim.at is not None:
+        rates, at = _curve(table, curves[claim.codec], claim.value)
+        return float(at(np.log(claim.at))) if rates[0] <= claim.at <= rates[1] else None
     points = table.points(curves[claim.codec])
     fitting = [one for one in points if claim.setting is None or one.setting == claim.setting]
     if len(fitting) != 1:
@@ -247,25 +252,30 @@ def _ours(table: Table, curves: Mapping[str, Curve], claim: Claim) -> float | No
 
 
 def _check(table: Table, curve: Curve, check: Check) -> Checked:
-    """Our curve at the published rates, by PCHIP on the logarithm of the rate."""
-    from scipy.interpolate import PchipInterpolator
-
-    if check.metric not in {metric.name for metric in table.metrics}:
-        raise UsageError(f"a check by {check.metric}, which the recipe doesn't measure")
+    """Our curve at the published rates."""
+    (lowest, highest), at = _curve(table, curve, check.metric)
     key = RATES[table.medium][0]
-    points = sorted((one.rate, one.metrics[check.metric] or math.nan) for one in table.points(curve) if one.complete)
-    if len(points) < 2:
-        raise MediaError(f"{curve.label}: {len(points)} complete points; a check against a series needs two")
-    rates, values = np.array(points, np.float64).T
-    at = PchipInterpolator(np.log(rates), values)
     found = [
         float(at(np.log(one[key]))) - one[check.metric]
         for one in series(check.reference).points
-        if check.low <= one[key] <= check.high and rates[0] <= one[key] <= rates[-1]
+        if check.low <= one[key] <= check.high and lowest <= one[key] <= highest
     ]
     if not found:
         raise MediaError(f"{curve.label} and {check.reference} have no rate in common in {check.low} to {check.high}")
     return Checked(check, len(found), statistics.fmean(found), max(found, key=abs))
+
+
+def _curve(table: Table, curve: Curve, metric: str) -> tuple[tuple[float, float], Callable[[Any], Any]]:
+    """The rates that a curve of ours reaches, and its metric as a function of the rate's logarithm, by PCHIP."""
+    from scipy.interpolate import PchipInterpolator
+
+    if metric not in {one.name for one in table.metrics}:
+        raise UsageError(f"{curve.label} by {metric}, which the recipe doesn't measure")
+    points = sorted((one.rate, one.metrics[metric] or math.nan) for one in table.points(curve) if one.complete)
+    if len(points) < 2:
+        raise MediaError(f"{curve.label}: {len(points)} complete points; to read values off a curve takes two")
+    rates, values = np.array(points, np.float64).T
+    return (float(rates[0]), float(rates[-1])), PchipInterpolator(np.log(rates), values)
 
 
 def text(result: Result) -> str:

@@ -234,3 +234,11 @@ def test_a_check_measures_the_difference_at_the_series_rates(folder: Path, tmp_p
         reproducing._ours(table, curves, reproducing._claim({**about, "anchor": "jpgg"}))
     with pytest.raises(TypeError, match="low, high"):
         reproducing._claim({**about, "window": 3})
+
+    at = {**about, "value": "psnr-rgb"}
+    for known in published[1:3]:
+        read = reproducing._ours(moved, curves, reproducing._claim({**at, "at": known["bpp"]}))
+        assert read == pytest.approx(known["psnr-rgb"] + 0.5, abs=1e-9)
+    assert reproducing._ours(moved, curves, reproducing._claim({**at, "at": 1e-3})) is None
+    with pytest.raises(UsageError, match="doesn't measure"):
+        reproducing._ours(moved, curves, reproducing._claim({**at, "value": "ssim-rgb", "at": 1.0}))
