@@ -291,9 +291,9 @@ def attempt(work: Callable[[Job], Report], job: Job) -> Report:
             f": {error.filename}" if error.filename not in (None, job.source) else ""
         )
         return {**base, "status": "failed", "error": words, "exit_code": 1}
-    except MemoryError:
-        return {**base, "status": "failed", "error": "not enough memory for this input", "exit_code": 1}
     except Exception as error:
+        if _is_lack_of_memory(error):
+            return {**base, "status": "failed", "error": "not enough memory for this input", "exit_code": 1}
         import traceback
 
         return {
@@ -303,6 +303,14 @@ def attempt(work: Callable[[Job], Report], job: Job) -> Report:
             "exit_code": 1,
             "traceback": traceback.format_exc(),
         }
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Also as torch says it: a RuntimeError of its allocator, or its own OutOfMemoryError on a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = str(error)
+    return isinstance(error, RuntimeError) and ("not enough memory" in words or "can't allocate memory" in words)
 
 
 def run(work: Callable[[Job], Report], jobs: Sequence[Job], processes: int = 1) -> Iterator[Report]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -831,3 +831,23 @@ class TestPlan:
         (tmp_path / "a.toy").mkdir()
         with pytest.raises(UsageError, match="is a folder"):
             batch.plan([str(tmp_path / "a.png")], None, lambda _: True, lambda p: p.with_suffix(".toy"), force=True)
+
+
+def test_lack_of_memory_is_no_mistake_of_ours() -> None:
+    """As Python, torch's allocator and a GPU say it; another RuntimeError stays one."""
+    import torch
+
+    def fails(error: Exception | None) -> Callable[[batch.Job], batch.Report]:
+        def work(job: batch.Job) -> batch.Report:
+            if error is None:
+                torch.empty(1 << 46, dtype=torch.uint8)
+                raise AssertionError("70 TB were there")
+            raise error
+
+        return work
+
+    job = batch.Job("a.png", "a.s2lic")
+    for error in (None, MemoryError(), torch.OutOfMemoryError("CUDA out of memory")):
+        report = batch.attempt(fails(error), job)
+        assert (report["error"], report["exit_code"]) == ("not enough memory for this input", 1)
+    assert "report it" in batch.attempt(fails(RuntimeError("a shape is wrong")), job)["error"]
