@@ -67,6 +67,13 @@ s2lic: $(READY)
 	  --anchor jpeg:444,webp,vtm-18.0 --reference vtm-18.0,mbt2018-mean-mse,s2lic-mse
 	$(PY) -P -m codec.eval.readme eval/results/s2lic/summary.json README.md --mark s2lic
 
+# S2LIC's two sets of weights, by squared error, structure and LPIPS: a quarter of an hour.
+S2LIC_MS_SSIM = s2lic:small+small-ms-ssim:q=1+17+33+50+67+83+100,jpeg:444,webp,avif:444:psnr:q=10+30+50+60+70+90
+.PHONY: s2lic-ms-ssim
+s2lic-ms-ssim: $(READY)
+	$(VENV)/bin/codec bench $(DATA) -c $(S2LIC_MS_SSIM) --out eval/results/s2lic_ms_ssim --repeat 1 \
+	  --metrics ms-ssim-rgb,psnr-rgb,lpips-alex --anchor jpeg:444,webp,s2lic:small
+
 # S2LIC beside CompressAI's networks of about its kind, with random weights: for their times only.
 S2LIC_SPEED = s2lic:q=30,mbt2018-mean:weights=random:quality=4,cheng2020-anchor:weights=random:quality=3,webp:q=75
 .PHONY: s2lic-speed

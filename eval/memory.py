@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,7 @@ def child(action: str, codec: str, source: str, target: str) -> None:
 
     start = time.perf_counter()
     arguments = [action, source, "-o", target, "--force", "--quiet"]
-    code = main([*arguments, "-c", codec] if action == "encode" else arguments)
+    code = main([*arguments, "-c", *shlex.split(codec)] if action == "encode" else arguments)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     report = {"exit": code, "mebibytes": round((peak - before) / 2**20, 1), "seconds": round(seconds, 2)}
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="codec.eval.memory", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("data", type=Path, help="folder of pictures")
-    parser.add_argument("codecs", nargs="+", help="names, such as walloc@16x")
+    parser.add_argument("codecs", nargs="+", help="names, such as walloc@16x, or with options of `codec encode`")
     parser.add_argument("--size", default="7680x4320", help="width x height (default 7680x4320)")
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     args = parser.parse_args(argv)
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Image.fromarray(mosaic(find_pictures(args.data), width, height)).save(picture)
         results = [measure(codec, picture, Path(folder)) for codec in args.codecs]
     report = {
-        "command": f"python -P -m codec.eval.memory DATA {' '.join(args.codecs)} --size {args.size}",
+        "command": f"python -P -m codec.eval.memory DATA {shlex.join(args.codecs)} --size {args.size}",
         "results": results,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import pytest
 from codec import Codec, cli
 from codec.codecs import s2lic
 from codec.codecs.s2lic import S2licCodec
+from codec.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,3 +116,21 @@ def test_goals(photo: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[s
     else:
         assert 33 <= decibel < 33.15
         assert report["psnr"] == pytest.approx(decibel, abs=1e-3)
+
+
+def test_weights_for_ms_ssim_are(photo: np.ndarray) -> None:
+    """Fewer bytes and more structure than the usual weights, at the price of squared error; no effort for them."""
+    from codec.eval.metrics.images import ms_ssim_rgb
+
+    pixels = np.ascontiguousarray(photo[:384, :512])
+    files, pictures = {}, {}
+    for name, quality in (("s2lic@small", 50), ("s2lic@small-ms-ssim", 50)):
+        loaded = Codec.load(name)
+        files[name] = loaded.compress(pixels, quality)
+        pictures[name] = loaded.decompress(files[name])
+    usual, other = files
+    assert len(files[other]) < len(files[usual])
+    assert ms_ssim_rgb(pixels, pictures[other]) > ms_ssim_rgb(pixels, pictures[usual])
+    assert psnr(pictures[other], pixels) < psnr(pictures[usual], pixels)
+    with pytest.raises(UsageError, match="s2lic@small"):
+        Codec.load(other).with_effort(1)
