@@ -163,11 +163,9 @@ class S2licCodec(ImageCodec):
 
     def encode_pixels(self, pixels: NDArray[Any], quality: float | None) -> EncodedPixels:
         step = self.step_of(quality)
-        z_part, y_parts, y_hat = self._symbols(pixels, step)
+        z_part, y_parts, check = self._symbols(pixels, step)
         payload = encode_streams(self.model, z_part, y_parts, self.coder)
-        params = {_STEP: step}
-        if self.model.net.arithmetic != "int":
-            params[_CHECK] = checksum(y_hat)
+        params = {_STEP: step} if check is None else {_STEP: step, _CHECK: check}
         return EncodedPixels([Chunk(_LATENTS, payload)], params, self.coder, self.model.net.arithmetic)
 
     @_own_arithmetic
@@ -201,8 +199,8 @@ class S2licCodec(ImageCodec):
         return self._symbols(pixels, step)[:2]
 
     @_own_arithmetic
-    def _symbols(self, pixels: NDArray[Any], step: int) -> tuple[Symbols, list[Symbols], Tensor]:
-        """And y_hat, as the decoder will have it."""
+    def _symbols(self, pixels: NDArray[Any], step: int) -> tuple[Symbols, list[Symbols], int | None]:
+        """And the checksum of y_hat as the decoder will have it, where arithmetic is of floats."""
         net = self.model.net
         y = self.latents(pixels, step)
         h, w = y.shape[-2:]
@@ -226,7 +224,7 @@ class S2licCodec(ImageCodec):
             return symbols + mean
 
         y_hat = net.predict(z_hat, h, w, step, take)
-        return z_part, parts, y_hat
+        return z_part, parts, None if net.arithmetic == "int" else checksum(y_hat)
 
     # ---- decoding
 

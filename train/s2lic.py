@@ -98,6 +98,7 @@ def check_number(name: str, value: object, most: float) -> None:
         raise ValueError(f"{name} is {value!r:.80}; expected a number from 0 to {most:g}, written like 0.001 or 1.0e-3")
 
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 EMA_EVERY = 4
 # lambda of 1 - MS-SSIM for one of 255^2 MSE: the pairs that CompressAI's models are trained with differ by 1250 to 1350
 MS_SSIM_WEIGHT = 1290.0
@@ -575,6 +576,8 @@ def begin(task: S2licTask, recipe: S2licRecipe, pictures: list[Tensor], progress
 def start_from(task: S2licTask, path: Path) -> None:
     """Fills the network with the averaged weights of a checkpoint, or with those of a weights file."""
     advice = "name a checkpoint of a run, or a weights file that it exported"
+    if not path.is_file() and (_PACKAGE / path).is_file():
+        path = _PACKAGE / path  # weights that ship, as recipes that ship name them, wherever the command runs
     if not path.is_file():
         raise UsageError(f"start: {path}: no such file; {advice}")
     try:

@@ -257,10 +257,13 @@ def test_ms_ssim_from_another_run(finished: Path, data: Path, tmp_path: Path) ->
         S2licCodec.from_weights(None, None, weights.manifests("s2lic", folder)[0].path, "cpu").with_effort(1)
 
 
-def test_starts_from_a_weights_file(finished: Path, data: Path, tmp_path: Path) -> None:
-    """So that shipped weights can be trained further; their grids come along."""
+def test_starts_from_a_weights_file(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that shipped weights can be trained further, from anywhere; their grids come along."""
     from codec.train.s2lic import start_from
 
+    monkeypatch.chdir(tmp_path)
     task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
     start_from(task, finished / "s2lic-tiny.safetensors")
     expected = parameters(finished / "decay.ckpt")
@@ -269,6 +272,8 @@ def test_starts_from_a_weights_file(finished: Path, data: Path, tmp_path: Path) 
     assert torch.allclose(weight, expected["ema.slices.1.first1.layer.conv.weight"], atol=2e-4)
     exponent = task.net.get_buffer("slices.1.first1.input.exponent")
     assert int(exponent) == int(expected["ema.slices.1.first1.input.exponent"])
+    with pytest.raises(UsageError, match="doesn't fit this model"):  # found, though nothing of the name is here
+        start_from(task, Path("weights/s2lic-small.safetensors"))
     start = str(finished / "s2lic-tiny.safetensors")
     rows = run(tmp_path, data, steps=2, decay_from=2, hard_from=2, start=start)[1]
     assert rows[-1]["step"] == 2
