@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TextIO
 
 from . import __version__, batch, registry, video_cli
 from .batch import STDIO, Job, Report
-from .errors import CodecError, MediaError, UsageError
+from .errors import CodecError, MediaError, UsageError, WeightsError
 from .video_cli import VideoOptions
 
 if TYPE_CHECKING:
@@ -418,7 +418,23 @@ def _info(job: Job) -> Report:
         from .codecs.fields import FieldCodec
 
         about["fields"] = FieldCodec.describe_fields(data)
-    return about
+    return _with_tag(about)
+
+
+def _with_tag(about: Report) -> Report:
+    """And which of the weights that ship it is, next to their hash."""
+    from .codecs.weights import find_by_hash
+
+    try:
+        tag = find_by_hash(about["codec"], bytes.fromhex(about["weights"])).tag
+    except WeightsError:  # somebody's own, or those of another version
+        return about
+    found: Report = {}
+    for key, value in about.items():
+        found[key] = value
+        if key == "weights":
+            found["tag"] = tag
+    return found
 
 
 def _codec_name(options: Options, source: str = "") -> str:

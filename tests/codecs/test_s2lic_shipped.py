@@ -118,7 +118,7 @@ def test_goals(photo: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[s
         assert report["psnr"] == pytest.approx(decibel, abs=1e-3)
 
 
-def test_weights_for_ms_ssim_are(photo: np.ndarray) -> None:
+def test_weights_for_ms_ssim_are(photo: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Fewer bytes and more structure than the usual weights, at the price of squared error; no effort for them."""
     from codec.eval.metrics.images import ms_ssim_rgb
 
@@ -128,6 +128,9 @@ def test_weights_for_ms_ssim_are(photo: np.ndarray) -> None:
         loaded = Codec.load(name)
         files[name] = loaded.compress(pixels, quality)
         pictures[name] = loaded.decompress(files[name])
+        (tmp_path / "a.s2lic").write_bytes(files[name])
+        assert cli.main(["info", str(tmp_path / "a.s2lic"), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["tag"] == name.partition("@")[2]
     usual, other = files
     assert len(files[other]) < len(files[usual])
     assert ms_ssim_rgb(pixels, pictures[other]) > ms_ssim_rgb(pixels, pictures[usual])
