@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all that a newcomer needs. Each makes .venv if there is none.
-# PYTHON=... picks another interpreter; TESTS=tests/test_cli.py runs a part of the tests.
+# PYTHON=... picks another interpreter; TESTS=tests/cli runs a part of the tests.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

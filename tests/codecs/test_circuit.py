@@ -14,11 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from codec import Codec, arrays, batch, cli
+from codec import Codec, arrays, cli
 from codec.arrays import ArrayFile
 from codec.codecs.circuit import Alphabet, CircuitCodec, Domain
 from codec.container import Chunk, pack, read_header, unpack
 from codec.errors import CodecError, MediaError, StreamError, UsageError, WeightsError
+from codec.files import whole_folder
 from codec.train.circuit import CircuitRecipe, fit_array, weights_bytes
 
 from ..damage import Damage
@@ -392,10 +393,9 @@ class TestCommands:
 
     def test_a_folder_that_appears_meanwhile(self, tmp_path: Path) -> None:
         """Renaming would go over an empty one."""
-        job = batch.job_of("x", tmp_path / "out", replace=True)
         (tmp_path / "out").mkdir()
-        with pytest.raises(FileExistsError, match="never replaced"):
-            batch.write_folder(job, {"a.png": b"1"})
+        with pytest.raises(FileExistsError, match="never replaced"), whole_folder(tmp_path / "out") as folder:
+            (folder / "a.png").write_bytes(b"1")
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
         assert not list((tmp_path / "out").iterdir())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 from fractions import Fraction
@@ -13,20 +12,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec import cli, video_cli
+from codec.cli import coding, decode, encode
 from codec.codecs.nirvana import NirvanaCodec
 from codec.codecs.video_encode import EncodeProgress
 from codec.errors import UsageError
 from codec.video import SUFFIXES, VideoInfo, VideoWriter, frames_of, open_video, stack
 
-from .toy_video import noise_clip, toy_presets
+from ..toy_video import noise_clip, toy_presets
+from .helpers import run
 
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NirvanaCodec, "presets", classmethod(toy_presets))
     monkeypatch.setattr(NirvanaCodec, "default_preset", "toy")
-    monkeypatch.setattr(cli, "_ready", {})
+    monkeypatch.setattr(coding, "_ready", {})
 
 
 @pytest.fixture
@@ -40,20 +40,13 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def run(*words: Any) -> int:
-    try:
-        return cli.main([str(word) for word in words])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-
-
 def read(path: Path) -> np.ndarray:
     with open_video(path) as reader:
         return stack(reader.info, reader)
 
 
 def test_suffixes_are_the_readers() -> None:
-    assert set(video_cli.READS) == set(SUFFIXES)
+    assert set(coding.VIDEO_READS) == set(SUFFIXES)
 
 
 def test_there_and_back(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -183,16 +176,13 @@ def test_settings_that_are_of_other_media(clip: Path, tmp_path: Path) -> None:
 
 
 def test_interrupted(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    @contextlib.contextmanager
-    def bar(wanted: bool, name: str) -> Any:
-        def report(now: EncodeProgress) -> None:
-            if now.frames >= 9 and not now.step:
-                raise KeyboardInterrupt
-
-        yield report
+    def words_of(now: EncodeProgress) -> str:
+        if now.frames >= 9 and not now.step:
+            raise KeyboardInterrupt
+        return ""
 
     with monkeypatch.context() as patch:
-        patch.setattr(video_cli, "_bar", bar)
+        patch.setattr(encode, "words_of", words_of)
         assert run("encode", clip) == 130
     assert "same command" in capfd.readouterr().err
     assert (tmp_path / "clip.nirvana.part").exists()
@@ -228,13 +218,13 @@ def test_through_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: A
 
 def test_words() -> None:
     now = EncodeProgress(12.4, 48, 100, 500, 31.25, 1000.0, 75.0)
-    assert video_cli.words_of(now) == "frame 12/48, step 100/500, 31.2 dB, 1 min 15 s left"
-    assert "looking" in video_cli.words_of(now._replace(what="target"))
-    assert video_cli.ranges_of([3, 4, 5, 9, 11, 12]) == "3-5, 9, 11-12"
-    assert video_cli.frame_range("30:45") == (30, 45)
-    assert video_cli.frame_range(":5") == (0, 5)
-    assert video_cli.frame_range("7") == (7, 8)
-    assert video_cli.frame_range(None) == (0, None)
+    assert encode.words_of(now) == "frame 12/48, step 100/500, 31.2 dB, 1 min 15 s left"
+    assert "looking" in encode.words_of(now._replace(what="target"))
+    assert decode.ranges_of([3, 4, 5, 9, 11, 12]) == "3-5, 9, 11-12"
+    assert decode.frame_range("30:45") == (30, 45)
+    assert decode.frame_range(":5") == (0, 5)
+    assert decode.frame_range("7") == (7, 8)
+    assert decode.frame_range(None) == (0, None)
     with pytest.raises(UsageError):
-        video_cli.frame_range("5:2")
-    assert [video_cli.duration_words(s) for s in (5, 65, 7300)] == ["5 s", "1 min 05 s", "2 h 01 min"]
+        decode.frame_range("5:2")
+    assert [encode.duration_words(s) for s in (5, 65, 7300)] == ["5 s", "1 min 05 s", "2 h 01 min"]

@@ -1,0 +1,30 @@
+"""`codec list`: the codecs there are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .. import registry
+
+EXAMPLES = """\
+examples:
+  codec list
+  codec list --json
+  codec list --json | jq -r .name
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
+    for name in registry.names():
+        entry = registry.entry(name)
+        if args.json:
+            about = {"name": name, "medium": entry.medium, "suffix": entry.suffix, "summary": entry.summary}
+            print(json.dumps({**about, "default": registry.DEFAULT.get(entry.medium) == name}))
+        else:
+            print(f"{name:<12} {entry.medium:<9} {entry.suffix:<10} {entry.summary}")
+    return 0

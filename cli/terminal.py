@@ -1,0 +1,144 @@
+"""Everything that the command shows: lines, tables and the progress bar. Data on stdout, words on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+__all__ = ["Progress", "escaped", "line", "printable", "progress", "say", "table"]
+
+_TITLE_CHARACTERS = 40  # of a bar
+_STATE_CHARACTERS = 72
+
+
+def say(stream: TextIO, words: str) -> None:
+    print(printable(words, stream), file=stream)
+
+
+def printable(words: str, stream: TextIO) -> str:
+    """The words with everything escaped that a terminal would obey or can't show; line ends stay.
+
+    A file name or a file's metadata may hold anything.
+    """
+    safe = "\n".join(map(escaped, words.split("\n")))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return safe.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def escaped(text: str) -> str:
+    """The text with control characters, line ends and lone surrogates as \\x1b, \\n, \\udcff."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+# ---- reports of single inputs
+
+
+def line(report: Mapping[str, Any]) -> str:
+    """The report of one input for people: one line, and one more for each of its notes."""
+    source, target = report["input"], report.get("output")
+    if report["status"] == "failed":
+        return f"{escaped(source)}: {report['error']}"
+    head = escaped(source if target is None else f"{source} -> {target}")
+    if report["status"] == "skipped":
+        return f"{head}: exists, skipped"
+    notes = [f"\n  {escaped(note)}" for note in report.get("notes", ())]
+    return f"{head}: {', '.join(_facts(report))}" + "".join(notes)
+
+
+def _facts(report: Mapping[str, Any]) -> Iterator[str]:
+    """What a report of work that was done says, in the order in which people look for it."""
+    if "bytes_out" in report:
+        yield f"{report['bytes_out']} bytes"
+    if "fields" in report and "bytes_in" in report:
+        yield f"{len(report['fields'])} fields, {report['bytes_in'] / report['bytes_out']:.1f} times smaller"
+    if "bpp" in report:
+        yield f"{report['bpp']:.3f} bpp"
+    if "bits_per_value" in report:
+        yield f"{report['bits_per_value']:.4f} bits a value"
+    if "psnr" in report:
+        yield f"{report['psnr']:.2f} dB"
+    if "quality" in report:
+        yield f"-q {report['quality']:g}"
+    if report.get("output") is None:
+        yield f"ok, {report['codec']} stream {report['stream']}, {report['n_bytes']} bytes"
+    if report.get("key_bytes_extra"):
+        yield f"key groups within scenes take {report['key_bytes_extra']} bytes more than the others"
+    if report.get("resumed"):
+        yield f"{report['resumed']} groups were done before"
+    yield f"{report['seconds']:.2f} s"
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """A report as a name and a value a line, below its input."""
+    rows = [f"  {key:<11} {_cell(key, value)}" for key, value in report.items() if key not in ("input", "status")]
+    return "\n".join([escaped(report["input"]), *rows])
+
+
+def _cell(key: str, value: Any) -> str:
+    if isinstance(value, float):
+        value = f"{value:.4g}"
+    elif isinstance(value, dict):
+        value = ", ".join(f"{k}={v}" for k, v in value.items()) or "-"
+    elif key == "chunks":
+        shown = [f"{tag} {size}" for tag, size in value[:8]]
+        value = ", ".join(shown) + (f", ... ({len(value)} in all)" if len(value) > 8 else "")
+    elif isinstance(value, list):
+        value = " x ".join(str(item) for item in value)
+    return escaped(str(value)) or "-"
+
+
+# ---- progress
+
+
+class Progress:
+    """Lines about work that goes on, and how far it is. This one has no bar: `progress` gives the one to use."""
+
+    def say(self, words: str) -> None:
+        """Show a line that stays, above the bar if there is one."""
+        say(sys.stderr, words)
+
+    def update(self, done: float, total: float | None, state: str = "") -> None:
+        """Show that `done` of `total` (None: nobody knows of how many) are done, and a few words on what is."""
+
+
+class _Bar(Progress):
+    def __init__(self, bar: RichProgress, title: str, total: float | None, stream: TextIO) -> None:
+        self._bar, self._stream = bar, stream
+        self._task = bar.add_task(printable(title, stream)[:_TITLE_CHARACTERS], total=total, state="")
+
+    def say(self, words: str) -> None:
+        self._bar.console.print(printable(words, self._stream), soft_wrap=True)
+
+    def update(self, done: float, total: float | None, state: str = "") -> None:
+        state = printable(state, self._stream)[:_STATE_CHARACTERS]
+        self._bar.update(self._task, completed=done, total=total, state=state)
+
+
+@contextlib.contextmanager
+def progress(title: str, *, wanted: bool = True, total: float | None = None, counts: bool = True) -> Iterator[Progress]:
+    """The progress of some work: with a bar on stderr if one is wanted and stderr is a terminal, else lines only.
+
+    counts: whether the bar says "3/8" and the time that is left by its own estimate; if not, the words of each update
+    say what there is to say.
+    """
+    if not wanted or not sys.stderr.isatty():
+        yield Progress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn()]
+    if counts:
+        columns += [MofNCompleteColumn(), TimeRemainingColumn()]
+    columns.append(TextColumn("{task.fields[state]}", markup=False))
+    console = Console(stderr=True, highlight=False, markup=False)
+    stream = sys.stderr  # the terminal itself: while the bar is there, sys.stderr is rich's, which hides its encoding
+    # rich would send our stdout to the terminal, too, when that is a file
+    with RichProgress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        yield _Bar(bar, title, total, stream)

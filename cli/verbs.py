@@ -1,0 +1,56 @@
+"""The table of verbs: what `codec --help` lists, and which module a verb is in. Imports none of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+from typing import NamedTuple
+
+from ..errors import UsageError
+
+__all__ = ["VERBS", "Verb", "load", "needs_extra"]
+
+
+class Verb(NamedTuple):
+    """A verb's module, relative to this package, and its line in `codec --help`."""
+
+    module: str
+    summary: str
+
+
+VERBS: Mapping[str, Verb] = MappingProxyType(
+    {
+        "encode": Verb(".encode", "Compress files."),
+        "decode": Verb(".decode", "Bring files back."),
+        "info": Verb(".info", "Say what files are, without decoding them."),
+        "verify": Verb(".verify", "Check files: structure, checksums, weights, and that they decode."),
+        "list": Verb(".list", "List the codecs."),
+        "train": Verb(".train", "Train a codec and export its weights."),
+        "fit": Verb(".fit", "Fit a circuit to data of yours: lossless weights for one kind of items."),
+        "bench": Verb(".bench", "Measure rate, distortion and speed against everything else."),
+        "reproduce": Verb(".reproduce", "Put a paper's numbers beside ours."),
+        "data": Verb(".data", "Make data: simulations of turbulence, as HDF5 files."),
+        "demo": Verb(".demo", "Encode and decode a photo, and compare with JPEG of equal size."),
+    }
+)
+
+
+def load(verb: str) -> ModuleType:
+    """The module of a verb, imported now."""
+    return import_module(VERBS[verb].module, __package__)
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str, doing: str) -> Iterator[None]:
+    """A library that isn't installed becomes a UsageError that names it and the extra that brings it.
+
+    extra: "train" or "eval". doing: what needs it, as "training".
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "codec":
+            raise
+        raise UsageError(f"{doing} needs {error.name}: pip install 'codec-suite[{extra}]'") from error

@@ -1,0 +1,234 @@
+"""Reading and writing files so that nobody finds half of one: bytes and names, no medium and no codec.
+
+    with whole("photo.s2lic") as file:                     # a file that appears when it is whole, or not at all
+        file.write(data)
+    with whole("flow.h5", path_only=True) as path:         # the same, for writers that need a name
+        h5py.File(path, "w").close()
+    with whole_folder("stills") as folder:                 # a folder of files
+        (folder / "000.png").write_bytes(data)
+
+A target is written under a temporary name in its own folder, brought to the disk and then renamed. Imports nothing but
+the errors, so that everything may import it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Literal, overload
+
+from .errors import MediaError, UsageError
+
+__all__ = [
+    "MAX_INPUT_BYTES",
+    "PACKAGE",
+    "STDIO",
+    "PathLike",
+    "is_in_place",
+    "read_bytes",
+    "remove_temporary",
+    "set_owner",
+    "temporary_of",
+    "whole",
+    "whole_folder",
+]
+
+PACKAGE = Path(__file__).parent  # the root of the package: what is shipped with it lies below
+STDIO = "-"  # as a source: stdin; as a target: stdout
+MAX_INPUT_BYTES = 1 << 30  # of one input; a device or an endless pipe ends here instead of in swap
+
+PathLike = str | os.PathLike[str]
+
+_SHOWN_BYTES = 80  # of a target's name in that of its temporary, which may have 255 in all
+
+
+# ---- reading
+
+
+def read_bytes(source: PathLike, limit: int = MAX_INPUT_BYTES) -> bytes:
+    """All bytes of a file, or of stdin for "-". MediaError if there are more than `limit`."""
+    if source == STDIO:
+        return _read_bounded(sys.stdin.buffer, limit, "stdin")
+    with open(source, "rb") as file:
+        return _read_bounded(file, limit, os.fspath(source))
+
+
+def _read_bounded(file: BinaryIO, limit: int, name: str) -> bytes:
+    parts, size = [], 0
+    while part := file.read(min(1 << 24, limit + 1 - size)):
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise MediaError(f"{name} has more than {limit} bytes, the most that one input may have: split it")
+    return b"".join(parts)
+
+
+# ---- writing
+
+
+@overload
+def whole(
+    target: PathLike, *, replace: bool = False, path_only: Literal[False] = False
+) -> AbstractContextManager[BinaryIO]: ...
+@overload
+def whole(target: PathLike, *, replace: bool = False, path_only: Literal[True]) -> AbstractContextManager[Path]: ...
+def whole(
+    target: PathLike, *, replace: bool = False, path_only: bool = False
+) -> AbstractContextManager[BinaryIO] | AbstractContextManager[Path]:
+    """A file to write whose content appears at `target` when the block ends, whole; nothing does if it raises.
+
+    The block gets a binary file; with path_only, a path where it makes the file itself. An existing target is
+    FileExistsError unless `replace`, one that appears while the block runs, too. A link is written through; missing
+    folders are made. "-" (stdout), a device or a pipe is written to directly, in order and with no way back: none of
+    them can be had with path_only (UsageError), and a device or pipe only with `replace`.
+    """
+    return _whole_path(target, replace) if path_only else _whole_file(target, replace)
+
+
+@contextlib.contextmanager
+def _whole_file(target: PathLike, replace: bool) -> Iterator[BinaryIO]:
+    if target == STDIO:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    elif is_in_place(target):
+        if not replace:
+            raise FileExistsError(errno.EEXIST, "exists already (--force writes to it)", os.path.realpath(target))
+        with open(target, "wb") as device:
+            yield device
+    else:
+        with _whole_path(target, replace) as temporary, open(temporary, "xb") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def _whole_path(target: PathLike, replace: bool) -> Iterator[Path]:
+    if target == STDIO:
+        raise UsageError("this output is written in place, which stdout can't be: name a file with -o")
+    if is_in_place(target):
+        raise UsageError(f"this output is written in place, which {os.fspath(target)} can't be: name a file with -o")
+    real = Path(os.path.realpath(target))
+    if real.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(real))
+    if real.exists() and not replace:
+        raise FileExistsError(errno.EEXIST, "exists already (--force replaces it)", str(real))
+    with _temporary(real) as temporary:
+        yield temporary
+        _sync(temporary)
+        if replace:
+            os.replace(temporary, real)
+        else:
+            _rename_new(temporary, real)
+
+
+@contextlib.contextmanager
+def whole_folder(target: PathLike) -> Iterator[Path]:
+    """An empty folder to fill, which is renamed to `target` when the block ends; nothing appears if it raises.
+
+    Whatever is at `target` already is FileExistsError: a folder is never replaced.
+    """
+    if target == STDIO:
+        raise UsageError("the output is a folder of files, and stdout holds one: name a folder with -o")
+    real = Path(os.path.realpath(target))
+    with _temporary(real) as temporary:
+        temporary.mkdir()
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        if real.exists():  # renaming would go over an empty folder
+            words = "exists already, and a folder is never replaced: name another with -o"
+            raise FileExistsError(errno.EEXIST, words, str(real))
+        os.rename(temporary, real)
+
+
+def is_in_place(target: PathLike) -> bool:
+    """Whether a target is written to directly: stdout, or a device or a pipe, which stays what it is."""
+    if target == STDIO:
+        return True
+    try:
+        mode = os.stat(target).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+@contextlib.contextmanager
+def _temporary(real: Path) -> Iterator[Path]:
+    """The temporary name of a target whose folder exists now; whatever is made under it is removed at the end."""
+    temporary = temporary_of(real)
+    real.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(temporary):  # never written into: it may be another process's, on another machine
+        words = (
+            f"the temporary file of {real.name} is there: another run writes it, or was killed; if none runs, remove it"
+        )
+        raise FileExistsError(errno.EEXIST, words, str(temporary))
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's bytes to the disk: a rename that outlives a power cut must not name an empty file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename_new(temporary: Path, target: Path) -> None:
+    """Rename, but not over a file that appeared since the target was looked at."""
+    words = "appeared while this ran (--force replaces it)"
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, words, str(target)) from None
+    except OSError:  # a file system without links
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, words, str(target)) from None
+        os.replace(temporary, target)
+
+
+# ---- temporary names
+
+_owner: int | None = None  # whose number temporaries bear, if not this process's
+
+
+def set_owner(pid: int) -> None:
+    """Name the temporaries of this process after another one, its parent, who removes them if this one is killed."""
+    global _owner
+    _owner = pid
+
+
+def temporary_of(target: PathLike) -> Path:
+    """The name under which a target is written until it is whole.
+
+    It lies in the target's own folder and follows from the target and the owner's process number alone: a parent finds
+    what a killed worker left. Long names are cut, and told apart by a checksum.
+    """
+    real = Path(os.path.realpath(target))
+    name = os.fsencode(real.name)
+    shown, checksum = os.fsdecode(name[:_SHOWN_BYTES]), hashlib.sha256(name).hexdigest()[:8]
+    return real.with_name(f".{shown}.{checksum}-{_owner or os.getpid()}.part")
+
+
+def remove_temporary(target: PathLike) -> None:
+    """Remove what a worker that was killed has left of a target, if anything."""
+    if target != STDIO:
+        _remove(temporary_of(target))
+
+
+def _remove(temporary: Path) -> None:
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
