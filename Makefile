@@ -17,7 +17,7 @@ help:
 	@echo "make test      the tests (make test-all: with the slow ones)"
 	@echo "make lint      ruff and pyright          make format: let ruff rewrite"
 	@echo "make models    fetch the VGG16 of LPIPS and DISTS into data/models (62 MB; other metrics need nothing)"
-	@echo "make kodak     measure everything on Kodak (DATA=folder) into eval/results/kodak, and the README's table"
+	@echo "make kodak     measure everything on Kodak (DATA=folder) into eval/results/kodak, and the table of docs/results.md"
 	@echo "make zipgan    simulate turbulence that no weights have seen, and measure into eval/results/zipgan (an hour and a half)"
 	@echo "make wheel     dist/codec_suite-*.whl    make clean: remove what was built"
 
@@ -57,7 +57,7 @@ KODAK_CODECS = walloc:16x:q=0+10..50..10,walloc:4x:q=0+60..100..10,jpeg:444+420,
 kodak: $(READY)
 	$(VENV)/bin/codec bench $(DATA) -c $(KODAK_CODECS) --out eval/results/kodak --repeat 2 \
 	  --anchor jpeg:444,webp,vtm-18.0 --reference vtm-18.0,mbt2018-mean-mse,s2lic-mse
-	$(PY) -P -m codec.eval.readme eval/results/kodak/summary.json README.md
+	$(PY) -P -m codec.eval.readme eval/results/kodak/summary.json docs/results.md
 
 # S2LIC, as it comes and with more effort, and what a user would take instead, in one run: forty minutes.
 S2LIC_CODECS = s2lic,s2lic:effort=1:q=1+33+67+100,jpeg:444,webp,avif:444:psnr:q=10+30+50+60+70+90,jxl:d=1+2.5+6+10+20
@@ -65,7 +65,8 @@ S2LIC_CODECS = s2lic,s2lic:effort=1:q=1+33+67+100,jpeg:444,webp,avif:444:psnr:q=
 s2lic: $(READY)
 	$(VENV)/bin/codec bench $(DATA) -c $(S2LIC_CODECS) --out eval/results/s2lic --repeat 1 \
 	  --anchor jpeg:444,webp,vtm-18.0 --reference vtm-18.0,mbt2018-mean-mse,s2lic-mse
-	$(PY) -P -m codec.eval.readme eval/results/s2lic/summary.json README.md --mark s2lic
+	$(PY) -P -m codec.eval.readme eval/results/s2lic/summary.json docs/results.md --mark s2lic
+	$(PY) -P -m codec.eval.readme eval/results/s2lic/summary.json README.md --mark s2lic --short
 
 # S2LIC's two sets of weights, by squared error, structure and LPIPS: a quarter of an hour.
 S2LIC_MS_SSIM = s2lic:small+small-ms-ssim:q=1+17+33+50+67+83+100,jpeg:444,webp,avif:444:psnr:q=10+30+50+60+70+90
@@ -94,7 +95,7 @@ NIRVANA_STUDY = OMP_NUM_THREADS=1 $(PY) -P -m codec.eval.nirvana_study
 nirvana: nirvana-clips
 	$(VENV)/bin/codec bench data/nirvana -c nirvana,$(NIRVANA_PEERS) --out eval/results/nirvana $(NIRVANA_BENCH)
 	$(VENV)/bin/codec bench data/nirvana-720p -c nirvana,$(NIRVANA_PEERS) --out eval/results/nirvana_720p $(NIRVANA_BENCH)
-	$(PY) -P -m codec.eval.nirvana_table eval/results/nirvana/rows.csv eval/results/nirvana_720p/rows.csv docs/nirvana.md
+	$(PY) -P -m codec.eval.nirvana_table eval/results/nirvana/rows.csv eval/results/nirvana_720p/rows.csv docs/results.md
 
 nirvana-clips: $(READY)
 	$(PY) -P -m codec.datasets.clips --only $(NIRVANA_CLIPS) --out data/nirvana

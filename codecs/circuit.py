@@ -2,7 +2,7 @@
 
 Liu, Mandt, Van den Broeck, "Lossless Compression with Probabilistic Circuits", ICLR 2022, arXiv 2111.11632. The model
 is theirs, a hidden Chow-Liu tree over all values of an item. Differs: coding is a tour over the tree in exact integers
-(`entropy/circuit_coding.py`), one stream for all items of a call, on a CPU. Numbers, theirs and ours: docs/circuit.md.
+(`entropy/circuit_coding.py`), one stream for all items of a call, on a CPU. Numbers, theirs and ours: docs/results.md.
 
 An item is a row of the first axis: an image of 28 x 28 pixels, a row of a table. A model is for items of one shape; it
 takes any values. What it did not see when it was fitted is an escape symbol in the circuit, and the value itself

@@ -16,7 +16,7 @@ the same everywhere:
   context is convolutional, the second pass does see the first one (`anchor_context`), latent residual prediction is
   slim and clipped in place of tanh.
 
-Numbers, and what else was tried: docs/s2lic.md.
+Numbers, and what else was tried: docs/notes/s2lic.md.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ LEVEL_UNIT = 8.0  # networks and knots give levels in this unit, so that they le
 STEPS = 64  # quality steps between two knots: interpolation is exact
 LAMBDA = (0.0012, 0.2)  # weight of 255^2 MSE against bits per pixel at the lowest and highest quality
 MATRIX_BITS = 24  # fractional bits of the inverse wavelet matrices
-LEAK = 3  # negative values go on at 2**-3 of their slope: plain ReLUs died by the layer (docs/s2lic.md)
-FINER = 2  # bits that activations have more near the pixels, where rounding them was seen (docs/s2lic.md)
+LEAK = 3  # negative values go on at 2**-3 of their slope: plain ReLUs died by the layer (docs/notes/s2lic.md)
+FINER = 2  # bits that activations have more near the pixels, where rounding them was seen (docs/notes/s2lic.md)
 LOW_BITS = 4  # of these activations, where they have to be cut in two
 WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolution
 

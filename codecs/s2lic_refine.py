@@ -7,7 +7,7 @@ they are. Differs, to need tens of steps in place of thousands:
 
 - plain gradient steps with momentum, divided by a curvature: that of the squared error, per channel, from one random
   projection (Hutchinson), plus that of the bits, which the predicted scale of each latent says. Adam moves all latents
-  alike, whether they matter or not, and did harm in the first tens of steps (docs/s2lic.md);
+  alike, whether they matter or not, and did harm in the first tens of steps (docs/notes/s2lic.md);
 - the temperature anneals the probabilities of the two integers only, and is 1 for the draw between them. With both
   annealed, as in the paper, draws are integers from early on, and gradients of few steps are mostly noise;
 - z stays what the analysis made of it: 1 to 3 % of a file;

@@ -1,6 +1,6 @@
-"""The tables of docs/nirvana.md, from the rows of `codec bench`, so that nobody types a number twice.
+"""The tables of video in docs/results.md, from the rows of `codec bench`, so that nobody types a number twice.
 
-    python -P -m codec.eval.nirvana_table eval/results/nirvana*/rows.csv docs/nirvana.md
+    python -P -m codec.eval.nirvana_table eval/results/nirvana*/rows.csv docs/results.md
 
 replaces what stands between `<!-- nirvana -->` and `<!-- /nirvana -->`. A test compares the page with the rows.
 """

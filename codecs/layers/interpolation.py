@@ -8,7 +8,7 @@ field is along each, from points that were just decoded. An axis along which it 
 not interpolated along: its planes are fields of their own.
 Differs: residuals are not Huffman-coded but arithmetic-coded, each under one of a fixed set of distributions, chosen by
 the sizes of the residuals around it and by how much the predictions along its axes disagree. On the fields of
-docs/fields.md that makes smaller files than SZ3's at nearly every bound that was tried.
+docs/results.md that makes smaller files than SZ3's at nearly every bound that was tried.
 
 Exact: predictions are float64 sums and products of single array operations, which IEEE-754 rounds the same way
 everywhere; contexts are comparisons of such values; distributions come from `decimal`, whose exp is correctly rounded.

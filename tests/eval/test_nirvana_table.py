@@ -1,4 +1,4 @@
-"""The tables of docs/nirvana.md say what the rows say."""
+"""The tables of video in docs/results.md say what the rows say."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def test_the_smallest_loss_comes_first() -> None:
 
 @pytest.mark.skipif(not (ROOT / "docs").is_dir() or not RESULTS[0].exists(), reason="only in a checkout")
 def test_the_page_has_the_rows() -> None:
-    page = (ROOT / "docs" / "nirvana.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert table.tables(table.read([one for one in RESULTS if one.exists()])) in page

@@ -1,8 +1,9 @@
-"""The README's numbers are those of the results, and the table says what the summary says."""
+"""The tables of the README and of docs/results.md have the numbers of the results, and say what a summary says."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,41 @@ def test_only_what_stands_between_the_marks_changes() -> None:
         readme.between("nothing here", "new")
 
 
-@pytest.mark.parametrize("mark", ["kodak", "s2lic"])
-def test_the_readme_shows_the_results_there_are(mark: str) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_short_table_is_in_words() -> None:
+    """It has known codecs only: WaLLoC's curve, which has one point and no BD-rate, isn't in it."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.short_table(SUMMARY).splitlines()]
+    assert lines[2:] == [
+        ["WebP", "38 % fewer", "32.0 dB", "equal", "equal"],
+        ["JPEG", "equal", "30.0 dB", "3 times faster", "3 times faster"],
+    ]
+    slow = {**SUMMARY, "curves": [*SUMMARY["curves"][:2], curve("s2lic", [(0.2, 30.0), (1.0, 36.0)], 8.4, ours=True)]}
+    rows = readme.short_table(slow).splitlines()
+    assert rows[-1].startswith("| **S2LIC** | - |") and rows[-1].endswith("| 140 times slower | 140 times slower |")
+
+
+@pytest.mark.parametrize(
+    ("page", "mark", "make"),
+    [
+        ("README.md", "s2lic", readme.short_table),
+        ("docs/results.md", "s2lic", readme.table),
+        ("docs/results.md", "kodak", readme.table),
+    ],
+)
+def test_the_pages_show_the_results_there_are(page: str, mark: str, make: Callable[[Mapping[str, Any]], str]) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     summary = json.loads((ROOT / "eval" / "results" / mark / "summary.json").read_text(encoding="utf-8"))
-    assert readme.between(text, readme.table(summary), mark) == text
+    assert readme.between(text, make(summary), mark) == text
     assert readme.between(text, "", mark) != text
+
+
+def test_the_command_writes_the_table_into_a_page(tmp_path: Path) -> None:
+    summary, page = tmp_path / "summary.json", tmp_path / "page.md"
+    summary.write_text(json.dumps(SUMMARY), encoding="utf-8")
+    for option, make in (([], readme.table), (["--short"], readme.short_table)):
+        page.write_text("before\n<!-- photos -->\n<!-- /photos -->\n", encoding="utf-8")
+        readme.main([str(summary), str(page), "--mark", "photos", *option])
+        text = page.read_text(encoding="utf-8")
+        assert text == f"before\n<!-- photos -->\n{make(SUMMARY)}\n<!-- /photos -->\n"
 
 
 @pytest.mark.parametrize(
