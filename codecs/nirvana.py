@@ -9,11 +9,10 @@ times are ours (video_stream.py). A preset is one line here.
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from .video import VideoCodec
 from .video_groups import Preset
@@ -29,7 +28,7 @@ PRESETS: Mapping[str, str] = MappingProxyType(
 
 
 class NirvanaCodec(VideoCodec):
-    """See the module. `Codec.load("nirvana@paper")` names a preset."""
+    """The codec NIRVANA. `Codec.load("nirvana@paper")` names a preset."""
 
     name: ClassVar[str] = "nirvana"
     stream: ClassVar[int] = 1
@@ -43,5 +42,5 @@ class NirvanaCodec(VideoCodec):
 
 def _make(target: str, device: str) -> Preset:
     module, _, name = target.partition(":")
-    kind: Any = getattr(importlib.import_module(f".{module}", __package__), name)
-    return kind(device=device) if "device" in inspect.signature(kind).parameters else kind()
+    kind: type[Preset] = getattr(importlib.import_module(f".{module}", __package__), name)
+    return kind(device=device)

@@ -18,11 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..entropy.coders import TOTAL, put_varint
+from ..entropy.coders import TOTAL
+from ..entropy.integers import ByteReader, put_varint, put_zigzag
 from ..entropy.tables import Tables
 from ..errors import StreamError
 
-__all__ = ["Reader", "coded_bits", "decode_tensors", "encode_tensors", "put_varint", "put_zigzag"]
+__all__ = ["coded_bits", "decode_tensors", "encode_tensors"]
 
 SAME, VALUES_LOGISTIC, VALUES_HISTOGRAM, CHANGE_LOGISTIC, CHANGE_HISTOGRAM = range(5)
 MAX_COLUMNS = 8192  # symbols beyond are escapes
@@ -31,7 +32,10 @@ Int32Array = NDArray[np.int32]
 
 
 class Logistic(NamedTuple):
-    """low: first symbol; n: how many; a = (256 + mantissa) * 2**(exponent - 128), r = ratio / 2**16."""
+    """A logistic distribution of the symbols low to low + n - 1.
+
+    a = (256 + mantissa) * 2**(exponent - 128) and r = ratio / 2**16, as the module says.
+    """
 
     low: int
     n: int
@@ -41,7 +45,10 @@ class Logistic(NamedTuple):
 
     @staticmethod
     def fit(low: int, counts: NDArray[np.int64]) -> Logistic:
-        """Moments, with the variance of the bins taken off; good to a few per cent of a bit for bell shapes."""
+        """The logistic for these counts of the symbols from `low` on, by their moments.
+
+        The variance of the bins is taken off; good to a few per cent of a bit for bell shapes.
+        """
         at = low + np.arange(len(counts), dtype=np.float64)
         total = counts.sum()
         mean = float((at * counts).sum() / total)
@@ -49,10 +56,10 @@ class Logistic(NamedTuple):
         best = None
         for factor in (0.7, 0.85, 1.0, 1.2):
             scale = max(math.sqrt(max(variance * factor, 0.01)) * math.sqrt(3) / math.pi, 0.05)
-            one = Logistic._of(low, len(counts), mean, scale)
-            bits = _bits(counts, one.table())
+            model = Logistic._of(low, len(counts), mean, scale)
+            bits = _bits(counts, model.table())
             if best is None or bits < best[0]:
-                best = (bits, one)
+                best = (bits, model)
         assert best is not None
         return best[1]
 
@@ -65,7 +72,7 @@ class Logistic(NamedTuple):
         return Logistic(low, n, mantissa, exponent - 8 + 128, ratio)
 
     def table(self) -> NDArray[np.int64]:
-        """Counts of the n symbols and of the escape."""
+        """The counts of the n symbols and of the escape, which sum to 2**16."""
         a, r = (256 + self.mantissa) * 2.0 ** (self.exponent - 128), self.ratio / 65536
         factors = np.full(self.n + 1, r)
         factors[0] = a
@@ -77,27 +84,33 @@ class Logistic(NamedTuple):
         return counts
 
     def to_bytes(self) -> bytes:
+        """The model as it is sent."""
         head = put_zigzag(self.low) + put_varint(self.n)
         return head + bytes([self.mantissa, self.exponent]) + self.ratio.to_bytes(2, "little")
 
     @staticmethod
-    def read(reader: Reader) -> Logistic:
+    def read(reader: ByteReader) -> Logistic:
+        """The model that `to_bytes` wrote."""
         low, n = _read_range(reader)
         mantissa, exponent = reader.take(2)
         ratio = int.from_bytes(reader.take(2), "little")
         if not ratio:
-            raise StreamError("a distribution that isn't one: the file is damaged")
+            raise StreamError("a distribution with a ratio of 0: the file is damaged")
         return Logistic(low, n, mantissa, exponent, ratio)
 
 
 class Histogram(NamedTuple):
-    """weights: n bytes, square roots of the frequencies in units of the largest one's 255th."""
+    """A histogram of the symbols from `low` on.
+
+    weights: a byte of each symbol, the square root of its frequency in units of the largest root's 255th.
+    """
 
     low: int
     weights: bytes
 
     @staticmethod
     def fit(low: int, counts: NDArray[np.int64]) -> Histogram:
+        """The histogram for these counts of the symbols from `low` on."""
         root = np.sqrt(counts / counts.max()) * 255
         return Histogram(low, np.where(counts > 0, np.maximum(np.rint(root), 1), 0).astype(np.uint8).tobytes())
 
@@ -110,34 +123,36 @@ class Histogram(NamedTuple):
         return counts
 
     def to_bytes(self) -> bytes:
+        """The model as it is sent."""
         return put_zigzag(self.low) + put_varint(len(self.weights)) + self.weights
 
     @staticmethod
-    def read(reader: Reader) -> Histogram:
+    def read(reader: ByteReader) -> Histogram:
+        """The model that `to_bytes` wrote."""
         low, n = _read_range(reader)
         return Histogram(low, reader.take(n))
 
 
-Model = Logistic | Histogram
+SymbolModel = Logistic | Histogram
 
 
 class Plan(NamedTuple):
-    """How one tensor is sent. bits: model and symbols, without the mode."""
+    """The way to send a tensor. mode: one of the five above. bits: of model and symbols, without the mode."""
 
     mode: int
-    model: Model | None
+    model: SymbolModel | None
     bits: float
 
 
 def coded_bits(values: Mapping[str, Int32Array], previous: Mapping[str, Int32Array] | None) -> dict[str, float]:
-    """Bits that each tensor takes, less the byte of its mode."""
+    """The bits that each tensor takes, less the byte of its mode."""
     return {name: _plan(array, _before(previous, name)).bits for name, array in values.items()}
 
 
 def encode_tensors(
     values: Mapping[str, Int32Array], previous: Mapping[str, Int32Array] | None
 ) -> tuple[bytes, dict[str, float]]:
-    """The payload, and the bits of each tensor."""
+    """Codes tensors, given those of the group before (None for a key group): the payload, and the bits of each."""
     plans = {name: _plan(array, _before(previous, name)) for name, array in values.items()}
     head, symbols, models = [], [], []
     for name, plan in plans.items():
@@ -149,7 +164,7 @@ def encode_tensors(
             symbols.append((values[name] - _before(previous, name) if change else values[name]).ravel())
     stream = b""
     if models:
-        rows = [np.full(len(part), row, np.int32) for row, part in enumerate(symbols)]
+        rows = [np.full(len(of_tensor), row, np.int32) for row, of_tensor in enumerate(symbols)]
         stream = _tables(models).encode(np.concatenate(symbols).astype(np.int32), np.concatenate(rows))
     return b"".join(head) + stream, {name: plan.bits + 8 for name, plan in plans.items()}
 
@@ -157,10 +172,10 @@ def encode_tensors(
 def decode_tensors(
     payload: bytes, shapes: Mapping[str, tuple[int, ...]], previous: Mapping[str, Int32Array] | None
 ) -> dict[str, Int32Array]:
-    """The reverse of `encode_tensors`. StreamError if the payload can't be what it wrote."""
-    reader = Reader(payload)
+    """The tensors of a payload of `encode_tensors`. StreamError if the payload can't be what it wrote."""
+    reader = ByteReader(payload)
     plans: dict[str, tuple[int, int]] = {}  # mode and row
-    models: list[Model] = []
+    models: list[SymbolModel] = []
     for name in shapes:
         mode = reader.byte()
         if mode > CHANGE_HISTOGRAM or (previous is None and mode not in (VALUES_LOGISTIC, VALUES_HISTOGRAM)):
@@ -183,12 +198,12 @@ def decode_tensors(
             out[name] = _before(previous, name)
             continue
         n = math.prod(shapes[name])
-        part, at = symbols[at : at + n].astype(np.int64).reshape(shapes[name]), at + n
+        values, at = symbols[at : at + n].astype(np.int64).reshape(shapes[name]), at + n
         if mode in (CHANGE_LOGISTIC, CHANGE_HISTOGRAM):
-            part = part + _before(previous, name)
-        if np.abs(part).max() > 1 << 20:
+            values = values + _before(previous, name)
+        if np.abs(values).max() > 1 << 20:
             raise StreamError(f"a value of tensor {name} is out of all range: the file is damaged")
-        out[name] = part.astype(np.int32)
+        out[name] = values.astype(np.int32)
     return out
 
 
@@ -207,7 +222,7 @@ def _plan(values: Int32Array, before: Int32Array) -> Plan:
 
 
 def _plans(symbols: Int32Array, mode: int) -> list[Plan]:
-    """With a logistic, and with a histogram."""
+    """The plans to send symbols with a logistic, and with a histogram. mode: the number of the former."""
     flat = symbols.ravel().astype(np.int64)
     low, high = int(flat.min()), int(flat.max())
     if high - low >= MAX_COLUMNS:  # the rarest become escapes
@@ -230,7 +245,7 @@ def _bits(counts: NDArray[np.int64], table: NDArray[np.int64]) -> float:
     return float((counts * (16 - np.log2(table[:-1]))).sum())
 
 
-def _tables(models: Sequence[Model]) -> Tables:
+def _tables(models: Sequence[SymbolModel]) -> Tables:
     counts = [model.table() for model in models]
     lengths = np.array([len(row) for row in counts], np.int32)
     cdf = np.full((len(counts), int(lengths.max()) + 1), TOTAL, np.int32)
@@ -240,48 +255,7 @@ def _tables(models: Sequence[Model]) -> Tables:
     return Tables(cdf, lengths, np.array([model.low for model in models], np.int32))
 
 
-# ---- small integers
-
-
-def put_zigzag(value: int) -> bytes:
-    return put_varint(2 * value if value >= 0 else -2 * value - 1)
-
-
-class Reader:
-    """Bytes from the front; StreamError where there are none left, or a number isn't in its shortest form."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self.at = data, 0
-
-    def take(self, n: int) -> bytes:
-        if n > len(self._data) - self.at:
-            raise StreamError("a payload ends too early: the file is damaged")
-        self.at += n
-        return self._data[self.at - n : self.at]
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def varint(self) -> int:
-        value = 0
-        for shift in range(0, 63, 7):
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if not byte and shift:
-                    break
-                return value
-        raise StreamError("a number in a payload isn't in its shortest form: the file is damaged")
-
-    def zigzag(self) -> int:
-        value = self.varint()
-        return value >> 1 if not value & 1 else -(value + 1 >> 1)
-
-    def rest(self) -> bytes:
-        return self.take(len(self._data) - self.at)
-
-
-def _read_range(reader: Reader) -> tuple[int, int]:
+def _read_range(reader: ByteReader) -> tuple[int, int]:
     low, n = reader.zigzag(), reader.varint()
     if not (abs(low) <= 1 << 20 and 1 <= n <= MAX_COLUMNS):
         raise StreamError(f"{n} symbols from {low} on: the file is damaged")

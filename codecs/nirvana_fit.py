@@ -12,8 +12,8 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..entropy.coders import TOTAL
+from ..entropy.integers import ByteReader
 from ..errors import StreamError
-from .nirvana_code import Reader, decode_tensors, encode_tensors
+from ..media_distortion import psnr_of_frames, psnr_of_mse
+from .nirvana_code import decode_tensors, encode_tensors
 from .nirvana_net import (
     EXPONENTS,
     LATENTS,
@@ -37,24 +39,35 @@ from .nirvana_net import (
     from_rgb,
     to_rgb,
 )
-from .video_groups import FitProgress, FitSettings, Fitted, Group, GroupShape, Planes
+from .video_groups import (
+    LOSSLESS_PSNR,
+    Checkpoint,
+    FitProgress,
+    FitSettings,
+    Fitted,
+    Group,
+    GroupShape,
+    Planes,
+    Preset,
+)
 
-__all__ = ["PAPER_RECIPE", "QUICK_RECIPE", "Checkpoint", "NirvanaPreset", "Recipe", "lambda_of", "psnr_of"]
+__all__ = ["PAPER_RECIPE", "QUICK_RECIPE", "GroupFit", "NirvanaPreset", "Recipe", "lambda_of"]
 
 REFRESH = 10  # steps between two looks at the normalisers of the latents
 CHECK = 5  # steps between two looks at whether the loss is the least so far
-CHOOSE = 50  # steps between two choices between values and differences
+DECIDE = 50  # steps between two decisions between values and differences
 LOOK = 20  # steps between two looks at whether the target is met
 _PLAIN_VALUES = 4  # values of a network per pixel of a group, at most, beside 2**16: what a decoder takes
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to fit. Steps are those of effort 1.
+    """The recipe of a fit.
 
-    rates: of biases and convolutions, of the latents' scales, of the latents, of the rate's models. latents_after: the
-    latents' rate in groups that start from the one before, as a multiple. boost: of all rates, together with a decay
-    to nothing along half a cosine. bf16: products of matrices in bfloat16, but for the first layer.
+    key_steps, steps: of a key group and of the others, at effort 1. rates: learning rates of biases and convolutions,
+    of the latents' scales, of the latents, of the rate's models. latents_after: the latents' rate in groups that start
+    from the one before, as a multiple. boost: of all rates. decay: whether they fall to nothing along half a cosine.
+    bf16: whether matrices are multiplied in bfloat16, but for the first layer.
     """
 
     key_steps: int = 2000
@@ -72,33 +85,15 @@ QUICK_RECIPE = Recipe(rates=(4e-3, 1e-2, 1e-1, 1e-2), latents_after=0.5, decay=T
 
 
 def lambda_of(quality: float) -> float:
-    """What a bit per pixel may cost in mean squared error (of samples in 0..1): 3e-2 (0) to 3e-5 (100)."""
+    """The lambda of a quality: mean squared error (of samples in 0..1) that a bit per pixel is worth.
+
+    3e-2 at quality 0, 3e-5 at 100.
+    """
     return 10.0 ** (-1.5 - 0.03 * quality)
 
 
-def psnr_of(frames: list[Planes], others: list[Planes]) -> float:
-    """Over all samples of all planes; 99 for equal ones."""
-    squares = samples = 0
-    for one, other in zip(frames, others, strict=True):
-        for a, b in zip(one, other, strict=True):
-            difference = a.astype(np.int32) - b
-            squares += int((difference * difference).sum(dtype=np.int64))
-            samples += a.size
-    return 10 * math.log10(255**2 * samples / squares) if squares else 99.0
-
-
-class Checkpoint(Protocol):
-    """Where a fit that may be interrupted keeps its tensors. identity: of all that decides them."""
-
-    def load(self) -> Mapping[str, Tensor] | None: ...
-
-    def due(self) -> bool: ...
-
-    def save(self, tensors: Mapping[str, Tensor]) -> None: ...
-
-
 class Rate(nn.Module):
-    """Bits of each tensor under a logistic distribution, of its values or of their differences to `before`."""
+    """The bits of tensors, each under a logistic distribution of its values or of their differences to `before`."""
 
     def __init__(self, symbols: Mapping[str, Tensor], before: Mapping[str, Tensor] | None) -> None:
         super().__init__()
@@ -116,8 +111,8 @@ class Rate(nn.Module):
         return total
 
     @torch.no_grad()
-    def choose(self, symbols: Mapping[str, Tensor]) -> None:
-        """For each tensor values or differences, whichever a logistic makes shorter."""
+    def decide(self, symbols: Mapping[str, Tensor]) -> None:
+        """Decides for each tensor whether to send values or differences: whichever a logistic makes shorter."""
         if self.before is None:
             return
         for name, values in symbols.items():
@@ -149,13 +144,17 @@ class Rate(nn.Module):
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Location and log scale of a logistic."""
+    """The location and the log scale of a logistic with the moments of x."""
     deviation = x.std(unbiased=False).clamp_min(0.15)
     return x.mean(), torch.log(deviation * (math.sqrt(3) / math.pi))
 
 
-class _Fit:
-    """One group being fitted: everything that changes, so that all of it can be kept and brought back."""
+class GroupFit:
+    """The fit of a group: everything that changes in it, so that all of it can be kept and brought back.
+
+    lmbda: squared error that a bit of the group is worth. error, bits: of the last look, squared error of samples in
+    0..1. least: the smallest loss so far, with the parameters `best`.
+    """
 
     def __init__(self, preset: NirvanaPreset, group: Group, previous: NetState | None, settings: FitSettings) -> None:
         self.preset, self.group, self.settings, self.recipe = preset, group, settings, preset.recipe
@@ -175,7 +174,7 @@ class _Fit:
         self.at = coordinates(group.width, group.height, config.patch).to(device).float()
         steps = self.recipe.steps if previous else self.recipe.key_steps
         self.steps = max(1, round(steps * settings.effort))
-        self.price = lambda_of(settings.quality) / (config.frames * group.width * group.height)
+        self.lmbda = lambda_of(settings.quality) / (config.frames * group.width * group.height)
         self.rates = self._rates()
         self.adam = torch.optim.Adam(
             [{"params": params, "lr": rate} for params, rate in zip(self._groups(), self.rates, strict=True)]
@@ -201,17 +200,18 @@ class _Fit:
             self.one_step()
             look = self.step % LOOK == 0
             if look and report is not None:
-                report(FitProgress(self.step, self.steps, self.bits, -10 * math.log10(max(self.error, 1e-10))))
+                report(FitProgress(self.step, self.steps, self.bits, self.psnr))
             if look and self.settings.psnr is not None and self.met():
                 break
             if checkpoint is not None and checkpoint.due():
                 checkpoint.save(self.keep())
 
     def one_step(self) -> None:
+        """Takes one step of the optimiser."""
         if self.step % REFRESH == 0:
             self.net.refresh()
-        if self.step % CHOOSE == 0:
-            self.rate.choose(self.net.symbols())
+        if self.step % DECIDE == 0:
+            self.rate.decide(self.net.symbols())
         if self.recipe.decay:
             share = 0.5 + 0.5 * math.cos(math.pi * self.step / self.steps)
             for group, rate in zip(self.adam.param_groups, self.rates, strict=True):
@@ -219,7 +219,7 @@ class _Fit:
         symbols = self.net.symbols()
         out = self.net(self.at, symbols, torch.bfloat16 if self.recipe.bf16 else None)
         error, bits = torch.mean((out - self.target) ** 2), self.rate(symbols)
-        loss = error + self.price * bits
+        loss = error + self.lmbda * bits
         if self.step % CHECK == 0 or self.step == self.steps - 1:
             self._remember(float(loss.detach()), float(error.detach()), float(bits.detach()))
         self.adam.zero_grad(set_to_none=True)
@@ -233,16 +233,21 @@ class _Fit:
             self.least = loss
             self.best = {name: value.clone() for name, value in self.net.state_dict().items()}
 
+    @property
+    def psnr(self) -> float:
+        """The PSNR of the float network in RGB at the last look, in decibels; 100 at most."""
+        return psnr_of_mse(self.error, peak=1, at_most=100)
+
     def met(self) -> bool:
         """Whether the best state so far has the PSNR that is wanted, in the samples that will be decoded."""
         assert self.settings.psnr is not None
-        if -10 * math.log10(max(self.error, 1e-10)) < self.settings.psnr - 3:  # RGB, a rough guide for YUV
+        if self.psnr < self.settings.psnr - 3:  # RGB, a rough guide for YUV
             return False
         frames = self.preset.frames_of(self.state(), self.group.shape)
-        return psnr_of(frames, list(self.group.frames)) >= self.settings.psnr
+        return psnr_of_frames(frames, self.group.frames, at_most=LOSSLESS_PSNR) >= self.settings.psnr
 
     def state(self) -> NetState:
-        """Of the best so far."""
+        """The state of the best parameters so far."""
         now = {name: value.clone() for name, value in self.net.state_dict().items()}
         self.net.load_state_dict(self.best)
         state = self.net.state()
@@ -250,48 +255,55 @@ class _Fit:
         return state
 
     def keep(self) -> dict[str, Tensor]:
+        """All that changes, as tensors for `bring_back`."""
         out = {f"net.{name}": value for name, value in self.net.state_dict().items()}
         out |= {f"best.{name}": value for name, value in self.best.items()}
         out |= {f"rate.{name}": value for name, value in self.rate.state_dict().items()}
-        for index, (_, slot) in enumerate(sorted(self.adam.state_dict()["state"].items())):
-            out |= {f"adam.{index}.{name}": value for name, value in slot.items()}
-        change = [float(one) for one in self.rate.change.values()]
+        for index, (_, moments) in enumerate(sorted(self.adam.state_dict()["state"].items())):
+            out |= {f"adam.{index}.{name}": value for name, value in moments.items()}
+        change = [float(sent) for sent in self.rate.change.values()]
         progress = [float(self.step), self.least, self.error, self.bits, *change]
         return {name: value.detach().cpu().contiguous() for name, value in out.items()} | {
             "progress": torch.tensor(progress, dtype=torch.float64)
         }
 
     def bring_back(self, kept: Mapping[str, Tensor]) -> None:
-        def part(prefix: str) -> dict[str, Tensor]:
+        """Goes on from the tensors that `keep` gave."""
+
+        def below(prefix: str) -> dict[str, Tensor]:
             return {name[len(prefix) :]: value for name, value in kept.items() if name.startswith(prefix)}
 
-        self.net.load_state_dict(part("net."))
-        self.rate.load_state_dict(part("rate."))
-        self.best = {name: value.to(self.at.device) for name, value in part("best.").items()}
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in part("adam.").items():
+        self.net.load_state_dict(below("net."))
+        self.rate.load_state_dict(below("rate."))
+        self.best = {name: value.to(self.at.device) for name, value in below("best.").items()}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in below("adam.").items():
             index, _, what = name.partition(".")
-            slots.setdefault(int(index), {})[what] = value
-        self.adam.load_state_dict({"state": slots, "param_groups": self.adam.state_dict()["param_groups"]})
+            moments.setdefault(int(index), {})[what] = value
+        self.adam.load_state_dict({"state": moments, "param_groups": self.adam.state_dict()["param_groups"]})
         step, self.least, self.error, self.bits, *change = kept["progress"].tolist()
         self.step = int(step)
-        self.rate.change = {name: bool(one) for name, one in zip(self.rate.change, change, strict=True)}
+        self.rate.change = {name: bool(sent) for name, sent in zip(self.rate.change, change, strict=True)}
 
 
 @dataclass(frozen=True)
-class NirvanaPreset:
-    """The paper's network as a preset of the stream. config: a network of this size; None: one for the picture."""
+class NirvanaPreset(Preset):
+    """The preset `paper`: the paper's network.
+
+    config: the size of the network; None: one that suits the picture. recipe: how it is fitted.
+    """
+
+    name: ClassVar[str] = "paper"
+    needs_effort: ClassVar[bool] = True
 
     config: NetConfig | None = None
     recipe: Recipe = QUICK_RECIPE
-    device: str = "cpu"
+    _: KW_ONLY
     group_frames: int = 3
-    key_every: int = 16  # groups
-    name = "paper"
-    checkpoints = True  # `fit` takes a checkpoint
-    needs_effort = True
+    key_every: int = 16
 
     def config_of(self, width: int, height: int, quality: float) -> NetConfig:
+        """The size of the network of a key group."""
         config = self.config or config_for(width, height, quality)
         return replace(config, frames=self.group_frames)
 
@@ -305,13 +317,13 @@ class NirvanaPreset:
     ) -> Fitted:
         assert previous is None or isinstance(previous, NetState)
         started = time.perf_counter()
-        fit = _Fit(self, group, previous, settings)
+        fit = GroupFit(self, group, previous, settings)
         fit.run(report, checkpoint)
         payload, bits = encode_state(fit.state(), previous)
         frames, state = self.decode(payload, previous, group.shape)
         stats = {f"bits_{name}": value for name, value in bits.items()}
         stats |= {"iterations": fit.step, "seconds": time.perf_counter() - started, "bits": 8.0 * len(payload)}
-        stats |= {"psnr": psnr_of(frames, list(group.frames)), "psnr_float": -10 * math.log10(max(fit.error, 1e-10))}
+        stats |= {"psnr": psnr_of_frames(frames, group.frames, at_most=LOSSLESS_PSNR), "psnr_float": fit.psnr}
         return Fitted(payload, state, frames, stats)
 
     def decode(self, payload: bytes, previous: Any | None, shape: GroupShape) -> tuple[list[Planes], NetState]:
@@ -319,21 +331,25 @@ class NirvanaPreset:
         return self.frames_of(state, shape), state
 
     def frames_of(self, state: NetState, shape: GroupShape) -> list[Planes]:
+        """The frames that a decoder makes of this state."""
         samples: NDArray[np.int16] = evaluate(state, shape.width, shape.height, self.device)
         return [from_rgb(samples[index], shape.pixels) for index in range(shape.n_frames)]
 
     @property
     def most_frames(self) -> int:
-        """Of a group: the network has a branch for each."""
+        """The number of frames that the network has branches for."""
         return self.group_frames
 
     def fingerprint(self) -> str:
-        """Of all that decides what `fit` gives, beside its arguments."""
+        """A digest of all that decides what `fit` gives, beside its arguments."""
         return hashlib.sha256(repr((self.name, self.config, self.recipe, self.group_frames)).encode()).hexdigest()
 
 
 def encode_state(state: NetState, previous: NetState | None) -> tuple[bytes, dict[str, float]]:
-    """Configuration of a key group, the three steps, then the tensors; and the bits of each part."""
+    """The payload of a state, and the bits of each part of it.
+
+    It has the size of the network if this is a key group, the three steps, then the tensors.
+    """
     head = b"" if previous else state.config.to_bytes()
     for step in state.steps:
         head += step.mantissa.to_bytes(2, "little") + bytes([step.exponent])
@@ -343,8 +359,8 @@ def encode_state(state: NetState, previous: NetState | None) -> tuple[bytes, dic
 
 
 def decode_state(payload: bytes, previous: Any | None, shape: GroupShape) -> NetState:
-    """StreamError unless this is such a payload, of a network that fits the group."""
-    reader = Reader(payload)
+    """The state in a payload; StreamError unless it is one of `encode_state`, of a network that fits the group."""
+    reader = ByteReader(payload)
     if previous is None:
         config = NetConfig.from_bytes(reader.take(6))
     elif isinstance(previous, NetState):

@@ -7,89 +7,37 @@ seconds on two CPU cores and decodes in real time: the linear part of the synthe
 compensation), so latents start at their optimum in closed form; what is learned is the filter behind it and the
 networks that predict the latents' distributions. Every pass over a grid is parallel; all of decoding is integers.
 
-A payload: one byte of version, then one ANS stream: parameters, the distance of anchors, the frames in coding order.
+This module is the seam to the codec, and decodes. nirvana_grid_structure.py describes the payload, nirvana_grid_fit.py
+encodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import StreamError
-from .nirvana_grid_code import Coding, Reader, code_number
-from .nirvana_grid_frame import Layout, Picture, code_frame, from_planes
-from .nirvana_grid_net import Nets, code_nets
-from .nirvana_grid_start import start
-from .video_groups import FitProgress, FitSettings, Fitted, Group, GroupShape, Planes
-
-VERSION = 1
-MAX_FRAMES = 256
+from .nirvana_grid_code import SymbolReader
+from .nirvana_grid_fit import fit
+from .nirvana_grid_frame import DecodedPicture, PlaneLayout, code_frame, from_planes
+from .nirvana_grid_net import start_nets
+from .nirvana_grid_structure import VERSION, State, code_start, coding_order, last_use
+from .video_groups import Checkpoint, FitProgress, FitSettings, Fitted, Group, GroupShape, Planes, Preset
 
 
-@dataclass(frozen=True)
-class State:
-    """The networks and the last picture of a group."""
+@dataclass(frozen=True, kw_only=True)
+class GridPreset(Preset):
+    """The preset `grid`. It computes on the processor, whatever device is asked for."""
 
-    nets: Nets
-    picture: Picture
+    name: ClassVar[str] = "grid"
+    # trying and training costs four times the seconds for at most a few percent of the bits
+    default_effort: ClassVar[float] = 0.0
 
+    group_frames: int = 16  # two mini-GOPs
 
-@dataclass(frozen=True)
-class Slot:
-    """A frame in coding order. refs: frames it is predicted from; -1 is the last one of the group before."""
-
-    frame: int
-    refs: tuple[int, ...]
-    depth: int  # 0: key, 1: an anchor, 2 and up: between two others
-
-    @property
-    def distances(self) -> tuple[int, ...]:
-        return tuple(self.frame - ref for ref in self.refs)
-
-
-def schedule(n_frames: int, linked: bool, span: int) -> list[Slot]:
-    """Coding order: anchors every `span` frames, each predicted from the one before; then the frames between them, from
-    the middle on. linked: the first anchor leans on the group before."""
-    slots: list[Slot] = []
-    previous = -1
-    if not linked:
-        slots.append(Slot(0, (), 0))
-        previous = 0
-
-    def between(low: int, high: int, depth: int) -> None:
-        if high - low < 2:
-            return
-        middle = (low + high) // 2
-        slots.append(Slot(middle, (low, high), depth))
-        between(low, middle, depth + 1)
-        between(middle, high, depth + 1)
-
-    while previous < n_frames - 1:
-        anchor = min(previous + span, n_frames - 1)
-        slots.append(Slot(anchor, (previous,), 1))
-        between(previous, anchor, 2)
-        previous = anchor
-    return slots
-
-
-def code_start(io: Coding, old: Nets, new: Nets | None, span: int | None) -> tuple[Nets, int]:
-    nets = code_nets(io, old, new)
-    found = code_number(io, span)
-    if not 1 <= found <= MAX_FRAMES:
-        raise StreamError("the group is damaged: the distance of its anchors is out of range")
-    return nets, found
-
-
-def last_use(slots: list[Slot]) -> dict[int, int]:
-    """The place in coding order after which a frame is no reference any more."""
-    return {ref: place for place, slot in enumerate(slots) for ref in slot.refs}
-
-
-class GridPreset:
-    name = "grid"
-    group_frames = 16  # a good length of groups
-    default_effort = 0.0  # trying and training costs four times the seconds for at most a few percent of the bits
+    def on(self, device: str) -> GridPreset:
+        return self
 
     def fit(
         self,
@@ -97,9 +45,8 @@ class GridPreset:
         previous: Any | None,
         settings: FitSettings,
         report: Callable[[FitProgress], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Fitted:
-        from .nirvana_grid_fit import fit
-
         return fit(group, previous, settings, report)
 
     def decode(self, payload: bytes, previous: Any | None, shape: GroupShape) -> tuple[list[Planes], State]:
@@ -110,21 +57,21 @@ class GridPreset:
                 f"this group isn't one of the preset grid, version {VERSION}: it may be damaged, or newer; "
                 "pip install -U codec-suite"
             )
-        layout = Layout(shape.pixels, shape.height, shape.width)
+        layout = PlaneLayout(shape.pixels, shape.height, shape.width)
         if previous is not None and [p.shape for p in previous.picture.planes] != [
             layout.shape(p) for p in range(len(layout.scales))
         ]:
             raise StreamError("the state of the group before is of another size or kind of pixels")
-        io = Reader(payload[1:])
-        nets, span = code_start(io, previous.nets if previous else start(), None, None)
-        pictures: dict[int, Picture] = {} if previous is None else {-1: previous.picture}
+        io = SymbolReader(payload[1:])
+        nets, mini_gop = code_start(io, previous.nets if previous else start_nets(), None, None)
+        pictures: dict[int, DecodedPicture] = {} if previous is None else {-1: previous.picture}
         frames: dict[int, Planes] = {}
-        slots = schedule(shape.n_frames, previous is not None, span)
-        done = last_use(slots)
-        for place, slot in enumerate(slots):
-            refs = [pictures[r] for r in slot.refs]
-            pictures[slot.frame], _ = code_frame(io, nets, layout, refs, slot.distances, slot.depth, None)
-            frames[slot.frame] = from_planes(pictures[slot.frame].planes, shape.pixels)
+        order = coding_order(shape.n_frames, previous is not None, mini_gop)
+        done = last_use(order)
+        for place, entry in enumerate(order):
+            refs = [pictures[r] for r in entry.refs]
+            pictures[entry.frame], _ = code_frame(io, nets, layout, refs, entry.distances, entry.depth, None)
+            frames[entry.frame] = from_planes(pictures[entry.frame].planes, shape.pixels)
             for r in [r for r in pictures if done.get(r, -1) <= place and r != shape.n_frames - 1]:
                 pictures.pop(r).forget()
         io.finish()

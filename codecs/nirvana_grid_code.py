@@ -1,12 +1,12 @@
-"""What the preset `grid` codes symbols with: one family of integer distributions, indexed by the log-odds of not zero.
+"""Coding of symbols in the preset `grid`: one family of integer distributions, indexed by the log-odds of not zero.
 
 A network says one number for each symbol, the log-odds z that it is not zero. Rounded to quarters it picks a row: the
 probability of zero is 1 / (1 + exp z), and the magnitudes beyond follow from z by a curve that was fitted once to
 quantised transform coefficients of predicted frames. Signs are even. Rows of a second kind are for yes or no, and one
 row is flat, for headers.
 
-`Writer` and `Reader` have one method each, `code`, of one signature: whoever uses it describes writing and reading at
-once, so the two can't drift apart.
+`SymbolWriter` and `SymbolReader` have one method each, `code`, of one signature: whoever uses it describes writing and
+reading at once, so the two can't drift apart.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ _MAX_PROBABILITY = 1 - 2.0**-13
 
 
 def odds(z: Float) -> Float:
+    """The probability of log-odds."""
     return 1 / (1 + np.exp(-z))
 
 
 def ratios(z: Float) -> tuple[Float, Float]:
-    """P(|q| > 1 given |q| > 0) and P(|q| > k + 1 given |q| > k) for all k > 0."""
+    """The probabilities P(|q| > 1 given |q| > 0) and P(|q| > k + 1 given |q| > k) for all k > 0, by log-odds."""
     some = odds(z)
     return CURVE[0] * some ** CURVE[1] * (1 - CURVE[2]) + CURVE[2], np.minimum(
         0.99, CURVE[3] * some ** CURVE[4] * (1 - CURVE[5]) + CURVE[5]
@@ -50,7 +51,7 @@ CURVE = (1.0, 1.75, 0.03, 1.0, 1.9, 0.09)
 
 
 def _magnitudes(z: float) -> Float:
-    """P(0), P(1), P(2), ... of one row, down to where a symbol is better escaped."""
+    """The probabilities P(0), P(1), P(2), ... of a row, down to where a symbol is better escaped."""
     some = float(odds(np.asarray(z)))
     first, next_ = (float(r) for r in ratios(np.asarray(z)))
     p, left = [1 - some], some
@@ -64,6 +65,7 @@ def _magnitudes(z: float) -> Float:
 
 @lru_cache(maxsize=1)
 def tables() -> Tables:
+    """The integer counts of all rows: of magnitudes, of yes or no, and the flat one."""
     rows, offsets = [], []
     for quarter in range(LOWEST, HIGHEST + 1):
         p = _magnitudes(quarter / PER_UNIT)
@@ -84,8 +86,8 @@ COST_RANGE = 40
 
 @lru_cache(maxsize=1)
 def costs() -> NDArray[np.float32]:
-    """(ROWS, 2 COST_RANGE + 1) bits of the symbols -COST_RANGE...COST_RANGE in the rows of the first kind."""
-    found = np.empty((ROWS, 2 * COST_RANGE + 1), np.float32)
+    """The bits of the symbols -COST_RANGE...COST_RANGE in the rows of the first kind: (ROWS, 2 COST_RANGE + 1)."""
+    table = np.empty((ROWS, 2 * COST_RANGE + 1), np.float32)
     for row in range(ROWS):
         counts = np.diff(tables().rows[row]).astype(np.float64)
         bits = 16 - np.log2(counts)
@@ -94,12 +96,12 @@ def costs() -> NDArray[np.float32]:
             column = q - first
             inside = 0 <= column < len(counts) - 1
             over = max(0, abs(q) + first)
-            found[row, q + COST_RANGE] = bits[column] if inside else bits[-1] + 2 * np.log2(2 * over + 2)
-    return found
+            table[row, q + COST_RANGE] = bits[column] if inside else bits[-1] + 2 * np.log2(2 * over + 2)
+    return table
 
 
 def rows_of(quarters: NDArray[np.float32]) -> Rows:
-    """Of log-odds in quarters, half a quarter up."""
+    """The rows of log-odds, given in quarters and half a quarter up."""
     rows = np.floor(quarters)
     np.maximum(rows, LOWEST, out=rows)
     np.minimum(rows, HIGHEST, out=rows)
@@ -119,46 +121,56 @@ def best_row(symbols: Int, yes: bool = False) -> int:
 
 
 class Coding(Protocol):
-    """symbols: what to write; a reader doesn't look at it and gives what was written."""
+    """Either direction of a stream of symbols: a `SymbolWriter` or a `SymbolReader`."""
 
-    def code(self, rows: Rows, symbols: Int | None) -> Int: ...
+    def code(self, rows: Rows, symbols: Int | None) -> Int:
+        """Codes symbols, each in the row of its distribution, and returns them.
+
+        A writer writes the symbols that it is given; a reader doesn't look at them and gives what was written.
+        """
+        ...
 
     def same(self, row: int, symbols: Int | None, shape: tuple[int, ...]) -> Int:
-        """All of them in one row."""
+        """Codes symbols that all have the same row."""
         return self.code(np.full(shape, row, np.uint8), symbols)
 
-    def part(self, name: str) -> None:
-        """What comes next, for statistics."""
+    def section(self, name: str) -> None:
+        """Names what comes next, for statistics."""
 
 
-class Writer(Coding):
+class SymbolWriter(Coding):
+    """Keeps symbols, and makes one stream of all of them in the end."""
+
     def __init__(self) -> None:
         self.steps: list[tuple[Int, Rows]] = []
-        self._parts: list[str] = []
-        self._part = "header"
+        self.sections: list[str] = []  # of each step
+        self._section = "header"
 
-    def part(self, name: str) -> None:
-        self._part = name
+    def section(self, name: str) -> None:
+        self._section = name
 
     def code(self, rows: Rows, symbols: Int | None) -> Int:
         assert symbols is not None
         if rows.size:
             self.steps.append((symbols, rows))
-            self._parts.append(self._part)
+            self.sections.append(self._section)
         return symbols
 
     def bits(self, start: int = 0) -> dict[str, float]:
-        """Of each part, before they are made bytes, from a step on."""
-        found: dict[str, float] = {}
-        for part, (symbols, rows) in zip(self._parts[start:], self.steps[start:], strict=True):
-            found[part] = found.get(part, 0.0) + tables().bits(symbols, rows)
-        return found
+        """The bits of each section, before they are made bytes, from step number `start` on."""
+        totals: dict[str, float] = {}
+        for section, (symbols, rows) in zip(self.sections[start:], self.steps[start:], strict=True):
+            totals[section] = totals.get(section, 0.0) + tables().bits(symbols, rows)
+        return totals
 
     def finish(self) -> bytes:
+        """The stream of all symbols."""
         return tables().encode_steps(self.steps)
 
 
-class Reader(Coding):
+class SymbolReader(Coding):
+    """Reads symbols from a stream; StreamError where it can't be what a `SymbolWriter` made."""
+
     def __init__(self, data: bytes) -> None:
         # what isn't escaped is far below
         self._decoder: Decoder = tables().decoder(data, largest=LARGEST)
@@ -170,30 +182,31 @@ class Reader(Coding):
         return self._decoder.take_same(row, prod(shape)).astype(np.int64).reshape(shape)
 
     def finish(self) -> None:
+        """StreamError unless the stream ends here."""
         self._decoder.finish()
 
 
 def code_number(io: Coding, value: int | None) -> int:
-    """0...255."""
-    found = int(io.same(FLAT, None if value is None else np.array([value]), (1,))[0])
-    if not 0 <= found <= 255:
+    """Codes a number of 0...255."""
+    number = int(io.same(FLAT, None if value is None else np.array([value]), (1,))[0])
+    if not 0 <= number <= 255:
         raise StreamError("the group is damaged: a number of its header is out of range")
-    return found
+    return number
 
 
 def code_flag(io: Coding, value: bool | None) -> bool:
-    """One bit."""
+    """Codes yes or no, in one bit."""
     return bool(io.same(YES - LOWEST, None if value is None else np.array([int(value)]), (1,))[0])
 
 
 def code_static(io: Coding, symbols: Int | None, shape: tuple[int, ...], yes: bool = False) -> Int:
-    """Symbols that share one row, which is sent before them."""
+    """Codes symbols that share a row, which is sent before them. yes: they are 0 or 1, in a row of the second kind."""
     if not prod(shape):
         return np.zeros(shape, np.int64)
     row = code_number(io, None if symbols is None else best_row(symbols, yes))
     if row >= ROWS:
         raise StreamError("the group is damaged: there is no such row")
-    found = io.same(row + (YES if yes else 0), symbols, shape)
-    if yes and (found & ~1).any():
+    coded = io.same(row + (YES if yes else 0), symbols, shape)
+    if yes and (coded & ~1).any():
         raise StreamError("the group is damaged: a flag is neither yes nor no")
-    return found
+    return coded

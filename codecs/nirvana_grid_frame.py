@@ -18,10 +18,20 @@ from numpy.typing import NDArray
 
 from ..errors import StreamError
 from .nirvana_grid_code import LARGEST, Coding, Int, code_flag, code_number, rows_of
-from .nirvana_grid_motion import BOTH, FORWARD, Phases, along, code_pyramid, flow_of, grid_shape, interpolated, predict
+from .nirvana_grid_motion import (
+    BOTH,
+    FORWARD,
+    Phases,
+    code_pyramid,
+    flow_of,
+    grid_shape,
+    interpolated,
+    predict,
+    vectors_of_flow,
+)
 from .nirvana_grid_net import Filter, Nets
-from .nirvana_grid_plane import Context, Grids, Texture, Wanted, code_plane, magnitude_table
-from .nirvana_grid_transform import FINE, Bool, Float, band0_of, both, inverse, padded, steps
+from .nirvana_grid_plane import Grids, PlaneContext, PlaneDecisions, Texture, code_plane, magnitude_table
+from .nirvana_grid_transform import FINE, Bool, Float, band0_of, forward_mixed, inverse, padded, steps
 from .video_groups import Pixels, Planes
 
 Plane = NDArray[np.int16]
@@ -29,8 +39,8 @@ TINY = 2.0**-24  # units of exact coefficients, in sixteenths
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Planes of a kind of pixels, as coded."""
+class PlaneLayout:
+    """The planes of a kind of pixels, as they are coded. height, width: of a frame, in samples of luma."""
 
     pixels: Pixels
     height: int
@@ -38,24 +48,28 @@ class Layout:
 
     @property
     def scales(self) -> tuple[int, ...]:
+        """The side, in samples of luma, of the square that a sample stands for, by plane."""
         return {"gray": (1,), "yuv420p": (1, 2, 2), "rgb24": (1, 1, 1)}[self.pixels]
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The least and the largest value of a sample, by plane."""
         chroma = (-255, 255) if self.pixels == "rgb24" else (0, 255)
         return ((0, 255), chroma, chroma)[: len(self.scales)]
 
     @property
     def step_shifts(self) -> tuple[int, ...]:
-        """Of the step index: errors of a plane that count less in the given samples get a coarser step."""
+        """The shift of the step's index, by plane: one whose errors count less in the given samples is coarser."""
         return (0, 8, 10) if self.pixels == "rgb24" else (0, 0, 0)[: len(self.scales)]
 
     def shape(self, plane: int) -> tuple[int, int]:
+        """The height and width of a plane."""
         s = self.scales[plane]
         return -(-self.height // s), -(-self.width // s)
 
 
 def to_planes(frame: Planes, pixels: Pixels) -> list[Plane]:
+    """The planes that are coded of a frame: RGB becomes YCoCg-R, which is lossless."""
     if pixels != "rgb24":
         return [p.astype(np.int16) for p in frame]
     r, g, b = (frame[0][..., k].astype(np.int16) for k in range(3))
@@ -66,6 +80,7 @@ def to_planes(frame: Planes, pixels: Pixels) -> list[Plane]:
 
 
 def from_planes(planes: Sequence[Plane], pixels: Pixels) -> Planes:
+    """The frame of planes as they are coded."""
     if pixels != "rgb24":
         return tuple(p.astype(np.uint8) for p in planes)
     y, cg, co = planes
@@ -76,8 +91,8 @@ def from_planes(planes: Sequence[Plane], pixels: Pixels) -> Planes:
 
 
 @dataclass
-class Picture:
-    """A decoded frame, and what later ones lean on. flow: (h, w, 2), zeros of a key frame."""
+class DecodedPicture:
+    """A decoded frame, with what later ones lean on. flow: (h, w, 2) as `flow_of` has it, zeros of a key frame."""
 
     planes: list[Plane]
     grids: list[Grids]
@@ -85,19 +100,23 @@ class Picture:
     _phases: dict[int, Phases] = field(default_factory=dict, repr=False)
 
     def phases(self, plane: int) -> Phases:
+        """A plane at all quarter positions, made once."""
         if plane not in self._phases:
             self._phases[plane] = interpolated(self.planes[plane])
         return self._phases[plane]
 
     def forget(self) -> None:
-        """Interpolated planes take 32 bytes a sample."""
+        """Frees the interpolated planes, which take 32 bytes a sample."""
         self._phases.clear()
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Grids of the pyramids, coarse to fine: vectors to each reference, less what was expected, and which references to
-    use. still: for each reference, expect no motion."""
+    """The motion of a frame as it is sent: grids of pyramids, coarse to fine.
+
+    vectors: to each reference, less what was expected. still: for each reference, whether to expect no motion. modes:
+    which references to use, where there are two.
+    """
 
     vectors: list[list[Int]]
     still: list[bool]
@@ -106,8 +125,10 @@ class Motion:
 
 @dataclass(frozen=True)
 class Sum:
-    """A plane before the filter: prediction plus residual, and the residual, in sixteenths, padded. active: blocks that
-    have a residual; the filter leaves the others alone, so that what stands still stays as it is."""
+    """A plane before the filter, padded, in sixteenths: prediction plus residual, and the residual.
+
+    active: blocks that have a residual; the filter leaves the others alone, so that what stands still stays as it is.
+    """
 
     total: Float
     residual: Float
@@ -115,20 +136,20 @@ class Sum:
 
     @property
     def mask(self) -> Bool:
-        """(H, W)"""
+        """The samples of active blocks: (H, W)."""
         return self.active.repeat(8, 0).repeat(8, 1)
 
 
 @dataclass(frozen=True)
-class Field:
-    """Motion as decoded, on the finest grid."""
+class MotionField:
+    """The motion of a frame as it is decoded, on the finest grid. vectors: (h, w, 2) to each reference."""
 
     vectors: list[Int]
     modes: Int | None  # (h, w)
 
     @cached_property
     def unrest(self) -> Int:
-        """(h, w) feature: how much vectors differ from the ones beside and above."""
+        """The feature of how much vectors differ from those beside and above: (h, w)."""
         total = np.zeros(self.vectors[0].shape[:2], np.int64)
         for v in self.vectors:
             for axis in (0, 1):
@@ -136,75 +157,92 @@ class Field:
         return magnitude_table()[np.minimum(total, LARGEST)].astype(np.int64)
 
 
-class Encoder(Protocol):
-    """What decides, where a reader reads."""
+class ModeDecisions(Protocol):
+    """An encoder's decisions about one frame: how each part of it is coded, where a decoder reads that."""
 
     step_index: int
     motion: Motion | None
 
-    def averages(self, plane: int, step: int) -> Int: ...
+    def averages(self, plane: int, step: int) -> Int:
+        """The averages of a key frame's blocks, in steps."""
+        ...
 
-    def plane(self, plane: int, context: Context, prediction: Float, averages: Int | None, step: int) -> Wanted: ...
+    def plane(
+        self, plane: int, context: PlaneContext, prediction: Float, averages: Int | None, step: int
+    ) -> PlaneDecisions:
+        """The decisions about a plane, given its prediction. averages: of a key frame."""
+        ...
 
-    def tally(self, plane: int) -> AverageTally | None: ...
+    def tally(self, plane: int) -> AverageTally | None:
+        """The place for features and symbols of a plane's averages, if they are wanted."""
+        ...
 
 
 @dataclass
 class AverageTally:
+    """The features and symbols of averages that were coded, for training."""
+
     features: list[NDArray[np.uint8]] = field(default_factory=list)
     symbols: list[Int] = field(default_factory=list)
 
 
-def expected_vectors(refs: Sequence[Picture], distances: Sequence[int], found: Sequence[Int]) -> Int:
-    """Of the next reference: the flow of the later one of the references goes on, or that of the frame itself."""
-    k = len(found)
-    return along(flow_of(found[0], distances[0]) if found else refs[-1].flow, distances[k])
+def expected_vectors(refs: Sequence[DecodedPicture], distances: Sequence[int], known: Sequence[Int]) -> Int:
+    """The vectors to expect to the next reference, of the frame whose vectors to those before it are `known`.
+
+    The flow of the later one of the references goes on, or that of the frame itself.
+    """
+    k = len(known)
+    return vectors_of_flow(flow_of(known[0], distances[0]) if known else refs[-1].flow, distances[k])
 
 
-def code_motion(io: Coding, motion: Motion | None, refs: Sequence[Picture], distances: Sequence[int]) -> Field:
-    """distances: how many frames ago each reference was."""
-    found: list[Int] = []
+def code_motion(
+    io: Coding, motion: Motion | None, refs: Sequence[DecodedPicture], distances: Sequence[int]
+) -> MotionField:
+    """Codes the motion of a frame. distances: how many frames ago each reference was."""
+    vectors: list[Int] = []
     for k in range(len(refs)):
-        expected = expected_vectors(refs, distances, found)
+        expected = expected_vectors(refs, distances, vectors)
         if expected.any() and code_flag(io, motion.still[k] if motion else None):
             expected = np.zeros_like(expected)
-        found.append(code_pyramid(io, motion.vectors[k] if motion else None, expected))
+        vectors.append(code_pyramid(io, motion.vectors[k] if motion else None, expected))
     if len(refs) == 1:
-        return Field(found, None)
-    none = np.zeros((*found[0].shape[:2], 1), np.int64)
+        return MotionField(vectors, None)
+    none = np.zeros((*vectors[0].shape[:2], 1), np.int64)
     modes = code_pyramid(io, motion.modes if motion else None, none)[..., 0]
     if ((modes < 0) | (modes > 2)).any():
         raise StreamError("the group is damaged: there is no such way to predict a block")
-    return Field(found, modes)
+    return MotionField(vectors, modes)
 
 
-def predicted(refs: Sequence[Picture], motion: Field, plane: int, layout: Layout) -> Plane:
-    """(H, W) in sixteenths."""
+def predicted(refs: Sequence[DecodedPicture], motion: MotionField, plane: int, layout: PlaneLayout) -> Plane:
+    """The prediction of a plane from its references: (H, W) in sixteenths."""
     scale = layout.scales[plane]
-    parts = [predict(r.phases(plane), v, scale) for r, v in zip(refs, motion.vectors, strict=True)]
+    each = [predict(r.phases(plane), v, scale) for r, v in zip(refs, motion.vectors, strict=True)]
     if motion.modes is None:
-        return parts[0]
+        return each[0]
     h, w = layout.shape(plane)
     leaf = 8 // scale
     mode = motion.modes.astype(np.int8).repeat(leaf, 0).repeat(leaf, 1)[:h, :w]
-    mean = (parts[0] + parts[1] + 1) >> 1
+    mean = (each[0] + each[1] + 1) >> 1
     if not mode.any():
         return mean
-    return np.where(mode == BOTH, mean, np.where(mode == FORWARD, parts[0], parts[1]))
+    return np.where(mode == BOTH, mean, np.where(mode == FORWARD, each[0], each[1]))
 
 
 # ------------------------------------------------------------------------------------- averages of a key frame
 
 
 def _lattice() -> list[tuple[int, int, int, int, tuple[tuple[int, int], ...]]]:
-    """First row and column, stride, distance and directions of known neighbours: every 16th block, then those between,
-    the middles of squares before the middles of their sides."""
+    """The passes over the averages: first row and column, stride, distance and directions of known neighbours.
+
+    Every 16th block goes first, then those between, the middles of squares before the middles of their sides.
+    """
     corners, cross = ((-1, -1), (-1, 1), (1, -1), (1, 1)), ((-1, 0), (1, 0), (0, -1), (0, 1))
-    found: list[tuple[int, int, int, int, tuple[tuple[int, int], ...]]] = [(0, 0, 16, 16, ())]
+    passes: list[tuple[int, int, int, int, tuple[tuple[int, int], ...]]] = [(0, 0, 16, 16, ())]
     for stride in (16, 8, 4, 2):
         half = stride // 2
-        found += [(half, half, stride, half, corners), (half, 0, stride, half, cross), (0, half, stride, half, cross)]
-    return found
+        passes += [(half, half, stride, half, corners), (half, 0, stride, half, cross), (0, half, stride, half, cross)]
+    return passes
 
 
 def code_averages(
@@ -216,24 +254,26 @@ def code_averages(
     index: int,
     tally: AverageTally | None,
 ) -> Int:
-    """(h, w) averages in steps, as differences to the mean of the nearest that are known. middle: what to expect of the
-    first. index: of the step."""
+    """Codes the averages (h, w) of a key frame's plane, in steps, as differences to the mean of the nearest known ones.
+
+    middle: the value to expect of the first. index: of the step.
+    """
     h, w = shape
     room = 16
-    found, known = (np.zeros((h + 2 * room, w + 2 * room), np.int64) for _ in range(2))
+    averages, is_known = (np.zeros((h + 2 * room, w + 2 * room), np.int64) for _ in range(2))
     for by, bx, stride, reach, directions in _lattice():
         ys, xs = np.arange(by, h, stride) + room, np.arange(bx, w, stride) + room
         if not (len(ys) and len(xs)):
             continue
         values = np.stack(
-            [found[np.ix_(ys + reach * dy, xs + reach * dx)].ravel() for dy, dx in directions or ((0, 0),)]
+            [averages[np.ix_(ys + reach * dy, xs + reach * dx)].ravel() for dy, dx in directions or ((0, 0),)]
         )
-        there = np.stack(
-            [known[np.ix_(ys + reach * dy, xs + reach * dx)].ravel() for dy, dx in directions or ((0, 0),)]
+        known = np.stack(
+            [is_known[np.ix_(ys + reach * dy, xs + reach * dx)].ravel() for dy, dx in directions or ((0, 0),)]
         )
-        n = there.sum(0)
+        n = known.sum(0)
         mean = np.where(n > 0, (2 * values.sum(0) + n) // np.maximum(2 * n, 1), middle)
-        spread = (np.abs(values - mean) * there).sum(0)
+        spread = (np.abs(values - mean) * known).sum(0)
         features = np.zeros((len(mean), 8), np.int64)
         features[:, 0] = magnitude_table()[np.minimum(spread, LARGEST)]
         features[:, 1] = 8 * (n == 4)
@@ -249,13 +289,13 @@ def code_averages(
             tally.symbols.append(change)
         if np.abs(mean + change).max() > LARGEST:
             raise StreamError("the group is damaged: an average is out of range")
-        found[np.ix_(ys, xs)] = (mean + change).reshape(len(ys), len(xs))
-        known[np.ix_(ys, xs)] = 1
-    return found[room:-room, room:-room]
+        averages[np.ix_(ys, xs)] = (mean + change).reshape(len(ys), len(xs))
+        is_known[np.ix_(ys, xs)] = 1
+    return averages[room:-room, room:-room]
 
 
 def smooth(averages: Float) -> Float:
-    """(h, w) -> (8 h, 8 w), bilinear between the middles of blocks; whole numbers."""
+    """The smooth plane through averages, bilinear between the middles of blocks: (h, w) -> (8 h, 8 w) whole numbers."""
     x = averages
     for axis in (0, 1):
         p = np.pad(x, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
@@ -273,18 +313,22 @@ def smooth(averages: Float) -> Float:
 def code_frame(
     io: Coding,
     nets: Nets,
-    layout: Layout,
-    refs: Sequence[Picture],
+    layout: PlaneLayout,
+    refs: Sequence[DecodedPicture],
     distances: Sequence[int],
     depth: int,
-    encoder: Encoder | None,
-) -> tuple[Picture, list[Sum]]:
-    """The picture, and what it was before the filter."""
-    io.part("motion")
-    index = code_number(io, encoder.step_index if encoder else None)
+    decisions: ModeDecisions | None,
+) -> tuple[DecodedPicture, list[Sum]]:
+    """Codes a frame: the picture, and its planes before the filter.
+
+    refs: pictures that it is predicted from, none for a key frame. distances: how many frames ago each was. depth: in
+    the mini-GOP. decisions: of the encoder; None to decode.
+    """
+    io.section("motion")
+    index = code_number(io, decisions.step_index if decisions else None)
     if index + max(layout.step_shifts) >= len(steps()):
         raise StreamError("the group is damaged: there is no such step")
-    motion = code_motion(io, encoder.motion if encoder else None, refs, distances) if refs else None
+    motion = code_motion(io, decisions.motion if decisions else None, refs, distances) if refs else None
     grids: list[Grids] = []
     sums: list[Sum] = []
     for p in range(len(layout.scales)):
@@ -295,21 +339,21 @@ def code_frame(
         if motion is None:
             low, high = layout.ranges[p]
             middle = round((low + high + 1) / 2) * 8 * FINE // step
-            wanted = encoder.averages(p, step) if encoder else None
-            io.part("averages")
+            wanted = decisions.averages(p, step) if decisions else None
+            io.section("averages")
             averages = code_averages(
-                io, nets, (h, w), wanted, middle, step_index, encoder.tally(p) if encoder else None
+                io, nets, (h, w), wanted, middle, step_index, decisions.tally(p) if decisions else None
             )
             prediction = smooth(averages * (step / 8))
         else:
             prediction = padded(predicted(refs, motion, p, layout)).astype(np.float64)
         context = _context(p, layout, depth, step_index, prediction, refs, motion, grids, (h, w))
-        todo = encoder.plane(p, context, prediction, averages, step) if encoder else None
-        q, mine, large = code_plane(io, nets, context, todo)
+        of_plane = decisions.plane(p, context, prediction, averages, step) if decisions else None
+        q, mine, large = code_plane(io, nets, context, of_plane)
         coefficients = q * float(step)
         active = mine.level > 0
         if averages is not None:
-            drawn = np.floor(both(prediction, large)[0] * TINY + 0.5)
+            drawn = np.floor(forward_mixed(prediction, large)[0] * TINY + 0.5)
             coefficients[0] = band0_of(averages * float(step), large) - drawn
             active = np.ones_like(active)
         residual = inverse(coefficients, large, active) if active.any() else np.zeros_like(prediction)
@@ -319,13 +363,13 @@ def code_frame(
     flow = np.zeros((*grid_shape(layout.height, layout.width), 2), np.int64)
     if motion is not None:
         flow = flow_of(motion.vectors[0], distances[0])
-    return Picture(planes, grids, flow), sums
+    return DecodedPicture(planes, grids, flow), sums
 
 
 def _context(
-    p: int, layout: Layout, depth: int, step_index: int, prediction: Float, refs: Sequence[Picture],
-    motion: Field | None, grids: list[Grids], shape: tuple[int, int],
-) -> Context:  # fmt: skip
+    p: int, layout: PlaneLayout, depth: int, step_index: int, prediction: Float, refs: Sequence[DecodedPicture],
+    motion: MotionField | None, grids: list[Grids], shape: tuple[int, int],
+) -> PlaneContext:  # fmt: skip
     step = steps()[step_index]
     h, w = shape
     past = Grids.empty(h, w)
@@ -346,9 +390,9 @@ def _context(
         twin = grids[1]
     unrest = np.zeros(shape, np.int64)
     if motion is not None:
-        found = motion.unrest[:: layout.scales[p], :: layout.scales[p]][:h, :w]
-        unrest = np.pad(found, [(0, h - found.shape[0]), (0, w - found.shape[1])])
-    return Context(
+        of_plane = motion.unrest[:: layout.scales[p], :: layout.scales[p]][:h, :w]
+        unrest = np.pad(of_plane, [(0, h - of_plane.shape[0]), (0, w - of_plane.shape[1])])
+    return PlaneContext(
         kind=int(p > 0) + 2 * (motion is not None),
         depth=depth,
         step_index=step_index,
@@ -361,18 +405,20 @@ def _context(
     )
 
 
-def filter_groups(layout: Layout) -> list[tuple[str, list[int], int]]:
-    """Name of the filter, planes, fold."""
+def filter_groups(layout: PlaneLayout) -> list[tuple[str, list[int], int]]:
+    """The filters of a frame: name, planes, and the side of the blocks that it works on."""
     return [("luma", [0], 2), ("chroma", [1, 2], 1)][: 1 if layout.pixels == "gray" else 2]
 
 
 def filter_inputs(sums: Sequence[Sum], planes: list[int], fold: int, step: int) -> torch.Tensor:
+    """The inputs of a filter for some planes, as `Filter.inputs` has them."""
     recon = torch.from_numpy(np.stack([sums[p].total for p in planes])[None])
     residual = torch.from_numpy(np.stack([sums[p].residual for p in planes])[None])
     return Filter.inputs(torch.floor(recon / FINE + 0.5), residual / FINE, fold, step)
 
 
-def filtered(nets: Nets, layout: Layout, sums: Sequence[Sum], index: int) -> list[Plane]:
+def filtered(nets: Nets, layout: PlaneLayout, sums: Sequence[Sum], index: int) -> list[Plane]:
+    """The planes of a picture, after the filters. index: of the quantiser step."""
     planes: list[Plane] = []
     for name, which, fold in filter_groups(layout):
         net: Filter = getattr(nets, name)

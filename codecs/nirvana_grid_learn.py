@@ -1,4 +1,4 @@
-"""Training of the networks of the preset `grid`, on what a pass over a group left behind.
+"""Training of the networks of the preset `grid`, on the features and symbols of passes over a group.
 
 Parameters are real numbers that are rounded to their grids in every step, with gradients as if they were not. What a
 difference to the parameters before will cost is part of the loss, so that what doesn't pay stays where it was.
@@ -23,8 +23,10 @@ LN2 = float(np.log(2))
 
 @dataclass
 class FilterSample:
-    """Of one frame. inputs: of the network; target: corrections in steps, zero where the mask says that none is made;
-    step: in samples."""
+    """A sample to train a filter on: a frame as it sees it, and the corrections that it should give.
+
+    inputs: of the network. target: corrections in steps, zero where the mask says that none is made. step: in samples.
+    """
 
     inputs: Tensor
     target: Tensor
@@ -34,7 +36,7 @@ class FilterSample:
 
 @dataclass
 class Samples:
-    """Features and symbols of the passes over a group; filter inputs, and what the filter should give."""
+    """All that training needs from the passes over a group: features and symbols, and the samples of each filter."""
 
     features: list[NDArray[np.uint8]] = field(default_factory=list)
     bands: list[Int] = field(default_factory=list)  # kind * 64 + band
@@ -48,7 +50,7 @@ class Samples:
 
 
 def symbol_bits(z: Tensor, q: Tensor) -> Tensor:
-    """Bits of symbols under log-odds z, as the rows of nirvana_grid_code have them."""
+    """The bits of symbols q under log-odds z, as the rows of nirvana_grid_code have them."""
     z = z.clamp(LOWEST / PER_UNIT, HIGHEST / PER_UNIT)
     size = q.abs()
     some = torch.sigmoid(z)
@@ -70,16 +72,17 @@ class Trained:
     def __getitem__(self, name: str) -> Tensor:
         x, unit = self.real[name], self.units[name]
         whole = torch.round(x * unit).clamp(-LIMIT, LIMIT) / unit
-        return x + (whole - x).detach()
+        return x + (whole - x).detach()  # straight-through
 
     def cost(self) -> Tensor:
-        """About the bits of the differences."""
+        """The bits of the differences, about."""
         return sum(
             (1.3 * torch.log2(1 + (self.real[n] * self.units[n] - s).abs())).sum() for n, s in self.start.items()
         )  # type: ignore[return-value]
 
     @torch.no_grad()
     def integers(self) -> Parameters:
+        """The parameters, rounded to their grids."""
         return {
             n: np.round(x.numpy().astype(np.float64) * self.units[n]).clip(-LIMIT, LIMIT).astype(np.int64)
             for n, x in self.real.items()
@@ -97,7 +100,11 @@ def _mlp_units(name: str) -> dict[str, float]:
 
 
 def _descend(t: Trained, loss: Callable[[], tuple[Tensor, float]], steps: int, rate: float, weight: float) -> None:
-    """loss(): bits or squared errors of the whole group, estimated on a batch; weight: of a bit of parameters in it."""
+    """Takes steps of Adam, with rates that rise and fall.
+
+    loss(): bits or squared errors of the whole group, estimated on a batch, and what to scale them by. weight: of a bit
+    of parameters among them.
+    """
     adam = torch.optim.Adam(list(t.real.values()), lr=rate, betas=(0.9, 0.98))
     for step in range(steps):
         for g in adam.param_groups:
@@ -111,7 +118,7 @@ def _descend(t: Trained, loss: Callable[[], tuple[Tensor, float]], steps: int, r
 def learn_densities(
     nets: Nets, s: Samples, steps: int, seed: int, rate: float = 0.003, weight: float = 1.0, batch: int = 8192
 ) -> Nets:
-    """Networks that predict symbols. weight: 1 if parameters are paid for by this group alone."""
+    """Trains the networks that predict symbols. weight: 1 if parameters are paid for by this group alone."""
     g = torch.Generator().manual_seed(seed)
     made: Parameters = {}
     tasks = (
@@ -160,9 +167,9 @@ def learn_densities(
 
 
 def learn_filters(
-    nets: Nets, s: Samples, steps: int, seed: int, price: float, rate: float = 0.002, crop: int = 48, batch: int = 4
+    nets: Nets, s: Samples, steps: int, seed: int, lmbda: float, rate: float = 0.002, crop: int = 48, batch: int = 4
 ) -> Nets:
-    """price: squared error that a bit is worth."""
+    """Trains the filters. lmbda: squared error that a bit of parameters is worth."""
     g = np.random.default_rng(seed)
     made: Parameters = {}
     for name, pairs in s.filters.items():
@@ -180,25 +187,26 @@ def learn_filters(
         ) -> tuple[Tensor, float]:
             xs, ys, weights = [], [], []
             for _ in range(batch):
-                one = pairs[g.integers(len(pairs))]
-                x, y = one.inputs, one.target
+                sample = pairs[g.integers(len(pairs))]
+                x, y = sample.inputs, sample.target
                 a, b = min(crop, x.shape[2]), min(crop, x.shape[3])
                 i, j = g.integers(x.shape[2] - a + 1), g.integers(x.shape[3] - b + 1)
                 xs.append(x[0, :, i : i + a, j : j + b])
                 rows, columns = slice(i * fold, (i + a) * fold), slice(j * fold, (j + b) * fold)
                 ys.append(y[0, :, rows, columns])
-                weights.append(one.mask[0, :, rows, columns] * one.step**2)
+                weights.append(sample.mask[0, :, rows, columns] * sample.step**2)
             out = filter_in_float(t, name, torch.stack(xs).float() / 8)
             out = F.pixel_shuffle(out, fold) if fold > 1 else out
             errors = (out - torch.stack(ys)) ** 2 * torch.stack(weights)
             return errors.mean() * total, 1 / total
 
-        _descend(t, loss, steps, rate, price)
+        _descend(t, loss, steps, rate, lmbda)
         made |= t.integers()
     return nets.changed(made) if made else nets
 
 
 def filter_in_float(t: Trained, name: str, x: Tensor) -> Tensor:
+    """The corrections of `Filter` for inputs x in steps, computed in real numbers, with gradients."""
     h = F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), t[f"{name}.w1"], t[f"{name}.b1"]))
     h = h + (torch.round(h * ACT) / ACT - h).detach()
     return F.conv2d(F.pad(h.clamp(max=255 / ACT), (1, 1, 1, 1), mode="replicate"), t[f"{name}.w2"], t[f"{name}.b2"])

@@ -1,4 +1,4 @@
-"""Motion of the preset `grid`: what is sent of it, and predictions from it, exactly.
+"""Motion of the preset `grid`: how it is sent, and predictions from it, exactly.
 
 A field has a vector in quarter samples for every 8x8 luma samples. It is sent as a pyramid: vectors of 64x64 blocks as
 differences to the one on the left, then those of 32, 16 and 8 as differences to the block they are part of.
@@ -39,8 +39,10 @@ def _taps() -> torch.Tensor:
 
 
 def interpolated(plane: NDArray[Any]) -> Phases:
-    """(H, W) integers of 9 bits and sign -> (16, H, W) in sixteenths: 4 times the vertical plus the horizontal
-    quarter."""
+    """A plane at all quarter positions: (H, W) integers of 9 bits and sign -> (16, H, W) in sixteenths.
+
+    The first index is 4 times the vertical quarter plus the horizontal one.
+    """
     x = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
     x = F.pad(x, (3, 4, 3, 4), mode="replicate")
     across = F.conv2d(x, _taps().reshape(4, 1, 1, 8)).transpose(0, 1)  # (4, 1, H + 7, W): below 2**17
@@ -50,27 +52,31 @@ def interpolated(plane: NDArray[Any]) -> Phases:
 
 
 def grid_shape(height: int, width: int) -> tuple[int, int]:
+    """The shape of the finest grid, for a plane of luma."""
     return -(-height // LEAF), -(-width // LEAF)
 
 
 def shapes(height: int, width: int) -> list[tuple[int, int]]:
-    """Of the pyramid's grids, coarse to fine."""
+    """The shapes of the pyramid's grids, coarse to fine, for a plane of luma."""
     return [(-(-height // (LEAF << k)), -(-width // (LEAF << k))) for k in reversed(range(DEPTH))]
 
 
 def finer(grid: Int, shape: tuple[int, int]) -> Int:
+    """The grid with each entry repeated for its four children, cut to `shape`."""
     return grid.repeat(2, 0).repeat(2, 1)[: shape[0], : shape[1]]
 
 
 def predict(phases: Phases, field: Int, scale: int) -> NDArray[np.int16]:
-    """(H, W) in sixteenths. field: (h, w, 2) vertical, horizontal quarter samples of luma; scale: 1, or 2 for a plane
-    of half the resolution."""
+    """The plane that vectors predict from a reference: (H, W) in sixteenths.
+
+    field: (h, w, 2) vertical, horizontal quarter samples of luma. scale: 1, or 2 for a plane of half the resolution.
+    """
     _, height, width = phases.shape
     leaf = LEAF // scale
     v = field if scale == 1 else (field + (field >= 0)) // scale  # rounded to quarters of its own samples
-    part = np.mod(v, QUARTERS)
+    fraction = np.mod(v, QUARTERS)
     whole = v // QUARTERS
-    base = (part[..., 0] * QUARTERS + part[..., 1]) * (height * width)
+    base = (fraction[..., 0] * QUARTERS + fraction[..., 1]) * (height * width)
     rows, columns = np.arange(height, dtype=np.int32), np.arange(width, dtype=np.int32)
 
     def spread(grid: Int) -> NDArray[np.int32]:
@@ -82,18 +88,20 @@ def predict(phases: Phases, field: Int, scale: int) -> NDArray[np.int16]:
 
 
 def flow_of(vectors: Int, distance: int) -> Int:
-    """Vectors to a frame `distance` frames ago (negative: to come), as 64ths of quarter samples a frame."""
+    """The flow of vectors to a frame `distance` frames ago (negative: to come), in 64ths of quarter samples a frame."""
     return (vectors * 64) // distance
 
 
-def along(flow: Int, distance: int) -> Int:
-    """The vectors that this flow makes expect."""
+def vectors_of_flow(flow: Int, distance: int) -> Int:
+    """The vectors to a frame `distance` frames ago that a flow makes expect, in quarter samples."""
     return np.clip((flow * distance + 32) >> 6, -FARTHEST, FARTHEST)
 
 
 def code_pyramid(io: Coding, leaves: list[Int] | None, expected: Int) -> Int:
-    """(h, w, channels) of the finest grid. leaves: all grids of the pyramid of differences to what was expected, coarse
-    to fine. expected: (h, w, channels)."""
+    """Codes a field of vectors, or of modes: (h, w, channels) on the finest grid.
+
+    leaves: all grids of the pyramid of differences to what was expected, coarse to fine. expected: (h, w, channels).
+    """
     h, w, channels = expected.shape
     if not code_flag(io, None if leaves is None else any(bool(grid.any()) for grid in leaves)):
         return expected
@@ -109,18 +117,18 @@ def code_pyramid(io: Coding, leaves: list[Int] | None, expected: Int) -> Int:
             change = np.cumsum(change.reshape(-1, channels), axis=0).reshape(change.shape)
         parent = base + change
     assert parent is not None
-    found = expected + parent
-    if np.abs(found).max() > 2 * FARTHEST:
+    field = expected + parent
+    if np.abs(field).max() > 2 * FARTHEST:
         raise StreamError("the group is damaged: a motion vector is out of range")
-    return found
+    return field
 
 
 def code_changes(io: Coding, difference: Int | None, shape: tuple[int, ...]) -> Int:
-    """Which vectors differ, then by how much."""
+    """Codes which vectors differ from their parents', then by how much."""
     flags = None if difference is None else difference.any(-1).astype(np.int64)
     changed = code_static(io, flags, shape[:-1], yes=True) > 0
-    found = np.zeros(shape, np.int64)
-    found[changed] = code_static(
+    changes = np.zeros(shape, np.int64)
+    changes[changed] = code_static(
         io, None if difference is None else difference[changed], (int(changed.sum()), shape[-1])
     )
-    return found
+    return changes

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from .nirvana_grid_code import Int
-from .nirvana_grid_frame import Motion, Picture, expected_vectors
+from .nirvana_grid_frame import DecodedPicture, Motion, expected_vectors
 from .nirvana_grid_motion import BACKWARD, BOTH, FORWARD, LEAF, Phases, finer, predict, shapes
 from .nirvana_grid_transform import FINE
 
@@ -26,7 +26,7 @@ FLAG_BITS, CHANGE_BITS, COMPONENT_BITS = 0.15, 5.0, 2.0
 
 
 def leaf_sums(x: NDArray[Any]) -> Float:
-    """Sums over 8x8 blocks, those at the border over what there is of them."""
+    """The sums over 8x8 blocks, those at the border over what the plane has of them."""
     h, w = x.shape
     x = np.pad(x, ((0, -h % LEAF), (0, -w % LEAF)))
     t = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
@@ -40,7 +40,7 @@ def _halved(x: NDArray[Any]) -> torch.Tensor:
 
 
 def coarse(target: NDArray[Any], reference: NDArray[Any], reach: int = REACH) -> list[Int]:
-    """Fields (h, w, 2) in quarter samples: the best for each block alone, and with its neighbourhood."""
+    """Two fields (h, w, 2) in quarter samples: the best vector for each block alone, and with its neighbourhood."""
     a, b = _halved(target), _halved(reference)
     h, w = a.shape
     b = F.pad(b[None, None], (reach,) * 4, mode="replicate")[0, 0]
@@ -65,7 +65,7 @@ def coarse(target: NDArray[Any], reference: NDArray[Any], reach: int = REACH) ->
 
 @dataclass
 class Matcher:
-    """Costs of vectors: |aim - prediction| times weight, both (H, W), the first in sixteenths."""
+    """The costs of vectors: |aim - prediction| times weight. aim: (H, W) in sixteenths. weight: (H, W)."""
 
     aim: NDArray[np.int32]
     weight: Float
@@ -73,12 +73,15 @@ class Matcher:
 
     @staticmethod
     def alone(target: NDArray[np.int16], phases: Phases) -> Matcher:
+        """Costs where this is the only reference."""
         return Matcher(target.astype(np.int32), np.full(target.shape, 1 / 16, np.float32), phases)
 
     @staticmethod
     def beside(target: NDArray[np.int16], phases: Phases, other: NDArray[np.int16], modes: Int, mine: int) -> Matcher:
-        """Where both references are used, |t - (p + o) / 2| = |2 t - o - p| / 2; where only the other, nothing
-        counts."""
+        """Costs beside another reference, whose prediction is known.
+
+        Where their mean is used, |t - (p + o) / 2| = |2 t - o - p| / 2; where only the other, nothing counts.
+        """
         h, w = target.shape
         mode = modes.repeat(LEAF, 0).repeat(LEAF, 1)[:h, :w]
         t = target.astype(np.int32)
@@ -86,11 +89,12 @@ class Matcher:
         return Matcher(np.where(mode == BOTH, 2 * t - other, t), weight, phases)
 
     def cost(self, field: Int) -> Float:
+        """The cost of each block: (h, w)."""
         return leaf_sums(np.abs(self.aim - predict(self.phases, field, 1)) * self.weight)
 
 
 def refine(match: Matcher, fields: list[Int], penalty: float) -> tuple[Int, Float]:
-    """Best of the fields for each block, then down to quarter samples by small steps."""
+    """The best of the fields for each block, refined to quarter samples by small steps, and what it costs."""
     best, cost = fields[0].copy(), match.cost(fields[0])
 
     def attempt(field: Int) -> None:
@@ -103,17 +107,18 @@ def refine(match: Matcher, fields: list[Int], penalty: float) -> tuple[Int, Floa
     for size in (4, 2, 1):
         for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
             attempt(best + np.array([dy, dx]) * size)
-    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):  # what a neighbour found
+    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):  # those of neighbours
         attempt(np.roll(best, (dy, dx), (0, 1)))
     return best, cost
 
 
 def vector_bits(difference: Int) -> Float:
+    """The bits of vectors that differ from their parents', about."""
     return (COMPONENT_BITS + 1.6 * np.log2(1 + np.abs(difference))).sum(-1).astype(np.float32) + np.float32(CHANGE_BITS)
 
 
 def tree(costs: Float, labels: Int, weight: float) -> tuple[list[Int], float]:
-    """Grids of the pyramid, coarse to fine, of labels for each block, and what they cost.
+    """The cheapest pyramid of labels for the blocks: its grids, coarse to fine, and what they cost.
 
     costs: (K, h, w) of the finest blocks. labels: (K, channels). weight: cost of a bit.
     """
@@ -140,12 +145,12 @@ def tree(costs: Float, labels: Int, weight: float) -> tuple[list[Int], float]:
     common = cost.sum((1, 2)).argmin()
     total = cost + between[common][:, None, None]
     label = total.argmin(0)
-    found = [labels[label]]
+    grids = [labels[label]]
     for choice, shape in zip(reversed(choices), levels[1:], strict=True):
         parent = finer(label, shape)
         label = np.take_along_axis(choice, parent[None], 0)[0]
-        found.append(labels[label])
-    return found, float(total.min(0).sum())
+        grids.append(labels[label])
+    return grids, float(total.min(0).sum())
 
 
 def vectors(match: Matcher, fields: list[Int], expected: Int, weight: float, keep: int = 40) -> tuple[list[Int], float]:
@@ -163,43 +168,47 @@ def modes(
 ) -> list[Int]:
     """The pyramid (h, w, 1) of which references predict a block."""
     t = target.astype(np.int32)
-    both = (forward.astype(np.int32) + backward + 1) >> 1
-    costs = np.stack([leaf_sums(np.abs(t - p)) / np.float32(16) for p in (both, forward, backward)])
+    mean = (forward.astype(np.int32) + backward + 1) >> 1
+    costs = np.stack([leaf_sums(np.abs(t - p)) / np.float32(16) for p in (mean, forward, backward)])
     return tree(costs, np.array([[BOTH], [FORWARD], [BACKWARD]]), weight)[0]
 
 
 def motion_of(
-    target: NDArray[np.int16], refs: Sequence[Picture], distances: Sequence[int], weight: float, turns: int
+    target: NDArray[np.int16], refs: Sequence[DecodedPicture], distances: Sequence[int], weight: float, turns: int
 ) -> Motion:
-    """target: luma. weight: absolute difference that a bit is worth. turns: refinements of two references by turns."""
+    """The motion of a frame, by its luma.
+
+    weight: absolute difference that a bit is worth, the lambda of the search. turns: refinements of two references by
+    turns.
+    """
     sixteenths = (target * FINE).astype(np.int16)
     coarsely = [coarse(target, r.planes[0]) for r in refs]
-    still, pyramids, found = [], [], []
+    still, pyramids, fields = [], [], []
 
-    def one(k: int, match: Matcher) -> tuple[list[Int], bool, Int]:
-        expected = expected_vectors(refs, distances, found[:k])
+    def search(k: int, match: Matcher) -> tuple[list[Int], bool, Int]:
+        expected = expected_vectors(refs, distances, fields[:k])
         zero = np.zeros_like(expected)
         tries = [
-            (*vectors(match, [zero, *coarsely[k], *found[k : k + 1]], base, weight), base)
+            (*vectors(match, [zero, *coarsely[k], *fields[k : k + 1]], base, weight), base)
             for base in ([expected, zero] if expected.any() else [zero])
         ]
         pyramid, _, base = min(tries, key=lambda t: t[1])
         return pyramid, base is zero, base + pyramid[-1]
 
     for k in range(len(refs)):
-        pyramid, is_still, field = one(k, Matcher.alone(sixteenths, refs[k].phases(0)))
+        pyramid, is_still, field = search(k, Matcher.alone(sixteenths, refs[k].phases(0)))
         pyramids.append(pyramid)
         still.append(is_still)
-        found.append(field)
+        fields.append(field)
     if len(refs) == 1:
         return Motion(pyramids, still, None)
-    parts = [predict(r.phases(0), v, 1) for r, v in zip(refs, found, strict=True)]
-    mode = modes(sixteenths, parts[0], parts[1], weight)
+    predictions = [predict(r.phases(0), v, 1) for r, v in zip(refs, fields, strict=True)]
+    mode = modes(sixteenths, predictions[0], predictions[1], weight)
     for _ in range(turns):
         # the second follows the first, so the first goes first
         for k, mine in ((0, FORWARD), (1, BACKWARD)):
-            match = Matcher.beside(sixteenths, refs[k].phases(0), parts[1 - k], mode[-1][..., 0], mine)
-            pyramids[k], still[k], found[k] = one(k, match)
-            parts[k] = predict(refs[k].phases(0), found[k], 1)
-        mode = modes(sixteenths, parts[0], parts[1], weight)
+            match = Matcher.beside(sixteenths, refs[k].phases(0), predictions[1 - k], mode[-1][..., 0], mine)
+            pyramids[k], still[k], fields[k] = search(k, match)
+            predictions[k] = predict(refs[k].phases(0), fields[k], 1)
+        mode = modes(sixteenths, predictions[0], predictions[1], weight)
     return Motion(pyramids, still, mode)

@@ -27,13 +27,13 @@ _LIMIT = float(1 << 17)  # of a coefficient times FINE
 
 
 def steps() -> list[int]:
-    """Quantiser steps in sixteenths: eight to an octave, from 1 to about 400."""
+    """The quantiser steps in sixteenths of a sample: eight to an octave, from 1 to about 400."""
     return [round(FINE * 2 ** (i / 8)) for i in range(70)]
 
 
 @lru_cache(maxsize=2)
 def matrix(n: int) -> Float:
-    """(n, n) integers: 2**12 times the orthonormal DCT, rows are frequencies."""
+    """The orthonormal DCT of n samples times 2**12: (n, n) whole numbers, rows are frequencies."""
     k, x = np.arange(n)[:, None], np.arange(n)[None]
     basis = np.cos(np.pi * (2 * x + 1) * k / (2 * n)) * np.sqrt(2 / n)
     basis[0] = np.sqrt(1 / n)
@@ -46,52 +46,55 @@ def _square() -> Float:
 
 
 def padded(plane: NDArray[Any]) -> NDArray[Any]:
+    """The plane with its last row and column repeated, to sides that are multiples of 16."""
     h, w = plane.shape
     return np.pad(plane, ((0, -h % PAD), (0, -w % PAD)), mode="edge")
 
 
 def blocks(x: Float, n: int) -> Float:
-    """(H, W) -> (H / n, W / n, n, n)."""
+    """Cuts a plane (H, W) into blocks (H / n, W / n, n, n): a view."""
     h, w = x.shape
     return x.reshape(h // n, n, w // n, n).swapaxes(1, 2)
 
 
 def forward(x: Float) -> Float:
-    """(H, W) -> (64, H / 8, W / 8), in units of 2**-24 of x's."""
+    """The coefficients of 8x8 blocks: (H, W) -> (64, H / 8, W / 8), in units of 2**-24 of x's."""
     h, w = x.shape
-    found = blocks(x, 8).reshape(-1, BANDS) @ _square().T
-    return found.T.reshape(BANDS, h // 8, w // 8)
+    coefficients = blocks(x, 8).reshape(-1, BANDS) @ _square().T
+    return coefficients.T.reshape(BANDS, h // 8, w // 8)
 
 
 def forward_bands(pieces: Float, bands: tuple[int, ...] | None) -> Float:
-    """8x8 blocks (n, 64) -> (len(bands), n) or all (64, n), in units of 2**-24."""
+    """Some or all coefficients of 8x8 blocks: (n, 64) -> (len(bands), n) or (64, n), in units of 2**-24."""
     square = _square() if bands is None else _square()[list(bands)]
     return square @ pieces.T
 
 
 def forward16(x: Float, where: Bool) -> Float:
-    """Coefficients (64, 2, 2, n) of the n 16x16 blocks at `where` (H / 16, W / 16), dealt out."""
-    part = blocks(x, 16)[where]
-    found = matrix(16) @ part @ matrix(16).T  # (n, 16, 16)
-    return found.reshape(-1, 8, 2, 8, 2).transpose(1, 3, 2, 4, 0).reshape(BANDS, 2, 2, -1)
+    """The coefficients (64, 2, 2, n) of the n 16x16 blocks at `where` (H / 16, W / 16), dealt out."""
+    coefficients = matrix(16) @ blocks(x, 16)[where] @ matrix(16).T  # (n, 16, 16)
+    return coefficients.reshape(-1, 8, 2, 8, 2).transpose(1, 3, 2, 4, 0).reshape(BANDS, 2, 2, -1)
 
 
 def of_pairs(grid: NDArray[Any]) -> NDArray[Any]:
-    """(64, h, w) -> (64, 2, 2, h / 2, w / 2): a view."""
+    """The grids (64, h, w) by the 2x2 blocks that a 16x16 one covers: (64, 2, 2, h / 2, w / 2), a view."""
     bands, h, w = grid.shape
     return grid.reshape(bands, h // 2, 2, w // 2, 2).transpose(0, 2, 4, 1, 3)
 
 
-def both(x: Float, large: Bool | None) -> Float:
-    """`forward`, with the 16x16 transform where `large` says so."""
-    found = forward(x)
+def forward_mixed(x: Float, large: Bool | None) -> Float:
+    """The coefficients of `forward`, those of 16x16 blocks where `large` (H / 16, W / 16) says so."""
+    coefficients = forward(x)
     if large is not None and large.any():
-        of_pairs(found)[:, :, :, large] = forward16(x, large)
-    return found
+        of_pairs(coefficients)[:, :, :, large] = forward16(x, large)
+    return coefficients
 
 
 def inverse(coefficients: Float, large: Bool | None, active: Bool) -> Float:
-    """(64, h, w) in sixteenths -> (8 h, 8 w) samples in sixteenths, rounded. active: blocks that aren't all zero."""
+    """The plane of coefficients: (64, h, w) in sixteenths -> (8 h, 8 w) samples in sixteenths, rounded.
+
+    large: (h / 2, w / 2), which blocks are 16x16. active: (h, w), blocks that aren't all zero.
+    """
     h, w = coefficients.shape[1:]
     out = np.zeros((h, w, SIDE, SIDE))
     small = active
@@ -117,7 +120,7 @@ def _rounded(samples: Float) -> Float:
 
 
 def averages_of(band0: Float, large: Bool | None) -> Float:
-    """DC grids as if all blocks were 8x8: a 16x16 block's four lowest coefficients stand for four means."""
+    """The DC grid as if all blocks were 8x8: a 16x16 block's four lowest coefficients stand for four means."""
     if large is None or not large.any():
         return band0
     return _haar(band0, large)

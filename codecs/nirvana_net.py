@@ -55,9 +55,10 @@ Integers = Mapping[str, NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class NetConfig:
-    """width: hidden units. channels: features of a frame at half the resolution. frames: of a group. patch: its side.
+    """The size of a network; the defaults are the paper's.
 
-    The defaults are the paper's.
+    width: hidden units. channels: features of a frame at half the resolution. frames: of a group. patch: the side of a
+    patch in samples. legacy_channel_order: whether channels are mixed as in the paper's release.
     """
 
     width: int = 512
@@ -73,7 +74,7 @@ class NetConfig:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Everything that is coded, in this order."""
+        """The shapes of all tensors that are coded, in this order."""
         half = (self.patch // 2) ** 2 * self.channels
         inner, quarter = self.patch * self.frames, self.patch // 4
         return {
@@ -91,20 +92,22 @@ class NetConfig:
 
     @property
     def n_latents(self) -> int:
+        """The number of values in the latents, the weights of the three linear layers."""
         return sum(math.prod(shape) for name, shape in self.shapes.items() if name in LATENTS)
 
     @property
     def n_plain(self) -> int:
-        """Biases and convolutions."""
+        """The number of values in biases and convolutions."""
         return sum(math.prod(shape) for name, shape in self.shapes.items() if name not in LATENTS)
 
     def to_bytes(self) -> bytes:
+        """The six bytes of a payload that hold the size."""
         flags = int(self.legacy_channel_order)
         return struct.pack(">HBBBB", self.width, self.channels, self.frames, self.patch, flags)
 
     @staticmethod
     def from_bytes(data: bytes) -> NetConfig:
-        """StreamError for what `to_bytes` can't have written."""
+        """The size that `to_bytes` wrote; StreamError for bytes that it can't have written."""
         try:
             width, channels, frames, patch, flags = struct.unpack(">HBBBB", data)
             if flags > 1:
@@ -118,14 +121,14 @@ PAPER = NetConfig()
 
 
 class Step(NamedTuple):
-    """A positive number: mantissa * 2**-exponent, mantissa in [2**15, 2**16)."""
+    """The quantiser step of a layer's latents: mantissa * 2**-exponent, mantissa in [2**15, 2**16)."""
 
     mantissa: int
     exponent: int
 
     @staticmethod
     def of(value: float) -> Step:
-        """The nearest one; values beyond what can be coded become the smallest or largest."""
+        """The step nearest to a value; values beyond what can be coded become the smallest or largest."""
         fraction, power = math.frexp(min(max(value, 2.0**-40), 2.0**8))
         mantissa = round(fraction * 2**16)
         if mantissa == 1 << 16:
@@ -137,6 +140,7 @@ class Step(NamedTuple):
         return self.mantissa * 2.0**-self.exponent
 
     def check(self) -> Step:
+        """This step; StreamError if no encoder writes it."""
         if not (1 << 15 <= self.mantissa < 1 << 16 and 6 <= self.exponent <= 56):
             raise StreamError(f"a step of {self.mantissa} * 2**-{self.exponent}: the file is damaged")
         return self
@@ -151,6 +155,7 @@ class NetState:
     steps: tuple[Step, Step, Step]
 
     def equals(self, other: NetState) -> bool:
+        """Whether both decode to the same."""
         same = self.config == other.config and self.steps == other.steps
         return same and all(np.array_equal(values, other.integers[name]) for name, values in self.integers.items())
 
@@ -159,7 +164,7 @@ class NetState:
 
 
 class Patches(NamedTuple):
-    """How a picture is cut: rows and columns of patches, and what is padded above and to the left."""
+    """The cut of a picture: rows and columns of patches, and the samples that are padded above and to the left."""
 
     rows: int
     columns: int
@@ -173,20 +178,20 @@ class Patches(NamedTuple):
 
 
 def coordinates(width: int, height: int, side: int) -> Tensor:
-    """(N, 2) float64 integers, row and column of the centres on the grid of coordinates: -1 to 1 times 2**14."""
+    """The row and column of each patch's centre: (N, 2) float64 integers, -1 to 1 times 2**14."""
     cut = Patches.of(width, height, side)
 
-    def along(n: int) -> Tensor:
+    def centres(n: int) -> Tensor:
         last = max(1, n * side - 1)
         at = torch.arange(n, dtype=torch.int64) * side + side // 2
         return torch.div(((2 * at - last) << (COORDINATE + 1)) + last, 2 * last, rounding_mode="floor").double()
 
-    row, column = torch.meshgrid(along(cut.rows), along(cut.columns), indexing="ij")
+    row, column = torch.meshgrid(centres(cut.rows), centres(cut.columns), indexing="ij")
     return torch.stack([row.flatten(), column.flatten()], 1)
 
 
 def cut_patches(frames: Tensor, side: int) -> Tensor:
-    """(G, H, W, 3) to (N, G, 3, side, side); beyond the border the nearest sample is repeated."""
+    """Cuts frames (G, H, W, 3) into patches (N, G, 3, side, side); beyond the border the nearest sample is repeated."""
     n_frames, height, width, _ = frames.shape
     cut = Patches.of(width, height, side)
     row = (torch.arange(cut.rows * side) - cut.top).clamp(0, height - 1).to(frames.device)
@@ -196,7 +201,7 @@ def cut_patches(frames: Tensor, side: int) -> Tensor:
 
 
 def join_patches(patches: Tensor, width: int, height: int) -> Tensor:
-    """The reverse: (G, H, W, 3)."""
+    """Joins patches (N, G, 3, side, side) to frames (G, H, W, 3), without what was padded."""
     _, n_frames, _, side, _ = patches.shape
     cut = Patches.of(width, height, side)
     grid = patches.reshape(cut.rows, cut.columns, n_frames, 3, side, side).permute(2, 0, 4, 1, 5, 3)
@@ -209,13 +214,14 @@ def join_patches(patches: Tensor, width: int, height: int) -> Tensor:
 
 @cache
 def sine_table() -> Tensor:
+    """The sine at 2**TURN phases of a turn, on the grid of sines."""
     phase = np.arange(1 << TURN) * (2 * np.pi / (1 << TURN))
     return torch.from_numpy(np.floor(np.sin(phase) * (1 << SINE) + 0.5)).float()
 
 
 @cache
 def gelu_table() -> Tensor:
-    """Of -FEATURE_LIMIT to FEATURE_LIMIT, features to features."""
+    """GELU from features to features, of -FEATURE_LIMIT to FEATURE_LIMIT."""
     x = np.arange(-FEATURE_LIMIT, FEATURE_LIMIT + 1) / (1 << FEATURE)
     phi = np.array([0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x.tolist()])
     return torch.from_numpy(np.floor(x * phi * (1 << FEATURE) + 0.5)).float()
@@ -223,7 +229,7 @@ def gelu_table() -> Tensor:
 
 @cache
 def frame_code(channels: int, frames: int, legacy: bool) -> Tensor:
-    """(frames * channels,) on the grid of features, in the order of the features' channels."""
+    """The code that tells a branch its frame: (frames * channels,) on the grid of features, by their channels."""
     code = np.empty((frames, channels))
     for frame in range(frames):
         for channel in range(channels):
@@ -234,7 +240,7 @@ def frame_code(channels: int, frames: int, legacy: bool) -> Tensor:
 
 
 def _expand(features: Tensor, config: NetConfig) -> Tensor:
-    """(N, C, h, w) to (N, G C, h, w): a copy for each frame. Legacy: channel c of frame g at c G + g."""
+    """Copies features (N, C, h, w) for each frame: (N, G C, h, w). Legacy: channel c of frame g at c G + g."""
     if config.legacy_channel_order:
         return features.repeat_interleave(config.frames, 1)
     return features.repeat(1, config.frames, 1, 1)
@@ -244,7 +250,7 @@ def _expand(features: Tensor, config: NetConfig) -> Tensor:
 
 
 class ExactNet:
-    """A `NetState`, ready to be evaluated; StreamError if its sums could leave what a float64 holds exactly."""
+    """A `NetState` that can be evaluated exactly; StreamError if its sums could leave what a float64 holds exactly."""
 
     def __init__(self, state: NetState, device: str | torch.device = "cpu") -> None:
         self.config, self.device = state.config, torch.device(device)
@@ -267,12 +273,12 @@ class ExactNet:
         return values.to(self.device, self._carrier(float(sums)))
 
     def _carrier(self, largest_sum: float) -> torch.dtype:
-        """Either gives the same: the faster one where it holds every sum, on a CPU (a GPU may use TF32)."""
+        """The faster dtype that holds every sum. float32 only on a CPU, for a GPU may use TF32; both give the same."""
         small = largest_sum < 2.0 ** CARRIER_BITS[torch.float32]
         return torch.float32 if small and self.device.type == "cpu" else torch.float64
 
     def __call__(self, at: Tensor) -> Tensor:
-        """at: (N, 2) of `coordinates`. Returns (N, G, 3, P, P) float32: integers on the grid of samples."""
+        """Evaluates patches at (N, 2) of `coordinates`: (N, G, 3, P, P) float32, integers on the grid of samples."""
         x = self._phase(self._product(0, at.to(self.device)), 0, COORDINATE)
         x = self._phase(self._product(1, x), 1, SINE)
         x = self._features(self._product(2, x))
@@ -284,7 +290,7 @@ class ExactNet:
             return x.to(weight.dtype) @ weight.T
 
     def _phase(self, sums: Tensor, layer: int, exponent: int) -> Tensor:
-        """Sine of 30 (sums * step * 2**-exponent + bias), on its grid."""
+        """The sine of 30 (sums * step * 2**-exponent + bias), on its grid."""
         step = self._state.steps[layer]
         factor = (step.mantissa * _PER_TURN + (1 << 18)) >> 19  # below 2**18: the product with a sum is exact
         phase = torch.floor(sums.double() * factor * 2.0 ** (TURN + 3 - step.exponent - exponent) + 0.5)
@@ -302,11 +308,11 @@ class ExactNet:
         return (x + self._code).clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
 
     def _branches(self, x: Tensor) -> Tensor:
-        """Both convolutions, frame by frame."""
+        """The convolutions of each frame, on its own channels."""
         config, out = self.config, []
         for frame in range(config.frames):
-            part = x[:, frame * config.channels : (frame + 1) * config.channels]
-            y = _conv(part, self._conv1[frame])
+            own = x[:, frame * config.channels : (frame + 1) * config.channels]
+            y = _conv(own, self._conv1[frame])
             y = torch.floor(y * 2.0 ** -EXPONENTS["conv1"] + 0.5).clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
             y = F.pixel_shuffle(self._gelu[y.long() + FEATURE_LIMIT], 2)
             y = _conv(y, self._conv2[frame]).double()
@@ -315,9 +321,9 @@ class ExactNet:
         return torch.stack(out, 1)
 
     def _frozen_conv(self, which: str, frame: int, channels: int) -> tuple[Tensor, Tensor]:
-        part = slice(frame * channels, (frame + 1) * channels)
-        weight = torch.from_numpy(np.ascontiguousarray(self._state.integers["conv" + which][part]))
-        bias = torch.from_numpy(np.ascontiguousarray(self._state.integers["offset" + which][part])).double()
+        own = slice(frame * channels, (frame + 1) * channels)
+        weight = torch.from_numpy(np.ascontiguousarray(self._state.integers["conv" + which][own]))
+        bias = torch.from_numpy(np.ascontiguousarray(self._state.integers["offset" + which][own])).double()
         bias = bias * 2.0**FEATURE
         worst = float((weight.double().abs().flatten(1).sum(1) * FEATURE_LIMIT + bias.abs()).amax())
         if worst * 256 > 2.0**52:
@@ -333,7 +339,10 @@ def _conv(x: Tensor, frozen: tuple[Tensor, Tensor]) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(state: NetState, width: int, height: int, device: str = "cpu") -> NDArray[np.int16]:
-    """(G, H, W, 3) samples times 2**SAMPLE, a little out of 0 to 255 here and there; the same on any machine."""
+    """The frames of a group, (G, H, W, 3) samples times 2**SAMPLE; the same on any machine.
+
+    Here and there they are a little out of 0 to 255.
+    """
     net = ExactNet(state, device)
     at = coordinates(width, height, state.config.patch)
     # about 2**18 samples at a time: as much as stays in a cache, and a bound on memory
@@ -352,7 +361,7 @@ _FROM_RGB = ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -532
 
 
 def to_rgb(planes: Planes, pixels: Pixels) -> NDArray[np.float32]:
-    """(H, W, 3), 0 to 255 and, from YUV, beyond."""
+    """The planes of a frame as RGB (H, W, 3), 0 to 255 and, from YUV, beyond."""
     if pixels == "rgb24":
         return planes[0].astype(np.float32)
     if pixels == "gray":
@@ -364,7 +373,7 @@ def to_rgb(planes: Planes, pixels: Pixels) -> NDArray[np.float32]:
 
 
 def from_rgb(samples: NDArray[np.int16], pixels: Pixels) -> Planes:
-    """(H, W, 3) on the grid of `evaluate` to planes of bytes, in integers."""
+    """RGB (H, W, 3) on the grid of `evaluate` as the planes of a frame, computed in integers."""
     wide = samples.astype(np.int32)
     if pixels == "rgb24":
         return (_bytes(wide, SAMPLE),)
@@ -388,13 +397,13 @@ def _bytes(values: NDArray[np.int32] | NDArray[np.int64], shift: int) -> NDArray
 # ---- the twin to train
 
 
-def through(x: Tensor) -> Tensor:
-    """Rounded, with the gradient of the identity."""
+def straight_through(x: Tensor) -> Tensor:
+    """Rounds to whole numbers, with the gradient of the identity."""
     return x + (torch.round(x) - x).detach()
 
 
 class NirvanaNet(nn.Module):
-    """Float parameters whose roundings are a `NetState`; gradients go straight through.
+    """A network of float parameters whose roundings are a `NetState`; gradients go straight through.
 
     latents: the release's: weight = rounded latent / div * scale; div is the largest magnitude of a layer's rounded
     latents, refreshed by `refresh` (the step that is sent is scale / div, of the same moment: nothing to get stale).
@@ -424,6 +433,7 @@ class NirvanaNet(nn.Module):
 
     @staticmethod
     def of(state: NetState) -> NirvanaNet:
+        """The network that rounds to this state."""
         net = NirvanaNet(state.config, torch.Generator())
         with torch.no_grad():
             for name, values in state.integers.items():
@@ -436,16 +446,20 @@ class NirvanaNet(nn.Module):
 
     @torch.no_grad()
     def refresh(self) -> None:
+        """Takes the largest magnitude of each layer's latents as its new normaliser."""
         for layer, name in enumerate(LATENTS):
             self.div[layer] = torch.round(self.values[name]).abs().amax().clamp_min(1)
 
     def symbols(self) -> dict[str, Tensor]:
-        """What is coded, as integers in floats, with gradients."""
+        """The tensors that are coded, integers in floats, with gradients."""
         # in the order of `shapes`: a ParameterDict has one of its own
-        return {name: through(self.values[name] * 2.0 ** EXPONENTS.get(name, 0)) for name in self.config.shapes}
+        return {
+            name: straight_through(self.values[name] * 2.0 ** EXPONENTS.get(name, 0)) for name in self.config.shapes
+        }
 
     @torch.no_grad()
     def state(self) -> NetState:
+        """The state that a decoder would know of this network."""
         integers = {}
         for name, values in self.symbols().items():
             limit = LATENT_LIMIT if name in LATENTS else 1 << 20
@@ -454,7 +468,7 @@ class NirvanaNet(nn.Module):
         return NetState(self.config, MappingProxyType(integers), (steps[0], steps[1], steps[2]))
 
     def forward(self, at: Tensor, symbols: Mapping[str, Tensor], half: torch.dtype | None = None) -> Tensor:
-        """at: (N, 2) of `coordinates`. half: compute all but the first layer in that dtype. (N, G, 3, P, P) in 0..1."""
+        """Patches (N, G, 3, P, P) in 0..1 at (N, 2) of `coordinates`. half: the dtype of all layers but the first."""
         config = self.config
         weights = {name: values * 2.0 ** -EXPONENTS.get(name, 0) for name, values in symbols.items()}
         for layer, name in enumerate(LATENTS):
@@ -472,7 +486,7 @@ class NirvanaNet(nn.Module):
 
 
 def config_for(width: int, height: int, quality: float) -> NetConfig:
-    """A network for pictures of this size: from 0.05 (quality 1) to 0.35 (quality 100) latents a pixel of a group.
+    """The size of a network for such pictures: from 0.05 (quality 1) to 0.35 (quality 100) latents a pixel of a group.
 
     At 1920x1080 the paper has 0.38. Small pictures get small patches: with large ones, most parameters would be in the
     convolutions.

@@ -31,6 +31,7 @@ from ..container import Chunk, Header
 from ..entropy.coders import DEFAULT as DEFAULT_CODER
 from ..entropy.coders import names as coder_names
 from ..entropy.exact import ExactConv2d, round_half_up
+from ..entropy.integers import ByteReader, put_varint
 from ..entropy.models import GaussianConditional, LaplaceConditional
 from ..entropy.tables import Tables
 from ..errors import StreamError, UsageError, WeightsError
@@ -314,27 +315,13 @@ def encode_streams(model: Model, z_part: Symbols, y_parts: list[Symbols], coder:
     """One payload: length of the stream of z as a variable-length integer, that stream, the stream of y."""
     z = model.z_tables.encode(*z_part, coder)
     y = model.y_tables.encode_steps(y_parts, coder)
-    length, prefix = len(z), bytearray()
-    while length > 127:
-        prefix.append(length & 127 | 128)
-        length >>= 7
-    prefix.append(length)
-    return bytes(prefix) + z + y
+    return put_varint(len(z)) + z + y
 
 
 def open_streams(model: Model, payload: bytes, coder: str) -> tuple[Any, Any]:
     """Decoders of z and y; StreamError if the payload is too short for what it says."""
-    length = shift = index = 0
-    while True:
-        if index >= min(5, len(payload)):
-            raise StreamError("the payload ends before its streams: the file is damaged")
-        byte = payload[index]
-        length, shift, index = length | (byte & 127) << shift, shift + 7, index + 1
-        if byte < 128:
-            break
-    if index + length > len(payload):
-        raise StreamError(f"{len(payload)} bytes of payload, {index + length} expected: the file is damaged")
-    z, y = payload[index : index + length], payload[index + length :]
+    reader = ByteReader(payload, "the payload")
+    z, y = reader.take(reader.varint()), reader.rest()
     return model.z_tables.decoder(z, coder), model.y_tables.decoder(y, coder)
 
 

@@ -1,4 +1,4 @@
-"""What video codecs share: kinds of input, the file, streaming in both directions, resuming.
+"""The base of all video codecs: kinds of input, the file, streaming in both directions, resuming.
 
 A codec of this kind fits each group of frames when it encodes, so it carries no weights: `presets` says what there is
 to fit. `encode_file` and `open_file` stream; `compress` and `decompress` are the same in memory.
@@ -23,9 +23,9 @@ from .. import container
 from ..errors import MediaError, UsageError
 from ..video import Frame, VideoInfo, VideoReader, frames_of, open_video, stack
 from .base import Codec, Data, PathLike
-from .video_encode import Context, Encoded, EncodeProgress, EncodeSettings, Source, encode, identity_of
+from .video_encode import EncodeContext, Encoded, EncodeProgress, EncodeSettings, Source, encode, identity_of
 from .video_groups import Preset
-from .video_part import PartFile
+from .video_part import Journal
 from .video_stream import VideoFile, chunks_of, header_of, times_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class VideoCodec(Codec):
     @classmethod
     @abstractmethod
     def presets(cls, device: str = "cpu") -> Mapping[str, Callable[[], Preset]]:
-        """What makes each preset, by name."""
+        """The presets by name, each as what makes it on this device."""
 
     @classmethod
     def from_weights(cls, tag: str | None, quality: float | None, weights: Path | None, device: str) -> Self:
@@ -75,10 +75,11 @@ class VideoCodec(Codec):
         return b""
 
     def check_settings(self) -> None:
+        """UsageError for settings that can't be, or that this preset can't do."""
         self.settings.check()
-        if self.settings.effort == 0 and getattr(self.preset, "needs_effort", False):
+        if self.settings.effort == 0 and self.preset.needs_effort:
             raise UsageError(f"effort 0: preset {self.preset.name} is nothing without optimiser steps")
-        most = getattr(self.preset, "most_frames", None)
+        most = self.preset.most_frames
         if most is not None and (self.settings.group or 0) > most:
             raise UsageError(
                 f"group {self.settings.group}: preset {self.preset.name} has groups of at most {most} frames"
@@ -95,15 +96,14 @@ class VideoCodec(Codec):
     def compress_one(self, x: Any, quality: float | None = None) -> bytes:
         codec = self if quality is None else self.with_settings(quality=quality)
         with _source(x) as (source, audio):
-            part = PartFile(None, b"")
             source, sound = codec._with_sound(source, audio)
-            encoded = encode(source, codec._context(b""), part, None)
+            encoded = encode(source, codec._context(b""), Journal(None, b""), None)
             buffer = io.BytesIO()
             codec._write(buffer, source.info, encoded, sound())
             return buffer.getvalue()
 
     def decompress_one(self, data: Data) -> NDArray[np.uint8]:
-        """(T, H, W, 3) RGB, or (T, H, W) if the video is grey."""
+        """All frames of the bytes of a file: (T, H, W, 3) RGB, or (T, H, W) if the video is grey."""
         with self.open_file(data) as file:
             return stack(file.info, file.frames())
 
@@ -112,7 +112,7 @@ class VideoCodec(Codec):
     def encode_file(
         self, source: Any, target: PathLike, report: Report | None = None, force: bool = False, keep: bool = True
     ) -> dict[str, Any]:
-        """Encode a file, folder, array, reader, or (info, frames); a summary.
+        """Encodes a file, folder, array, reader, or (info, frames) into a file, and returns a summary.
 
         Progress is kept in TARGET.part (unless keep is False): after an interruption the same call goes on from there,
         and gives the same bytes. The target appears when it is whole.
@@ -122,12 +122,12 @@ class VideoCodec(Codec):
             raise UsageError(f"{target} exists already: name another place, or replace it (force, --force)")
         with _source(source) as (video, audio):
             identity = identity_of(video, self.preset, self.settings, f"{self.name} {self.stream}")
-            part = PartFile(target.with_name(target.name + ".part") if keep and video.identity else None, identity)
+            journal = Journal(target.with_name(target.name + ".part") if keep and video.identity else None, identity)
             temporary = target.with_name(f".{target.name[:80]}.{os.getpid()}.tmp")
             done = False
             try:
                 video, sound = self._with_sound(video, audio)
-                encoded = encode(video, self._context(identity), part, report)
+                encoded = encode(video, self._context(identity), journal, report)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with open(temporary, "xb") as file:
                     carried = sound()
@@ -138,7 +138,7 @@ class VideoCodec(Codec):
                 done = True
             finally:
                 temporary.unlink(missing_ok=True)
-                part.close(remove=done)
+                journal.close(remove=done)
         pixels = encoded.stats["frames"] * video.info.width * video.info.height
         whole = {"bytes": n_bytes, "bpp": 8 * n_bytes / pixels, "sound_bytes": len(carried or b"")}
         return {**encoded.stats, "payload_bytes": encoded.stats["bytes"], **whole}
@@ -146,16 +146,16 @@ class VideoCodec(Codec):
     def _with_sound(
         self, source: Source, audio: Callable[[], bytes | None]
     ) -> tuple[Source, Callable[[], bytes | None]]:
-        """What gives the sound that is carried; and the source with its bytes counted, where a rate is asked for."""
+        """The source, with the bytes of its sound counted where a rate is asked for, and what gives that sound."""
         if not self.settings.sound:
             return replace(source, beside=_OVERHEAD), lambda: None
         if self.settings.bpp is None or not source.again:
             return source, audio
-        found = audio()
-        return replace(source, beside=_OVERHEAD + len(found or b"")), lambda: found
+        sound = audio()
+        return replace(source, beside=_OVERHEAD + len(sound or b"")), lambda: sound
 
-    def _context(self, identity: bytes) -> Context:
-        return Context(self.preset, self.settings, identity.hex())
+    def _context(self, identity: bytes) -> EncodeContext:
+        return EncodeContext(self.preset, self.settings, identity.hex())
 
     def _write(self, file: BinaryIO, info: VideoInfo, encoded: Encoded, audio: bytes | None) -> int:
         header = header_of(self.name, self.stream, info, len(encoded.durations), self.preset.name, self.coder)
@@ -164,7 +164,7 @@ class VideoCodec(Codec):
 
     @contextmanager
     def open_file(self, source: Data | PathLike, conceal: bool = False) -> Iterator[VideoFile]:
-        """An open file, or bytes of one: `info`, `n_frames`, `frames(start, stop)`, `audio()`, `missing`."""
+        """Opens a file, or bytes of one, for `info`, `n_frames`, `frames(start, stop)`, `audio()` and `missing`."""
         in_memory = isinstance(source, (bytes, bytearray, memoryview))
         try:
             file: BinaryIO = io.BytesIO(source) if in_memory else open(source, "rb")  # type: ignore[arg-type]  # noqa: SIM115
@@ -177,14 +177,14 @@ class VideoCodec(Codec):
     def decode_frames(
         self, source: Data | PathLike, start: int = 0, stop: int | None = None, conceal: bool = False
     ) -> Iterator[Frame]:
-        """Frames start to stop, one at a time. `open_file` also says what is missing."""
+        """Gives the frames start to stop one at a time. `open_file` also says which are missing."""
         with self.open_file(source, conceal) as file:
             yield from file.frames(start, stop)
 
 
 @contextmanager
 def _source(x: Any) -> Iterator[tuple[Source, Callable[[], bytes | None]]]:
-    """Whatever can be encoded, and its sound."""
+    """The source that this is, whatever can be encoded, and what gives its sound."""
     if isinstance(x, VideoReader):
         yield _of_reader(x, "", again=False), x.audio
         return
@@ -218,7 +218,7 @@ def _of_reader(reader: VideoReader, identity: str, again: bool) -> Source:
 
 
 def _identity(path: Path) -> str:
-    """sha256 of a file, or of a folder's files."""
+    """The sha256 of a file, or of the names, sizes and bytes of a folder's files, in hexadecimal digits."""
     digest = hashlib.sha256()
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     for file in files:

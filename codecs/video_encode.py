@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -18,10 +19,11 @@ from typing import Any, NamedTuple
 import torch
 
 from ..errors import CodecError, UsageError
+from ..media_distortion import mse_of_psnr, psnr_of_frames, psnr_of_mse
 from ..video import Frame, VideoInfo
 from .base import threads
-from .video_groups import FitProgress, FitSettings, Fitted, Preset
-from .video_part import DoneGroup, FitFile, PartFile
+from .video_groups import LOSSLESS_PSNR, FitProgress, FitSettings, Preset
+from .video_part import DoneGroup, FitFile, Journal
 from .video_scenes import CutGroup, groups_of
 from .video_stream import GroupEntry, digest_of, group_payload
 
@@ -35,10 +37,13 @@ _SLOPES = {"psnr": 0.1, "bpp": 0.03}  # of decibels and of the logarithm of the 
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    """quality: 1 to 100. effort: steps, as a multiple; None: the preset's own. psnr, bpp: a target in place of quality.
-    enough: decibels at which the fit of a group ends early. group, key_every: frames of a group, groups to a key group;
-    None: the preset's. sound: carried along, and counted in a rate that is asked for. jobs: worker processes. threads:
-    of each fit.
+    """The settings of an encoding.
+
+    quality: 1 to 100. effort: optimiser steps, as a multiple of the preset's number; None: the preset's own effort.
+    psnr, bpp: a target in place of quality, in decibels or in bits a pixel of the whole file. enough: decibels at which
+    the fit of a group ends early. group: frames of a group, key_every: groups from one key group to the next; None: the
+    preset's own. sound: whether it goes into the file, and is counted in a rate that is asked for. jobs: worker
+    processes. threads: of each fit.
     """
 
     quality: float = 50.0
@@ -71,6 +76,7 @@ class EncodeSettings:
 
     @property
     def goal(self) -> tuple[str, float] | None:
+        """The target of rate control, "psnr" or "bpp" and its value; None if there is none."""
         if self.psnr is not None:
             return "psnr", self.psnr
         return None if self.bpp is None else ("bpp", self.bpp)
@@ -78,8 +84,12 @@ class EncodeSettings:
 
 @dataclass(frozen=True)
 class Source:
-    """A video to encode. frames: gives them from the first one on; again: more than once. identity: text that tells
-    this source from others. beside: bytes that a file of it has beside the groups, such as its sound."""
+    """A video to encode.
+
+    frames: gives the frames from the first on; again: whether it can do so more than once. identity: text that tells
+    this source from others; "" if there is none. n_frames: None where it isn't known. beside: bytes that a file of it
+    has beside the groups, such as its sound.
+    """
 
     info: VideoInfo
     frames: Callable[[], Iterable[Frame]]
@@ -90,8 +100,12 @@ class Source:
 
 
 class EncodeProgress(NamedTuple):
-    """frames of total (None: unknown) done; within the group under way step of steps; seconds_left: None: no idea yet;
-    psnr, bits: of the group under way, as estimated now. what: "groups", or "target" while a quality is looked for."""
+    """The progress of an encoding.
+
+    frames: done, with a part of those under way. total: frames of the video, None where it isn't known. step, steps,
+    psnr (in decibels), bits: of the group under way, as estimated now. seconds_left: None while nothing is known of it.
+    what: "groups", or "target" while a quality is looked for.
+    """
 
     frames: float
     total: int | None
@@ -107,9 +121,13 @@ Report = Callable[[EncodeProgress], None]
 
 
 class Encoded(NamedTuple):
-    """entries, durations: for the file. groups: gives the payloads of its chunks. stats: frames, groups, key_groups,
-    bytes, key_bytes_extra (what the key groups cost that begin no scene, over the groups between them), psnr (of all
-    samples, mean of the groups' errors), bpp, quality, resumed (groups found in the part file), seconds."""
+    """A video that is encoded, but for the file around it.
+
+    entries: the lines of the table of groups. durations: of the frames, in units of the time base. groups: gives the
+    payloads of the chunks. stats: frames, groups, key_groups, bytes, key_bytes_extra (what the key groups cost that
+    begin no scene, over the groups between them), psnr (in decibels, of the mean of the groups' squared errors), bpp,
+    quality, resumed (groups that were in the journal), seconds.
+    """
 
     entries: list[GroupEntry]
     durations: list[int]
@@ -117,8 +135,11 @@ class Encoded(NamedTuple):
     stats: dict[str, Any]
 
 
-class Context(NamedTuple):
-    """What fitting any group of an encoding takes; goes to worker processes."""
+class EncodeContext(NamedTuple):
+    """All that fitting the groups of an encoding takes, beside the frames. It goes to worker processes.
+
+    identity: of the encoding, in hexadecimal digits; "" for one without a journal.
+    """
 
     preset: Preset
     settings: EncodeSettings
@@ -126,100 +147,103 @@ class Context(NamedTuple):
 
     @property
     def group_length(self) -> int:
-        return self.settings.group or getattr(self.preset, "group_frames", 8)
+        """The number of frames of a group."""
+        return self.settings.group or self.preset.group_frames
 
     @property
     def key_every(self) -> int:
-        return self.settings.key_every or getattr(self.preset, "key_every", 8)
+        """The number of groups from one key group to the next."""
+        return self.settings.key_every or self.preset.key_every
 
-    def on(self, device: str) -> Context:
-        """The same on another device, for presets that fit on one."""
-        if getattr(self.preset, "device", device) == device:
-            return self
-        preset: Any = self.preset
-        return self._replace(preset=replace(preset, device=device))
+    def on(self, device: str) -> EncodeContext:
+        """The same with the preset on another torch device."""
+        preset = self.preset.on(device)
+        return self if preset is self.preset else self._replace(preset=preset)
 
     def fit_settings(self, quality: float) -> FitSettings:
+        """The settings of each group's fit at this quality."""
         settings = self.settings
-        usual = getattr(self.preset, "default_effort", 1.0)
-        effort = usual if settings.effort is None else settings.effort
+        effort = self.preset.default_effort if settings.effort is None else settings.effort
         return FitSettings(effort=effort, quality=quality, psnr=settings.enough, seed=settings.seed)
 
 
 def identity_of(source: Source, preset: Preset, settings: EncodeSettings, codec: str) -> bytes:
-    """Of all that decides an encoding's bytes."""
-    fingerprint = getattr(preset, "fingerprint", lambda: "")()
-    text = repr((codec, preset.name, fingerprint, replace(settings, jobs=1), source.info, source.identity))
+    """A digest (sha256) of all that decides an encoding's bytes."""
+    text = repr((codec, preset.name, preset.fingerprint(), replace(settings, jobs=1), source.info, source.identity))
     return hashlib.sha256(text.encode()).digest()
 
 
 # ---- one encoding
 
 
-def encode(source: Source, context: Context, part: PartFile, report: Report | None = None) -> Encoded:
-    """At the settings' quality, or whichever meets their target; at most two encodings and a few probes."""
+def encode(source: Source, context: EncodeContext, journal: Journal, report: Report | None = None) -> Encoded:
+    """Encodes a video at the settings' quality, or at one that meets their target.
+
+    A target (rate control) takes at most two encodings, and a few probes before them.
+    """
     goal = context.settings.goal
     if goal is None:
-        return encode_at(source, context, part, context.settings.quality, 0, report)
+        return encode_at(source, context, journal, context.settings.quality, 0, report)
     if not source.again:
         raise UsageError(f"a target in {goal[0]} takes several passes, and this source has only one: save it to a file")
     if goal[0] == "bpp":
         goal = "bpp", _of_groups(source, goal[1])
-    if "quality" not in part.notes:
+    if "quality" not in journal.notes:
         quality, slope = _search(source, context, goal, report)
-        part.note(quality=quality, slope=slope)
-    quality, slope = part.notes["quality"], part.notes["slope"]
-    first = encode_at(source, context, part, quality, 0, report)
+        journal.note(quality=quality, slope=slope)
+    quality, slope = journal.notes["quality"], journal.notes["slope"]
+    first = encode_at(source, context, journal, quality, 0, report)
     again = _corrected(quality, _measure(goal[0], first.stats), goal, slope)
     if abs(again - quality) < 0.25:
         return first
-    second = encode_at(source, context, part, again, 1, report)
-    return min(first, second, key=lambda one: _miss(goal, one.stats))
+    second = encode_at(source, context, journal, again, 1, report)
+    return min(first, second, key=lambda encoded: _miss(goal, encoded.stats))
 
 
 def encode_at(
-    source: Source, context: Context, part: PartFile, quality: float, attempt: int, report: Report | None
+    source: Source, context: EncodeContext, journal: Journal, quality: float, attempt: int, report: Report | None
 ) -> Encoded:
+    """Encodes a video at this quality. attempt: the number under which the journal has its groups."""
     started, clock = time.perf_counter(), _Clock(source.n_frames, report)
     entries: list[GroupEntry] = []
     durations: list[int] = []
     shapes, cuts = [], []
 
     def seen(groups: Iterable[CutGroup]) -> Iterator[CutGroup]:
-        for one in groups:
-            entries.append(GroupEntry(len(one.durations), one.key, 0))
-            durations.extend(one.durations)
-            shapes.append(one.group.shape)
-            cuts.append(one.cut)
-            yield one
+        for cut_group in groups:
+            entries.append(GroupEntry(len(cut_group.durations), cut_group.key, 0))
+            durations.extend(cut_group.durations)
+            shapes.append(cut_group.group.shape)
+            cuts.append(cut_group.cut)
+            yield cut_group
 
     cutting = groups_of(
         source.info, source.frames(), context.group_length, context.key_every, context.settings.scene_cuts
     )
-    resumed = sum(key[0] == attempt for key in part.groups)
+    resumed = sum(key[0] == attempt for key in journal.groups)
     run = _in_order if context.settings.jobs == 1 else _in_workers
     with threads(context.settings.threads):
-        run(seen(cutting), context, part, quality, attempt, clock)
+        run(seen(cutting), context, journal, quality, attempt, clock)
     if not entries:
         raise UsageError("a video without frames; expected at least one")
 
     def payloads() -> Iterator[bytes]:
         for index, shape in enumerate(shapes):
-            done = part.groups[attempt, index]
+            done = journal.groups[attempt, index]
             yield group_payload(done.payload, done.digest, shape)
 
     sizes = [len(payload) for payload in payloads()]
-    entries = [one._replace(n_bytes=size) for one, size in zip(entries, sizes, strict=True)]
-    done = [part.groups[attempt, index] for index in range(len(entries))]
+    entries = [entry._replace(n_bytes=size) for entry, size in zip(entries, sizes, strict=True)]
+    done = [journal.groups[attempt, index] for index in range(len(entries))]
     pixels = len(durations) * source.info.width * source.info.height
-    error = sum(10 ** (-one.psnr / 10) * one.n_frames for one in done) / len(durations)
+    error = sum(mse_of_psnr(group.psnr, peak=1) * group.n_frames for group in done) / len(durations)
     stats = {
         "frames": len(durations),
         "groups": len(entries),
-        "key_groups": sum(one.key for one in entries),
+        "key_groups": sum(entry.key for entry in entries),
         "bytes": sum(sizes),
         "key_bytes_extra": _key_cost(entries, cuts),
-        "psnr": -10 * math.log10(error),
+        "psnr": psnr_of_mse(error, peak=1),
         "bpp": 8 * sum(sizes) / pixels,
         "quality": quality,
         "resumed": resumed,
@@ -230,75 +254,70 @@ def encode_at(
 
 def _key_cost(entries: list[GroupEntry], cuts: list[bool]) -> int:
     """Bytes that key groups within scenes take beyond those of the mean group between."""
-    between = [one.n_bytes for one in entries if not one.key]
+    between = [entry.n_bytes for entry in entries if not entry.key]
     usual = sum(between) / len(between) if between else 0
-    extra = [one.n_bytes - usual for one, cut in zip(entries, cuts, strict=True) if one.key and not cut]
+    extra = [entry.n_bytes - usual for entry, cut in zip(entries, cuts, strict=True) if entry.key and not cut]
     return round(sum(extra)) if between else 0
 
 
 def _fit(
-    context: Context,
-    one: CutGroup,
+    context: EncodeContext,
+    cut_group: CutGroup,
     state: Any,
     quality: float,
     file: FitFile | None,
     report: Callable[[FitProgress], None],
 ) -> tuple[DoneGroup, Any]:
     started = time.perf_counter()
-    more = {"checkpoint": file} if file is not None and getattr(context.preset, "checkpoints", False) else {}
-    fitted: Fitted = context.preset.fit(one.group, state, context.fit_settings(quality), report, **more)
+    fitted = context.preset.fit(cut_group.group, state, context.fit_settings(quality), report, file)
     if file is not None:
         file.remove()
-    psnr = _psnr(fitted, one)
+    psnr = max(0.0, psnr_of_frames(fitted.frames, cut_group.group.frames, at_most=LOSSLESS_PSNR))
     seconds = time.perf_counter() - started
-    return DoneGroup(fitted.payload, len(one.durations), digest_of(fitted.frames), psnr, seconds), fitted.state
+    return DoneGroup(fitted.payload, len(cut_group.durations), digest_of(fitted.frames), psnr, seconds), fitted.state
 
 
-def _psnr(fitted: Fitted, one: CutGroup) -> float:
-    from .nirvana_fit import psnr_of
-
-    return max(0.0, psnr_of(list(fitted.frames), list(one.group.frames)))
-
-
-def _fit_file(context: Context, part: PartFile, attempt: int, index: int, quality: float) -> FitFile | None:
-    path = part.fit_path(attempt, index)
-    return None if path is None else FitFile(path, f"{part.identity.hex()} {attempt} {index} {quality!r}")
+def _fit_file(context: EncodeContext, journal: Journal, attempt: int, index: int, quality: float) -> FitFile | None:
+    path = journal.fit_path(attempt, index)
+    return None if path is None else FitFile(path, f"{journal.identity.hex()} {attempt} {index} {quality!r}")
 
 
-def _state_after(context: Context, run: list[tuple[CutGroup, DoneGroup]]) -> Any:
-    """What the last group of a run left behind, by decoding: the same as the encoder had."""
+def _state_after(context: EncodeContext, run: list[tuple[CutGroup, DoneGroup]]) -> Any:
+    """The state that the last group of a run left behind, by decoding: the same as the encoder had."""
     state = None
-    for one, done in run:
-        _, state = context.preset.decode(done.payload, state, one.group.shape)
+    for cut_group, done in run:
+        _, state = context.preset.decode(done.payload, state, cut_group.group.shape)
     return state
 
 
 def _in_order(
-    groups: Iterable[CutGroup], context: Context, part: PartFile, quality: float, attempt: int, clock: _Clock
+    groups: Iterable[CutGroup], context: EncodeContext, journal: Journal, quality: float, attempt: int, clock: _Clock
 ) -> None:
     known: list[tuple[CutGroup, DoneGroup]] = []  # of this run, while the state isn't needed
     state: Any = None
-    for one in groups:
-        if one.key:
+    for cut_group in groups:
+        if cut_group.key:
             known, state = [], None
-        if (done := part.groups.get((attempt, one.index))) is not None:
-            known.append((one, done))
-            clock.skipped(len(one.durations))
+        if (done := journal.groups.get((attempt, cut_group.index))) is not None:
+            known.append((cut_group, done))
+            clock.skipped(len(cut_group.durations))
             continue
         if known:
             state, known = _state_after(context, known), []
-        file = _fit_file(context, part, attempt, one.index, quality)
-        done, state = _fit(context, one, state, quality, file, partial(clock.step, len(one.durations)))
-        part.add(attempt, one.index, done)
-        clock.finished(len(one.durations), done.seconds)
+        file = _fit_file(context, journal, attempt, cut_group.index, quality)
+        done, state = _fit(context, cut_group, state, quality, file, partial(clock.step, len(cut_group.durations)))
+        journal.add(attempt, cut_group.index, done)
+        clock.finished(len(cut_group.durations), done.seconds)
 
 
 # ---- worker processes: each takes runs, from a key group to the one before the next
 
 
 class Run(NamedTuple):
-    """known: the groups of it that are done already, from its first one on. files: where the others may leave their
-    checkpoints."""
+    """The work of one process at a time: a key group and those up to the next.
+
+    known: the groups that are done already, from the first on. files: where the others may keep their checkpoints.
+    """
 
     groups: list[CutGroup]
     known: list[DoneGroup]
@@ -307,24 +326,23 @@ class Run(NamedTuple):
 
 def _runs(groups: Iterable[CutGroup]) -> Iterator[list[CutGroup]]:
     held: list[CutGroup] = []
-    for one in groups:
-        if one.key and held:
+    for cut_group in groups:
+        if cut_group.key and held:
             yield held
             held = []
-        held.append(one)
+        held.append(cut_group)
     if held:
         yield held
 
 
 def devices_of(preset: Preset, jobs: int) -> list[str]:
-    """Of each worker. A preset on `cuda` has all GPUs of the machine, in turn; others stay where they are."""
-    device = getattr(preset, "device", "cpu")
-    n_gpus = torch.cuda.device_count() if device == "cuda" else 0
-    return [f"cuda:{job % n_gpus}" if n_gpus else device for job in range(jobs)]
+    """The torch device of each worker. A preset on `cuda` has all GPUs of the machine, in turn; others stay."""
+    n_gpus = torch.cuda.device_count() if preset.device == "cuda" else 0
+    return [f"cuda:{job % n_gpus}" if n_gpus else preset.device for job in range(jobs)]
 
 
 def _in_workers(
-    groups: Iterable[CutGroup], context: Context, part: PartFile, quality: float, attempt: int, clock: _Clock
+    groups: Iterable[CutGroup], context: EncodeContext, journal: Journal, quality: float, attempt: int, clock: _Clock
 ) -> None:
     import multiprocessing
     import queue as queues
@@ -351,26 +369,26 @@ def _in_workers(
                     clock.step(*message)
                 else:
                     index, done = message
-                    part.add(attempt, index, done)
+                    journal.add(attempt, index, done)
                     clock.finished(done.n_frames, done.seconds)
 
     waiting: set[Future[int]] = set()
     expected: set[int] = set()
     try:
         for run in _runs(groups):
-            known = _known(run, part, attempt)
+            known = _known(run, journal, attempt)
             for done in known:
                 clock.skipped(done.n_frames)
             missing = run[len(known) :]
             if not missing:
                 continue
-            expected |= {one.index for one in missing}
-            files = [_fit_file(context, part, attempt, one.index, quality) for one in missing]
+            expected |= {cut_group.index for cut_group in missing}
+            files = [_fit_file(context, journal, attempt, cut_group.index, quality) for cut_group in missing]
             waiting.add(pool.submit(_work, context, Run(run, known, files), quality))
             while len(waiting) > jobs:  # one run more than workers is held in memory
                 drain(0.2)
                 waiting = _ended(wait(waiting, 0, FIRST_COMPLETED))
-        while waiting or not all((attempt, index) in part.groups for index in expected):
+        while waiting or not all((attempt, index) in journal.groups for index in expected):
             drain(0.2)
             waiting = _ended(wait(waiting, 0, FIRST_COMPLETED))
     except BrokenProcessPool:
@@ -385,10 +403,10 @@ def _in_workers(
         devices.close()
 
 
-def _known(run: list[CutGroup], part: PartFile, attempt: int) -> list[DoneGroup]:
+def _known(run: list[CutGroup], journal: Journal, attempt: int) -> list[DoneGroup]:
     known = []
-    for one in run:
-        if (done := part.groups.get((attempt, one.index))) is None:
+    for cut_group in run:
+        if (done := journal.groups.get((attempt, cut_group.index))) is None:
             break
         known.append(done)
     return known
@@ -405,20 +423,20 @@ _device = "cpu"
 
 
 def _start(queue: Any, threads: int, devices: Any) -> None:
-    import signal
-
     global _queue, _device
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     torch.set_num_threads(threads)
     _queue, _device = queue, devices.get()
 
 
-def _work(context: Context, run: Run, quality: float) -> int:
+def _work(context: EncodeContext, run: Run, quality: float) -> int:
     context = context.on(_device)
     state = _state_after(context, list(zip(run.groups[: len(run.known)], run.known, strict=True)))
-    for one, file in zip(run.groups[len(run.known) :], run.files, strict=True):
-        n_frames, index = len(one.durations), one.index
-        done, state = _fit(context, one, state, quality, file, lambda progress, n=n_frames: _queue.put((n, progress)))
+    for cut_group, file in zip(run.groups[len(run.known) :], run.files, strict=True):
+        n_frames, index = len(cut_group.durations), cut_group.index
+        done, state = _fit(
+            context, cut_group, state, quality, file, lambda progress, n=n_frames: _queue.put((n, progress))
+        )
         _queue.put((index, done))
     return len(run.groups)
 
@@ -443,10 +461,10 @@ class _Clock:
         self._say(self.frames, 0, 0, 0.0, 0.0)
 
     def step(self, n_frames: int, now: FitProgress) -> None:
-        part = now.step / max(1, now.steps)
-        if not self.fitted and part:  # the first group: a guess from its own steps
-            self.seconds = (time.perf_counter() - self._begun) / part
-        self._say(self.frames + n_frames * part, now.step, now.steps, now.psnr, now.bits, n_frames)
+        share = now.step / max(1, now.steps)
+        if not self.fitted and share:  # the first group: a guess from its own steps
+            self.seconds = (time.perf_counter() - self._begun) / share
+        self._say(self.frames + n_frames * share, now.step, now.steps, now.psnr, now.bits, n_frames)
 
     def _say(self, frames: float, step: int, steps: int, psnr: float, bits: float, n_frames: int = 0) -> None:
         if self.report is None:
@@ -462,7 +480,7 @@ class _Clock:
 
 
 def _of_groups(source: Source, bpp: float) -> float:
-    """What of a whole file's rate is left for its groups; UsageError if nothing is."""
+    """The bits a pixel of a whole file that are left for its groups; UsageError if none are."""
     n_frames = source.n_frames or sum(1 for _ in source.frames())
     beside = 8 * source.beside / max(1, n_frames * source.info.width * source.info.height)
     if beside >= bpp:
@@ -474,7 +492,7 @@ def _of_groups(source: Source, bpp: float) -> float:
 
 
 def _measure(what: str, stats: dict[str, Any]) -> float:
-    """What quality is nearly linear in: decibels, or the logarithm of the rate."""
+    """The value that quality is nearly linear in: decibels, or the logarithm of the rate."""
     return stats["psnr"] if what == "psnr" else math.log(stats["bpp"])
 
 
@@ -483,7 +501,7 @@ def _wanted(goal: tuple[str, float]) -> float:
 
 
 def _miss(goal: tuple[str, float], stats: dict[str, Any]) -> tuple[bool, float]:
-    """Smaller is better: too few decibels, or too many bits, are worse than too many or too few."""
+    """The distance of an encoding from the goal; smaller is better. Too few decibels, or too many bits, come last."""
     over = _measure(goal[0], stats) - _wanted(goal)
     short = over < -TOLERANCE["psnr"] if goal[0] == "psnr" else over > TOLERANCE["bpp"]
     return short, abs(over)
@@ -496,9 +514,13 @@ def _corrected(quality: float, measured: float, goal: tuple[str, float], slope: 
     return min(max(quality - missed / slope, _LOWEST), _HIGHEST)
 
 
-def _search(source: Source, context: Context, goal: tuple[str, float], report: Report | None) -> tuple[float, float]:
-    """A quality that should meet the goal, and how much a unit of quality changes what is measured. Tried on the first
-    groups of the video and of its middle, whose share of key groups is made up for."""
+def _search(
+    source: Source, context: EncodeContext, goal: tuple[str, float], report: Report | None
+) -> tuple[float, float]:
+    """A quality that should meet the goal, and how much a unit of quality changes what is measured.
+
+    Qualities are tried on the first groups of the video and of its middle, whose share of key groups is made up for.
+    """
     samples = _samples(source, context)
     quality, slope = context.settings.quality, _SLOPES[goal[0]]
     tried: list[tuple[float, float]] = []
@@ -507,7 +529,7 @@ def _search(source: Source, context: Context, goal: tuple[str, float], report: R
         for _ in range(PROBES):
             tried.append((quality, _measure(goal[0], _probe(samples, context, quality, source, clock))))
             slope = _slope(tried, _wanted(goal), slope)
-            nearest = min(tried, key=lambda one: abs(one[1] - _wanted(goal)))
+            nearest = min(tried, key=lambda probe: abs(probe[1] - _wanted(goal)))
             following = _corrected(*nearest, goal, slope)
             if abs(following - nearest[0]) < 0.5:
                 return nearest[0], slope
@@ -516,16 +538,23 @@ def _search(source: Source, context: Context, goal: tuple[str, float], report: R
 
 
 def _slope(tried: list[tuple[float, float]], wanted: float, usual: float) -> float:
-    """Between the two nearest to what is wanted, one below and one above it if there are such."""
-    below = [one for one in tried if one[1] <= wanted]
-    above = [one for one in tried if one[1] > wanted]
-    pair = [max(below, key=lambda one: one[1]), min(above, key=lambda one: one[1])] if below and above else tried[-2:]
+    """The change of what is measured with quality, between the two probes nearest to what is wanted.
+
+    If there are such, one of them is below it and one above.
+    """
+    below = [probe for probe in tried if probe[1] <= wanted]
+    above = [probe for probe in tried if probe[1] > wanted]
+    pair = (
+        [max(below, key=lambda probe: probe[1]), min(above, key=lambda probe: probe[1])]
+        if below and above
+        else tried[-2:]
+    )
     if len(pair) < 2 or abs(pair[1][0] - pair[0][0]) < 0.1:
         return usual
     return max((pair[1][1] - pair[0][1]) / (pair[1][0] - pair[0][0]), usual / 10)
 
 
-def _samples(source: Source, context: Context) -> list[list[CutGroup]]:
+def _samples(source: Source, context: EncodeContext) -> list[list[CutGroup]]:
     """The first two groups of the first run, and of the run in the middle."""
     groups = groups_of(
         source.info, source.frames(), context.group_length, context.key_every, context.settings.scene_cuts
@@ -544,32 +573,32 @@ def _samples(source: Source, context: Context) -> list[list[CutGroup]]:
 def _heads(groups: Iterable[CutGroup]) -> Iterator[list[CutGroup]]:
     """The first two groups of each run."""
     held: list[CutGroup] = []
-    for one in groups:
-        if one.key and held:
+    for cut_group in groups:
+        if cut_group.key and held:
             yield held
             held = []
         if len(held) < 2:
-            held.append(one)
+            held.append(cut_group)
     if held:
         yield held
 
 
 def _probe(
-    samples: list[list[CutGroup]], context: Context, quality: float, source: Source, clock: _Clock
+    samples: list[list[CutGroup]], context: EncodeContext, quality: float, source: Source, clock: _Clock
 ) -> dict[str, float]:
     bits = error = weights = 0.0
     for run in samples:
         state: Any = None
-        for one in run:
-            done, state = _fit(context, one, state, quality, None, partial(clock.step, len(one.durations)))
-            weight = 1.0 if one.key else float(context.key_every - 1)
-            if not one.key and source.n_frames:  # there may be fewer groups than to a key group
+        for cut_group in run:
+            done, state = _fit(context, cut_group, state, quality, None, partial(clock.step, len(cut_group.durations)))
+            weight = 1.0 if cut_group.key else float(context.key_every - 1)
+            if not cut_group.key and source.n_frames:  # there may be fewer groups than to a key group
                 n_groups = -(-source.n_frames // context.group_length)
                 weight = float(max(1, min(context.key_every, n_groups) - 1))
-            pixels = len(one.durations) * one.group.width * one.group.height
+            pixels = len(cut_group.durations) * cut_group.group.width * cut_group.group.height
             bits += weight * 8 * len(done.payload) / pixels
-            error += weight * 10 ** (-done.psnr / 10)
+            error += weight * mse_of_psnr(done.psnr, peak=1)
             weights += weight
     if not weights:
         raise CodecError("a video without frames; expected at least one")
-    return {"bpp": bits / weights, "psnr": -10 * math.log10(error / weights)}
+    return {"bpp": bits / weights, "psnr": psnr_of_mse(error / weights, peak=1)}

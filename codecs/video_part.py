@@ -1,12 +1,14 @@
-"""What is kept of an encoding that may be interrupted: `OUT.part`, beside the output.
+"""The journal of an encoding that may be interrupted: the file `OUT.part`, beside the output.
 
-A signature, the identity of source and settings (sha256), then records with a CRC each: groups that are done, and
-notes. A torn record at the end, from a crash, is cut off. Fits of the groups under way lie beside it, as safetensors.
+It has a signature, the identity of source and settings (sha256), then records with a CRC each: groups that are done,
+and notes. A torn record at the end, from a crash, is cut off. Fits of the groups under way lie beside it, as
+safetensors.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import struct
@@ -22,7 +24,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DoneGroup", "FitFile", "PartFile"]
+__all__ = ["DoneGroup", "FitFile", "Journal"]
 
 _SIGNATURE = b"codecpart1\n"
 _RECORD = struct.Struct(">BBII")  # kind, attempt, index, length of the body
@@ -31,6 +33,8 @@ _KIND_GROUP, _KIND_NOTE = 1, 2
 
 
 class DoneGroup(NamedTuple):
+    """A group that is coded. digest: CRC-32 of its decoded frames. psnr: in decibels. seconds: that its fit took."""
+
     payload: bytes
     n_frames: int
     digest: int
@@ -38,17 +42,17 @@ class DoneGroup(NamedTuple):
     seconds: float
 
 
-class PartFile:
-    """Records in memory, and in a file if there is a path. identity: of all that decides the groups' bytes.
+class Journal:
+    """The groups and notes of an encoding, in memory, and in a file if there is a path.
 
-    attempt: an encoding at one quality; a target may take several.
+    identity: 32 bytes that tell all that decides the groups' bytes; a file with others is begun anew. groups: by
+    attempt and index; an attempt is an encoding at one quality, and a target may take several.
     """
 
     def __init__(self, path: Path | None, identity: bytes) -> None:
         self.path, self.identity = path, identity
         self.groups: dict[tuple[int, int], DoneGroup] = {}
         self.notes: dict[str, Any] = {}
-        self.found = 0  # groups that were there
         self._file = None if path is None else self._open(path)
 
     def _open(self, path: Path) -> Any:
@@ -77,11 +81,10 @@ class PartFile:
         except BaseException:
             file.close()
             raise
-        self.found = len(self.groups)
         return file
 
     def _parse(self, data: bytes, at: int) -> int:
-        """Position behind the last whole record."""
+        """Reads the records from position `at` on; the position behind the last whole one."""
         while at + _RECORD.size <= len(data):
             kind, attempt, index, n_bytes = _RECORD.unpack_from(data, at)
             end = at + _RECORD.size + n_bytes + 4
@@ -90,20 +93,22 @@ class PartFile:
             body = data[at + _RECORD.size : end - 4]
             if kind == _KIND_GROUP and n_bytes >= _GROUP.size:
                 n_frames, digest, millibels, seconds = _GROUP.unpack_from(body)
-                one = DoneGroup(body[_GROUP.size :], n_frames, digest, millibels / 1000, seconds)
-                self.groups[attempt, index] = one
+                payload = body[_GROUP.size :]
+                self.groups[attempt, index] = DoneGroup(payload, n_frames, digest, millibels / 1000, seconds)
             elif kind == _KIND_NOTE:
                 self.notes |= json.loads(body)
             at = end
         return at
 
     def add(self, attempt: int, index: int, done: DoneGroup) -> None:
+        """Records a group that is done."""
         done = done._replace(psnr=round(done.psnr * 1000) / 1000)  # as it is read back
         self.groups[attempt, index] = done
         head = _GROUP.pack(done.n_frames, done.digest, round(done.psnr * 1000), done.seconds)
         self._append(_KIND_GROUP, attempt, index, head + done.payload)
 
     def note(self, **notes: Any) -> None:
+        """Records facts about the encoding, such as the quality that a target was found to need."""
         self.notes |= notes
         self._append(_KIND_NOTE, 0, 0, json.dumps(notes).encode())
 
@@ -115,23 +120,18 @@ class PartFile:
         self._file.flush()
 
     def fit_path(self, attempt: int, index: int) -> Path | None:
+        """The place of the checkpoint of a group's fit; None if the journal has no file."""
         return None if self.path is None else self.path.with_name(f"{self.path.name}.{attempt}-{index}")
 
     def close(self, remove: bool = False) -> None:
-        """remove: once the output is whole."""
+        """Closes the file. remove: deletes it and all checkpoints, once the output is whole."""
         if self._file is not None:
             self._file.close()
             self._file = None
         if remove and self.path is not None:
             self.path.unlink(missing_ok=True)
-            for left in self.path.parent.glob(f"{_literal(self.path.name)}.[0-9]*-[0-9]*"):
-                left.unlink(missing_ok=True)
-
-
-def _literal(name: str) -> str:
-    import glob
-
-    return glob.escape(name)
+            for fit in self.path.parent.glob(f"{glob.escape(self.path.name)}.[0-9]*-[0-9]*"):
+                fit.unlink(missing_ok=True)
 
 
 def _lock(file: Any, path: Path) -> None:
@@ -147,11 +147,11 @@ def _lock(file: Any, path: Path) -> None:
 
 @dataclass
 class FitFile:
-    """The checkpoint of one fit: tensors of `Checkpoint`. identity: text that says what they belong to."""
+    """A `Checkpoint` in a safetensors file. identity: text of the fit it belongs to. every: seconds between saves."""
 
     path: Path
     identity: str
-    every: float = 30.0  # seconds
+    every: float = 30.0
     _saved: float = 0.0
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Cutting a video into groups: so many frames each, a new one, without a past, at every scene cut and now and then."""
+"""Cutting a video into groups of so many frames. At scene cuts, and now and then, a group begins without a past."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SceneCuts:
 
 
 def _small(plane: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Luma (of RGB: green) averaged over cells of a grid."""
+    """The luma of a picture (of RGB: green), averaged over the cells of a grid: (rows, columns)."""
     luma = plane[:, :, 1] if plane.ndim == 3 else plane
     rows, columns = (np.linspace(0, n, min(n, _GRID) + 1).astype(int)[:-1] for n in luma.shape)
     sums = np.add.reduceat(np.add.reduceat(luma, rows, 0, dtype=np.float64), columns, 1)
@@ -63,7 +63,11 @@ def _histogram(small: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class CutGroup(NamedTuple):
-    """index: from 0. cut: it begins a scene (the first group does). durations: of its frames."""
+    """A group as it is cut from a video.
+
+    index: from 0. key: it leans on no other. cut: it begins a scene (the first group does). durations: of its frames,
+    in units of the time base.
+    """
 
     index: int
     key: bool
@@ -75,7 +79,7 @@ class CutGroup(NamedTuple):
 def groups_of(
     info: VideoInfo, frames: Iterable[Frame], length: int, key_every: int, scene_cuts: bool = True
 ) -> Iterator[CutGroup]:
-    """Groups of `length` frames, less before a cut and at the end; every `key_every`-th since the last cut is a key."""
+    """Cuts frames into groups of `length`, less before a cut and at the end; every `key_every`-th since it is a key."""
     begins = SceneCuts()
     held: list[Frame] = []
     index = since = 0

@@ -7,7 +7,7 @@ video opens at any frame, and damage reaches no further than the next key group.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from typing import Any, BinaryIO, NamedTuple
@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ..container import Chunk, ChunkReader, Header, Place, Value
+from ..entropy.integers import ByteReader, put_varint
 from ..errors import CodecError, ContainerError, StreamError
 from ..video import Frame, VideoInfo
-from .nirvana_code import Reader, put_varint
 from .video_groups import GroupShape, Planes, Preset
 
 __all__ = ["GroupEntry", "VideoFile", "digest_of", "group_payload", "header_of", "table_of", "times_of"]
@@ -32,7 +32,7 @@ GREY = 128  # shown, when concealing, where there is no frame yet
 
 
 class GroupEntry(NamedTuple):
-    """A line of the table. n_bytes: of the chunk's payload."""
+    """A line of the table of groups. n_bytes: of the chunk's payload."""
 
     n_frames: int
     key: bool
@@ -43,6 +43,7 @@ class GroupEntry(NamedTuple):
 
 
 def header_of(codec: str, stream: int, info: VideoInfo, n_frames: int, preset: str, coder: str = "") -> Header:
+    """The header of a file that holds such a video."""
     meta: dict[str, Value] = {"tb": info.time_base.as_integer_ratio()}
     if info.frame_rate is not None:
         meta["fps"] = info.frame_rate.as_integer_ratio()
@@ -62,25 +63,26 @@ def header_of(codec: str, stream: int, info: VideoInfo, n_frames: int, preset: s
 
 
 def times_of(durations: Sequence[int]) -> bytes:
-    """0 and the duration of every frame; or 1 and a zlib stream of all of them."""
+    """The chunk of times: 0 and the duration that all frames share, or 1 and a zlib stream of all durations."""
     if len(set(durations)) == 1:
         return b"\0" + put_varint(durations[0])
     return b"\1" + zlib.compress(b"".join(map(put_varint, durations)), 9)
 
 
 def table_of(entries: Iterable[GroupEntry]) -> bytes:
-    return b"".join(put_varint(2 * one.n_frames + one.key) + put_varint(one.n_bytes) for one in entries)
+    """The chunk of the table: of each group twice its frames, plus 1 for a key group, and its bytes, as varints."""
+    return b"".join(put_varint(2 * entry.n_frames + entry.key) + put_varint(entry.n_bytes) for entry in entries)
 
 
 def group_payload(payload: bytes, digest: int, shape: GroupShape) -> bytes:
-    """A group's chunk: length and bytes of the preset's payload, CRC-32 of its frames, zeros if needed."""
+    """The chunk of a group: length and bytes of the preset's payload, CRC-32 of its frames, zeros if needed."""
     body = put_varint(len(payload)) + payload + digest.to_bytes(4, "big")
     pixels = shape.n_frames * shape.width * shape.height
     return body + bytes(max(0, -(-pixels // PIXELS_PER_BYTE) - len(body)))
 
 
 def digest_of(frames: Iterable[Planes]) -> int:
-    """CRC-32 of all samples, plane after plane: decoding anything else is an error."""
+    """The CRC-32 of all samples, plane after plane: decoding anything else is an error."""
     crc = 0
     for planes in frames:
         for plane in planes:
@@ -92,13 +94,13 @@ def digest_of(frames: Iterable[Planes]) -> int:
 
 
 class VideoFile:
-    """An open file of a video codec. Reads what it is asked for; memory is that of one group.
+    """An open file of a video codec. It reads what it is asked for; memory is that of one group.
 
-    conceal: where a group is damaged or missing, show the last good frame until the next key group, and list the
-    frames in `missing`; without it, StreamError. presets: name to what decodes it.
+    presets: by name, what makes each. conceal: where a group is damaged or missing, show the last good frame until the
+    next key group, and list the frames in `missing`; without it, StreamError.
     """
 
-    def __init__(self, file: BinaryIO, presets: Mapping[str, Any], conceal: bool = False) -> None:
+    def __init__(self, file: BinaryIO, presets: Mapping[str, Callable[[], Preset]], conceal: bool = False) -> None:
         self._chunks = ChunkReader(file)
         self.header = self._chunks.header
         self.conceal = conceal
@@ -110,11 +112,11 @@ class VideoFile:
             raise StreamError(
                 f"made with preset {name!r}; this version has {', '.join(presets)}: pip install -U codec-suite"
             )
-        self._preset: Preset = presets[name]()
+        self._preset = presets[name]()
         times, position = self._leading(0, TIMES, self._chunks.start)
         table, position = self._leading(1, TABLE, position)
         self.groups = read_table(table, self.n_frames)
-        self._first = list(accumulate((one.n_frames for one in self.groups), initial=0))
+        self._first = list(accumulate((entry.n_frames for entry in self.groups), initial=0))
         self._places = self._check_places(position)
         self._pts = read_times(times, self.n_frames)
 
@@ -125,17 +127,17 @@ class VideoFile:
         return chunk.payload, end
 
     def _check_places(self, position: int) -> list[Place]:
-        """Where the table says that the groups are; unless damage is to be concealed, the file must agree."""
+        """The places of the groups by the table, with which the file must agree unless damage is to be concealed."""
         places = []
-        for one in self.groups:
-            places.append(Place(GROUP, position, one.n_bytes))
+        for entry in self.groups:
+            places.append(Place(GROUP, position, entry.n_bytes))
             position = places[-1].end
         self._behind = position
         if not self.conceal:
-            found = self._chunks.places()
-            if found[LEADING : LEADING + len(places)] != places:
+            in_file = self._chunks.places()
+            if in_file[LEADING : LEADING + len(places)] != places:
                 raise StreamError("the groups aren't where the table says: the file is damaged; get it again")
-            for place in found[LEADING + len(places) :]:
+            for place in in_file[LEADING + len(places) :]:
                 if place.tag[0].isupper():
                     raise ContainerError(
                         f"chunk {place.tag!r} is needed to decode this file and not known here: made by a newer "
@@ -158,11 +160,11 @@ class VideoFile:
         return None
 
     def seconds(self, frame: int) -> Fraction:
-        """When frame number `frame` begins; of n_frames: when the last one ends."""
+        """The time at which frame number `frame` begins, in seconds; for n_frames, that at which the last one ends."""
         return self._pts.at(frame) * self.info.time_base
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames start to stop, the first of them at time 0. They are the same whatever range is asked for."""
+        """Gives the frames start to stop, the first of them at time 0. They are the same for any range."""
         stop = self.n_frames if stop is None else min(stop, self.n_frames)
         start = max(0, start)
         origin = self._pts.at(start) if start < stop else 0
@@ -199,8 +201,8 @@ class VideoFile:
                     yield number, last
 
     def _key_before(self, frame: int) -> int:
-        """The last key group that begins at or before `frame`."""
-        keys = [i for i, one in enumerate(self.groups) if one.key and self._first[i] <= frame]
+        """The number of the last key group that begins at or before `frame`."""
+        keys = [i for i, entry in enumerate(self.groups) if entry.key and self._first[i] <= frame]
         return keys[-1] if keys else 0
 
     def _group(self, index: int, state: Any) -> tuple[list[Planes], Any]:
@@ -215,7 +217,7 @@ class VideoFile:
                 f"{len(chunk.payload)} bytes can't hold {entry.n_frames} frames of {shape.width}x{shape.height} (at "
                 f"most {PIXELS_PER_BYTE} pixels a byte): the file is damaged"
             )
-        reader = Reader(chunk.payload)
+        reader = ByteReader(chunk.payload)
         payload = reader.take(reader.varint())
         digest = int.from_bytes(reader.take(4), "big")
         frames, state = self._preset.decode(payload, state, shape)
@@ -234,7 +236,7 @@ class VideoFile:
 
 
 def info_of(header: Header) -> VideoInfo:
-    """What a header says about the video; StreamError for what no encoder writes."""
+    """The description of a video in its header; StreamError for what no encoder writes."""
     if len(header.shape) != 4 or header.dtype != "uint8":
         raise StreamError(f"a video of shape {header.shape}, {header.dtype}; expected four sides of uint8: damaged")
     index = header.params.get("p")
@@ -276,7 +278,8 @@ def _fraction(header: Header, name: str) -> Fraction | None:
 
 
 def read_table(data: bytes, n_frames: int) -> list[GroupEntry]:
-    reader, out, total, end = Reader(data), [], 0, len(data)
+    """The table of groups in the bytes of `table_of`; StreamError if it isn't that of so many frames."""
+    reader, out, total, end = ByteReader(data), [], 0, len(data)
     while reader.at < end:
         count, n_bytes = reader.varint(), reader.varint()
         out.append(GroupEntry(count >> 1, bool(count & 1), n_bytes))
@@ -289,18 +292,20 @@ def read_table(data: bytes, n_frames: int) -> list[GroupEntry]:
 
 
 class Times(NamedTuple):
-    """each: duration of every frame, or 0 and `starts` has n + 1 times."""
+    """The times of n frames, in units of the time base. each: the duration of all, or 0 and `starts` has n + 1."""
 
     each: int
     starts: list[int]
 
     def at(self, frame: int) -> int:
+        """The time at which a frame begins."""
         return self.each * frame if self.each else self.starts[frame]
 
 
 def read_times(data: bytes, n_frames: int) -> Times:
+    """The times in the bytes of `times_of`; StreamError if they aren't those of so many frames."""
     if data[:1] == b"\0":
-        reader = Reader(data[1:])
+        reader = ByteReader(data[1:])
         each = reader.varint()
         if not each or reader.rest() or each * n_frames >= 1 << 62:
             raise StreamError("the times of the frames aren't any: the file is damaged")
@@ -312,7 +317,7 @@ def read_times(data: bytes, n_frames: int) -> Times:
         body = unzip.decompress(data[1:], 10 * n_frames + 1)
     except zlib.error:
         raise StreamError("the times of the frames can't be decompressed: the file is damaged") from None
-    reader = Reader(body)
+    reader = ByteReader(body)
     durations = [reader.varint() for _ in range(n_frames)]
     starts = list(accumulate(durations, initial=0))
     if not unzip.eof or unzip.unused_data or reader.rest() or 0 in durations[:-1] or starts[-1] >= 1 << 62:
@@ -323,7 +328,7 @@ def read_times(data: bytes, n_frames: int) -> Times:
 def chunks_of(
     entries: Sequence[GroupEntry], times: bytes, groups: Iterable[bytes], audio: bytes | None
 ) -> Iterator[Chunk]:
-    """All chunks of a file, in order."""
+    """The chunks of a file, in order: times, table, groups, sound if there is any."""
     yield Chunk(TIMES, times)
     yield Chunk(TABLE, table_of(entries))
     for payload in groups:

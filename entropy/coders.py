@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StreamError, UsageError
+from .integers import ByteReader, put_varint
 
 Int32Array = NDArray[np.int32]
 Rows = Sequence[Int32Array]
@@ -334,19 +335,18 @@ class TorchacCoder(Coder):
 
 class _TorchacReader(Reader):
     def __init__(self, coder: TorchacCoder, data: bytes) -> None:
-        self._coder, self._data, self._at = coder, data, 0
+        self._coder, self._bytes = coder, ByteReader(data, "the torchac stream")
 
     @property
     def bits_left(self) -> int:
-        return 8 * (len(self._data) - self._at)
+        return 8 * self._bytes.left
 
     def _segment(self, n_symbols: int) -> bytes:
         """The next segment. torchac reads zeros behind the end of what it gets, so it gets neither less nor more."""
-        length, self._at = _read_varint(self._data, self._at)
-        if not 0 < length <= min(len(self._data) - self._at, 2 * n_symbols + 4):
+        length = self._bytes.varint()
+        if not 0 < length <= min(self._bytes.left, 2 * n_symbols + 4):
             raise StreamError(f"the torchac stream is cut or damaged: a segment says that it has {length} bytes")
-        self._at += length
-        return self._data[self._at - length : self._at]
+        return self._bytes.take(length)
 
     def take(self, rows: NDArray[np.intp], counts: NDArray[np.intp]) -> Int32Array:
         row = np.repeat(rows, counts)
@@ -359,32 +359,8 @@ class _TorchacReader(Reader):
         return columns
 
     def finish(self) -> None:
-        if self._at != len(self._data):
-            raise StreamError(f"the torchac stream is damaged: {len(self._data) - self._at} bytes are left over")
-
-
-def put_varint(value: int) -> bytes:
-    """LEB128."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 35, 7):
-        if at >= len(data):
-            break
-        byte, at = data[at], at + 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if byte == 0 and shift:
-                break
-            return value, at
-    raise StreamError("the torchac stream is cut or damaged: no valid length at the start of a segment")
+        if self._bytes.left:
+            raise StreamError(f"the torchac stream is damaged: {self._bytes.left} bytes are left over")
 
 
 _CODERS: dict[str, type[Coder]] = {"constriction": ConstrictionCoder, "torchac": TorchacCoder}

@@ -1,6 +1,6 @@
 """What `codec.eval.nirvana_study` measures of the preset paper: fits of a few hundred steps, on one or a few groups.
 
-Each fit is a `_Fit` of codecs/nirvana_fit.py, stepped from here, so that bits and PSNR can be looked at on the way.
+Each fit is a `GroupFit` of codecs/nirvana_fit.py, stepped from here, so that bits and PSNR can be looked at on the way.
 PSNR along a fit is that of the float network in RGB, the best so far; where a result says "decoded", it is of the
 planes that a decoder gives, and bits are those of the payload.
 """
@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..codecs.nirvana_fit import PAPER_RECIPE, QUICK_RECIPE, NirvanaPreset, Recipe, _Fit, encode_state, psnr_of
+from ..codecs.nirvana_fit import PAPER_RECIPE, QUICK_RECIPE, GroupFit, NirvanaPreset, Recipe, encode_state
 from ..codecs.nirvana_grid import GridPreset
 from ..codecs.nirvana_net import EXPONENTS, LATENTS, NetConfig, NetState, NirvanaNet
-from ..codecs.video_groups import FitSettings, Group
+from ..codecs.video_groups import LOSSLESS_PSNR, FitSettings, Group
+from ..media_distortion import psnr_of_frames
 from .nirvana_study_rates import bits_at
 
 __all__ = ["CONFIG", "LENGTH", "Look", "efforts", "first_at", "follow", "joint", "speed", "start"]
@@ -47,7 +48,7 @@ def preset_of(recipe: Recipe, steps: int, config: NetConfig = CONFIG) -> Nirvana
     return NirvanaPreset(config, replace(recipe, key_steps=steps, steps=steps), group_frames=config.frames)
 
 
-def follow(fit: _Fit, enough: float = math.inf) -> Iterator[Look]:
+def follow(fit: GroupFit, enough: float = math.inf) -> Iterator[Look]:
     """Steps to the end, or until the float network has `enough` decibels."""
     start, best = time.process_time(), -math.inf
     while fit.step < fit.steps:
@@ -73,7 +74,7 @@ def decoded(preset: NirvanaPreset, state: NetState, previous: NetState | None, g
     payload, _ = encode_state(state, previous)
     frames = preset.frames_of(state, group.shape)
     pixels = len(group.frames) * group.width * group.height
-    return {"bpp": 8 * len(payload) / pixels, "psnr": psnr_of(frames, list(group.frames))}
+    return {"bpp": 8 * len(payload) / pixels, "psnr": psnr_of_frames(frames, group.frames, at_most=LOSSLESS_PSNR)}
 
 
 def _about(steps: int, groups: Sequence[Group]) -> dict[str, Any]:
@@ -101,9 +102,9 @@ def start(groups: Sequence[Group], steps: int) -> dict[str, Any]:
     previous: NetState | None = None
     rows, ratios = [], []
     for index, group in enumerate(groups):
-        fits = {"scratch": _Fit(preset, group, None, settings)}
+        fits = {"scratch": GroupFit(preset, group, None, settings)}
         if previous is not None:
-            fits["before"] = _Fit(preset, group, previous, settings)
+            fits["before"] = GroupFit(preset, group, previous, settings)
         looks = {name: list(follow(fit)) for name, fit in fits.items()}
         row: dict[str, Any] = {"group": index}
         for name, fit in fits.items():
@@ -158,14 +159,14 @@ def joint(group: Group, steps: int) -> dict[str, Any]:
     preset = preset_of(QUICK_RECIPE, steps)
     together = []
     for quality in (20.0, 50.0, 80.0):
-        fit = _Fit(preset, group, None, FitSettings(quality=quality))
+        fit = GroupFit(preset, group, None, FitSettings(quality=quality))
         for _ in follow(fit):
             pass
         together.append({"quality": quality, **decoded(preset, fit.state(), None, group)})
-    fit = _Fit(preset, group, None, FitSettings(quality=QUALITY))
+    fit = GroupFit(preset, group, None, FitSettings(quality=QUALITY))
     fit.net.__class__ = _Unrounded  # the same parameters and the same start; the optimiser knows them already
     assert isinstance(fit.net, _Unrounded)
-    fit.price = 0.0
+    fit.lmbda = 0.0
     looks = list(follow(fit))
     fit.net.load_state_dict(fit.best)
     after, trained = [], {name: value.clone() for name, value in fit.net.state_dict().items()}

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..codecs.nirvana_fit import QUICK_RECIPE, _Fit
+from ..codecs.nirvana_fit import QUICK_RECIPE, GroupFit
 from ..codecs.nirvana_net import coordinates, evaluate, to_rgb
 from ..codecs.video_groups import FitSettings, Group
 from .nirvana_study_fits import CONFIG, QUALITY, follow, preset_of
@@ -101,12 +101,12 @@ def fit_frames(net: FrameNet, frames: Tensor, rate: float, seconds: float) -> li
     return looks
 
 
-def fit_groups(groups: Sequence[Group], steps: int) -> tuple[list[tuple[float, float]], list[_Fit]]:
+def fit_groups(groups: Sequence[Group], steps: int) -> tuple[list[tuple[float, float]], list[GroupFit]]:
     """The preset paper, each group from the one before; (seconds of all groups, PSNR of all groups) at equal steps."""
     preset, previous = preset_of(QUICK_RECIPE, steps), None
     along, fits = [], []
     for group in groups:
-        fit = _Fit(preset, group, previous, FitSettings(quality=QUALITY))
+        fit = GroupFit(preset, group, previous, FitSettings(quality=QUALITY))
         along.append(list(follow(fit)))
         previous = fit.state()
         fits.append(fit)

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..codecs.nirvana_grid import State
 from ..codecs.nirvana_grid_fit import Fitter, base_index
-from ..codecs.nirvana_grid_frame import Layout, from_planes, to_planes
-from ..codecs.nirvana_grid_net import Nets
-from ..codecs.nirvana_grid_start import load, start
+from ..codecs.nirvana_grid_frame import PlaneLayout, from_planes, to_planes
+from ..codecs.nirvana_grid_net import Nets, load_nets, start_nets
+from ..codecs.nirvana_grid_structure import State
 from ..codecs.video_groups import Group
 from ..errors import UsageError
 from ..video import open_video
@@ -50,7 +49,7 @@ def keys(clip: Path, qualities: Sequence[float], effort: float) -> dict[str, Any
 def networks(clips: Sequence[Path], candidate: Path, qualities: Sequence[float]) -> dict[str, Any]:
     """Other networks to start from against those that ship: two groups of each clip, the second leaning on the first;
     bits of payloads without those of parameters (a start is never sent), BD-rate on the PSNR of luma."""
-    starts = {"shipped": start(), "candidate": load(candidate)}
+    starts = {"shipped": start_nets(), "candidate": load_nets(candidate)}
     found: dict[str, Any] = {}
     for clip in clips:
         groups = _groups(clip)
@@ -79,7 +78,7 @@ def _coded(groups: Sequence[Group], nets: Nets, quality: float) -> tuple[float, 
     state: State | None = None
     bits, values = 0.0, []
     for group in groups:
-        layout = Layout(group.pixels, group.height, group.width)
+        layout = PlaneLayout(group.pixels, group.height, group.width)
         fitter = Fitter([to_planes(one, group.pixels) for one in group.frames], layout, state)
         made = fitter.run(nets, base_index(quality))
         bits += made.bits - made.frame_bits["networks"]

@@ -11,20 +11,20 @@ import numpy as np
 
 from codec.codecs.nirvana_fit import NirvanaPreset
 from codec.codecs.nirvana_grid import GridPreset
-from codec.codecs.video_groups import FitProgress, Fitted
+from codec.codecs.video_groups import FitProgress, Fitted, Preset
 from codec.errors import StreamError
 
 
-@dataclass(frozen=True)
-class Toy:
+@dataclass(frozen=True, kw_only=True)
+class Toy(Preset):
     """Sends samples, coarser at lower quality, minus the group before's last frame."""
 
-    name: str = "toy"
+    name: ClassVar[str] = "toy"
     group_frames: int = 3
     key_every: int = 3
     fits: ClassVar[list[int]] = []  # the first sample of each group that was fitted
 
-    def fit(self, group, previous, settings, report=None) -> Fitted:
+    def fit(self, group, previous, settings, report=None, checkpoint=None) -> Fitted:
         step = round(2 ** ((100 - settings.quality) / 20))
         self.fits.append(int(group.frames[0][0].flat[0]))
         if report is not None:

@@ -27,11 +27,10 @@ import torch
 from safetensors.numpy import load_file, save, save_file
 
 from ..codecs.base import threads
-from ..codecs.nirvana_grid_fit import GROUP_PRICE, Fitter, Pass, base_index
-from ..codecs.nirvana_grid_frame import Layout, to_planes
+from ..codecs.nirvana_grid_fit import GROUP_LAMBDA, Fitter, Pass, base_index
+from ..codecs.nirvana_grid_frame import PlaneLayout, to_planes
 from ..codecs.nirvana_grid_learn import FilterSample, Samples, learn_densities, learn_filters
-from ..codecs.nirvana_grid_net import Nets, random_nets
-from ..codecs.nirvana_grid_start import load, start
+from ..codecs.nirvana_grid_net import Nets, load_nets, random_nets, start_nets
 from ..codecs.nirvana_grid_transform import FINE, steps
 from ..codecs.video_groups import Planes
 from ..errors import UsageError
@@ -162,17 +161,17 @@ def _cut(planes: Planes, place: Place, recipe: StartRecipe) -> Planes:
 def passes(crop: Crop, nets: Nets) -> Iterator[Pass]:
     """The crop as a key group, once for each of its qualities. Motion is looked for once."""
     height, width = crop.frames[0][0].shape
-    layout = Layout("yuv420p", height, width)
+    layout = PlaneLayout("yuv420p", height, width)
     fitter = Fitter([to_planes(one, "yuv420p") for one in crop.frames], layout, None)
     for quality in crop.qualities:
         yield fitter.run(nets, base_index(quality))
 
 
 def cost_of(made: Pass) -> float:
-    """Bits of a pass, its errors counted as bits at the price that a group's are weighed with. Parameters are for
+    """Bits of a pass, its errors counted as bits at the lambda that a group's are weighed with. Parameters are for
     nothing: those of a start are never sent."""
-    price = GROUP_PRICE * (steps()[made.base] / FINE) ** 2
-    return made.bits - made.frame_bits["networks"] + made.squared_error / price
+    lmbda = GROUP_LAMBDA * (steps()[made.base] / FINE) ** 2
+    return made.bits - made.frame_bits["networks"] + made.squared_error / lmbda
 
 
 def gather(crop: Crop, nets: Nets) -> Samples:
@@ -237,7 +236,7 @@ def one_round(nets: Nets, samples: Samples, recipe: StartRecipe, seed: int) -> N
     found = learn_densities(nets, samples, recipe.steps, seed, rate=densities, weight=0.0)
     fresh = random_nets(seed).flat()
     found = found.changed({name: value for name, value in fresh.items() if name.startswith(_FILTERS)})
-    return learn_filters(found, samples, recipe.steps, seed, price=0.0, rate=filters, crop=24, batch=6)
+    return learn_filters(found, samples, recipe.steps, seed, lmbda=0.0, rate=filters, crop=24, batch=6)
 
 
 class _Run:
@@ -285,7 +284,7 @@ class _Run:
     def round(self, index: int, nets: Nets) -> Nets:
         path = self.folder / f"round-{index}.safetensors"
         if index < len(self.log["rounds"]):
-            return load(path)
+            return load_nets(path)
         found = one_round(nets, self.samples(index, nets), self.recipe, self.recipe.seed + index)
         path.write_bytes(as_bytes(found))
         self.log["rounds"].append({"round": index, "cost": self.cost(found)})
@@ -308,7 +307,7 @@ def train(
     with threads(1):
         run = _Run(folder, recipe, videos_in(data), resume)
         if "untrained" not in run.log:
-            run.log |= {"untrained": run.cost(random_nets()), "shipped": run.cost(start())}
+            run.log |= {"untrained": run.cost(random_nets()), "shipped": run.cost(start_nets())}
             run.write()
         _say(f"before: {run.log['untrained']:.4f} bits a pixel, errors included; what ships: {run.log['shipped']:.4f}")
         nets = random_nets(recipe.seed)

@@ -19,13 +19,15 @@ import codec as package
 from codec import registry
 from codec.codecs import nirvana, video_encode, video_part
 from codec.codecs.nirvana import NirvanaCodec
-from codec.codecs.nirvana_fit import NirvanaPreset, psnr_of
+from codec.codecs.nirvana_fit import NirvanaPreset
 from codec.codecs.nirvana_grid import GridPreset
 from codec.codecs.video_encode import EncodeProgress, EncodeSettings
+from codec.codecs.video_groups import Fitted, Preset
 from codec.codecs.video_scenes import SceneCuts, groups_of
 from codec.codecs.video_stream import TABLE, table_of
 from codec.container import Chunk, Header, pack, unpack
 from codec.errors import CodecError, ContainerError, MediaError, StreamError, UsageError
+from codec.media_distortion import psnr_of_frames
 from codec.video import Frame, VideoInfo, VideoReader, frames_of
 
 from ..damage import Damage
@@ -519,10 +521,48 @@ def test_each_worker_has_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert video_encode.devices_of(NirvanaPreset(), 2) == video_encode.devices_of(GridPreset(), 2) == ["cpu", "cpu"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert video_encode.devices_of(NirvanaPreset(device="cuda"), 1) == ["cuda"]  # torch says what is wrong
-    context = video_encode.Context(NirvanaPreset(), EncodeSettings(), "")
+    context = video_encode.EncodeContext(NirvanaPreset(), EncodeSettings(), "")
     assert context.on("cuda:1").preset == NirvanaPreset(device="cuda:1") and context.on("cpu") is context
-    grid = video_encode.Context(GridPreset(), EncodeSettings(), "")
+    grid = video_encode.EncodeContext(GridPreset(), EncodeSettings(), "")
     assert grid.on("cuda:1") is grid
+
+
+class Plain(Preset):
+    """Declares nothing but what every preset must."""
+
+    name = "plain"
+
+    def fit(self, *given: Any, **more: Any) -> Fitted:
+        raise NotImplementedError
+
+    def decode(self, *given: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_what_a_preset_need_not_say() -> None:
+    """Callers ask every preset the same: there is an answer for one that says nothing."""
+    context = video_encode.EncodeContext(Plain(), EncodeSettings(), "")
+    assert (context.group_length, context.key_every, context.fit_settings(50).effort) == (8, 8, 1.0)
+    assert Plain().fingerprint() == "" and Plain().most_frames is None
+    assert Plain().on("cuda:1") == Plain(device="cuda:1")
+    codec = NirvanaCodec(Plain(), EncodeSettings())
+    assert codec.with_settings(group=1024, effort=0).settings.effort == 0
+    asked = video_encode.EncodeContext(Plain(), EncodeSettings(group=5, key_every=3, effort=0.5), "")
+    assert (asked.group_length, asked.key_every, asked.fit_settings(50).effort) == (5, 3, 0.5)
+
+
+@pytest.mark.parametrize("name", nirvana.PRESETS)
+def test_every_preset_takes_a_device(name: str) -> None:
+    preset = NirvanaCodec.presets("cuda:1")[name]()
+    assert isinstance(preset, Preset) and (preset.name, preset.device) == (name, "cuda:1")
+
+
+def test_a_lossless_encoding_has_a_finite_psnr(toy: NirvanaCodec, tmp_path: Path) -> None:
+    """Equal samples: what is kept of them and averaged over groups is a number."""
+    path = tmp_path / "clip.nirvana"
+    clip = noise_clip(7)
+    assert toy.with_settings(quality=100).encode_file(clip, path)["psnr"] == pytest.approx(99)
+    assert np.array_equal(toy.decompress(path.read_bytes()), clip)
 
 
 def test_workers_take_the_devices_dealt_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,7 +589,7 @@ def test_targets(toy: NirvanaCodec, tmp_path: Path, goal: str, value: float) -> 
     found = toy.decompress((tmp_path / "clip.nirvana").read_bytes())
     frames = [[(frame,) for frame in video] for video in (found, clip)]
     if goal == "psnr":
-        assert psnr_of(frames[0], frames[1]) == pytest.approx(summary["psnr"], abs=0.05)
+        assert psnr_of_frames(frames[0], frames[1]) == pytest.approx(summary["psnr"], abs=0.05)
         assert summary["psnr"] == pytest.approx(value, abs=1.0)
     else:
         assert summary["bpp"] == pytest.approx(value, rel=0.2)

@@ -16,14 +16,23 @@ import torch
 from numpy.typing import NDArray
 
 from codec.codecs import nirvana_grid_fit
-from codec.codecs import nirvana_grid_start as start_of
-from codec.codecs.nirvana_grid import GridPreset, State, schedule
-from codec.codecs.nirvana_grid_code import YES, Reader, Writer, code_number, code_static, costs, rows_of, tables
-from codec.codecs.nirvana_grid_frame import Layout, Sum, filtered, from_planes, to_planes
+from codec.codecs.nirvana_grid import GridPreset
+from codec.codecs.nirvana_grid_code import (
+    YES,
+    SymbolReader,
+    SymbolWriter,
+    code_number,
+    code_static,
+    costs,
+    rows_of,
+    tables,
+)
+from codec.codecs.nirvana_grid_frame import PlaneLayout, Sum, filtered, from_planes, to_planes
 from codec.codecs.nirvana_grid_learn import symbol_bits
 from codec.codecs.nirvana_grid_motion import interpolated, predict
-from codec.codecs.nirvana_grid_net import Filter, code_nets, random_nets
-from codec.codecs.nirvana_grid_transform import band0_of, both, forward, inverse
+from codec.codecs.nirvana_grid_net import START_WEIGHTS, Filter, code_nets, random_nets, start_nets
+from codec.codecs.nirvana_grid_structure import State, coding_order
+from codec.codecs.nirvana_grid_transform import band0_of, forward, forward_mixed, inverse
 from codec.codecs.video_groups import FitSettings, Group, GroupShape, Pixels, Planes
 from codec.errors import CodecError, StreamError
 
@@ -122,23 +131,23 @@ def test_training_pays_and_is_sent() -> None:
 def test_networks_are_sent_as_differences() -> None:
     old, new = random_nets(0), random_nets(1)
     for before, after in ((old, new), (old, old)):
-        writer = Writer()
+        writer = SymbolWriter()
         code_nets(writer, before, after)
         data = writer.finish()
-        found = code_nets(Reader(data), before, None)
+        found = code_nets(SymbolReader(data), before, None)
         assert all(np.array_equal(p, after.flat()[name]) for name, p in found.flat().items())
     assert len(data) <= 5  # nothing changed
 
 
 def test_rows_are_what_the_networks_say_of_all_features() -> None:
     """The coder folds features that are the same for a pass into a bias; training sees all of them."""
-    nets = start_of.start()
+    nets = start_nets()
     frames = [to_planes(f, "yuv420p") for f in clip(4, "yuv420p", 64, 96)]
-    fitter = nirvana_grid_fit.Fitter(frames, Layout("yuv420p", 64, 96), None)
+    fitter = nirvana_grid_fit.Fitter(frames, PlaneLayout("yuv420p", 64, 96), None)
     made = fitter.run(nets, nirvana_grid_fit.base_index(80))
     coded = [
         (rows, symbols)
-        for part, (symbols, rows) in zip(made.writer._parts, made.writer.steps, strict=True)
+        for part, (symbols, rows) in zip(made.writer.sections, made.writer.steps, strict=True)
         if part in ("levels", "coefficients") and rows.ndim == 1 and len(np.unique(rows)) > 1
     ]
     found = {(rows.tobytes(), symbols.tobytes()) for rows, symbols in coded}
@@ -183,7 +192,7 @@ def test_the_processor_does_not_matter(coded: tuple[Group, bytes, list[Planes]],
         "frames, _ = GridPreset().decode(sys.stdin.buffer.read(), None, shape)\n"
         "print(hashlib.sha256(b''.join(p.tobytes() for f in frames for p in f)).hexdigest())\n"
     )
-    root = Path(start_of.__file__).resolve().parents[2]
+    root = Path(nirvana_grid_fit.__file__).resolve().parents[2]
     env = os.environ | plain | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     run = subprocess.run([sys.executable, "-P", "-c", code], input=payload, capture_output=True, env=env, check=True)
     assert run.stdout.decode().split()[-1] == digest(frames)
@@ -246,7 +255,7 @@ def test_still_content_costs_nearly_nothing() -> None:
 
 
 def test_the_filter_leaves_alone_what_has_no_residual() -> None:
-    layout = Layout("gray", 16, 32)
+    layout = PlaneLayout("gray", 16, 32)
     nets = random_nets().changed({"luma.b2": np.full(4, 127)})  # moves every sample by eight steps
     active = np.array([[True, False, False, True], [False, False, True, False]])
     total = np.full((16, 32), 100.0 * 16)
@@ -275,18 +284,18 @@ def test_a_target_is_met() -> None:
 @pytest.mark.parametrize("linked", [False, True])
 def test_every_frame_is_coded_once_after_its_references(linked: bool) -> None:
     for n in range(1, 20):
-        for span in (1, 4, 8, 255):
+        for mini_gop in (1, 4, 8, 255):
             known = {-1} if linked else set()
-            for slot in schedule(n, linked, span):
-                assert set(slot.refs) <= known and slot.frame not in known
-                known.add(slot.frame)
+            for entry in coding_order(n, linked, mini_gop):
+                assert set(entry.refs) <= known and entry.frame not in known
+                known.add(entry.frame)
             assert known - {-1} == set(range(n))
 
 
 def test_transforms_are_inverse_to_each_other() -> None:
     x = np.random.default_rng(1).integers(-4000, 4000, (32, 48)).astype(float)
     for large in (None, np.array([[True, False, True], [False, False, True]])):
-        c = both(x, large) * 2.0**-24
+        c = forward_mixed(x, large) * 2.0**-24
         active = np.ones((4, 6), bool)
         assert np.abs(inverse(np.floor(c + 0.5), large, active) - x).max() <= 5
         assert np.array_equal(band0_of(band0_of(c[0], large), large), c[0])
@@ -309,7 +318,7 @@ def test_colours_come_back() -> None:
     assert np.array_equal(from_planes(to_planes((rgb,), "rgb24"), "rgb24")[0], rgb)
 
 
-def test_the_estimate_is_the_price() -> None:
+def test_the_estimate_is_what_is_paid() -> None:
     """What training minimises, the table of costs and the coder's counts are one curve."""
     z = torch.tensor([-4.0, -1.0, 0.5, 2.0])
     for q in (0, 1, -2, 5):
@@ -328,14 +337,14 @@ def test_the_filter_can_not_overrun_its_carrier() -> None:
 
 
 def test_numbers_out_of_range_are_refused() -> None:
-    writer = Writer()
+    writer = SymbolWriter()
     code_number(writer, 255)
     with pytest.raises(StreamError, match="row"):
-        code_static(Reader(writer.finish()), None, (3,))
+        code_static(SymbolReader(writer.finish()), None, (3,))
     with pytest.raises(StreamError):
-        Reader(b"\0")
+        SymbolReader(b"\0")
 
 
 def test_the_start_is_part_of_the_format() -> None:
     """Streams hold differences to these networks: another file is another version."""
-    assert hashlib.sha256(start_of.PATH.read_bytes()).hexdigest()[:16] == "5b57a00d0e25fb42"
+    assert hashlib.sha256(START_WEIGHTS.read_bytes()).hexdigest()[:16] == "5b57a00d0e25fb42"

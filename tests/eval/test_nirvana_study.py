@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from codec.codecs import nirvana_grid_fit
-from codec.codecs.nirvana_fit import QUICK_RECIPE, _Fit, encode_state
+from codec.codecs.nirvana_fit import QUICK_RECIPE, GroupFit, encode_state
 from codec.codecs.nirvana_grid import GridPreset
-from codec.codecs.nirvana_grid_net import random_nets
-from codec.codecs.nirvana_grid_start import start
+from codec.codecs.nirvana_grid_net import random_nets, start_nets
 from codec.codecs.nirvana_net import NetConfig
 from codec.codecs.video_groups import FitSettings, Group
 from codec.datasets import clips
@@ -167,7 +166,7 @@ class TestGrid:
     def test_networks(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(nirvana_study_grid, "LENGTH", 2)
         same, other = folder / "same.safetensors", folder / "other.safetensors"
-        same.write_bytes(nirvana_grid.as_bytes(start()))
+        same.write_bytes(nirvana_grid.as_bytes(start_nets()))
         other.write_bytes(nirvana_grid.as_bytes(random_nets()))
         out = folder / "study.json"
         command = ["networks", str(folder), "--qualities", "20", "40", "60", "80", "--out", str(out), "--networks"]
@@ -181,12 +180,12 @@ class TestGrid:
     def test_bits_are_those_of_the_payload(self, folder: Path) -> None:
         groups = nirvana_study_grid._groups(folder / "moving.mkv")
         assert [len(one.frames) for one in groups] == [8]
-        bpp, psnr = nirvana_study_grid._coded(groups, start(), 40.0)
+        bpp, psnr = nirvana_study_grid._coded(groups, start_nets(), 40.0)
         fitted = GridPreset().fit(groups[0], None, FitSettings(quality=40.0, effort=0.0))
         ends = 8 * len(fitted.payload) - bpp * 8 * 48 * 32
         assert (
             8 < ends < 8 + 32 + 16
-        )  # the byte of the version, the coder's last word, the span and that nothing changed
+        )  # the byte of the version, the coder's last word, the mini-GOP and that nothing changed
         assert psnr > 30
 
 
@@ -208,7 +207,7 @@ class TestFits:
 
     def test_a_finer_grid_has_the_same_weights(self) -> None:
         preset = nirvana_study_fits.preset_of(QUICK_RECIPE, 3)
-        fit = _Fit(preset, group(), None, FitSettings())
+        fit = GroupFit(preset, group(), None, FitSettings())
         fit.net.__class__ = nirvana_study_fits._Unrounded
         assert isinstance(fit.net, nirvana_study_fits._Unrounded)
         list(nirvana_study_fits.follow(fit))

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from codec.codecs import nirvana_grid_start
-from codec.codecs.nirvana_grid_net import random_nets
+from codec.codecs.nirvana_grid_net import load_nets, random_nets, start_nets
 from codec.errors import UsageError, WeightsError
 from codec.train import cli, nirvana_grid
 from codec.train.nirvana_grid import Place, StartRecipe
@@ -80,11 +79,11 @@ def test_it_learns_and_says_so(data: Path, tmp_path: Path) -> None:
     assert (manifest["codec"], manifest["tag"], manifest["recipe"]) == ("nirvana", "grid", "nirvana/small")
     assert manifest["metrics"]["cost"] == min(costs) and manifest["steps"] == 80
     assert manifest["parameters"] == sum(value.size for value in random_nets().flat().values())
-    found = nirvana_grid_start.load(folder / "nirvana-grid.safetensors")
+    found = load_nets(folder / "nirvana-grid.safetensors")
     best = manifest["metrics"]["round"] - 1
-    same = nirvana_grid_start.load(folder / f"round-{best}.safetensors").flat()
+    same = load_nets(folder / f"round-{best}.safetensors").flat()
     assert all(np.array_equal(value, same[name]) for name, value in found.flat().items())
-    shipped = nirvana_grid_start.start().flat()
+    shipped = start_nets().flat()
     assert any(not np.array_equal(value, shipped[name]) for name, value in found.flat().items())
 
 
@@ -121,7 +120,7 @@ def test_samples_come_back(data: Path, tmp_path: Path) -> None:
     recipe = StartRecipe(**SMALL)
     videos = nirvana_grid.videos_in(data)
     crop = nirvana_grid.crops(videos, nirvana_grid.places_in(videos, recipe)[:1], recipe)[0]
-    made = nirvana_grid.gather(crop, nirvana_grid_start.start())
+    made = nirvana_grid.gather(crop, start_nets())
     nirvana_grid.save_samples(made, tmp_path / "a.safetensors")
     back = nirvana_grid.load_samples(tmp_path / "a.safetensors")
     for name in (
@@ -154,4 +153,4 @@ def test_recipes_that_can_not_be(data: Path, tmp_path: Path, changes: dict[str, 
 
 def test_files_that_are_no_networks(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="grid"):
-        nirvana_grid_start.load(tmp_path / "none.safetensors")
+        load_nets(tmp_path / "none.safetensors")
