@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
 from typing import Protocol
 
@@ -232,6 +233,20 @@ def predicted(refs: Sequence[DecodedPicture], motion: MotionField, plane: int, l
 # ------------------------------------------------------------------------------------- averages of a key frame
 
 
+class AverageFeature(IntEnum):
+    """The numbers of the features that the network of averages sees, the columns of its first layer; two are spare."""
+
+    SPREAD = 0  # of the known neighbours around their mean
+    ALL_KNOWN = 1  # whether there are four
+    NONE_KNOWN = 2
+    DISTANCE = 3  # to them, as a logarithm
+    STEP = 4  # index of the quantiser step
+    CONSTANT = 5
+
+
+AVERAGE_FEATURES = 8
+
+
 def _lattice() -> list[tuple[int, int, int, int, tuple[tuple[int, int], ...]]]:
     """The passes over the averages: first row and column, stride, distance and directions of known neighbours.
 
@@ -274,13 +289,13 @@ def code_averages(
         n = known.sum(0)
         mean = np.where(n > 0, (2 * values.sum(0) + n) // np.maximum(2 * n, 1), middle)
         spread = (np.abs(values - mean) * known).sum(0)
-        features = np.zeros((len(mean), 8), np.int64)
-        features[:, 0] = magnitude_table()[np.minimum(spread, LARGEST)]
-        features[:, 1] = 8 * (n == 4)
-        features[:, 2] = 16 * (n == 0)
-        features[:, 3] = 8 * int(np.log2(reach))
-        features[:, 4] = index * 2
-        features[:, 5] = 16
+        features = np.zeros((len(mean), AVERAGE_FEATURES), np.int64)
+        features[:, AverageFeature.SPREAD] = magnitude_table()[np.minimum(spread, LARGEST)]
+        features[:, AverageFeature.ALL_KNOWN] = 8 * (n == 4)
+        features[:, AverageFeature.NONE_KNOWN] = 16 * (n == 0)
+        features[:, AverageFeature.DISTANCE] = 8 * int(np.log2(reach))
+        features[:, AverageFeature.STEP] = index * 2
+        features[:, AverageFeature.CONSTANT] = 16
         rows = rows_of(nets.averages.quarters(np.minimum(features, 127).astype(np.uint8))[:, 0])
         true = None if wanted is None else wanted[np.ix_(ys - room, xs - room)].ravel() - mean
         change = io.code(rows, true)
