@@ -193,8 +193,7 @@ UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 # CompressAI's published weights, and our own checkpoints: torch reads tensors only (weights_only=True, checked below).
 EXCEPTIONS = {
     ("codec.eval.peers.zoo", "torch.load"),
-    ("codec.train.s2lic", "torch.load"),
-    ("codec.train.zipgan", "torch.load"),
+    ("codec.train.checkpoints", "torch.load"),
 }
 UNSAFE_CALLS = {"np.load", "numpy.load", "torch.load", "eval", "exec", "yaml.load"}
 

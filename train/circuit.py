@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -38,7 +37,9 @@ from ..entropy.circuit_fit import (
 from ..entropy.circuit_mixture import FrozenMixture, frozen
 from ..entropy.circuits import HiddenTree
 from ..errors import UsageError
-from .weights import write_weights
+from .devices import device_name, training_device
+from .settings import fill
+from .weights import whole, write_weights
 
 __all__ = ["CircuitRecipe", "Fitted", "fit_array", "fit_file", "train", "weights_bytes"]
 
@@ -79,8 +80,8 @@ def fit_array(
     n_held = min(int(len(symbols) * recipe.held_out), len(symbols) - 1)
     held, used = symbols[np.sort(order[:n_held])], symbols[np.sort(order[n_held:])]
     mark = hashlib.sha256(symbols.tobytes() + repr(dataclasses.astuple(recipe)).encode()).hexdigest()
-    found = _resume(work, mark, recipe, device) if resume else None
-    if found is None:
+    state = _resume(work, mark, recipe, device) if resume else None
+    if state is None:
         work.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
         parts = _parts(used, domain, recipe)
@@ -92,7 +93,7 @@ def fit_array(
             few = f"; {len(parts)} parts of {', '.join(str(len(part)) for part in parts)} items" if parts[1:] else ""
             say(f"tree: {size}, {tree_seconds:.1f} s{few}")
     else:
-        models, log = found
+        models, log = state
         parts = _parts(used, domain, recipe)
     n_epochs = recipe.epochs + recipe.full
     for epoch in range(len(log), n_epochs):
@@ -105,7 +106,7 @@ def fit_array(
         if n_held and ((epoch + 1) % recipe.check == 0 or epoch + 1 >= recipe.epochs):
             row["held_out"] = bits_of_mixture(models, held)
         log.append(row)
-        best = min((one["held_out"] for one in log if "held_out" in one), default=None)
+        best = min((earlier["held_out"] for earlier in log if "held_out" in earlier), default=None)
         if best is None or row.get("held_out") == best:
             _write_checkpoint(work / "best.safetensors", models, mark, log)
         _write_checkpoint(work / "last.safetensors", models, mark, log)
@@ -141,9 +142,8 @@ def _waited(log: list[dict[str, float]], patience: int) -> bool:
 
 def _write_checkpoint(path: Path, models: list[HiddenTree], mark: str, log: list[dict[str, float]]) -> None:
     arrays = {name: tensor.numpy() for name, tensor in as_float_arrays(models).items()}
-    temporary = path.with_suffix(".part")
-    temporary.write_bytes(save(arrays, {"mark": mark, "log": json.dumps(log)}))
-    os.replace(temporary, path)
+    with whole(path) as partial:
+        partial.write_bytes(save(arrays, {"mark": mark, "log": json.dumps(log)}))
 
 
 def _resume(
@@ -152,14 +152,14 @@ def _resume(
     path = work / "last.safetensors"
     if not path.exists():
         return None
-    found = load_tensors(path)
-    if found.metadata.get("mark") != mark:
+    checkpoint = load_tensors(path)
+    if checkpoint.metadata.get("mark") != mark:
         raise UsageError(f"{work} is a run with other data or settings: it can't be gone on with; name another place")
-    return from_float_arrays(found.tensors, recipe.leaves, device), json.loads(found.metadata["log"])
+    return from_float_arrays(checkpoint.tensors, recipe.leaves, device), json.loads(checkpoint.metadata["log"])
 
 
 def weights_bytes(circuit: FrozenCircuit | FrozenMixture, domain: Domain, about: Mapping[str, str]) -> bytes:
-    """A weights file; the same bytes for the same content."""
+    """The safetensors file of a circuit: the same bytes for the same content."""
     tensors, metadata = CircuitCodec(circuit, domain, b"").to_tensors()
     data = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, {**about, **metadata})
     # safetensors writes its metadata in any order
@@ -188,30 +188,31 @@ def fit_file(
 
 
 def remove_work(target: Path) -> None:
-    """After the weights are written: the checkpoints are not needed any more."""
+    """Removes the checkpoints, which are not needed any more after the weights are written."""
     shutil.rmtree(target.with_name(target.name + ".fit"), ignore_errors=True)
 
 
 def train(
     settings: Mapping[str, Any], data: Path, folder: Path, resume: bool, device: str, about: Mapping[str, Any]
 ) -> None:
-    """What `codec train circuit` calls. settings: `file` below data, `model` (states, bits), `recipe` (all other fields
-    of `CircuitRecipe`; `steps` are epochs)."""
-    from .cli import fill
+    """Runs a recipe (see train/recipes/circuit) to its end, from where it stopped if `resume`, and exports the weights.
 
+    settings: `file` below data, `model` (states, bits), `recipe` (all other fields of `CircuitRecipe`; `steps` are
+    epochs).
+    """
     values = {**settings["model"], **settings["recipe"]}
     if "steps" in values:
         values["epochs"] = values.pop("steps")
     recipe = fill(CircuitRecipe, values, "recipe")
     path = data / settings["file"] if data.is_dir() and "file" in settings else data
     value = read(path)
-    where = "cpu" if device == "auto" else device
+    where = training_device("cpu" if device == "auto" else device)
 
     def say(words: str) -> None:
         print(words, file=sys.stderr, flush=True)  # noqa: T201
 
     began = time.perf_counter()
-    fitted = fit_array(value.array, recipe, folder, resume, say, where)
+    fitted = fit_array(value.array, recipe, folder, resume, say, str(where))
     held = [row["held_out"] for row in fitted.log if "held_out" in row]
     facts = {
         **about,
@@ -219,7 +220,7 @@ def train(
         "licence": settings.get("licence", about.get("licence", "")),
         "steps": len(fitted.log),
         "seconds": round(sum(row["seconds"] for row in fitted.log), 1),
-        "device": where if where != "cpu" else f"CPU, {os.environ.get('OMP_NUM_THREADS', os.cpu_count())} threads",
+        "device": device_name(where),
         "metrics": {
             "held_out_bits_per_value": round(min(held), 4) if held else None,
             "train_bits_per_value": round(fitted.log[-1]["train"], 4),

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from ..datasets.places import find_data
 from ..errors import UsageError
 
+__all__ = ["FAMILIES", "RECIPES", "first_process", "main", "recipe_path"]
+
 RECIPES = Path(__file__).parent / "recipes"
-FAMILIES = ("circuit", "nirvana", "s2lic", "walloc", "zipgan")
+# modules whose `train` runs a recipe, imported when one is used: most need Lightning
+FAMILIES: Mapping[str, str] = {
+    "circuit": "circuit",
+    "nirvana": "nirvana",
+    "s2lic": "s2lic_run",
+    "walloc": "walloc",
+    "zipgan": "zipgan",
+}
 SEVERAL = ("s2lic",)  # families that train on several devices
-T = TypeVar("T")
 
 
 def recipe_path(family: str, name: str) -> Path:
-    """A YAML file: `name` itself if it is a path to one, otherwise one of this package's recipes."""
+    """The YAML file of a recipe: `name` itself if it is a path to one, otherwise one of this package's recipes."""
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise UsageError(f"{name}: no such recipe file")
@@ -36,29 +43,8 @@ def recipe_path(family: str, name: str) -> Path:
     return path
 
 
-def fill(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A frozen dataclass from YAML values. Lists become tuples.
-
-    UsageError for unknown names, missing ones, and values that the dataclass itself refuses (ValueError).
-    """
-    assert dataclasses.is_dataclass(kind)
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{where}: expected settings, `name: value` in each line ({{}} for none), not {values!r:.80}")
-    known = {f.name for f in dataclasses.fields(kind)}
-    if unknown := sorted(map(str, set(values) - known)):
-        raise UsageError(f"{where}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    nothing = dataclasses.MISSING
-    needed = {f.name for f in dataclasses.fields(kind) if f.default is nothing and f.default_factory is nothing}
-    if missing := sorted(needed - set(values)):
-        raise UsageError(f"{where}: {', '.join(missing)} is missing")
-    try:
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from None
-
-
 def code_commit() -> str:
-    """Commit of the source tree, or "" outside a checkout."""
+    """The commit of the source tree, or "" outside a checkout."""
     try:
         out = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
@@ -92,16 +78,12 @@ def main(
     """
     if family not in FAMILIES:
         raise UsageError(f"no training for {family!r} yet; families: {', '.join(FAMILIES)}")
-    check_device(device)
-    task = importlib.import_module(f".{family}", __package__)
+    from .devices import check_training_device  # imports torch, which takes seconds
+
+    check_training_device(device)
+    task = importlib.import_module(f".{FAMILIES[family]}", __package__)
     path = recipe_path(family, recipe)
-    try:
-        settings = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML ({error})") from None
-    missing = [key for key in ("tag", "model", "recipe") if not isinstance(settings, dict) or key not in settings]
-    if missing:
-        raise UsageError(f"{path}: a recipe needs {', '.join(missing)}; see {RECIPES / family}")
+    settings = read_recipe(path)
     data = find_data(settings.get("data", "")) if data is None else Path(data)
     if steps is not None and isinstance(settings["recipe"], dict):  # what else it may be is refused below
         settings["recipe"]["steps"] = steps
@@ -114,6 +96,34 @@ def main(
     if not first_process():  # the first one makes the folder
         task.train(settings, data, folder, resume, device, {}, **several)
         return folder
+    make_folder(folder, settings, path, resume)
+    about = {
+        "recipe": f"{family}/{path.stem}",
+        "commit": code_commit(),
+        "training_data": training_data or data.name,
+        "licence": licence,
+    }
+    task.train(settings, data, folder, resume, device, about, **several)
+    return folder
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file; UsageError if it isn't a recipe."""
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML ({error})") from None
+    missing = [key for key in ("tag", "model", "recipe") if not isinstance(settings, dict) or key not in settings]
+    if missing:
+        raise UsageError(f"{path}: a recipe needs {', '.join(missing)}; see {RECIPES}")
+    return settings
+
+
+def make_folder(folder: Path, settings: Mapping[str, Any], path: Path, resume: bool) -> None:
+    """Makes the folder of a run, with its recipe; UsageError if what is in it can't be gone on with.
+
+    path: where the settings were read, for the message.
+    """
     if folder.exists() and not resume and any(folder.iterdir()):
         raise UsageError(f"{folder} exists: continue it with --resume, or name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,24 +135,6 @@ def main(
         if before != settings:  # a run in parts: keep what the earlier parts were trained with
             stored.rename(folder / f"recipe-part-{len(list(folder.glob('recipe-part-*'))) + 1}.yaml")
     stored.write_text(yaml.safe_dump(settings, sort_keys=False))
-    about = {
-        "recipe": f"{family}/{path.stem}",
-        "commit": code_commit(),
-        "training_data": training_data or data.name,
-        "licence": licence,
-    }
-    task.train(settings, data, folder, resume, device, about, **several)
-    return folder
-
-
-def check_device(device: str) -> None:
-    """Before anything is made: whether PyTorch has what was asked for."""
-    import torch
-
-    if device not in ("auto", "cpu", "cuda", "gpu"):
-        raise UsageError(f"--device {device}: there are auto, cpu and cuda")
-    if device in ("cuda", "gpu") and not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: PyTorch sees no GPU here; leave --device out to train on what there is")
 
 
 def first_process() -> bool:

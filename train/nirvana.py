@@ -23,14 +23,15 @@ from ..codecs.video_encode import EncodeProgress, EncodeSettings
 from ..errors import UsageError
 from ..video import SUFFIXES
 from . import nirvana_grid
+from .devices import training_device
+from .settings import fill
+from .weights import whole
 
 __all__ = ["codec_of", "train"]
 
 
 def codec_of(settings: Mapping[str, Any], device: str) -> NirvanaCodec:
     """The codec that a recipe describes."""
-    from .cli import fill
-
     config = fill(NetConfig, settings["model"], "model")
     preset = NirvanaPreset(
         config=config, recipe=fill(Recipe, settings["recipe"], "recipe"), device=device, group_frames=config.frames
@@ -43,17 +44,16 @@ def codec_of(settings: Mapping[str, Any], device: str) -> NirvanaCodec:
 def train(
     settings: Mapping[str, Any], data: Path, folder: Path, resume: bool, device: str, about: Mapping[str, Any]
 ) -> None:
-    """What `codec train nirvana` calls. settings: `model` (NetConfig), `recipe` (Recipe), `encode` (EncodeSettings); a
-    model that is `preset: grid` has a recipe of its own."""
+    """Encodes all videos of a folder by a recipe, from where it stopped if `resume`; writes files and results.json.
+
+    settings: `model` (NetConfig), `recipe` (Recipe), `encode` (EncodeSettings); a model that is `preset: grid` has a
+    recipe of its own.
+    """
     if settings["model"] == {"preset": "grid"}:
         nirvana_grid.train(settings, data, folder, resume, device, about)
         return
-    if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    codec = codec_of(settings, device)
-    videos = [data] if data.is_file() else sorted(one for one in data.rglob("*") if one.suffix.lower() in SUFFIXES)
+    codec = codec_of(settings, str(training_device(device)))
+    videos = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not videos:
         raise UsageError(f"{data}: no video here; expected {', '.join(SUFFIXES)} (raw UVG clips: ffmpeg makes Y4M)")
     results = folder / "results.json"
@@ -64,11 +64,12 @@ def train(
             continue
         target = folder / (name + ".nirvana")
         rows[name] = codec.encode_file(video, target, _Say(name), force=True)
-        results.write_text(json.dumps({**about, "videos": rows}, indent=1) + "\n")
+        with whole(results) as partial:
+            partial.write_text(json.dumps({**about, "videos": rows}, indent=1) + "\n")
 
 
 class _Say:
-    """A line for each group."""
+    """Says a line for each group of frames, on stderr."""
 
     def __init__(self, name: str) -> None:
         self.name = name

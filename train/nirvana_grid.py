@@ -14,7 +14,6 @@ version of the format, not something to encode with; `codec.eval.nirvana_study n
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +34,8 @@ from ..codecs.nirvana_grid_transform import FINE, steps
 from ..codecs.video_groups import Planes
 from ..errors import UsageError
 from ..video import SUFFIXES, open_video
-from .weights import write_weights
+from .settings import fill
+from .weights import whole, write_weights
 
 __all__ = ["Place", "StartRecipe", "cost_of", "crops", "gather", "places_in", "train"]
 
@@ -71,7 +71,7 @@ class StartRecipe:
 
 
 class Place(NamedTuple):
-    """Of a crop: a video, its first frame, and the left and upper edge."""
+    """Where a crop lies: a video, its first frame, and the left and upper edge in pixels."""
 
     video: str
     start: int
@@ -89,13 +89,13 @@ class Crop(NamedTuple):
 
 
 def videos_in(data: Path) -> dict[str, Path]:
-    """By their names below the folder."""
+    """The videos of a folder, by their names below it."""
     if data.is_file():
         return {data.name: data}
-    found = sorted(one for one in data.rglob("*") if one.suffix.lower() in SUFFIXES)
-    if not found:
+    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
         raise UsageError(f"{data}: no video here; expected {', '.join(SUFFIXES)}")
-    return {one.relative_to(data).as_posix(): one for one in found}
+    return {path.relative_to(data).as_posix(): path for path in paths}
 
 
 def places_in(videos: Mapping[str, Path], recipe: StartRecipe) -> list[Place]:
@@ -127,7 +127,7 @@ def _size(video: Path, recipe: StartRecipe) -> tuple[int, int, int]:
 
 def crops(videos: Mapping[str, Path], places: Sequence[Place], recipe: StartRecipe) -> list[Crop]:
     """The crops at these places, each with the qualities that it is coded at."""
-    found: dict[int, list[Planes]] = {index: [] for index in range(len(places))}
+    frames: dict[int, list[Planes]] = {index: [] for index in range(len(places))}
     for name, video in videos.items():
         mine = [index for index, place in enumerate(places) if place.video == name]
         if not mine:
@@ -139,10 +139,10 @@ def crops(videos: Mapping[str, Path], places: Sequence[Place], recipe: StartReci
                     break
                 for index in mine:
                     if places[index].start <= at < places[index].start + recipe.frames:
-                        found[index].append(_cut(frame.planes, places[index], recipe))
+                        frames[index].append(_cut(frame.planes, places[index], recipe))
     turn = recipe.qualities
     return [
-        Crop(place, found[index], tuple(turn[(index * recipe.each + k) % len(turn)] for k in range(recipe.each)))
+        Crop(place, frames[index], tuple(turn[(index * recipe.each + k) % len(turn)] for k in range(recipe.each)))
         for index, place in enumerate(places)
     ]
 
@@ -162,61 +162,58 @@ def passes(crop: Crop, nets: Nets) -> Iterator[Pass]:
     """The crop as a key group, once for each of its qualities. Motion is looked for once."""
     height, width = crop.frames[0][0].shape
     layout = PlaneLayout("yuv420p", height, width)
-    fitter = Fitter([to_planes(one, "yuv420p") for one in crop.frames], layout, None)
+    fitter = Fitter([to_planes(frame, "yuv420p") for frame in crop.frames], layout, None)
     for quality in crop.qualities:
         yield fitter.run(nets, base_index(quality))
 
 
 def cost_of(made: Pass) -> float:
-    """Bits of a pass, its errors counted as bits at the lambda that a group's are weighed with. Parameters are for
-    nothing: those of a start are never sent."""
+    """The cost of a pass: its bits, and its squared error as bits by the lambda of a group.
+
+    Parameters count nothing: those of a start are never sent.
+    """
     lmbda = GROUP_LAMBDA * (steps()[made.base] / FINE) ** 2
     return made.bits - made.frame_bits["networks"] + made.squared_error / lmbda
 
 
 def gather(crop: Crop, nets: Nets) -> Samples:
-    """Of all passes of a crop. Errors of filters count in steps: all qualities weigh the same."""
-    whole = Samples()
-    for made in passes(crop, nets):
-        for one in fields(Samples):
-            if one.name != "filters":
-                getattr(whole, one.name).extend(getattr(made.samples, one.name))
-        for name, samples in made.samples.filters.items():
-            whole.filters.setdefault(name, []).extend(replace(sample, step=1.0) for sample in samples)
-    return whole
+    """The samples of all passes of a crop. Errors of filters count in steps: all qualities weigh the same."""
+    samples = join(made.samples for made in passes(crop, nets))
+    filters = {name: [replace(sample, step=1.0) for sample in items] for name, items in samples.filters.items()}
+    return replace(samples, filters=filters)
 
 
 def join(many: Iterable[Samples]) -> Samples:
-    whole = Samples()
+    """The samples of several passes or crops, one after the other."""
+    joined = Samples()
     for samples in many:
-        for one in fields(Samples):
-            if one.name != "filters":
-                getattr(whole, one.name).extend(getattr(samples, one.name))
-        for name, found in samples.filters.items():
-            whole.filters.setdefault(name, []).extend(found)
-    return whole
+        for field in fields(Samples):
+            if field.name != "filters":
+                getattr(joined, field.name).extend(getattr(samples, field.name))
+        for name, items in samples.filters.items():
+            joined.filters.setdefault(name, []).extend(items)
+    return joined
 
 
 def save_samples(samples: Samples, target: Path) -> None:
-    """One safetensors file, which appears when it is whole."""
+    """Writes samples to one safetensors file, which appears when it is whole."""
     tensors: dict[str, np.ndarray] = {}
-    for one in fields(Samples):
-        if one.name != "filters" and (parts := getattr(samples, one.name)):
-            tensors[one.name] = np.concatenate(parts)
-    for name, found in samples.filters.items():
-        for index, sample in enumerate(found):
+    for field in fields(Samples):
+        if field.name != "filters" and (parts := getattr(samples, field.name)):
+            tensors[field.name] = np.concatenate(parts)
+    for name, items in samples.filters.items():
+        for index, sample in enumerate(items):
             for part in ("inputs", "target", "mask"):
                 tensors[f"filters.{name}.{index:04}.{part}"] = np.ascontiguousarray(getattr(sample, part).numpy())
-    temporary = target.with_suffix(".new")
-    save_file(tensors, temporary)
-    os.replace(temporary, target)
+    with whole(target) as partial:
+        save_file(tensors, partial)
 
 
 def load_samples(source: Path) -> Samples:
     samples, tensors = Samples(), load_file(source)
-    for one in fields(Samples):
-        if one.name in tensors:
-            getattr(samples, one.name).append(tensors[one.name])
+    for field in fields(Samples):
+        if field.name in tensors:
+            getattr(samples, field.name).append(tensors[field.name])
     for name in _FILTERS:
         for key in sorted(key for key in tensors if key.startswith(f"filters.{name}.") and key.endswith(".inputs")):
             parts = [torch.from_numpy(tensors[key.replace(".inputs", f".{p}")]) for p in ("inputs", "target", "mask")]
@@ -233,14 +230,14 @@ def as_bytes(nets: Nets) -> bytes:
 
 def one_round(nets: Nets, samples: Samples, recipe: StartRecipe, seed: int) -> Nets:
     densities, filters = recipe.rates
-    found = learn_densities(nets, samples, recipe.steps, seed, rate=densities, weight=0.0)
+    learned = learn_densities(nets, samples, recipe.steps, seed, rate=densities, weight=0.0)
     fresh = random_nets(seed).flat()
-    found = found.changed({name: value for name, value in fresh.items() if name.startswith(_FILTERS)})
-    return learn_filters(found, samples, recipe.steps, seed, lmbda=0.0, rate=filters, crop=24, batch=6)
+    learned = learned.changed({name: value for name, value in fresh.items() if name.startswith(_FILTERS)})
+    return learn_filters(learned, samples, recipe.steps, seed, lmbda=0.0, rate=filters, crop=24, batch=6)
 
 
 class _Run:
-    """The folder of a run: crops, samples and networks of each round, a log. All that is there is taken from there."""
+    """The folder of a run: crops, samples and networks of each round, a log. What is in it isn't made again."""
 
     def __init__(self, folder: Path, recipe: StartRecipe, videos: Mapping[str, Path], resume: bool) -> None:
         self.folder, self.recipe = folder, recipe
@@ -255,19 +252,18 @@ class _Run:
         self.log.setdefault("seconds", 0.0)
         self.clock = time.process_time()
         places = [Place(*place) for place in self.log["places"]]
-        found = crops(videos, places, recipe)
-        self.seen, self.apart = found[: recipe.groups], found[recipe.groups :]
+        everything = crops(videos, places, recipe)
+        self.seen, self.apart = everything[: recipe.groups], everything[recipe.groups :]
 
     def write(self) -> None:
         now = time.process_time()
         self.log["seconds"] += now - self.clock
         self.clock = now
-        temporary = self.log_path.with_suffix(".new")
-        temporary.write_text(json.dumps(self.log, indent=1) + "\n")
-        os.replace(temporary, self.log_path)
+        with whole(self.log_path) as partial:
+            partial.write_text(json.dumps(self.log, indent=1) + "\n")
 
     def cost(self, nets: Nets) -> float:
-        """Bits a pixel, errors included, of the crops that are kept apart."""
+        """The cost of networks on the crops that are kept apart: bits a pixel, errors included."""
         pixels = sum(len(c.qualities) * c.frames[0][0].size * len(c.frames) for c in self.apart)
         return sum(cost_of(made) for crop in self.apart for made in passes(crop, nets)) / pixels
 
@@ -285,22 +281,23 @@ class _Run:
         path = self.folder / f"round-{index}.safetensors"
         if index < len(self.log["rounds"]):
             return load_nets(path)
-        found = one_round(nets, self.samples(index, nets), self.recipe, self.recipe.seed + index)
-        path.write_bytes(as_bytes(found))
-        self.log["rounds"].append({"round": index, "cost": self.cost(found)})
+        nets = one_round(nets, self.samples(index, nets), self.recipe, self.recipe.seed + index)
+        with whole(path) as partial:
+            partial.write_bytes(as_bytes(nets))
+        self.log["rounds"].append({"round": index, "cost": self.cost(nets)})
         self.write()
         for old in (self.folder / "samples").glob(f"{index}-*.safetensors"):
             old.unlink()
-        return found
+        return nets
 
 
 def train(
     settings: Mapping[str, Any], data: Path, folder: Path, resume: bool, device: str, about: Mapping[str, Any]
 ) -> None:
-    """What `codec train nirvana` calls for a recipe whose model is `preset: grid`. One thread of the processor: these
-    networks have 4356 parameters."""
-    from .cli import fill
+    """Runs a recipe whose model is `preset: grid` to its end, from where it stopped if `resume`, and exports networks.
 
+    One thread of the processor: these networks have 4356 parameters.
+    """
     del device
     recipe = fill(StartRecipe, settings["recipe"], "recipe")
     recipe.check()

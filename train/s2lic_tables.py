@@ -79,7 +79,7 @@ def fit_tables(
 
 
 def with_fitted_tables(path: Path, pictures: Sequence[Tensor], crops: int = CROPS) -> bytes:
-    """The weights file at `path` with fitted tables in place of its own; all other tensors as they are."""
+    """The bytes of the weights file at `path` with fitted tables in place of its own; all other tensors as they are."""
     from safetensors.torch import save
 
     weights = load_tensors(path)
@@ -99,10 +99,10 @@ def _main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.crops < 1:
             raise UsageError(f"--crops {options.crops}: expected at least 1")
-        found = [one for one in manifests("s2lic", options.weights.parent) if one.path == options.weights.resolve()]
-        if not found:
+        named = options.weights.resolve()
+        about = next((item for item in manifests("s2lic", options.weights.parent) if item.path == named), None)
+        if about is None:
             raise UsageError(f"{options.weights}: no S2LIC weights with a manifest (.json) beside them")
-        about = found[0]
         pictures = load_pictures(find_pictures(options.data), SIZE)
         if not pictures:
             raise UsageError(f"{options.data}: no picture there is at least {SIZE} pixels wide and high")

@@ -17,35 +17,38 @@ Splits are by simulation: a file's `seed` attribute says which part it belongs t
 
 from __future__ import annotations
 
-import copy
-import json
 import math
-import os
-import sys
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..codecs.layers import spectral
+from ..codecs.weights import load_tensors
+from ..codecs.zipgan import config_from, metadata, networks_from, table_state
 from ..codecs.zipgan_net import Discriminator, Encoder, Generator, ZipganConfig, project, spectral_resample
 from ..errors import UsageError
-from .weights import write_weights
+from .checkpoints import Optimizers
+from .device_loop import DeviceSteps, run_on_device
+from .devices import training_device
+from .progress import Progress
+from .settings import fill
+from .task import CompressionTask, Loss, Schedule
 
-__all__ = ["ZipganRecipe", "load_fields", "train"]
+__all__ = ["ZipganRecipe", "ZipganTask", "load_fields", "train"]
 
 VALIDATION, TEST = 8, 9  # seeds that aren't trained on; others from TEST to FIRST aren't either
 EMA = 0.998
 FIRST = 100  # other seeds that are trained on begin here
+WARMUP = 50  # steps
+CODED = 2  # held-out fields that are coded to files
 
 
 @dataclass(frozen=True)
@@ -79,41 +82,40 @@ class ZipganRecipe:
     save: float = 120.0  # seconds between checkpoints; the weights so far are written with them
 
 
-def part_of(seed: int) -> str:
-    """train, validation or test."""
+def split_of(seed: int) -> str:
+    """The split that a simulation belongs to, by its seed: train, validation or test."""
     if seed < VALIDATION or seed >= FIRST:
         return "train"
     return "validation" if seed == VALIDATION else "test"
 
 
 def load_fields(folder: Path, wanted: str) -> Tensor:
-    """(S, 3, n, n, n) float32: all snapshots of the simulations of one part (train, validation), of unit rms each."""
+    """All snapshots of the simulations of one split (train, validation): (S, 3, n, n, n) float32, of unit rms each."""
     import h5py
 
-    found = []
+    simulations = []
     for path in sorted(folder.glob("*.h5")):
         with h5py.File(path, "r") as file:
             seed = int(np.asarray(file.attrs.get("seed", TEST + 1)))
-            part = part_of(seed)
-            if part == wanted and "velocity" in file:
+            if split_of(seed) == wanted and "velocity" in file:
                 fields = np.asarray(file["velocity"], np.float32)  # pyright: ignore[reportArgumentType]
-                found.append(torch.from_numpy(fields / np.sqrt((fields**2).mean((1, 2, 3, 4), keepdims=True))))
-    if not found:
+                simulations.append(torch.from_numpy(fields / np.sqrt((fields**2).mean((1, 2, 3, 4), keepdims=True))))
+    if not simulations:
         raise UsageError(
             f"{folder}: no simulation for {wanted} there; `codec data turbulence --seed 0 -o {folder}/s0.h5`"
         )
-    if len({one.shape[1:] for one in found}) > 1:
+    if len({fields.shape[1:] for fields in simulations}) > 1:
         raise UsageError(f"{folder}: simulations of different sizes; train on one")
-    return torch.cat(found)
+    return torch.cat(simulations)
 
 
 ROTATIONS = [(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 
 
 def rotated(x: Tensor, which: int, shifts: tuple[int, ...] = (0, 0, 0)) -> Tensor:
-    """(3, D, H, W), component 0 along the last axis, under one of the 48 rotations and reflections of the cube.
+    """A field (3, D, H, W) under one of the 48 rotations and reflections of the cube, shifted along its axes.
 
-    Components turn with the axes, or isotropy is lost.
+    Component 0 is the one along the last axis. Components turn with the axes, or isotropy is lost.
     """
     order, signs = ROTATIONS[which]
     x = torch.roll(x, shifts, (1, 2, 3))
@@ -124,9 +126,9 @@ def rotated(x: Tensor, which: int, shifts: tuple[int, ...] = (0, 0, 0)) -> Tenso
 
 
 class Latents:
-    """Fields to quantised latents on the coarse grid, as the codec does it, but for rounding errors of float32."""
+    """Quantised latents of fields on the coarse grid, as the codec makes them, but for rounding errors of float32."""
 
-    def __init__(self, config: ZipganConfig, size: int, device: str = "cpu") -> None:
+    def __init__(self, config: ZipganConfig, size: int, device: str | torch.device = "cpu") -> None:
         self.config = config
         self.encoder = Encoder(config).to(device)
         side = -(-size // config.factor)
@@ -149,7 +151,7 @@ class Latents:
         self.shell_counts = torch.bincount(self.shells).clamp(min=1)
 
     def hard(self, x: Tensor, noise: Tensor) -> Tensor:
-        """(B, C, D, H, W), by the codec's own quantiser. noise: (B,)."""
+        """Latents (B, C, D, H, W) by the codec's own quantiser. noise: (B,), log2 of the step over the field's rms."""
         source = (x if self.frame is not None else self.encoder(x)).detach().float()
         step = (2.0**noise)[:, None, None]
         c = torch.fft.fftn(source, dim=(-3, -2, -1), norm="ortho").flatten(2)[..., self.source]
@@ -180,7 +182,7 @@ class Latents:
         return field + source.mean((2, 3, 4), keepdim=True)
 
     def soft(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """(z_hat, bits (B,)) of learned encoders: rounding with the gradient of the identity, Gaussian shells."""
+        """Latents of learned encoders by straight-through rounding, and their bits (B,) as Gaussian shells."""
         z = self.encoder(x).float()
         step, n = 2.0**noise, z.shape[-1]
         spectrum = torch.fft.fftn(z, dim=(-3, -2, -1), norm="ortho")
@@ -199,57 +201,100 @@ LEVELS_SPAN = math.log(spectral.HIGH / spectral.LOW)
 
 
 def gradient(x: Tensor) -> Tensor:
-    """(B, 3 C, ...): central differences of periodic fields, in units of the grid."""
+    """Central differences (B, 3 C, ...) of periodic fields (B, C, ...), in units of the grid."""
     return torch.cat([(x.roll(-1, axis) - x.roll(1, axis)) / 2 for axis in (-1, -2, -3)], 1)
 
 
 def divergence(x: Tensor) -> Tensor:
-    """(B, ...): of velocities with component 0 along the last axis."""
+    """The divergence (B, ...) of velocities (B, 3, ...) with component 0 along the last axis, in units of the grid."""
     return sum((x[:, i].roll(-1, -1 - i) - x[:, i].roll(1, -1 - i)) / 2 for i in range(3))  # type: ignore[return-value]
 
 
-class Run:
-    """Networks, optimisers and averages of a run; all of it is in the checkpoint."""
+class _Supervised(NamedTuple):
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    raw: Tensor  # the generator's fields
+    back: Tensor  # without divergence, and without what the solver doesn't resolve
+    base: Tensor  # the same of interpolated latents
 
-    def __init__(self, config: ZipganConfig, recipe: ZipganRecipe, size: int, device: str = "cpu") -> None:
-        self.config, self.recipe, self.device = config, recipe, torch.device(device)
-        self.latents = Latents(config, size, device)
+
+class ZipganTask(CompressionTask):
+    """Trains a generator (and encoder, if it is learned), then both against a discriminator; for `run_on_device`."""
+
+    family, title, default_tag = "zipgan", "ZipGAN", "8x"
+    log_every = 50
+    codes_along = False
+    exports_along = True
+    net: Generator
+    ema: Generator
+
+    def __init__(
+        self, config: ZipganConfig, recipe: ZipganRecipe, size: int, tag: str = "", device: str | torch.device = "cpu"
+    ) -> None:
+        """size: values to a side of the fields."""
+        latents = Latents(config, size, device)
         # what the losses are measured against
-        self.cut = self.latents if config.encoder == "spectral" else Latents(_cut(config), size, device)
+        cut = latents if config.encoder == "spectral" else Latents(replace(config, encoder="spectral"), size, device)
+        generator, critic = Generator(config), Discriminator(config)
+        inherited = start_from(generator, critic, Path(recipe.start)) if recipe.start else set()
+        generator.to(device, memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
+        critic.to(device, memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
+        schedule = Schedule(recipe.steps, recipe.decay_from, WARMUP, seconds=recipe.seconds)
+        super().__init__(generator, schedule, recipe.lr, EMA, 1.0, recipe.seed, tag)
+        self.config, self.recipe, self.latents, self.cut, self.inherited = config, recipe, latents, cut, inherited
+        self.encoder, self.critic = latents.encoder, critic
+        self.to(device)
+        self.save_seconds, self.validate_seconds = recipe.save, recipe.look
         self.reach = ((size - 1) // 3,) * 3  # what the solver resolves
-        self.generator, self.critic = Generator(config), Discriminator(config)
-        self.inherited: set[str] = set()
-        if recipe.start:
-            self.inherited = start_from(self.generator, self.critic, Path(recipe.start))
-        self.generator.to(device, memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
-        self.critic.to(device, memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
-        self.ema = copy.deepcopy(self.generator).requires_grad_(False)
-        named = [*self.generator.named_parameters()]
-        old = [p for name, p in named if name in self.inherited]
-        new = [p for name, p in named if name not in self.inherited] + list(self.latents.encoder.parameters())
-        self.optimizer = torch.optim.Adam([{"params": new}, {"params": old}], lr=recipe.lr, betas=(0.9, 0.99))
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=recipe.critic_lr, betas=(0.5, 0.99))
-        self.step, self.seconds = 0, 0.0
         self.window: tuple[slice, ...] = ()
 
-    @property
-    def done(self) -> float:
-        """In steps: those that were made, or more if seconds run out."""
-        recipe = self.recipe
-        clock = recipe.steps * self.seconds / recipe.seconds if recipe.seconds else 0.0
-        return max(float(self.step), clock)
+    # ---- steps
 
-    def decode(self, z: Tensor, noise: Tensor, shape: tuple[int, ...], net: Generator | None = None) -> Tensor:
-        """Latents (B, C, d, h, w) of fields of unit rms to fields, before the projection."""
-        net = self.generator if net is None else net
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is new, and what was taken over from the weights of another factor."""
+        named, recipe = [*self.net.named_parameters()], self.recipe
+        old = [p for name, p in named if name in self.inherited]
+        new = [p for name, p in named if name not in self.inherited] + list(self.encoder.parameters())
+        return [{"params": new, "lr": recipe.lr}, {"params": old, "lr": recipe.lr * recipe.frozen_lr}]
+
+    def set_rates(self, optimizer: torch.optim.Optimizer) -> None:
+        super().set_rates(optimizer)
+        if self.step < self.recipe.frozen:
+            optimizer.param_groups[1]["lr"] = 0.0
+
+    def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """The generator's and the discriminator's, by their names in a checkpoint."""
+        critic = torch.optim.Adam(self.critic.parameters(), lr=self.recipe.critic_lr, betas=(0.5, 0.99))
+        return {"optimizer": self.configure_optimizers(), "critic_optimizer": critic}
+
+    def decode(self, z: Tensor, noise: Tensor, shape: tuple[int, ...], generator: Generator | None = None) -> Tensor:
+        """Fields (B, 3, *shape) of unit rms before the projection, of latents (B, C, d, h, w).
+
+        generator: another one than the one that is trained.
+        """
+        generator = self.net if generator is None else generator
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            residual = net(z.to(memory_format=torch.channels_last_3d), noise)
+            residual = generator(z.to(memory_format=torch.channels_last_3d), noise)
         return spectral_resample(z, shape) + residual.float()
 
-    def train_step(self, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """x: (B, 3, D, H, W); noise: (B,). What it returns stays on the device: reading it waits for the step."""
+    def optimise(self, batch: tuple[Tensor, Tensor], optimizers: Optimizers) -> Mapping[str, Tensor]:
+        """One step of both networks on fields (B, 3, n, n, n) and log2 of their quantiser's steps (B,)."""
+        x, noise = batch
+        made = self._supervised(x, noise)
+        loss = Loss(made.loss, made.metrics)
+        if self.step >= self.recipe.adversarial_from:
+            more = self._adversarial(x, made, optimizers["critic_optimizer"])
+            loss = Loss(more.total, {**loss.metrics, **more.metrics})
+        optimizer = optimizers["optimizer"]
+        optimizer.zero_grad()
+        loss.total.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        optimizer.step()
+        return {"loss": loss.total.detach(), **loss.metrics}
+
+    def _supervised(self, x: Tensor, noise: Tensor) -> _Supervised:
+        """What is made of fields, and the loss without a discriminator."""
         recipe, shape = self.recipe, tuple(x.shape[2:])
-        self._set_rates()
         learned = self.config.encoder == "learned"
         bits = noise.new_zeros(())
         if learned:
@@ -271,39 +316,34 @@ class Run:
         if learned:  # at high rates a bit to each latent is worth this squared error
             worth = math.log(2) / 6 * 4.0**noise / base_error
             loss = loss + recipe.rate * (worth * bits).mean() / z[0].numel()
-        out = {"error": error.detach(), "gradient": slope.detach()}
-        if self.step >= recipe.adversarial_from:
-            self._choose_window(shape)
-            out |= self._critic_step(x, back.detach(), base)
-            self.critic.requires_grad_(False)
-            with torch.no_grad():
-                real = self._judge(x)
-            fake = self._judge(back)
-            self.critic.requires_grad_(True)
-            against = F.binary_cross_entropy_with_logits(fake - real.mean(), torch.ones_like(fake))
-            against = against + F.binary_cross_entropy_with_logits(real - fake.mean(), torch.zeros_like(real))
-            if self.step >= recipe.adversarial_from + recipe.alone:
-                loss = loss + recipe.adversarial * _balance(loss, against, raw) * against
-            out["against"] = against.detach()
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        with torch.no_grad():
-            decay = min(EMA, (self.step + 1) / (self.step + 20))
-            kept: list[Any] = [*self.ema.parameters()]
-            current: list[Any] = [*self.generator.parameters()]
-            get_ema_multi_avg_fn(decay)(kept, current, 1)
-        return {"loss": loss.detach(), **out}
+        return _Supervised(loss, {"error": error.detach(), "gradient": slope.detach()}, raw, back, base)
 
-    def _choose_window(self, shape: tuple[int, ...]) -> None:
-        """The discriminator judges patches: a part of the field will do, where whole ones take too long."""
+    def _adversarial(self, x: Tensor, made: _Supervised, optimizer: torch.optim.Optimizer) -> Loss:
+        """A step of the discriminator, and the loss with what it says of the generator's fields."""
+        recipe = self.recipe
+        self._draw_window(tuple(x.shape[2:]))
+        metrics = self._critic_step(x, made.back.detach(), made.base, optimizer)
+        self.critic.requires_grad_(False)
+        with torch.no_grad():
+            real = self._logits(x)
+        fake = self._logits(made.back)
+        self.critic.requires_grad_(True)
+        against = F.binary_cross_entropy_with_logits(fake - real.mean(), torch.ones_like(fake))
+        against = against + F.binary_cross_entropy_with_logits(real - fake.mean(), torch.zeros_like(real))
+        metrics["adversarial"] = against.detach()
+        loss = made.loss
+        if self.step >= recipe.adversarial_from + recipe.alone:
+            loss = loss + recipe.adversarial * _balance(loss, against, made.raw) * against
+        return Loss(loss, metrics)
+
+    def _draw_window(self, shape: tuple[int, ...]) -> None:
+        """The discriminator judges patches: a piece of the field will do, where whole ones take too long."""
         side = self.recipe.window or max(shape)
         starts = [int(torch.randint(max(1, size - side + 1), ())) for size in shape]
         self.window = tuple(slice(start, start + side) for start in starts)
 
-    def _judge(self, x: Tensor) -> Tensor:
+    def _logits(self, x: Tensor) -> Tensor:
+        """What the discriminator says of fields, in the present window: the more, the likelier a simulation's."""
         whole = self.recipe.window in (0, *x.shape[2:])
         x = x[(slice(None), slice(None), *self.window)].contiguous(memory_format=torch.channels_last_3d)
         with parametrize.cached():
@@ -312,8 +352,10 @@ class Run:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
                 return self.critic(x, periodic=whole).float()
 
-    def _critic_step(self, x: Tensor, made: Tensor, base: Tensor) -> dict[str, Tensor]:
-        """One step of the discriminator, on what the generator made and on real fields that were spoilt, in turns."""
+    def _critic_step(
+        self, x: Tensor, made: Tensor, base: Tensor, optimizer: torch.optim.Optimizer
+    ) -> dict[str, Tensor]:
+        """One step of the discriminator, on what the generator made and on degraded real fields, in turns."""
         kind = (torch.arange(len(x), device=x.device) + self.step)[:, None, None, None, None] % 4
         strength = torch.rand(kind.shape, device=x.device)
         noise = torch.randn_like(x)
@@ -322,47 +364,30 @@ class Run:
         fake = torch.where(kind == 1, base, made)
         fake = torch.where(kind == 2, x + noise * 10 ** (-2.5 + 2 * strength), fake)
         fake = torch.where(kind == 3, blurred(x, strength, sharp=self.step // 4 % 2 == 0), fake)
-        real, false = self._judge(x), self._judge(fake)
+        real, false = self._logits(x), self._logits(fake)
         loss = F.binary_cross_entropy_with_logits(real - false.mean(), torch.ones_like(real))
         loss = loss + F.binary_cross_entropy_with_logits(false - real.mean(), torch.zeros_like(false))
-        self.critic_optimizer.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        self.critic_optimizer.step()
+        optimizer.step()
         return {"critic": loss.detach()}
 
-    def _set_rates(self) -> None:
-        recipe = self.recipe
-        progress = (self.done - recipe.decay_from) / max(1, recipe.steps - recipe.decay_from)
-        factor = min(1.0, (self.step + 1) / 50) * min(1.0, max(0.0, 1 - progress))
-        new, old = self.optimizer.param_groups
-        new["lr"] = recipe.lr * factor
-        old["lr"] = 0.0 if self.step < recipe.frozen else recipe.lr * factor * recipe.frozen_lr
+    # ---- held-out fields, and what comes out
 
-    def state(self) -> dict[str, Any]:
-        parts = ("generator", "critic", "ema", "optimizer", "critic_optimizer")
-        state = {name: getattr(self, name).state_dict() for name in parts}
-        return {
-            **state,
-            "encoder": self.latents.encoder.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "config": asdict(self.config),
-        }
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        for name in ("generator", "critic", "ema", "optimizer", "critic_optimizer"):
-            getattr(self, name).load_state_dict(state[name])
-        self.latents.encoder.load_state_dict(state["encoder"])
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+    @property
+    def levels(self) -> tuple[float, float, float]:
+        """Where held-out fields are looked at: log2 of the quantiser's step over the field's root mean square."""
+        low, high = self.recipe.noise
+        return low, (low + high) / 2, high
 
     @torch.no_grad()
-    def look(self, fields: Tensor, levels: tuple[float, ...]) -> dict[str, float]:
-        """Held-out fields: relative errors of values and gradients, of the generator and of interpolation alone."""
-        found: dict[str, float] = {}
+    def estimate(self) -> dict[str, float]:
+        """Relative errors of values and gradients, of the averaged generator and of interpolation alone."""
+        metrics: dict[str, float] = {}
         names = ("base_error", "base_gradient", "base_dissipation", "error", "gradient", "dissipation")
-        for level in levels:
+        for level in self.levels:
             rows = []
-            for x in fields.split(1):
+            for x in self.held_out:
                 noise = x.new_full((1,), level)
                 z, shape = self.latents.hard(x, noise), tuple(x.shape[2:])
                 base = project(spectral_resample(z, shape), self.reach)
@@ -377,28 +402,66 @@ class Run:
                     ]
                 rows.append(torch.cat(row))
             for name, value in zip(names, torch.stack(rows).mean(0).tolist(), strict=True):
-                found[f"val_{name}_{level:g}"] = round(value, 5)
-        return found
+                metrics[f"val_{name}_{level:g}"] = round(value, 5)
+        return metrics
+
+    def code_with(self, codec: Any) -> dict[str, float]:
+        """Ratio of float32 values to whole files, and relative error of what is decoded, at the same steps."""
+        metrics: dict[str, float] = {}
+        for level in self.levels:
+            quality = min(100.0, max(1.0, 10 * (3 - level)))  # `ZipganCodec.step`
+            n_values, n_bytes, errors = 0, 0, []
+            for field in self.held_out[:CODED]:
+                x = field[0].cpu().numpy()
+                data = codec.compress(x, quality)
+                back = codec.decompress(data)
+                n_values, n_bytes = n_values + x.size, n_bytes + len(data)
+                errors.append(math.sqrt(float(np.square(back - x).mean() / np.square(x).mean())))
+            metrics[f"file_ratio_{level:g}"] = round(4 * n_values / n_bytes, 5)
+            metrics[f"file_error_{level:g}"] = round(float(np.mean(errors)), 5)
+        return metrics
+
+    def n_parameters(self) -> int:
+        networks = (self.net, self.encoder, self.critic)
+        return sum(parameter.numel() for network in networks for parameter in network.parameters())
+
+    def weights_bytes(self, final: bool = False) -> bytes:
+        """The safetensors file: averaged generator, encoder, discriminator with its normalisation done, mean and spread
+        of its logits of real fields."""
+        from safetensors.torch import save as to_bytes
+
+        tensors = {f"generator.{name}": value for name, value in self.ema.state_dict().items()}
+        tensors |= {f"encoder.{name}": value for name, value in self.encoder.state_dict().items()}
+        if self.step > self.recipe.adversarial_from:
+            plain = self.critic.plain().to(self.device)
+            tensors |= {f"critic.{name}": value for name, value in plain.state_dict().items()}
+            plain.load_state_dict({name: value.half().float() for name, value in plain.state_dict().items()})
+            with torch.no_grad():  # of the rounded ones, in float32, as the codec has them
+                logits = torch.stack([plain(x).mean() for x in self.held_out])
+            tensors["critic_reference"] = torch.stack([logits.mean(), logits.std(correction=0)]).float()
+        tensors = {
+            name: (value if name == "critic_reference" else value.to(torch.float16)).cpu().contiguous()
+            for name, value in tensors.items()
+        }
+        return to_bytes({**tensors, **table_state()}, metadata(self.config, self.tag))
 
 
 def _balance(loss: Tensor, other: Tensor, output: Tensor) -> Tensor:
-    """By what to multiply `other` for its gradient with respect to the output to be as large as that of `loss`: the
-    discriminator's grows and shrinks by orders of magnitude as it learns (Esser et al., arXiv 2012.09841, eq. 7)."""
-    one, two = (torch.autograd.grad(term, output, retain_graph=True)[0].norm() for term in (loss, other))
-    return one / two.clamp(min=1e-12)
+    """The factor that makes the gradient of `other` with respect to the output as large as that of `loss`.
 
-
-def _cut(config: ZipganConfig) -> ZipganConfig:
-    return replace(config, encoder="spectral")
+    The discriminator's grows and shrinks by orders of magnitude as it learns (Esser et al., arXiv 2012.09841, eq. 7).
+    """
+    wanted, actual = (torch.autograd.grad(term, output, retain_graph=True)[0].norm() for term in (loss, other))
+    return wanted / actual.clamp(min=1e-12)
 
 
 def mean(x: Tensor) -> Tensor:
-    """(B,): mean square."""
+    """The mean square (B,) of each field."""
     return x.square().mean((1, 2, 3, 4))
 
 
 def blurred(x: Tensor, strength: Tensor, sharp: bool) -> Tensor:
-    """Cut, or dampened by a Gaussian, at 1 / 1.5 to 1 / 5.5 of the wave numbers that the grid resolves."""
+    """Fields cut off, or dampened by a Gaussian, at 1 / 1.5 to 1 / 5.5 of the wave numbers that the grid resolves."""
     spectrum = torch.fft.rfftn(x, dim=(-3, -2, -1))
     k = [torch.fft.fftfreq(n, device=x.device) for n in x.shape[2:-1]]
     grid = torch.stack(torch.meshgrid(*k, torch.fft.rfftfreq(x.shape[-1], device=x.device), indexing="ij"))
@@ -408,10 +471,10 @@ def blurred(x: Tensor, strength: Tensor, sharp: bool) -> Tensor:
 
 
 def start_from(generator: Generator, critic: Discriminator, path: Path) -> set[str]:
-    """Fills networks from a weights file of the same factor or of half of it; returns what was taken over."""
-    from ..codecs.weights import load_tensors
-    from ..codecs.zipgan import config_from, networks_from
+    """Fills networks from a weights file of the same factor or of half of it.
 
+    Returns names of the generator's parameters that were taken over and are at first kept as they are.
+    """
     if not path.is_file():
         raise UsageError(f"start: {path}: no such file; name the weights of half the factor (or of the same one)")
     loaded = load_tensors(path)
@@ -425,131 +488,35 @@ def start_from(generator: Generator, critic: Discriminator, path: Path) -> set[s
     return same if other.config.factor != generator.config.factor else set()
 
 
-def weights_bytes(run: Run, tag: str, references: Tensor) -> bytes:
-    """The safetensors file: averaged generator, encoder, discriminator with its normalisation done, its mean logit
-    on real fields."""
-    from safetensors.torch import save as to_bytes
-
-    from ..codecs.zipgan import metadata, table_state
-
-    tensors = {f"generator.{name}": value for name, value in run.ema.state_dict().items()}
-    tensors |= {f"encoder.{name}": value for name, value in run.latents.encoder.state_dict().items()}
-    if run.step > run.recipe.adversarial_from:
-        plain = run.critic.plain().to(references.device)
-        tensors |= {f"critic.{name}": value for name, value in plain.state_dict().items()}
-        plain.load_state_dict({name: value.half().float() for name, value in plain.state_dict().items()})
-        with torch.no_grad():  # of the rounded ones, in float32, as the codec has them
-            logits = torch.stack([plain(x).mean() for x in references.split(1)])
-        tensors["critic_reference"] = torch.stack([logits.mean(), logits.std(correction=0)]).float()
-    tensors = {
-        name: (value if name == "critic_reference" else value.to(torch.float16)).cpu().contiguous()
-        for name, value in tensors.items()
-    }
-    return to_bytes({**tensors, **table_state()}, metadata(run.config, tag))
-
-
 def train(
     settings: Mapping[str, Any], data: Path, folder: Path, resume: bool, device: str, about: Mapping[str, Any]
 ) -> None:
-    """What `codec train zipgan` calls. settings: `model` (ZipganConfig), `recipe` (ZipganRecipe)."""
-    from ..codecs.base import check_device
+    """Runs a recipe (see train/recipes/zipgan) to its end, from where it stopped if `resume`, and exports the weights.
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    check_device(device)
-    fields, held_out = load_fields(data, "train"), load_fields(data, "validation")
-    fit(settings, fields, held_out[:: max(1, len(held_out) // 5)], folder, resume, device, about)
-
-
-def fit(
-    settings: Mapping[str, Any],
-    fields: Tensor,
-    held_out: Tensor,
-    folder: Path,
-    resume: bool,
-    device: str,
-    about: Mapping[str, Any],
-) -> Run:
-    """Fields as `load_fields` returns them; they go to the device as a whole. Writes checkpoints, log and weights."""
-    from .cli import fill
-
+    All fields go to the device as a whole. about: fields of the manifest that only the caller knows.
+    """
     config = fill(ZipganConfig, settings["model"], "model")
     recipe = fill(ZipganRecipe, settings["recipe"], "recipe")
+    fields, held_out = load_fields(data, "train"), load_fields(data, "validation")
+    held_out = held_out[:: max(1, len(held_out) // 5)]
     torch.manual_seed(recipe.seed)
-    run = Run(config, recipe, fields.shape[-1], device)
-    fields, held_out = fields.to(run.device), held_out.to(run.device)
-    checkpoint = folder / "last.ckpt"
-    if resume and checkpoint.exists():
-        run.load(torch.load(checkpoint, map_location=run.device, weights_only=True))
-    low, high = recipe.noise
-    levels = (low, (low + high) / 2, high)
-    sums: dict[str, Tensor] = {}
-    last = saved = looked = time.monotonic()
-    torch.backends.cudnn.benchmark = run.device.type == "cuda"
+    task = ZipganTask(config, recipe, fields.shape[-1], settings["tag"], training_device(device))
+    fields, task.held_out = fields.to(task.device), held_out.to(task.device).split(1)
+    torch.backends.cudnn.benchmark = task.device.type == "cuda"
+    steps = DeviceSteps(task, lambda: batch_of(fields, task), task.named_optimizers())
+    run_on_device(steps, Progress(task, folder, about), resume)
 
-    def write(row: Mapping[str, float]) -> None:
-        with (folder / "log.jsonl").open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
-        sys.stderr.write("  ".join(f"{key} {value:.5g}" for key, value in row.items()) + "\n")
 
-    metrics: dict[str, float] = {}
-    tag, threads = settings["tag"], f"CPU, {torch.get_num_threads()} thread(s)"
-    networks = torch.nn.ModuleList([run.generator, run.latents.encoder, run.critic])
-
-    def look() -> None:
-        metrics.update(run.look(held_out, levels))
-        write({"step": run.step, "seconds": round(run.seconds, 1), **metrics})
-
-    def keep() -> None:
-        save(run, checkpoint)
-        where = {
-            "steps": run.step,
-            "seconds": round(run.seconds),
-            "device": torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else threads,
-            "metrics": metrics,
-        }
-        data = weights_bytes(run, tag, held_out)
-        write_weights(folder, "zipgan", "ZipGAN", tag, data, networks, tag == "8x", {**about, **where})
-
-    try:
-        while run.done < recipe.steps:
-            # a resumed run draws what it would have drawn
-            draw = np.random.default_rng([recipe.seed, run.step])
-            torch.manual_seed(recipe.seed * 1_000_003 + run.step)
-            x = torch.stack([drawn(fields, draw) for _ in range(recipe.batch)])
-            noise = torch.from_numpy(draw.uniform(low, high, recipe.batch)).float().to(run.device)
-            for name, value in run.train_step(x, noise).items():
-                sums[name] = sums.get(name, 0.0) + value
-            now = time.monotonic()
-            run.seconds, last = run.seconds + now - last, now
-            if run.step % 50 == 0:
-                write(
-                    {"step": run.step, "seconds": round(run.seconds, 1)}
-                    | {name: round(float(value) / 50, 5) for name, value in sums.items()}
-                )
-                sums.clear()
-            if now - saved > recipe.save:
-                keep()
-                saved = last = time.monotonic()
-            if now - looked > recipe.look:
-                look()
-                looked = last = time.monotonic()
-    except KeyboardInterrupt:
-        keep()
-        raise
-    look()
-    keep()
-    return run
+def batch_of(fields: Tensor, task: ZipganTask) -> tuple[Tensor, Tensor]:
+    """The batch of the task's next step: fields, turned and shifted, and log2 of the steps they are quantised with."""
+    recipe = task.recipe
+    draw = np.random.default_rng([recipe.seed, task.step])
+    x = torch.stack([drawn(fields, draw) for _ in range(recipe.batch)])
+    return x, torch.from_numpy(draw.uniform(*recipe.noise, recipe.batch)).float().to(fields.device)
 
 
 def drawn(fields: Tensor, draw: np.random.Generator) -> Tensor:
-    """(3, D, H, W): one of the fields, turned and shifted."""
+    """One of the fields, turned and shifted: (3, D, H, W)."""
     x = fields[int(draw.integers(len(fields)))]
-    shifts = tuple(int(one) for one in draw.integers(0, x.shape[-1], 3))
+    shifts = tuple(int(shift) for shift in draw.integers(0, x.shape[-1], 3))
     return rotated(x, int(draw.integers(len(ROTATIONS))), shifts)
-
-
-def save(run: Run, path: Path) -> None:
-    part = path.with_suffix(".part")
-    torch.save(run.state(), part)
-    os.replace(part, path)

@@ -38,14 +38,14 @@ class Tiny:
 
 
 def make_tiny(tag: str, folder: Path, photo: np.ndarray) -> Tiny:
-    from codec.train.walloc import WallocRecipe, WallocTask, export  # imports Lightning: seconds
+    from codec.train.walloc import WallocRecipe, WallocTask  # imports Lightning: seconds
 
     latent, groups, bpp = SIZES[tag]
     config = WallocConfig(
         latent=latent, decoder="small", width=8, blocks=1, boundary="symmetric", groups=groups, context_width=8
     )
     torch.manual_seed(0)
-    task = WallocTask(config, WallocRecipe(steps=1))
+    task = WallocTask(config, WallocRecipe(steps=1), tag)
     rng = np.random.default_rng(0)
     corners = [(rng.integers(photo.shape[0] - 63), rng.integers(photo.shape[1] - 63)) for _ in range(24)]
     crops = np.stack([photo[y : y + 64, x : x + 64] for y, x in corners]).transpose(0, 3, 1, 2)
@@ -66,7 +66,7 @@ def make_tiny(tag: str, folder: Path, photo: np.ndarray) -> Tiny:
     with torch.no_grad():
         net(pictures, torch.zeros(len(pictures)), hard=True)  # shows the quantisers the range of their values
     net.eval()
-    path = export(task, {"tag": tag}, folder, ABOUT)
+    path = task.export(folder, ABOUT)
     return Tiny(WallocCodec.from_weights(None, None, path, "cpu"), net, path)
 
 

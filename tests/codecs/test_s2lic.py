@@ -75,10 +75,10 @@ def crops(photo: np.ndarray, count: int, size: int = 128) -> Tensor:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Tiny:
-    from codec.train.s2lic import S2licRecipe, S2licTask, export  # imports Lightning: seconds
+    from codec.train.s2lic import S2licRecipe, S2licTask  # imports Lightning: seconds
 
     torch.manual_seed(0)
-    task = S2licTask(CONFIG, S2licRecipe(steps=1, decay_from=1, hard_from=1))
+    task = S2licTask(CONFIG, S2licRecipe(steps=1, decay_from=1, hard_from=1), "tiny")
     net = task.ema
     assert isinstance(net, S2licNet)
     pictures = crops(photo, 24)
@@ -95,7 +95,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Tiny:
     with torch.no_grad():
         net(pictures, torch.linspace(0, 1, len(pictures)))  # shows the quantisers the range of their values
     net.eval()
-    path = export(task, {"tag": "tiny"}, tmp_path_factory.mktemp("weights"), ABOUT)
+    path = task.export(tmp_path_factory.mktemp("weights"), ABOUT)
     return Tiny(S2licCodec.from_weights(None, None, path, "cpu"), net, path)
 
 

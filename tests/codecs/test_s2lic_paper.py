@@ -59,11 +59,11 @@ def test_training_path(changes: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("norm", ["none", "group", "batch"])
 def test_files(norm: str, tmp_path: Path, photo: np.ndarray) -> None:
-    from codec.train.s2lic import S2licRecipe, S2licTask, export
+    from codec.train.s2lic import S2licRecipe, S2licTask
 
-    task = S2licTask(replace(TINY, norm=norm), S2licRecipe(steps=1, decay_from=1, hard_from=1))
+    task = S2licTask(replace(TINY, norm=norm), S2licRecipe(steps=1, decay_from=1, hard_from=1), "tiny")
     task.ema.load_state_dict(tiny(norm=norm).state_dict())
-    path = export(task, {"tag": "tiny"}, tmp_path, ABOUT)
+    path = task.export(tmp_path, ABOUT)
     codec = S2licCodec.from_weights(None, None, path, "cpu")
     pixels = np.ascontiguousarray(photo[:70, :100])
     data = codec.compress(pixels, 90)
@@ -79,11 +79,11 @@ def test_a_mean_rounded_differently_is_an_error(
     second: bool, tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it could be on another machine: off by one step of its grid, in the first pass or where no symbol follows."""
-    from codec.train.s2lic import S2licRecipe, S2licTask, export
+    from codec.train.s2lic import S2licRecipe, S2licTask
 
-    task = S2licTask(TINY, S2licRecipe(steps=1, decay_from=1, hard_from=1))
+    task = S2licTask(TINY, S2licRecipe(steps=1, decay_from=1, hard_from=1), "tiny")
     task.ema.load_state_dict(tiny().state_dict())
-    codec = S2licCodec.from_weights(None, None, export(task, {"tag": "tiny"}, tmp_path, ABOUT), "cpu")
+    codec = S2licCodec.from_weights(None, None, task.export(tmp_path, ABOUT), "cpu")
     data = codec.compress(np.ascontiguousarray(photo[:70, :100]), 90)
     original, calls = PaperSlice.density, []
 

@@ -21,7 +21,7 @@ from codec.codecs.s2lic_net import S2licConfig, S2licNet
 from codec.codecs.s2lic_paper import S2licPaperConfig, S2licPaperNet
 from codec.codecs.weights import find, load_tensors
 from codec.errors import CodecError, UsageError, WeightsError
-from codec.train import cli
+from codec.train.settings import fill
 
 from .test_s2lic import ABOUT, CONFIG
 from .test_s2lic_paper import TINY
@@ -30,10 +30,10 @@ KINDS: dict[str, Any] = {"small": S2licConfig, "paper": S2licPaperConfig}
 
 
 def made(config: s2lic.Config, folder: Path) -> Path:
-    from codec.train.s2lic import S2licRecipe, S2licTask, export  # imports Lightning: seconds
+    from codec.train.s2lic import S2licRecipe, S2licTask  # imports Lightning: seconds
 
     torch.manual_seed(0)
-    return export(S2licTask(config, S2licRecipe(steps=1, decay_from=1, hard_from=1)), {"tag": "tiny"}, folder, ABOUT)
+    return S2licTask(config, S2licRecipe(steps=1, decay_from=1, hard_from=1), "tiny").export(folder, ABOUT)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_settings_that_cant_be(
     with pytest.raises(ValueError, match=words):
         KINDS[network](**changes)
     with pytest.raises(UsageError, match=f"model.*{words}"):
-        cli.fill(KINDS[network], changes, "model")
+        fill(KINDS[network], changes, "model")
     weights = load_tensors(small if network == "small" else paper)
     about = json.loads(weights.metadata["s2lic"])
     about["config"] = changes  # the rest as by default
@@ -123,7 +123,7 @@ def test_settings_that_can_be() -> None:
 def test_a_model_or_recipe_that_is_no_map() -> None:
     for values in (None, [], "small", 3):
         with pytest.raises(UsageError, match="model: expected settings"):
-            cli.fill(S2licConfig, values, "model")  # type: ignore[arg-type]
+            fill(S2licConfig, values, "model")  # type: ignore[arg-type]
 
 
 def test_shipped_weights_load_as_they_were() -> None:

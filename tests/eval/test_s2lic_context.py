@@ -83,15 +83,15 @@ def test_same_noise_for_every_row(shared: S2licNet, crops: RandomCrops) -> None:
 
 
 def test_command(tmp_path: Path, crops: RandomCrops) -> None:
-    from codec.train.s2lic import S2licRecipe, S2licTask, export
+    from codec.train.s2lic import S2licRecipe, S2licTask
 
-    task = S2licTask(CONFIG, S2licRecipe(steps=1, decay_from=1, hard_from=1))
+    task = S2licTask(CONFIG, S2licRecipe(steps=1, decay_from=1, hard_from=1), "x")
     assert isinstance(task.ema, S2licNet)
     batch = next(iter(crops))
     initialise(task.ema, torch.cat([batch] * 6))
     task.ema.train()(batch, torch.rand(len(batch)))
     names = ("licence", "training_data", "recipe", "device", "commit")
-    path = export(task, {"tag": "x"}, tmp_path, {**dict.fromkeys(names, ""), "steps": 0, "seconds": 0, "metrics": {}})
+    path = task.export(tmp_path, {**dict.fromkeys(names, ""), "steps": 0, "seconds": 0, "metrics": {}})
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     Image.fromarray(crops.pictures[0][:, :256, :256].permute(1, 2, 0).numpy()).save(pictures / "dog.png")

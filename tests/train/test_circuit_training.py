@@ -16,7 +16,8 @@ from codec.entropy.circuit_fit import keep_at
 from codec.errors import UsageError
 from codec.train import circuit
 from codec.train.circuit import CircuitRecipe, fit_array, weights_bytes
-from codec.train.cli import RECIPES, fill
+from codec.train.cli import RECIPES
+from codec.train.settings import fill
 
 RECIPE = CircuitRecipe(states=3, epochs=4, full=2, batch=50, held_out=0.2, patience=9)
 

@@ -15,6 +15,7 @@ from codec.codecs.nirvana_grid_net import load_nets, random_nets, start_nets
 from codec.errors import UsageError, WeightsError
 from codec.train import cli, nirvana_grid
 from codec.train.nirvana_grid import Place, StartRecipe
+from codec.train.settings import fill
 from codec.video import Frame, VideoInfo, VideoWriter, open_video
 
 SMALL: dict[str, Any] = {"rounds": 2, "steps": 40, "groups": 2, "held_out": 1, "frames": 3, "width": 48, "height": 32}
@@ -52,7 +53,7 @@ def recipe_in(folder: Path, **changes: Any) -> str:
 def test_the_shipped_recipe_is_one() -> None:
     settings = yaml.safe_load(cli.recipe_path("nirvana", "grid-start").read_text())
     assert settings["model"] == {"preset": "grid"}
-    cli.fill(StartRecipe, settings["recipe"], "recipe").check()
+    fill(StartRecipe, settings["recipe"], "recipe").check()
 
 
 def test_crops_are_the_videos_samples(data: Path) -> None:

@@ -19,15 +19,18 @@ from codec.codecs.s2lic_net import S2licConfig
 from codec.datasets.images import DeviceCrops, smaller
 from codec.entropy.exact import ExactConv2d, FixedPoint, set_mode
 from codec.errors import MediaError, UsageError
-from codec.train import cli, s2lic_graph
-from codec.train.s2lic import Progress, S2licRecipe, S2licTask, start_from
-from codec.train.s2lic_graph import Stepper, average, find_peaks
+from codec.train import cli, progress, s2lic_graph
+from codec.train.s2lic import S2licRecipe, S2licTask
+from codec.train.s2lic_graph import GraphSteps, find_peaks
+from codec.train.s2lic_start import start_from
+from codec.train.settings import fill
+from codec.train.task import Loss
 
 from .test_s2lic_training import MODEL, RECIPE
 
 CPU = torch.device("cpu")
-CONFIG = cli.fill(S2licConfig, MODEL, "model")
-PLAIN = cli.fill(S2licRecipe, {**RECIPE, "graph": True}, "recipe")
+CONFIG = fill(S2licConfig, MODEL, "model")
+PLAIN = fill(S2licRecipe, {**RECIPE, "graph": True}, "recipe")
 
 
 def task_of(recipe: S2licRecipe = PLAIN) -> S2licTask:
@@ -84,33 +87,34 @@ def test_a_step_is_what_the_task_and_adam_say() -> None:
     picture = torch.randint(0, 256, (3, 140, 150), dtype=torch.uint8)
     task = task_of()
     other = task_of()
-    stepper = Stepper(task, DeviceCrops([picture], 128, (), CPU))
-    stepper.set_rate(0.5)
+    stepper = GraphSteps(task, DeviceCrops([picture], 128, (), CPU))
+    task.step = 1  # half of the rate
+    task.set_rates(stepper.optimizer)
     torch.manual_seed(5)
     stepper.step()
     optimizer = torch.optim.Adam(other.parameter_groups(), betas=(0.9, 0.99))
     for group in optimizer.param_groups:
         group["lr"] *= 0.5
     torch.manual_seed(5)
-    loss, bpp, _ = other.losses(DeviceCrops([picture], 128, (), CPU).draw(PLAIN.batch), False)
-    loss.backward()
+    loss = other.loss(DeviceCrops([picture], 128, (), CPU).draw(PLAIN.batch))
+    loss.total.backward()
     norm = torch.nn.utils.clip_grad_norm_(other.net.parameters(), PLAIN.clip)
     assert norm > PLAIN.clip  # or clipping would not be tested
     optimizer.step()
     for (name, a), b in zip(task.net.named_parameters(), other.net.parameters(), strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-7), name
     found = stepper.means()
-    assert found["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
-    assert found["bpp"] == pytest.approx(float(bpp.mean()), rel=1e-5) and "skipped" not in found
+    assert found["loss"] == pytest.approx(float(loss.total.detach()), rel=1e-5)
+    assert found["bpp"] == pytest.approx(float(loss.metrics["bpp"]), rel=1e-5) and "skipped" not in found
 
 
 def test_a_step_whose_gradient_is_no_number_is_left_out() -> None:
     task = task_of()
-    stepper = Stepper(task, DeviceCrops([torch.zeros(3, 140, 140, dtype=torch.uint8)], 128, (), CPU))
+    stepper = GraphSteps(task, DeviceCrops([torch.zeros(3, 140, 140, dtype=torch.uint8)], 128, (), CPU))
     stepper.step()
     before = [p.detach().clone() for p in task.net.parameters()]
-    losses = task.losses
-    task.losses = lambda batch, bf16: (losses(batch, bf16)[0] * float("nan"), *losses(batch, bf16)[1:])  # type: ignore[method-assign]
+    loss = task.loss
+    task.loss = lambda batch: Loss(loss(batch).total * float("nan"), loss(batch).metrics)  # type: ignore[method-assign]
     stepper.step()
     assert all(torch.equal(a, b) for a, b in zip(before, task.net.parameters(), strict=True))
     found = stepper.means()
@@ -126,7 +130,8 @@ def test_averages_move_as_many_single_moves_would() -> None:
             p.fill_(1.0)
         for p in task.ema.parameters():
             p.fill_(0.0)
-    average(task, 20, 100_000)
+    task.step = 100_000
+    task.average(20)
     assert float(next(task.ema.parameters()).mean()) == pytest.approx(1 - 0.99**20, rel=1e-4)
 
 
@@ -136,7 +141,7 @@ def test_peaks_are_found_before_the_twins() -> None:
         if isinstance(part, FixedPoint):
             part.watching = False
     crops = DeviceCrops([torch.randint(0, 256, (3, 140, 140), dtype=torch.uint8)], 128, (), CPU)
-    task.losses(crops.draw(2), False)
+    task.loss(crops.draw(2))
     watched = [p for p in task.net.modules() if isinstance(p, FixedPoint) and type(p) is FixedPoint]
     assert not any(float(part.peak) for part in watched)
     find_peaks(task, crops)
@@ -181,7 +186,7 @@ def test_run_by_steps_learns_stops_and_goes_on(photos: Path, tmp_path: Path) -> 
     pixels = np.asarray(Image.open(photos / "0.png"))
     assert codec.decompress(codec.compress(pixels, 80)).shape == pixels.shape
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
-    assert checkpoint["hard"] and checkpoint["global_step"] == 40
+    assert checkpoint["phases"] == ["hard"] and checkpoint["global_step"] == 40
     assert all(float(group["lr"]) < RECIPE["lr"] * 4 * 0.6 for group in checkpoint["optimizer"]["param_groups"])
     # longer: from where it stopped, and the averaged weights begin another run
     path = recipe_file(tmp_path, steps=60, decay_from=50, hard_from=55)
@@ -196,26 +201,26 @@ def test_run_by_steps_learns_stops_and_goes_on(photos: Path, tmp_path: Path) -> 
 def test_run_by_the_clock_ends_in_time_and_has_had_its_phases(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The clock goes on by a second with each look, so that no machine is too slow for this test."""
-    seconds = iter(range(10_000))
-    monkeypatch.setattr(s2lic_graph, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    """The clock goes on by two seconds with each look, so that no machine is too slow for this test."""
+    seconds = iter(range(0, 20_000, 2))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
     path = recipe_file(tmp_path, steps=10, decay_from=5, hard_from=5, seconds=8.0)
     folder = cli.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
-    # two looks a round of 20 steps, and two more at the ends
+    # one look a round of 20 steps
     assert checkpoint["global_step"] == 80 and 8 <= checkpoint["seconds"] <= 10
-    assert checkpoint["hard"]
+    assert checkpoint["phases"] == ["hard"]
 
 
 def test_an_interrupted_run_keeps_what_it_has(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step, calls = Stepper.step, iter(range(1000))
+    step, calls = GraphSteps.step, iter(range(1000))
 
-    def interrupted(self: Stepper) -> None:
+    def interrupted(self: GraphSteps) -> None:
         if next(calls) == 25:
             raise KeyboardInterrupt
         step(self)
 
-    monkeypatch.setattr(Stepper, "step", interrupted)
+    monkeypatch.setattr(GraphSteps, "step", interrupted)
     path = recipe_file(tmp_path, steps=60, decay_from=50, hard_from=55)
     with pytest.raises(KeyboardInterrupt):
         cli.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
@@ -227,14 +232,15 @@ def test_an_interrupted_run_keeps_what_it_has(photos: Path, tmp_path: Path, monk
 def test_a_run_that_learns_nothing_any_more_says_so(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = S2licTask.losses
+    original = S2licTask.loss
 
-    def broken(self: S2licTask, batch: torch.Tensor, bf16: bool) -> Any:
-        loss, *rest = losses(self, batch, bf16)
-        return loss * float("nan"), *rest
+    def broken(self: S2licTask, batch: torch.Tensor) -> Loss:
+        loss = original(self, batch)
+        return Loss(loss.total * float("nan"), loss.metrics)
 
-    monkeypatch.setattr(S2licTask, "losses", broken)
-    monkeypatch.setattr(Progress.__init__, "__defaults__", (20, 1200, 0.0))
+    monkeypatch.setattr(S2licTask, "loss", broken)
+    monkeypatch.setattr(S2licTask, "log_every", 20)
+    monkeypatch.setattr(s2lic_graph, "LOG_SECONDS", 0.0)
     with pytest.raises(UsageError, match="take a lower `lr`"):
         cli.main("s2lic", str(recipe_file(tmp_path)), data=photos, out=tmp_path, device="cpu")
 
@@ -279,10 +285,12 @@ def test_graph_and_single_launches_agree(hard: bool) -> None:
         crops = DeviceCrops([picture], 128, (), torch.device("cuda"))
         find_peaks(task, crops)
         if hard:
-            task.hard = True
-            set_mode(task.net, "twin")
-        stepper = Stepper(task, crops)
-        stepper.set_rate(0.1)
+            task.entered.append("hard")
+            task.enter_phase("hard")
+        stepper = GraphSteps(task, crops)
+        task.rates = [rate * 0.1 for rate in task.rates]
+        task.step = RECIPE["warmup"]
+        task.set_rates(stepper.optimizer)
         if capture:
             stepper.capture()
         stepper.means()

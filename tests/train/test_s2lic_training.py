@@ -22,22 +22,15 @@ from codec.codecs.s2lic_paper import S2licPaperConfig
 from codec.entropy.exact import FixedPoint
 from codec.errors import UsageError
 from codec.train import cli
-from codec.train.s2lic import (
-    Progress,
-    S2licRecipe,
-    S2licTask,
-    check_settings,
-    checkpoint_to_resume,
-    code,
-    code_with,
-    estimate,
-    load_checkpoint,
-    middle,
-    save,
-    smallest_crop,
-)
+from codec.train.checkpoints import checkpoint_to_resume, fill_task
+from codec.train.fit import Watch, save
+from codec.train.photos import middle
+from codec.train.s2lic import S2licRecipe, S2licTask, estimate, ms_ssim_distortion, smallest_crop
+from codec.train.s2lic_run import check_settings
+from codec.train.s2lic_start import start_from
+from codec.train.settings import fill
 
-ORIGINAL = Progress.on_train_batch_end
+ORIGINAL = Watch.on_train_batch_end
 ROOT = Path(__file__).resolve().parents[2]
 MODEL: dict[str, Any] = {
     "latent": 24,
@@ -123,14 +116,13 @@ def test_exports_a_codec_that_works(finished: Path, data: Path) -> None:
 def test_last_is_from_before_the_decay(finished: Path) -> None:
     last, decay = (torch.load(finished / f"{name}.ckpt", weights_only=True) for name in ("last", "decay"))
     assert (last["global_step"], decay["global_step"]) == (12, 24)
-    assert (last["hard"], decay["hard"]) == (False, True)
+    assert (last["phases"], decay["phases"]) == ([], ["hard"])
     assert not list(finished.glob("*.part"))
 
 
 def test_learning_rate() -> None:
     task = S2licTask(S2licConfig(**MODEL), S2licRecipe(**RECIPE))
-    schedule = task.configure_optimizers()["lr_scheduler"]["scheduler"]
-    factor = schedule.lr_lambdas[0]
+    factor = task.schedule.factor
     assert [factor(step) for step in (0, 3, 4, 12, 18, 24, 99)] == [0.25, 1, 1, 1, 0.5, 0, 0]
 
 
@@ -141,15 +133,15 @@ def test_a_resumed_run_is_the_same_run(finished: Path, data: Path, tmp_path: Pat
         class Stop(Exception):
             pass
 
-        def stopping(self: Progress, trainer: Any, *rest: Any, stop: int = stop) -> None:
+        def stopping(self: Watch, trainer: Any, *rest: Any, stop: int = stop) -> None:
             ORIGINAL(self, trainer, *rest)
             if trainer.global_step == stop:
-                save(trainer, self.folder / ("last.ckpt" if stop <= 12 else "decay.ckpt"))
+                save(trainer, self.progress.folder / ("last.ckpt" if stop <= 12 else "decay.ckpt"))
                 raise Stop
 
         out = tmp_path / str(stop)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Progress, "on_train_batch_end", stopping)
+            patch.setattr(Watch, "on_train_batch_end", stopping)
             with pytest.raises(Stop):
                 run(out, data)
         folder, _ = run(out, data, resume=True)
@@ -171,11 +163,11 @@ def test_a_resumed_run_takes_the_recipes_learning_rate(finished: Path, data: Pat
 
 
 def test_a_longer_run_goes_on_from_before_the_decay(finished: Path) -> None:
-    same = S2licRecipe(**RECIPE)
-    assert checkpoint_to_resume(finished, same) == finished / "decay.ckpt"
-    longer = S2licRecipe(**{**RECIPE, "steps": 50, "decay_from": 40})
-    assert checkpoint_to_resume(finished, longer) == finished / "last.ckpt"
-    assert checkpoint_to_resume(finished.parent, same) is None
+    same = S2licTask(S2licConfig(**MODEL), S2licRecipe(**RECIPE))
+    assert checkpoint_to_resume(same, finished) == finished / "decay.ckpt"
+    longer = S2licTask(same.config, S2licRecipe(**{**RECIPE, "steps": 50, "decay_from": 40}))
+    assert checkpoint_to_resume(longer, finished) == finished / "last.ckpt"
+    assert checkpoint_to_resume(same, finished.parent) is None
 
 
 def test_it_learns(data: Path, tmp_path: Path) -> None:
@@ -183,7 +175,7 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
 
     def loss(path: Path) -> float:
         task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
-        load_checkpoint(task, path)
+        fill_task(task, path)
         return estimate(task.net, [picture], (0.5,))["val_loss_0.5"]
 
     changes = {"steps": 80, "decay_from": 70, "hard_from": 80, "lr": 4e-3}
@@ -195,7 +187,7 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
 
 def test_twins_in_the_last_phase(finished: Path) -> None:
     task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
-    load_checkpoint(task, finished / "decay.ckpt")
+    fill_task(task, finished / "decay.ckpt")
     assert {part.mode for part in task.modules() if isinstance(part, FixedPoint)} == {"twin"}
     assert {part.bits for part in task.net.synthesis.modules() if isinstance(part, FixedPoint)} == {8, 9, 10, 11, 20}
 
@@ -231,12 +223,11 @@ def test_middle() -> None:
 
 def test_structure_lost_is_what_the_metric_says(data: Path) -> None:
     from codec.eval.metrics.images import ms_ssim_rgb
-    from codec.train.s2lic import lost_structure
 
     picture = np.asarray(Image.open(data / "dog.png"))
     noisy = np.clip(picture + np.random.default_rng(0).normal(0, 12, picture.shape), 0, 255).round().astype(np.uint8)
     x, x_hat = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (picture, noisy))
-    lost = lost_structure(x_hat.requires_grad_(), x)
+    lost = ms_ssim_distortion(x_hat.requires_grad_(), x)
     assert lost.shape == (1,)
     assert float(lost.detach()) == pytest.approx(1 - ms_ssim_rgb(picture, noisy), abs=1e-4)
     lost.sum().backward()
@@ -261,8 +252,6 @@ def test_starts_from_a_weights_file(
     finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that shipped weights can be trained further, from anywhere; their grids come along."""
-    from codec.train.s2lic import start_from
-
     monkeypatch.chdir(tmp_path)
     task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
     start_from(task, finished / "s2lic-tiny.safetensors")
@@ -280,13 +269,13 @@ def test_starts_from_a_weights_file(
 
 
 def test_an_interrupted_run_keeps_its_last_step(data: Path, tmp_path: Path) -> None:
-    def stopping(self: Progress, trainer: Any, *rest: Any) -> None:
+    def stopping(self: Watch, trainer: Any, *rest: Any) -> None:
         ORIGINAL(self, trainer, *rest)
         if trainer.global_step == 5:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "on_train_batch_end", stopping)
+        patch.setattr(Watch, "on_train_batch_end", stopping)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run(tmp_path, data)
     assert torch.load(tmp_path / "runs" / "s2lic-tiny" / "last.ckpt", weights_only=True)["global_step"] == 5
@@ -339,9 +328,9 @@ def test_a_setting_that_is_missing(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        cli.fill(S2licConfig, MODEL, "model"),
-        cli.fill(S2licConfig, {**MODEL, "attention": 0}, "model"),
-        cli.fill(S2licPaperConfig, PAPER, "model"),
+        fill(S2licConfig, MODEL, "model"),
+        fill(S2licConfig, {**MODEL, "attention": 0}, "model"),
+        fill(S2licPaperConfig, PAPER, "model"),
     ],
     ids=["attention", "no attention", "paper"],
 )
@@ -439,9 +428,10 @@ def test_start_of_another_size(finished: Path, data: Path, tmp_path: Path) -> No
 def test_held_out_pictures_as_files(finished: Path, data: Path) -> None:
     """What validation says of files is what the exported codec makes of them."""
     task = S2licTask(S2licConfig(**{**MODEL, "slices": (8, 16)}), S2licRecipe(**RECIPE))
-    load_checkpoint(task, finished / "decay.ckpt")
+    fill_task(task, finished / "decay.ckpt")
     pixels = np.asarray(Image.open(data / "dog.png"))
-    found = code(task, [torch.from_numpy(pixels.copy()).permute(2, 0, 1)], (0.5,))
+    task.held_out = [torch.from_numpy(pixels.copy()).permute(2, 0, 1)]
+    found = task.code()
     (manifest,) = weights.manifests("s2lic", finished)
     codec = S2licCodec.from_weights(None, None, manifest.path, "cpu")
     data_ = codec.compress(pixels, 50.5)
@@ -473,16 +463,16 @@ def test_the_manifest_is_of_the_weights_that_are_written(graph: bool, data: Path
     (manifest,) = weights.manifests("s2lic", folder)
     assert {name.split("_")[0] for name in manifest.metrics} == {"val", "file"}
     held_out = [np.asarray(Image.open(tmp_path / "photos" / f"{name}.png")) for name in ("00", "48")]
-    pictures = [torch.from_numpy(pixels.copy()).permute(2, 0, 1) for pixels in held_out]
+    task = S2licTask(fill(S2licConfig, MODEL, "model"), S2licRecipe(**RECIPE))
+    task.held_out = [torch.from_numpy(pixels.copy()).permute(2, 0, 1) for pixels in held_out]
     codec = S2licCodec.from_weights(None, None, manifest.path, "cpu")
     n_bytes = sum(len(codec.compress(pixels, 50.5)) for pixels in held_out)
     assert manifest.metrics["file_bpp_0.5"] == pytest.approx(8 * n_bytes / (2 * 128 * 128))
-    assert code_with(manifest.path, pictures).items() <= manifest.metrics.items()
+    assert task.code(manifest.path).items() <= manifest.metrics.items()
     assert rows[-1]["step"] == 3 and rows[-1]["file_bpp_0.5"] == round(manifest.metrics["file_bpp_0.5"], 4)
     # of other tables they would be others
-    task = S2licTask(cli.fill(S2licConfig, MODEL, "model"), S2licRecipe(**RECIPE))
-    load_checkpoint(task, folder / ("last.ckpt" if graph else "decay.ckpt"))
-    assert code(task, pictures, (0.5,))["file_bpp_0.5"] != manifest.metrics["file_bpp_0.5"]
+    fill_task(task, folder / ("last.ckpt" if graph else "decay.ckpt"))
+    assert task.code()["file_bpp_0.5"] != manifest.metrics["file_bpp_0.5"]
 
 
 def test_the_network_of_the_paper(data: Path, tmp_path: Path) -> None:

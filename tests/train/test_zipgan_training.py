@@ -16,8 +16,10 @@ from codec.codecs.weights import load_tensors
 from codec.codecs.zipgan import ZipganCodec
 from codec.codecs.zipgan_net import NOISE, ZipganConfig
 from codec.errors import UsageError
-from codec.train.cli import RECIPES, fill, main
-from codec.train.zipgan import ROTATIONS, Latents, Run, ZipganRecipe, _balance, load_fields, part_of, rotated
+from codec.train.cli import RECIPES, main
+from codec.train.device_loop import DeviceSteps
+from codec.train.settings import fill
+from codec.train.zipgan import ROTATIONS, Latents, ZipganRecipe, ZipganTask, _balance, load_fields, rotated, split_of
 
 from ..codecs.test_zipgan import SMALL, flow, relative
 
@@ -52,7 +54,7 @@ def test_splits_are_by_simulation(data: Path) -> None:
 
 
 def test_seeds_from_100_on_are_trained_on() -> None:
-    assert [part_of(seed) for seed in (0, 7, 8, 9, 19, 99, 100)] == [
+    assert [split_of(seed) for seed in (0, 7, 8, 9, 19, 99, 100)] == [
         "train",
         "train",
         "validation",
@@ -77,13 +79,25 @@ def test_all_rotations_differ() -> None:
     assert len({tuple(one.flatten()[:40].tolist()) for one in found}) == 48
 
 
+def steps_on(task: ZipganTask, fields: torch.Tensor, level: float = -1.0) -> DeviceSteps:
+    """Steps of a task on the same fields again and again."""
+    return DeviceSteps(task, lambda: (fields, torch.full((len(fields),), level)), task.named_optimizers())
+
+
+def step(steps: DeviceSteps) -> dict[str, float]:
+    """What the log would have of one step."""
+    steps.advance(1)
+    return steps.means()
+
+
 def test_learns() -> None:
     """One field again and again: the generator adds what the latents lack."""
     torch.manual_seed(0)
-    run = Run(ZipganConfig(2, **SMALL), ZipganRecipe(60, 50, (-1.0, -1.0), lr=3e-3, bf16=False), 16)
+    task = ZipganTask(ZipganConfig(2, **SMALL), ZipganRecipe(60, 50, (-1.0, -1.0), lr=3e-3, bf16=False), 16)
     x = torch.from_numpy(flow(16))
     x = x / x.square().mean().sqrt()
-    errors = [float(run.train_step(x[None], torch.tensor([-1.0]))["error"]) for _ in range(60)]
+    steps = steps_on(task, x[None])
+    errors = [step(steps)["error"] for _ in range(60)]
     assert errors[0] == pytest.approx(1.0, abs=0.02)
     assert errors[-1] < 0.8
 
@@ -105,18 +119,19 @@ def test_trains_on_the_latents_that_files_hold(encoder: Any, factor: int) -> Non
 
 
 def test_the_discriminator_learns() -> None:
-    """To tell real fields from spoilt ones; a loss of 2 ln 2 is that of guessing."""
+    """To tell real fields from degraded ones; a loss of 2 ln 2 is that of guessing."""
     torch.manual_seed(0)
     recipe = ZipganRecipe(40, 40, (-1.0, -1.0), bf16=False, adversarial_from=0, alone=40, batch=4, window=0)
     sizes: dict[str, Any] = {**SMALL, "critic": 8}
-    run = Run(ZipganConfig(2, **sizes), recipe, 16)
+    task = ZipganTask(ZipganConfig(2, **sizes), recipe, 16)
     fields = torch.from_numpy(np.stack([flow(16, seed) for seed in range(4)]))
     fields = fields / fields.square().mean((1, 2, 3, 4), keepdim=True).sqrt()
-    found = [run.train_step(fields, torch.full((4,), -1.0)) for _ in range(40)]
-    assert np.mean([float(one["critic"]) for one in found[-8:]]) < 1.0
-    before = run.generator.state_dict()["last.conv.weight"].clone()
-    assert float(run.train_step(fields, torch.full((4,), -1.0))["against"]) > 1.5, "the generator is found out"
-    assert not torch.equal(before, run.generator.state_dict()["last.conv.weight"])
+    steps = steps_on(task, fields)
+    rows = [step(steps) for _ in range(40)]
+    assert np.mean([row["critic"] for row in rows[-8:]]) < 1.0
+    before = task.net.state_dict()["last.conv.weight"].clone()
+    assert step(steps)["adversarial"] > 1.5, "the generator is found out"
+    assert not torch.equal(before, task.net.state_dict()["last.conv.weight"])
 
 
 def test_the_adversarial_gradient_is_a_part_of_the_others() -> None:
@@ -131,18 +146,18 @@ def test_ends_by_the_clock(data: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path / "a.yaml", steps=100000, decay_from=1, seconds=1.0)
     folder = main("zipgan", str(path), data, tmp_path / "runs", device="cpu")
     state = torch.load(folder / "last.ckpt", weights_only=True)
-    assert 0 < state["step"] < 10000
+    assert 0 < state["global_step"] < 10000
     assert 1.0 <= state["seconds"] < 20
     assert state["optimizer"]["param_groups"][0]["lr"] < 1e-3 * 0.9
 
 
 def test_a_learned_encoder_gets_gradients() -> None:
-    run = Run(ZipganConfig(2, encoder="learned", **SMALL), ZipganRecipe(9, 5, (-1.0, -1.0), bf16=False), 16)
-    x = torch.from_numpy(flow(16))
-    run.train_step(x[None], torch.tensor([-1.0]))
-    before = run.latents.encoder.last.conv.weight.clone()
-    run.train_step(x[None], torch.tensor([-1.0]))
-    assert not torch.equal(before, run.latents.encoder.last.conv.weight)
+    task = ZipganTask(ZipganConfig(2, encoder="learned", **SMALL), ZipganRecipe(9, 5, (-1.0, -1.0), bf16=False), 16)
+    steps = steps_on(task, torch.from_numpy(flow(16))[None])
+    steps.advance(1)
+    before = task.encoder.last.conv.weight.clone()
+    steps.advance(1)
+    assert not torch.equal(before, task.encoder.last.conv.weight)
 
 
 def test_resumes_to_the_same_weights(data: Path, tmp_path: Path) -> None:
@@ -150,7 +165,7 @@ def test_resumes_to_the_same_weights(data: Path, tmp_path: Path) -> None:
     parts = main("zipgan", str(recipe(tmp_path / "a.yaml", steps=4)), data, tmp_path / "parts", device="cpu")
     # the first part must have had the schedule of the whole
     one = torch.load(parts / "last.ckpt", weights_only=True)
-    assert one["step"] == 4
+    assert one["global_step"] == 4
     parts = main("zipgan", str(recipe(tmp_path / "a.yaml")), data, tmp_path / "parts", resume=True, device="cpu")
     first = load_tensors(whole / "zipgan-2.safetensors").tensors
     second = load_tensors(parts / "zipgan-2.safetensors").tensors

@@ -1,0 +1,61 @@
+"""What tasks on photographs share: which ones are held out, crops for a closed-form start, files of whole pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..datasets.images import RandomCrops, find_pictures, load_pictures
+from ..errors import UsageError
+
+__all__ = ["code_pictures", "first_crops", "middle", "photos_in"]
+
+HELD_OUT_EVERY = 48  # of so many pictures, one is held out, where there are enough of them
+ENOUGH = 2 * HELD_OUT_EVERY
+HELD_OUT_SIDE = 768  # pixels at most to a side of those
+
+
+def photos_in(folder: Path, smallest: int, hold_out: bool = True) -> tuple[list[Tensor], list[Tensor]]:
+    """Photographs (3, H, W) uint8 to train on, and the middles of those that are held out.
+
+    smallest: pixels to a side that a picture must have. UsageError if none has.
+    """
+    pictures = load_pictures(find_pictures(folder), smallest)
+    if not pictures:
+        raise UsageError(f"{folder}: no picture there is at least {smallest} pixels wide and high")
+    if not hold_out or len(pictures) < ENOUGH:
+        return pictures, []
+    held_out = [middle(picture, HELD_OUT_SIDE) for picture in pictures[::HELD_OUT_EVERY]]
+    return [picture for index, picture in enumerate(pictures) if index % HELD_OUT_EVERY], held_out
+
+
+def middle(picture: Tensor, size: int) -> Tensor:
+    """At most size x size pixels from the middle of a picture (3, H, W)."""
+    h, w = (min(size, side) for side in picture.shape[1:])
+    top, left = (picture.shape[1] - h) // 2, (picture.shape[2] - w) // 2
+    return picture[:, top : top + h, left : left + w]
+
+
+def first_crops(pictures: list[Tensor], size: int, count: int, seed: int) -> Tensor:
+    """(count, 3, size, size) in [0, 1]: crops that a network's closed-form start is computed from."""
+    generator = np.random.default_rng(seed)
+    source = RandomCrops(pictures, size, 1, seed)
+    return torch.stack([source.crop(generator) for _ in range(count)]).float() / 255
+
+
+def code_pictures(codec: Any, pictures: Sequence[Tensor], quality: float | None = None) -> tuple[float, float]:
+    """Mean bits per pixel of whole files of pictures (3, H, W) uint8, and mean PSNR of what is decoded from them."""
+    rows = []
+    for picture in pictures:
+        pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+        data = codec.compress(pixels, quality)
+        mse = float(np.mean((codec.decompress(data).astype(np.float64) - pixels) ** 2)) / 255**2
+        rows.append((8 * len(data) / (pixels.shape[0] * pixels.shape[1]), -10 * math.log10(max(mse, 1e-10))))
+    bpp, psnr = np.mean(rows, 0)
+    return float(bpp), float(psnr)
