@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import multiprocessing
 import os
 import platform
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -33,13 +32,23 @@ from .data import Item, Skipped, find_items, guess_medium, n_values, printable, 
 from .measure import explain, measure
 from .metrics import DEFAULT, METRICS
 from .metrics import metric as find_metric
+from .output import jsonable, write_json
 from .reference import Series
 from .specs import Curve, parse
 from .table import Failure, Row, RowFile, Table
 
-__all__ = ["Progress", "anchors_of", "curves_of", "default_codecs", "machine_name", "rate_distortion", "write_results"]
+__all__ = [
+    "RunProgress",
+    "anchors_of",
+    "curves_of",
+    "default_codecs",
+    "jsonable",
+    "machine_name",
+    "rate_distortion",
+    "write_results",
+]
 
-Progress = Callable[[int, int, str], None]  # points done, points in all, and what was last
+RunProgress = Callable[[int, int, str], None]  # points done, points in all, and what was last
 
 
 def rate_distortion(
@@ -54,7 +63,7 @@ def rate_distortion(
     n_threads: int | None = None,
     again: bool = False,
     max_frames: int | None = None,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
 ) -> Table:
     """Measures codecs on every item of a file or folder.
 
@@ -229,7 +238,7 @@ def _version(family: Family) -> str:
 
 
 def _work_off(
-    run: _Run, items: Sequence[Item], file: RowFile, again: bool, progress: Progress | None
+    run: _Run, items: Sequence[Item], file: RowFile, again: bool, progress: RunProgress | None
 ) -> tuple[list[Row], list[Skipped], list[Failure]]:
     rows: list[Row] = []
     skipped: list[Skipped] = []
@@ -465,26 +474,3 @@ def write_results(
         sets = equal_rate_crops(table, crops)
     write_report(summary, sets, out / "report.html")
     return summary
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Strict JSON, whole or not at all; an infinite PSNR is the word "inf"."""
-    text = json.dumps(jsonable(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def jsonable(value: Any) -> Any:
-    """Numbers rounded to seven digits, infinities and NaN as words."""
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(one) for one in value]
-    if isinstance(value, float):
-        return float(f"{value:.7g}") if value - value == 0 else str(value)
-    return value

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import platform
 import sys
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from ..entropy.coders import DEFAULT, NumpyCoder, names
 from ..entropy.tables import Tables
 from ..errors import UsageError
+from .output import write_file
 
 Step = tuple[NDArray[np.int32], NDArray[np.integer[Any]]]
 Encode = Callable[[], Any]
@@ -229,12 +231,13 @@ def write(results: Sequence[Result], target: Path, command: str) -> None:
     }
     rows = [asdict(r) for r in results]
     if target.suffix == ".csv":
-        with target.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*rows[0], *made_by], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({**row, **made_by} for row in rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*rows[0], *made_by], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, **made_by} for row in rows)
+        write_file(target, text.getvalue())
     else:
-        target.write_text(json.dumps({**made_by, "results": rows}, indent=1) + "\n")
+        write_file(target, json.dumps({**made_by, "results": rows}, indent=1) + "\n")
 
 
 def _version(name: str) -> str:

@@ -29,10 +29,23 @@ from ..codecs.circuit import CircuitCodec
 from ..codecs.weights import manifests
 from ..datasets.places import find_data
 from ..errors import MediaError, UsageError, WeightsError
-from .bench import Progress, machine_name
-from .plots import COLOURS, write_bytes
+from .bench import RunProgress, machine_name
+from .output import write_file
+from .plots import COLOURS
 
-__all__ = ["DATASETS", "PAPER", "SOURCE", "TITLE", "Dataset", "anchors", "epoch_plot", "measure", "run", "text"]
+__all__ = [
+    "DATASETS",
+    "PAPER",
+    "SOURCE",
+    "TITLE",
+    "Dataset",
+    "anchors",
+    "epoch_plot",
+    "measure",
+    "picture_codecs",
+    "run",
+    "text",
+]
 
 TITLE = "Lossless Compression with Probabilistic Circuits"
 SOURCE = "Liu, Mandt and Van den Broeck, ICLR 2022, arXiv 2111.11632"
@@ -71,7 +84,7 @@ def run(
     repeat: int = 3,
     items: int | None = None,
     weights: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
 ) -> dict[str, Any]:
     """Measures all data sets that are there and have weights. data: a folder with both sets' folders in it.
 
@@ -111,7 +124,7 @@ def run(
         "missing": missing,
         "datasets": found,
     }
-    (out / "circuit.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_file(out / "circuit.json", json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -155,7 +168,7 @@ def anchors(images: Bytes) -> list[dict[str, Any]]:
     pictures = {"each image": list(images), "mosaic": [mosaic(images)]}
     raw = images.tobytes()
     found = []
-    for name, (encode, decode) in _picture_codecs().items():
+    for name, (encode, decode) in picture_codecs().items():
         for what, group in pictures.items():
             n_bytes = 0
             for one in group:
@@ -191,7 +204,7 @@ def mosaic(images: Bytes) -> Bytes:
     )
 
 
-def _picture_codecs() -> dict[str, tuple[Callable[[Bytes], bytes], Callable[[bytes], Bytes]]]:
+def picture_codecs() -> dict[str, tuple[Callable[[Bytes], bytes], Callable[[bytes], Bytes]]]:
     """How a grey or RGB picture is encoded and decoded."""
     import imagecodecs
 
@@ -273,4 +286,4 @@ def epoch_plot(logs: Mapping[str, str | os.PathLike[str]], out: str | os.PathLik
     buffer = io.BytesIO()
     suffix = Path(out).suffix.lstrip(".") or "svg"
     figure.savefig(buffer, format=suffix, metadata={"Date": None} if suffix == "svg" else None, dpi=120)
-    write_bytes(Path(out), buffer.getvalue())
+    write_file(Path(out), buffer.getvalue())

@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import UsageError
 from .bench import rate_distortion
 from .crops import at_rate, busiest
+from .output import write_file
 from .table import Table
 
 _BAR, _GAP = 20, 4
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         buffer = io.BytesIO()
         sheet(columns_of(table, name, arguments.bpp)).save(buffer, "PNG", optimize=True)
         path = arguments.out / f"{Path(name).stem}.png"
-        path.write_bytes(buffer.getvalue())
+        write_file(path, buffer.getvalue())
         sys.stderr.write(f"{path}\n")
     return 0
 

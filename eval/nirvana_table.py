@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..datasets.clips import CLIPS
 from .bd import bd_delta
+from .output import write_file
 from .readme import between
 
 __all__ = ["OURS", "PEERS", "main", "rate_table", "speed_table", "tables"]
@@ -126,9 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("page", type=Path)
     args = parser.parse_args(argv)
     new = between(args.page.read_text(encoding="utf-8"), tables(read(args.rows)), MARK)
-    temporary = args.page.with_name(args.page.name + ".part")
-    temporary.write_text(new, encoding="utf-8")
-    os.replace(temporary, args.page)
+    write_file(args.page, new)
 
 
 if __name__ == "__main__":

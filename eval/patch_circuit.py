@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from ..entropy.index_model import IndexModel
 from ..errors import MediaError
 from ..media import SUFFIXES, read_picture
-from .circuits import _picture_codecs
+from .circuits import picture_codecs
+from .output import write_file
 
 LEVELS = (256, 511, 511)
 
@@ -98,7 +99,7 @@ def experiment(
             raise MediaError(f"{name}: did not come back")
         n = pixels.shape[0] * pixels.shape[1]
         row = {"name": name, "pixels": n, "circuit": 8 * len(data) / n, "seconds": seconds}
-        for codec, (encode, decode) in _picture_codecs().items():
+        for codec, (encode, decode) in picture_codecs().items():
             other = encode(pixels)
             if not np.array_equal(decode(other), pixels):
                 raise MediaError(f"{codec}, {name}: did not come back")
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(parser.parse_args(argv))
     out = arguments.pop("out")
     found = experiment(arguments.pop("train"), arguments.pop("test"), **arguments)
-    out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_file(out, json.dumps(found, indent=1) + "\n")
     for name, value in found["bits_per_pixel"].items():
         print(f"{name:<18} {value:.3f} bits per pixel, {value / 3:.3f} per sample")
     return 0

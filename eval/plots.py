@@ -16,14 +16,14 @@ import contextlib
 import importlib.util
 import io
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import CodecError, UsageError
+from ..errors import UsageError
+from .output import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,6 @@ __all__ = [
     "rd_svg",
     "series",
     "throughputs",
-    "write_bytes",
 ]
 
 COLOURS = ("#0d45e4", "#a72921", "#259c7f", "#652391", "#ba8c00", "#0a9bbc", "#6f002b", "#000037")  # on white
@@ -391,21 +390,8 @@ def _save(figure: Figure, out: Path, stem: str) -> list[Path]:
     rendered = {kind: _render(figure, kind) for kind in ("svg", "png")}
     written = [out / f"{stem}.{kind}" for kind in ("png", "svg")]
     for path in written:
-        write_bytes(path, rendered[path.suffix[1:]])
+        write_file(path, rendered[path.suffix[1:]])
     return written
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write under a temporary name, then rename: readers see the old file or the whole new one. CodecError if not."""
-    temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
-    try:
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CodecError(f"{path}: can't be written ({error.strerror or error})") from None
 
 
 def _new(width: float, height: float) -> Figure:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .output import write_file
 
 __all__ = ["between", "main", "table"]
 
@@ -103,9 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     content = table(json.loads(args.summary.read_text(encoding="utf-8")))
     new = between(args.readme.read_text(encoding="utf-8"), content, args.mark)
-    temporary = args.readme.with_name(args.readme.name + ".part")
-    temporary.write_text(new, encoding="utf-8")
-    os.replace(temporary, args.readme)
+    write_file(args.readme, new)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from . import plots
+from .output import write_file
 from .plots import Point, Rate, Series, Shown
 
 __all__ = ["Crop", "CropSet", "write_report"]
@@ -73,7 +74,7 @@ def write_report(summary: Mapping[str, Any], crops: Sequence[CropSet], path: Pat
     crops: none for sound and arrays. Without matplotlib the static figures are missing, and the page says so.
     UsageError for a summary or crops that can't be right, CodecError if the file can't be written.
     """
-    plots.write_bytes(path, _page(summary, crops).encode("utf-8", "replace"))
+    write_file(path, _page(summary, crops).encode("utf-8", "replace"))
 
 
 def _page(summary: Mapping[str, Any], crops: Sequence[CropSet]) -> str:

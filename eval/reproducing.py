@@ -23,7 +23,7 @@ import numpy as np
 
 from ..datasets.places import find_data
 from ..errors import MediaError, UsageError
-from .bench import Progress, rate_distortion, write_results
+from .bench import RunProgress, rate_distortion, write_results
 from .reference import Series, series
 from .specs import Curve
 from .table import RATES, Table
@@ -212,7 +212,7 @@ def run(
     out: str | os.PathLike[str] | None = None,
     *,
     repeat: int = 3,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
 ) -> Result:
     """Measures what the recipe names, and puts the numbers beside the paper's. out: a folder as of `codec bench`,
     gone on with; None: `reproduce-NAME` here."""

@@ -42,6 +42,7 @@ from ..datasets.images import DeviceCrops, RandomCrops, find_pictures, load_pict
 from ..entropy.exact import FixedPoint
 from ..errors import UsageError
 from .bd import bd_delta
+from .output import write_file
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEARNING_RATE = 1e-3
@@ -251,7 +252,7 @@ def run(
             for name, net in nets.items():
                 save_file(entropy_state(net), keep / f"{name.replace(' ', '-')}.safetensors")
             about["seconds_per_step"] = round(seconds, 4)
-            (keep / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+            write_file(keep / "about.json", json.dumps(about, indent=2) + "\n")
         shared.cpu()
         for net in nets.values():
             net.cpu()
@@ -315,7 +316,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = f"python -P -m codec.eval.s2lic_context {arguments.training.name} --test {arguments.test.name} {training}"
     found = {"command": f"{command} --out {arguments.out}", **found}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(found, indent=2) + "\n")
+    write_file(arguments.out, json.dumps(found, indent=2) + "\n")
     for name, row in found["variants"].items():
         say(f"{name:<16} {row['parameters'] / 1e6:.2f} M parameters, BD-rate {row['bd_rate']:+.2f} %")
     return 0

@@ -30,11 +30,12 @@ from ..errors import MediaError, UsageError
 from .bd import Delta, bd_delta
 from .contract import Medium, Metric, Setting
 from .data import Item, Skipped
+from .output import write_file
 from .peers import is_ours
 from .reference import Series
 from .specs import Curve, Point
 
-__all__ = ["RATES", "Failure", "PointMean", "Row", "RowFile", "Table", "as_decibels"]
+__all__ = ["RATES", "Failure", "PointMean", "Row", "RowFile", "Table", "as_decibels", "in_units"]
 
 # What a rate is called, by medium.
 RATES: Mapping[Medium, tuple[str, str]] = {
@@ -193,11 +194,8 @@ class RowFile:
         return columns[len(_FIXED) :]
 
     def _rewrite(self) -> None:
-        temporary = self.path.with_name(self.path.name + ".part")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            file.write(_csv([*_FIXED, *self.columns]))
-            file.writelines(_line(row, self.columns) for row in self.rows.values())
-        os.replace(temporary, self.path)
+        lines = (_line(row, self.columns) for row in self.rows.values())
+        write_file(self.path, _csv([*_FIXED, *self.columns]) + "".join(lines))
 
 
 def _locked(folder: Path) -> int:
@@ -451,7 +449,7 @@ class Table:
                             "metric": metric.name,
                             "bd_rate": delta.rate,
                             "bd_metric": delta.metric,
-                            "window": None if delta.window is None else _in_units(metric, delta.window),
+                            "window": None if delta.window is None else in_units(metric, delta.window),
                             "rate_window": None if delta.rates is None else list(delta.rates),
                             "items": delta.items,
                             "reason": delta.reason,
@@ -519,7 +517,7 @@ def as_decibels(metric: Metric, value: float) -> float:
     return value if metric.better == "higher" else -value
 
 
-def _in_units(metric: Metric, window: tuple[float, float]) -> list[float]:
+def in_units(metric: Metric, window: tuple[float, float]) -> list[float]:
     """A window on that scale in the metric's own unit, the lower end first."""
     if "ssim" in metric.name and metric.unit != "dB":
         return [1 - 10 ** (-end / 10) for end in window]
