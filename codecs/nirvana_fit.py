@@ -39,7 +39,7 @@ from .nirvana_net import (
 )
 from .video_groups import FitProgress, FitSettings, Fitted, Group, GroupShape, Planes
 
-__all__ = ["PAPER_RECIPE", "QUICK_RECIPE", "Checkpoint", "NirvanaPreset", "Recipe", "lambda_of", "psnr_of"]
+__all__ = ["PAPER_RECIPE", "QUICK_RECIPE", "Checkpoint", "NirvanaPreset", "PaperFit", "Recipe", "lambda_of", "psnr_of"]
 
 REFRESH = 10  # steps between two looks at the normalisers of the latents
 CHECK = 5  # steps between two looks at whether the loss is the least so far
@@ -154,7 +154,7 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.mean(), torch.log(deviation * (math.sqrt(3) / math.pi))
 
 
-class _Fit:
+class PaperFit:
     """One group being fitted: everything that changes, so that all of it can be kept and brought back."""
 
     def __init__(self, preset: NirvanaPreset, group: Group, previous: NetState | None, settings: FitSettings) -> None:
@@ -305,7 +305,7 @@ class NirvanaPreset:
     ) -> Fitted:
         assert previous is None or isinstance(previous, NetState)
         started = time.perf_counter()
-        fit = _Fit(self, group, previous, settings)
+        fit = PaperFit(self, group, previous, settings)
         fit.run(report, checkpoint)
         payload, bits = encode_state(fit.state(), previous)
         frames, state = self.decode(payload, previous, group.shape)

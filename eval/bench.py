@@ -45,6 +45,7 @@ __all__ = [
     "jsonable",
     "machine_name",
     "rate_distortion",
+    "ready_peer",
     "write_results",
 ]
 
@@ -221,8 +222,8 @@ def _metrics(medium: Medium, names: Sequence[str] | None) -> tuple[Metric, ...]:
 
 
 @functools.lru_cache(maxsize=256)
-def _peer(spec: str, n_threads: int) -> Peer:
-    """A ready codec, kept for the next item."""
+def ready_peer(spec: str, n_threads: int) -> Peer:
+    """A codec with the settings of a full codec string, kept for the next item."""
     [curve] = parse(spec, peers.families())
     return curve.family.make(curve.points[0].settings, n_threads)
 
@@ -230,7 +231,7 @@ def _peer(spec: str, n_threads: int) -> Peer:
 def _try_settings(run: _Run) -> None:
     for curve in run.curves:
         for point in curve.points:
-            _peer(point.spec, run.threads)
+            ready_peer(point.spec, run.threads)
 
 
 def _version(family: Family) -> str:
@@ -388,7 +389,7 @@ def _measure(
     for number in points:
         point = run.curves[curve].points[number]
         try:
-            one = measure(_peer(point.spec, run.threads), value, chosen, run.repeat, family.lossless)
+            one = measure(ready_peer(point.spec, run.threads), value, chosen, run.repeat, family.lossless)
         except Exception as error:
             yield Failure(item.name, point.spec, explain(error))
             continue

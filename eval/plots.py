@@ -34,20 +34,25 @@ __all__ = [
     "COLOURS_DARK",
     "GREYS",
     "MARKERS",
-    "Point",
+    "MARKER_CODES",
+    "PlotPoint",
+    "PlotSeries",
     "Rate",
-    "Series",
     "Shown",
     "conditions",
+    "figure_defaults",
     "in_decibels",
     "log_rate",
     "metrics",
     "missing",
+    "new_figure",
     "number",
     "rate_of",
     "rd_plots",
     "rd_svg",
+    "render",
     "series",
+    "style_axes",
     "throughputs",
 ]
 
@@ -56,7 +61,7 @@ COLOURS_DARK = ("#3d7efb", "#f17f4c", "#4bc4a9", "#a16fba", "#ebd82e", "#7ce5ff"
 GREYS = ("#6b7278", "#8f979e")  # published series, on white and on dark
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "plus", "star", "cross")
 
-_MARKS = {
+MARKER_CODES: Mapping[str, str] = {  # matplotlib's, of each of MARKERS
     "circle": "o",
     "square": "s",
     "triangle": "^",
@@ -90,7 +95,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """spec: the codec string that made it, or the name of a published series. rate: in the unit of the summary.
 
     values: every number that was measured, by its key; infinite for a lossless PSNR, NaN where not defined.
@@ -108,12 +113,12 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Series:
+class PlotSeries:
     """One codec's points, in the order of the rate. slot: index of its colour and marker, the same in every figure."""
 
     name: str
     kind: Literal["ours", "peer", "published"]
-    points: tuple[Point, ...]
+    points: tuple[PlotPoint, ...]
     slot: int
     lossless: bool = False
     source: str = ""
@@ -136,7 +141,7 @@ class Shown:
     decibels: bool
     log: bool
 
-    def height(self, point: Point) -> float:
+    def height(self, point: PlotPoint) -> float:
         """Where a point lies on the axis; infinite where nothing is lost, NaN for no value: neither is drawn."""
         value = point.values.get(self.name, math.nan)
         if point.lossless and not math.isnan(value):
@@ -186,7 +191,7 @@ def rate_of(summary: Mapping[str, Any]) -> Rate:
     return Rate(rate["key"], str(rate.get("unit") or rate["key"]))
 
 
-def series(summary: Mapping[str, Any]) -> tuple[Series, ...]:
+def series(summary: Mapping[str, Any]) -> tuple[PlotSeries, ...]:
     """All curves: ours, the other codecs, then published ones; each kind in the order of the summary.
 
     Points without a positive, finite rate are left out: there is no place for them. UsageError for a summary that isn't
@@ -196,7 +201,7 @@ def series(summary: Mapping[str, Any]) -> tuple[Series, ...]:
     measured = _rows(summary, "curves")
     ordered = [c for c in measured if c.get("ours")] + [c for c in measured if not c.get("ours")]
     found = [
-        Series(
+        PlotSeries(
             str(curve.get("codec", "?")),
             "ours" if curve.get("ours") else "peer",
             _points(curve, rate),
@@ -206,7 +211,7 @@ def series(summary: Mapping[str, Any]) -> tuple[Series, ...]:
         for slot, curve in enumerate(ordered)
     ]
     found += [
-        Series(
+        PlotSeries(
             str(curve.get("codec", "?")), "published", _points(curve, rate), slot, source=str(curve.get("source") or "")
         )
         for slot, curve in enumerate(_rows(summary, "reference"))
@@ -214,7 +219,7 @@ def series(summary: Mapping[str, Any]) -> tuple[Series, ...]:
     return tuple(found)
 
 
-def _points(curve: Mapping[str, Any], rate: Rate) -> tuple[Point, ...]:
+def _points(curve: Mapping[str, Any], rate: Rate) -> tuple[PlotPoint, ...]:
     points = []
     for row in _rows(curve, "points"):
         at = number(row.get(rate.key))
@@ -224,7 +229,7 @@ def _points(curve: Mapping[str, Any], rate: Rate) -> tuple[Point, ...]:
         items = row.get("items")
         setting = row.get("setting")
         points.append(
-            Point(
+            PlotPoint(
                 str(row.get("spec") or curve.get("codec", "?")),
                 "" if setting is None else str(setting),
                 at,
@@ -237,7 +242,7 @@ def _points(curve: Mapping[str, Any], rate: Rate) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def metrics(summary: Mapping[str, Any], curves: Sequence[Series]) -> tuple[Shown, ...]:
+def metrics(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> tuple[Shown, ...]:
     """The metrics that at least one point can be drawn for, in the order of the summary."""
     listed = summary.get("metrics") or {}
     if not isinstance(listed, Mapping):
@@ -260,7 +265,7 @@ def metrics(summary: Mapping[str, Any], curves: Sequence[Series]) -> tuple[Shown
     return tuple(found)
 
 
-def throughputs(curves: Sequence[Series]) -> tuple[tuple[str, str, str], ...]:
+def throughputs(curves: Sequence[PlotSeries]) -> tuple[tuple[str, str, str], ...]:
     """(unit, encode key, decode key) of what was measured of speed, throughput before seconds."""
     keys = {key for c in curves if c.kind != "published" for p in c.points for key in p.values}
     words = {"mpx_s": "Mpixel/s", "mb_s": "MB/s", "mib_s": "MiB/s", "x": "× real time", "realtime": "× real time"}
@@ -293,7 +298,7 @@ def conditions(summary: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def log_rate(curves: Sequence[Series]) -> bool:
+def log_rate(curves: Sequence[PlotSeries]) -> bool:
     """Whether rates spread so widely that a logarithmic axis shows them better. Lossless ones don't count."""
     rates = [p.rate for c in curves if not c.lossless for p in c.points]
     return bool(rates) and max(rates) > _LOG_FROM * min(rates)
@@ -318,7 +323,7 @@ def rd_plots(summary: Mapping[str, Any], out: Path) -> list[Path]:
         raise UsageError(f"{out}: can't be made as a folder for figures ({error.strerror or error})") from None
     written: list[Path] = []
     used: set[str] = set()
-    with _defaults():
+    with figure_defaults():
         for metric in shown:
             stem = _stem(f"rd-{metric.name}", used)
             written += _save(_rd_figure(summary, curves, metric), out, stem)
@@ -336,8 +341,8 @@ def rd_svg(summary: Mapping[str, Any], metric: str) -> bytes:
     curves = series(summary)
     for shown in metrics(summary, curves):
         if shown.name == metric:
-            with _defaults():
-                return _render(_rd_figure(summary, curves, shown), "svg")
+            with figure_defaults():
+                return render(_rd_figure(summary, curves, shown), "svg")
     raise UsageError(f"no point has a {metric!r} that can be drawn")
 
 
@@ -353,7 +358,7 @@ def _stem(name: str, used: set[str]) -> str:
 
 
 @contextlib.contextmanager
-def _defaults() -> Iterator[None]:
+def figure_defaults() -> Iterator[None]:
     """Matplotlib as it ships, whatever the user's matplotlibrc says, with ours on top; put back afterwards."""
     import matplotlib as mpl
 
@@ -378,23 +383,25 @@ def _defaults() -> Iterator[None]:
         yield
 
 
-def _render(figure: Figure, kind: str) -> bytes:
+def render(figure: Figure, kind: Literal["svg", "png"], dpi: int = 160) -> bytes:
+    """The bytes of a figure as an SVG or PNG file, the same every time. dpi: dots per inch of a PNG."""
     buffer = io.BytesIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(buffer, format=kind, dpi=160, facecolor="white", metadata=metadata)
+    figure.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=metadata)
     return buffer.getvalue()
 
 
 def _save(figure: Figure, out: Path, stem: str) -> list[Path]:
     """SVG first: the layout keeps a trace of what was drawn before, and this way `rd_svg` gives the same bytes."""
-    rendered = {kind: _render(figure, kind) for kind in ("svg", "png")}
+    rendered = {"svg": render(figure, "svg"), "png": render(figure, "png")}
     written = [out / f"{stem}.{kind}" for kind in ("png", "svg")]
     for path in written:
         write_file(path, rendered[path.suffix[1:]])
     return written
 
 
-def _new(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, that no state of pyplot's knows of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -403,14 +410,14 @@ def _new(width: float, height: float) -> Figure:
     return figure
 
 
-def _style(curve: Series) -> dict[str, Any]:
+def _style(curve: PlotSeries) -> dict[str, Any]:
     """How a curve is drawn: ours thick and filled, others thin and hollow, published dashed grey."""
     if curve.kind == "published":
         dashes = _GREY_DASHES[curve.slot % len(_GREY_DASHES)]
         return {"color": GREYS[0], "linewidth": 1.2, "linestyle": dashes, "marker": "", "zorder": 2}
     colour = COLOURS[curve.slot % len(COLOURS)]
     # a second round through the colours starts at another marker, so that the pair stays its own
-    mark = _MARKS[MARKERS[(curve.slot + curve.slot // len(COLOURS)) % len(MARKERS)]]
+    mark = MARKER_CODES[MARKERS[(curve.slot + curve.slot // len(COLOURS)) % len(MARKERS)]]
     more = 3 if mark == "*" else 1.5 if mark in "PX" else 0  # as large to the eye as the others
     if curve.kind == "ours":
         return {"color": colour, "linewidth": 2.8, "marker": mark, "markersize": 6.5 + more, "zorder": 4}
@@ -431,9 +438,9 @@ def _alone(style: Mapping[str, Any]) -> dict[str, Any]:
     return {**style, "linestyle": "none", "marker": marker, "markersize": style.get("markersize", 6) + 1}
 
 
-def _rd_figure(summary: Mapping[str, Any], curves: Sequence[Series], metric: Shown) -> Figure:
+def _rd_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries], metric: Shown) -> Figure:
     rate = rate_of(summary)
-    figure = _new(9.2, 5.2)
+    figure = new_figure(9.2, 5.2)
     axes = figure.add_subplot()
     drawn = [c for c in curves if any(math.isfinite(metric.height(p)) for p in c.points)]
     handles: list[Any] = []
@@ -452,7 +459,7 @@ def _rd_figure(summary: Mapping[str, Any], curves: Sequence[Series], metric: Sho
             axes.plot([p.rate for p in rest], [metric.height(p) for p in rest], **mark)
         handles.append(handle)
         labels.append(_legend_text(curve.label))
-    _axes(axes, rate, log_rate(drawn), metric.log)
+    style_axes(axes, rate.unit, log_rate(drawn), metric.log)
     axes.set_ylabel(metric.axis)
     # perfect, or on its own far to the right: a tick at its rate if that is in view, and words in any case
     low, high = axes.get_xlim()
@@ -479,13 +486,13 @@ def _rd_figure(summary: Mapping[str, Any], curves: Sequence[Series], metric: Sho
     return figure
 
 
-def _speed_figure(summary: Mapping[str, Any], curves: Sequence[Series]) -> Figure | None:
+def _speed_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> Figure | None:
     rate, measured = rate_of(summary), [c for c in curves if c.kind != "published"]
     units = throughputs(measured)
     if not units:
         return None
     unit, *keys = units[0]
-    figure = _new(9.2, 4.8)
+    figure = new_figure(9.2, 4.8)
     panels = figure.subplots(1, 2, sharey=True)
     handles: dict[str, Any] = {}
     positive = [p for c in measured for p in c.points if any(p.values.get(k, math.nan) > 0 for k in keys)]
@@ -501,7 +508,7 @@ def _speed_figure(summary: Mapping[str, Any], curves: Sequence[Series]) -> Figur
             line = _alone(style) if len(points) < 2 else style
             (handle,) = panel.plot([p.rate for p in points], [p.values[key] for p in points], **line)
             handles.setdefault(curve.label, handle)
-        _axes(panel, rate, max(rates) > _LOG_FROM * min(rates), True)
+        style_axes(panel, rate.unit, max(rates) > _LOG_FROM * min(rates), True)
         panel.set_title(title, loc="left", fontsize=10.5, color=_INK)
     better = "lower is faster" if unit == "s" else "higher is faster"
     panels[0].set_ylabel(f"seconds an item ({better})" if unit == "s" else f"{unit} ({better})")
@@ -542,7 +549,8 @@ def _wrap(text: str, width: int = 110) -> list[str]:
     return textwrap.wrap(text, width) or []
 
 
-def _axes(axes: Axes, rate: Rate, log_x: bool, log_y: bool) -> None:
+def style_axes(axes: Axes, label: str, log_x: bool, log_y: bool) -> None:
+    """Scales, ticks and grid in the style of all figures here. label: of the horizontal axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     plain = FuncFormatter(lambda value, _: f"{value:.6g}")
@@ -557,7 +565,7 @@ def _axes(axes: Axes, rate: Rate, log_x: bool, log_y: bool) -> None:
         else:
             axis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         axis.set_major_formatter(plain)
-    axes.set_xlabel(rate.unit)
+    axes.set_xlabel(label)
     axes.grid(True)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

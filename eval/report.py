@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from . import plots
 from .output import write_file
-from .plots import Point, Rate, Series, Shown
+from .plots import PlotPoint, PlotSeries, Rate, Shown
 
 __all__ = ["Crop", "CropSet", "write_report"]
 
@@ -166,7 +166,7 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def _facts(summary: Mapping[str, Any], curves: Sequence[Series]) -> str:
+def _facts(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> str:
     data = _mapping(summary.get("data"))
     word = _MEDIA.get(str(data.get("medium")), "item")
     measured = [c for c in curves if c.kind != "published"]
@@ -276,7 +276,7 @@ def _section(name: str, title: str, body: str) -> str:
     return f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{_text(title)}</h2>{body}</section>'
 
 
-def _points(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate, shown: Sequence[Shown]) -> str:
+def _points(summary: Mapping[str, Any], curves: Sequence[PlotSeries], rate: Rate, shown: Sequence[Shown]) -> str:
     """Every point of every curve, with every number that was measured."""
     listed = _mapping(summary.get("metrics"))
     everything = [p for c in curves for p in c.points]
@@ -299,7 +299,7 @@ def _points(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate, sh
         words.setdefault(decode, ("decode", unit))
     known = [key for key in words if key in present]
     keys = [*first, *known, *sorted(present - {*first, *known})]
-    columns: list[tuple[str, str, str, Callable[[Point], _Cell]]] = []
+    columns: list[tuple[str, str, str, Callable[[PlotPoint], _Cell]]] = []
     for key in keys:
         values = [p.values.get(key, math.nan) for p in everything]
         unit = str(_mapping(listed.get(key)).get("unit") or "")
@@ -338,7 +338,7 @@ def _points(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate, sh
     return _section("points", "All points", note + _table("All points", heads, rows))
 
 
-def _column(key: str, places: int) -> Callable[[Point], _Cell]:
+def _column(key: str, places: int) -> Callable[[PlotPoint], _Cell]:
     return lambda point: _number(point.values.get(key, math.nan), places)
 
 
@@ -404,7 +404,7 @@ def _signed(value: float, places: int) -> str:
     return ("+" if value > 0 else "") + _figure(value, places)
 
 
-def _speed(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate) -> str:
+def _speed(summary: Mapping[str, Any], curves: Sequence[PlotSeries], rate: Rate) -> str:
     """One line a codec: the slowest and the fastest of its points, and the most memory."""
     measured = [c for c in curves if c.kind != "published"]
     units = plots.throughputs(measured)
@@ -444,7 +444,7 @@ def _speed(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate) -> 
 # ---- the rest of the page
 
 
-def _reference(curves: Sequence[Series]) -> str:
+def _reference(curves: Sequence[PlotSeries]) -> str:
     """Where published series come from."""
     published = [c for c in curves if c.kind == "published"]
     if not published:
@@ -524,7 +524,7 @@ def _origin(summary: Mapping[str, Any]) -> str:
 # ---- data of the script
 
 
-def _series_data(curve: Series, rate: Rate, shown: Sequence[Shown]) -> dict[str, Any]:
+def _series_data(curve: PlotSeries, rate: Rate, shown: Sequence[Shown]) -> dict[str, Any]:
     points = []
     for point in curve.points:
         heights = {m.name: h for m in shown if not math.isnan(h := m.height(point))}

@@ -25,7 +25,7 @@ from .bench_summary import OURS, summary
 
 @pytest.fixture
 def like_figures() -> Iterator[None]:
-    with plots._defaults():
+    with plots.figure_defaults():
         yield
 
 
@@ -177,7 +177,7 @@ class TestCurves:
         given["curves"][0]["codec"] = "$\\frac{$<b>&"
         given["curves"][1]["codec"] = "_hidden"
         made = figure(given, "psnr-rgb")
-        plots._render(made, "svg")
+        plots.render(made, "svg")
         labels = [label.strip() for label in legend(made)]
         assert "$\\frac{$<b>&" in labels
         assert "_hidden" in labels

@@ -49,7 +49,7 @@ FAKES = {
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Family]:
     monkeypatch.setattr(peers, "families", lambda: FAKES)
-    bench._peer.cache_clear()
+    bench.ready_peer.cache_clear()
     return FAKES
 
 
