@@ -1,4 +1,4 @@
-"""How fast the video codec `nirvana` decodes: frames a processor second, one thread.
+"""The speed at which the video codec `nirvana` decodes: frames a processor second, one thread.
 
     OMP_NUM_THREADS=1 python -P -m codec.eval.nirvana_decode CLIP.nirvana... [--repeat 3] [--out FILE.json]
 

@@ -49,7 +49,7 @@ SHORTER = (0.05, 0.1, 0.2, 0.4)  # shares of the steps, with larger and falling 
 
 @dataclass(frozen=True)
 class Look:
-    """What a fit had reached after some steps. seconds: of the processor, since the fit began. psnr: of the float
+    """The progress of a fit after some steps. seconds: of the processor, since the fit began. psnr: of the float
     network, the best so far, in dB. bits: of the group, estimated."""
 
     step: int

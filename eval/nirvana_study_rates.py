@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ import numpy as np
 from ..codecs.base import Codec
 from ..codecs.video import VideoCodec
 from ..errors import UsageError
-from ..video import Frame, frames_of, stack, to_yuv420
+from ..video import Frame, stack
 from .bd import bd_delta
 from .bench import curves_of, ready_peer
 from .contract import Video
 from .metrics import metric
+from .peers.ours import to_420
 from .plots import COLOURS, MARKER_CODES, MARKERS, figure_defaults, new_figure, render, style_axes
 from .readers import read_video
 
@@ -55,9 +55,7 @@ def motion_of(frames: Sequence[Frame]) -> float:
 def file_rates(codec: VideoCodec, video: Video) -> dict[str, Any]:
     """Measures one whole file: bytes, bits a pixel, PSNRs, processor seconds a frame of both directions, and of each
     group its size and how much moves in it."""
-    rgb, taken = frames_of(video.frames, video.fps)
-    info = replace(rgb, pixels="yuv420p")
-    frames = [replace(frame, planes=to_yuv420(frame.planes[0], info)) for frame in taken]
+    info, frames = to_420(video)
     start = time.process_time()
     data = codec.compress((info, frames))
     encoded = time.process_time()

@@ -77,7 +77,7 @@ _INK, _MUTED, _GRID = "#1c1f23", "#5b636b", "#e3e6e9"
 
 
 def missing() -> str | None:
-    """None, or why no figure can be drawn here and what to install."""
+    """Why no figure can be drawn here and what to install; None if it can."""
     if importlib.util.find_spec("matplotlib") is None:
         return "figures need matplotlib, which isn't installed: pip install 'codec-suite[eval]'"
     return None
@@ -88,7 +88,7 @@ def missing() -> str | None:
 
 @dataclass(frozen=True)
 class Rate:
-    """key: where points keep their rate. unit: in words."""
+    """The rate of a summary. key: under which its points keep it. unit: in words."""
 
     key: str
     unit: str
@@ -96,7 +96,9 @@ class Rate:
 
 @dataclass(frozen=True)
 class PlotPoint:
-    """spec: the codec string that made it, or the name of a published series. rate: in the unit of the summary.
+    """A point of a curve as it is drawn.
+
+    spec: the codec string that made it, or the name of a published series. rate: in the unit of the summary.
 
     values: every number that was measured, by its key; infinite for a lossless PSNR, NaN where not defined.
     items: how many went into the means, None if not said. complete: False if some of the data failed here. lossless:
@@ -130,7 +132,7 @@ class PlotSeries:
 
 @dataclass(frozen=True)
 class Shown:
-    """How a metric is shown. axis: its title. decibels: values x in [0, 1] are drawn as -10 log10(1 - x).
+    """A metric as it is drawn. axis: its title. decibels: values x in [0, 1] are drawn as -10 log10(1 - x).
     log: drawn on a logarithmic axis."""
 
     name: str
@@ -142,7 +144,7 @@ class Shown:
     log: bool
 
     def height(self, point: PlotPoint) -> float:
-        """Where a point lies on the axis; infinite where nothing is lost, NaN for no value: neither is drawn."""
+        """The height of a point on the axis; infinite where nothing is lost, NaN for no value: neither is drawn."""
         value = point.values.get(self.name, math.nan)
         if point.lossless and not math.isnan(value):
             return math.inf
@@ -184,7 +186,7 @@ def _rows(summary: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
 
 
 def rate_of(summary: Mapping[str, Any]) -> Rate:
-    """What the rates of this summary are. UsageError if it doesn't say."""
+    """The kind of rate in this summary. UsageError if it doesn't say."""
     rate = summary.get("rate")
     if not isinstance(rate, Mapping) or not isinstance(rate.get("key"), str):
         raise UsageError("the summary has no 'rate' with a 'key': is this a summary.json of `codec bench`?")
@@ -200,7 +202,7 @@ def series(summary: Mapping[str, Any]) -> tuple[PlotSeries, ...]:
     rate = rate_of(summary)
     measured = _rows(summary, "curves")
     ordered = [c for c in measured if c.get("ours")] + [c for c in measured if not c.get("ours")]
-    found = [
+    curves = [
         PlotSeries(
             str(curve.get("codec", "?")),
             "ours" if curve.get("ours") else "peer",
@@ -210,13 +212,13 @@ def series(summary: Mapping[str, Any]) -> tuple[PlotSeries, ...]:
         )
         for slot, curve in enumerate(ordered)
     ]
-    found += [
+    curves += [
         PlotSeries(
             str(curve.get("codec", "?")), "published", _points(curve, rate), slot, source=str(curve.get("source") or "")
         )
         for slot, curve in enumerate(_rows(summary, "reference"))
     ]
-    return tuple(found)
+    return tuple(curves)
 
 
 def _points(curve: Mapping[str, Any], rate: Rate) -> tuple[PlotPoint, ...]:
@@ -247,7 +249,7 @@ def metrics(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> tuple[S
     listed = summary.get("metrics") or {}
     if not isinstance(listed, Mapping):
         raise UsageError("the summary's 'metrics' is no object: is this a summary.json of `codec bench`?")
-    found = []
+    drawable = []
     for name, about in listed.items():
         about = about if isinstance(about, Mapping) else {}
         better = "lower" if about.get("better") == "lower" else "higher"
@@ -261,23 +263,23 @@ def metrics(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> tuple[S
             name, unit, better, words, title + (" (lower is better)" if better == "lower" else ""), decibels, log
         )
         if any(math.isfinite(shown.height(p)) for c in curves for p in c.points):
-            found.append(shown)
-    return tuple(found)
+            drawable.append(shown)
+    return tuple(drawable)
 
 
 def throughputs(curves: Sequence[PlotSeries]) -> tuple[tuple[str, str, str], ...]:
-    """(unit, encode key, decode key) of what was measured of speed, throughput before seconds."""
+    """The speeds that were measured, throughput before seconds: (unit, encode key, decode key)."""
     keys = {key for c in curves if c.kind != "published" for p in c.points for key in p.values}
     words = {"mpx_s": "Mpixel/s", "mb_s": "MB/s", "mib_s": "MiB/s", "x": "× real time", "realtime": "× real time"}
     words |= {"frames_s": "frames/s", "fps": "frames/s", "mvalues_s": "million values/s", "msamples_s": "Msamples/s"}
-    found = []
+    units = []
     for key in sorted(keys):
         tail = key.removeprefix("encode_")
         if tail != key and f"decode_{tail}" in keys and (tail in words or tail.endswith(("_s", "realtime"))):
-            found.append((words.get(tail) or tail.removesuffix("_s").replace("_", " ") + "/s", key, f"decode_{tail}"))
+            units.append((words.get(tail) or tail.removesuffix("_s").replace("_", " ") + "/s", key, f"decode_{tail}"))
     if {"encode_seconds", "decode_seconds"} <= keys:
-        found.append(("s", "encode_seconds", "decode_seconds"))
-    return tuple(found)
+        units.append(("s", "encode_seconds", "decode_seconds"))
+    return tuple(units)
 
 
 def conditions(summary: Mapping[str, Any]) -> str:
@@ -362,7 +364,7 @@ def figure_defaults() -> Iterator[None]:
     """Matplotlib as it ships, whatever the user's matplotlibrc says, with ours on top; put back afterwards."""
     import matplotlib as mpl
 
-    ours: dict[Any, Any] = {
+    settings: dict[Any, Any] = {
         "svg.hashsalt": "codec-bench",
         "svg.fonttype": "path",
         "text.parse_math": False,  # codec strings and file names are text, dollars included
@@ -379,7 +381,7 @@ def figure_defaults() -> Iterator[None]:
     }
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(ours)
+        mpl.rcParams.update(settings)
         yield
 
 
@@ -411,21 +413,21 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def _style(curve: PlotSeries) -> dict[str, Any]:
-    """How a curve is drawn: ours thick and filled, others thin and hollow, published dashed grey."""
+    """The style of a curve: ours thick and filled, others thin and hollow, published dashed grey."""
     if curve.kind == "published":
         dashes = _GREY_DASHES[curve.slot % len(_GREY_DASHES)]
         return {"color": GREYS[0], "linewidth": 1.2, "linestyle": dashes, "marker": "", "zorder": 2}
     colour = COLOURS[curve.slot % len(COLOURS)]
     # a second round through the colours starts at another marker, so that the pair stays its own
     mark = MARKER_CODES[MARKERS[(curve.slot + curve.slot // len(COLOURS)) % len(MARKERS)]]
-    more = 3 if mark == "*" else 1.5 if mark in "PX" else 0  # as large to the eye as the others
+    larger = 3 if mark == "*" else 1.5 if mark in "PX" else 0  # as large to the eye as the others
     if curve.kind == "ours":
-        return {"color": colour, "linewidth": 2.8, "marker": mark, "markersize": 6.5 + more, "zorder": 4}
+        return {"color": colour, "linewidth": 2.8, "marker": mark, "markersize": 6.5 + larger, "zorder": 4}
     return {
         "color": colour,
         "linewidth": 1.3,
         "marker": mark,
-        "markersize": 5 + more,
+        "markersize": 5 + larger,
         "markerfacecolor": "white",
         "markeredgewidth": 1.2,
         "zorder": 3,
@@ -452,11 +454,11 @@ def _rd_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries], metric:
         whole = [p for p in points if p.complete]
         line = _alone(style) if len(whole) < 2 else style
         (handle,) = axes.plot([p.rate for p in whole], [metric.height(p) for p in whole], **line)
-        rest = [p for p in points if not p.complete]
-        if rest:
+        incomplete = [p for p in points if not p.complete]
+        if incomplete:
             partial = True
             mark = {"linestyle": "none", "marker": "x", "markersize": 7, "color": style["color"], "zorder": 3}
-            axes.plot([p.rate for p in rest], [metric.height(p) for p in rest], **mark)
+            axes.plot([p.rate for p in incomplete], [metric.height(p) for p in incomplete], **mark)
         handles.append(handle)
         labels.append(_legend_text(curve.label))
     style_axes(axes, rate.unit, log_rate(drawn), metric.log)
@@ -480,7 +482,7 @@ def _rd_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries], metric:
     if partial:
         notes.append("× : some items failed there, so that its mean isn't comparable")
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9.5, borderaxespad=0.4)
-    _title(axes, _what(summary), "")
+    _title(axes, _data_name(summary))
     if notes:
         figure.supxlabel("\n".join(notes), fontsize=9, color=_MUTED, x=0.02, ha="left")
     return figure
@@ -520,7 +522,7 @@ def _speed_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> F
         fontsize=9.5,
         borderaxespad=0.4,
     )
-    lines = [f"Speed, {_what(summary)}", *_wrap(conditions(summary), 96)]
+    lines = [f"Speed, {_data_name(summary)}", *_wrap(conditions(summary), 96)]
     figure.suptitle("\n".join(lines), x=0.02, ha="left", fontsize=10.5, color=_INK)
     return figure
 
@@ -531,7 +533,7 @@ def _legend_text(label: str) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
-def _what(summary: Mapping[str, Any]) -> str:
+def _data_name(summary: Mapping[str, Any]) -> str:
     data = summary.get("data")
     data = data if isinstance(data, Mapping) else {}
     items = data.get("items") or ()
@@ -539,8 +541,8 @@ def _what(summary: Mapping[str, Any]) -> str:
     return f"{data.get('name') or 'data'}{count}"
 
 
-def _title(axes: Axes, text: str, more: str) -> None:
-    axes.set_title(text + (f"\n{more}" if more else ""), loc="left", fontsize=10.5, color=_INK)
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=10.5, color=_INK)
 
 
 def _wrap(text: str, width: int = 110) -> list[str]:

@@ -31,9 +31,9 @@ def table(summary: Mapping[str, Any]) -> str:
     """Markdown: a line for each lossy curve, the best BD-rate first, then those that have none."""
     curves = [curve for curve in summary["curves"] if not curve["lossless"] and curve["points"]]
     deltas = {
-        one["codec"]: one
-        for one in summary["bd"]
-        if one["anchor"] == ANCHOR and one["metric"] == "psnr-rgb" and one["bd_rate"] is not None
+        delta["codec"]: delta
+        for delta in summary["bd"]
+        if delta["anchor"] == ANCHOR and delta["metric"] == "psnr-rgb" and delta["bd_rate"] is not None
     }
     peer = next(curve for curve in curves if curve["codec"] == SPEED)
     heads = [f"PSNR at {rate:g} bpp" for rate in RATES]
@@ -43,18 +43,18 @@ def table(summary: Mapping[str, Any]) -> str:
         + " | encoding | decoding |",
         "|---|---|---|" + "---|" * len(RATES) + "---|---|",
     ]
-    for curve in sorted(curves, key=lambda one: _place(one, deltas)):
+    for curve in sorted(curves, key=lambda curve: _place(curve, deltas)):
         name = f"**`{curve['codec']}`**" if curve["ours"] else f"`{curve['codec']}`"
         points = [point for point in curve["points"] if point["complete"]]
         ends = [points[0], points[-1]] if len(points) > 1 else points
         spread = " to ".join(f"{point['bpp']:.2f}" for point in ends) + " bpp, "
         spread += " to ".join(f"{point['psnr-rgb']:.1f}" for point in ends) + " dB"
-        delta = "0" if curve["codec"] == ANCHOR else "-"
+        change = "0" if curve["codec"] == ANCHOR else "-"
         if curve["codec"] in deltas:
-            one = deltas[curve["codec"]]
-            delta = f"{round(one['bd_rate']):+d} % ({one['window'][0]:.0f} to {one['window'][1]:.0f} dB)"
-            delta = delta.replace("+0 %", "0 %")
-        cells = [name, spread, delta, *(_cell(_at(points, rate)) for rate in RATES)]
+            delta = deltas[curve["codec"]]
+            change = f"{round(delta['bd_rate']):+d} % ({delta['window'][0]:.0f} to {delta['window'][1]:.0f} dB)"
+            change = change.replace("+0 %", "0 %")
+        cells = [name, spread, change, *(_cell(_at(points, rate)) for rate in RATES)]
         cells += [_ratio(points, peer["points"], side) for side in ("encode", "decode")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

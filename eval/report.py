@@ -29,11 +29,21 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from . import plots
 from .output import write_file
+from .package_files import ASSETS
 from .plots import PlotPoint, PlotSeries, Rate, Shown
 
 __all__ = ["Crop", "CropSet", "write_report"]
 
-_ASSETS = Path(__file__).resolve().parent / "assets"
+_WORDS = {  # of what was measured besides metrics: name and unit
+    "ratio": ("ratio", "original / file"),
+    "bytes": ("file", "bytes"),
+    "encode_seconds": ("encode", "s"),
+    "decode_seconds": ("decode", "s"),
+    "encode_cpu": ("encode, processor", "s"),
+    "decode_cpu": ("decode, processor", "s"),
+    "encode_peak_mib": ("encode memory", "MiB"),
+    "decode_peak_mib": ("decode memory", "MiB"),
+}
 _MEDIA = {"image": "picture", "audio": "recording", "video": "clip", "array": "array"}
 _DASH = "–"
 
@@ -127,7 +137,7 @@ def _page(summary: Mapping[str, Any], crops: Sequence[CropSet]) -> str:
 
 
 def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text(encoding="utf-8")
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -136,7 +146,8 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """As text or the value of an attribute in HTML. Lone surrogates, as in undecodable file names, become "?"."""
+    """A value as text, or as the value of an attribute, in HTML. Lone surrogates, as in undecodable file names, become
+    "?"."""
     return html.escape(str(value).encode("utf-8", "replace").decode("utf-8"), quote=True)
 
 
@@ -219,7 +230,8 @@ def _value(metric: str, unit: str, value: float) -> str:
 
 @dataclass(frozen=True)
 class _Cell:
-    """text: what is read. value: what it sorts by; "" for not known, None to sort by the text. kind: of the column."""
+    """A cell of a table. text: what is read. value: what it sorts by; "" for not known, None to sort by the text. kind:
+    of the column."""
 
     text: str
     value: float | str | None = None
@@ -236,7 +248,8 @@ def _table(
     rows: Sequence[tuple[Mapping[str, str], Sequence[_Cell]]],
     sortable: bool = True,
 ) -> str:
-    """heads: (name, unit, kind of cells). rows: attributes of the row, and its cells; a "reason" fills what is left."""
+    """A table in HTML. heads: (name, unit, kind of cells). rows: attributes of the row, and its cells; a "reason" fills
+    what is left."""
     top = "".join(
         f'<th scope="col"{_class(kind)}>{_text(name)}'
         + (f'<span class="unit">{_text(unit)}</span>' if unit else "")
@@ -284,16 +297,7 @@ def _points(summary: Mapping[str, Any], curves: Sequence[PlotSeries], rate: Rate
         return _section("points", "All points", "<p>Nothing was measured.</p>")
     present = {key for p in everything for key, v in p.values.items() if not math.isnan(v)}
     first = [name for name in listed if name in present]
-    words = {
-        "ratio": ("ratio", "original / file"),
-        "bytes": ("file", "bytes"),
-        "encode_seconds": ("encode", "s"),
-        "decode_seconds": ("decode", "s"),
-        "encode_cpu": ("encode, processor", "s"),
-        "decode_cpu": ("decode, processor", "s"),
-        "encode_peak_mib": ("encode memory", "MiB"),
-        "decode_peak_mib": ("decode memory", "MiB"),
-    }
+    words = dict(_WORDS)
     for unit, encode, decode in plots.throughputs(curves):
         words.setdefault(encode, ("encode", unit))
         words.setdefault(decode, ("decode", unit))
@@ -312,23 +316,7 @@ def _points(summary: Mapping[str, Any], curves: Sequence[PlotSeries], rate: Rate
     rows: list[tuple[Mapping[str, str], Sequence[_Cell]]] = []
     for curve in curves:
         for point in curve.points:
-            setting = plots.number(_try_float(point.setting))
-            if curve.kind == "published":
-                items = _Cell("published", "", "n")
-            else:
-                count = _DASH if point.items is None else str(point.items)
-                items = _Cell(
-                    count if point.complete else f"{count} (some failed)",
-                    "" if point.items is None else point.items,
-                    "n",
-                )
-            cells = [
-                _Cell(curve.name),
-                _Cell(point.setting or _DASH, None if math.isnan(setting) else setting, "n"),
-                items,
-                _number(point.rate, at),
-                *(cell(point) for *_, cell in columns),
-            ]
+            cells = [*_point_cells(curve, point, at), *(cell(point) for *_, cell in columns)]
             rows.append(({"class": curve.kind, "title": point.spec}, cells))
     note = (
         '<p class="muted small">Means over the items. Column heads sort. '
@@ -336,6 +324,23 @@ def _points(summary: Mapping[str, Any], curves: Sequence[PlotSeries], rate: Rate
         + "</p>"
     )
     return _section("points", "All points", note + _table("All points", heads, rows))
+
+
+def _point_cells(curve: PlotSeries, point: PlotPoint, places: int) -> list[_Cell]:
+    """Codec, setting, number of items, and the rate with so many decimals."""
+    setting = plots.number(_try_float(point.setting))
+    if curve.kind == "published":
+        items = _Cell("published", "", "n")
+    else:
+        count = _DASH if point.items is None else str(point.items)
+        words = count if point.complete else f"{count} (some failed)"
+        items = _Cell(words, "" if point.items is None else point.items, "n")
+    return [
+        _Cell(curve.name),
+        _Cell(point.setting or _DASH, None if math.isnan(setting) else setting, "n"),
+        items,
+        _number(point.rate, places),
+    ]
 
 
 def _column(key: str, places: int) -> Callable[[PlotPoint], _Cell]:
@@ -380,12 +385,12 @@ def _bd(summary: Mapping[str, Any]) -> str:
             words = "not said"
             if len(window) == 2:
                 words = f"{_figure(window[0], places)} to {_figure(window[1], places)} {unit}".rstrip()
-            other = plots.number(row.get("bd_metric"))
+            gained = plots.number(row.get("bd_metric"))
             text = _DASH
-            if not math.isnan(other):
-                text = f"{_signed(other, _metric_places([other], gain))} {gain}".rstrip()
+            if not math.isnan(gained):
+                text = f"{_signed(gained, _metric_places([gained], gain))} {gain}".rstrip()
             cells.append(_Cell(_signed(change, 1), change, "n"))
-            cells.append(_Cell(text, "" if math.isnan(other) else other, "n"))
+            cells.append(_Cell(text, "" if math.isnan(gained) else gained, "n"))
             cells.append(_Cell(words, window[0] if len(window) == 2 and math.isfinite(window[0]) else "", "n"))
         rows.append(({"class": "ours" if codec in ours else "peer", "data-metric": metric}, cells))
     body = (
@@ -445,7 +450,7 @@ def _speed(summary: Mapping[str, Any], curves: Sequence[PlotSeries], rate: Rate)
 
 
 def _reference(curves: Sequence[PlotSeries]) -> str:
-    """Where published series come from."""
+    """The sources of published series."""
     published = [c for c in curves if c.kind == "published"]
     if not published:
         return ""
@@ -457,7 +462,7 @@ def _reference(curves: Sequence[PlotSeries]) -> str:
 
 
 def _figures(summary: Mapping[str, Any], shown: Sequence[Shown]) -> str:
-    """What stands for the curves without JavaScript: the static figures."""
+    """The static figures, which stand for the curves without JavaScript."""
     problem = plots.missing()
     if problem:
         return f"<p>The curves need JavaScript, or a report made with static figures; {_text(problem)}.</p>"
@@ -617,8 +622,8 @@ def _crop_data(crops: CropSet, summary: Mapping[str, Any], images: _Images) -> d
     }
 
 
-def _check_crop(pixels: NDArray[Any], size: tuple[int, int], what: str) -> None:
+def _check_crop(pixels: NDArray[Any], size: tuple[int, int], name: str) -> None:
     if pixels.dtype != np.uint8 or pixels.shape != (*size, 3) or 0 in pixels.shape:
         raise UsageError(
-            f"the crop of {what} is {pixels.dtype} {pixels.shape}; expected uint8 {(*size, 3)}, the size of its box"
+            f"the crop of {name} is {pixels.dtype} {pixels.shape}; expected uint8 {(*size, 3)}, the size of its box"
         )

@@ -28,6 +28,7 @@ from ..codecs.weights import manifests
 from ..errors import UsageError
 from ..registry import names as registered
 from . import peers
+from .metrics.images import psnr
 from .zipgan_study_simulations import Field
 
 __all__ = [
@@ -202,8 +203,9 @@ def _sperr_mse() -> FieldCoder:
         scale = rms * math.sqrt(float(np.square(field, dtype=np.float64).mean()))
         streams = []
         for part in field:
-            psnr = 20 * math.log10(float(part.max() - part.min()) / scale)
-            streams.append(bytes(imagecodecs.sperr_encode(np.ascontiguousarray(part), psnr, "psnr", numthreads=1)))
+            target = psnr(scale**2, float(part.max() - part.min()))
+            stream = imagecodecs.sperr_encode(np.ascontiguousarray(part), target, "psnr", numthreads=1)
+            streams.append(bytes(stream))
         return _LENGTHS.pack(*map(len, streams), field.shape[1]) + b"".join(streams)
 
     def decode(data: bytes) -> Field:
@@ -272,7 +274,7 @@ def _unlift(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _levels(n: int) -> int:
-    """How many levels lead down to a side of 4 or 5 to 7, as far as n is even."""
+    """The number of levels that lead down to a side of 4 or 5 to 7, as far as n is even."""
     levels = 0
     while n % 2 == 0 and n >= 8:
         n, levels = n // 2, levels + 1

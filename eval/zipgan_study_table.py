@@ -18,9 +18,9 @@ KEY = ("coder", "target")  # rows with the same values here are of the same meas
 
 
 def describe(data: Snapshots, ratios: Sequence[float]) -> dict[str, Any]:
-    """What is measured on, under `about`; statistics of the originals, under `truth`; and under `gaussian` the errors
-    of the rate-distortion bound of a Gaussian field with each snapshot's spectrum, a row for each ratio. All are means
-    over the snapshots."""
+    """Describes the snapshots: the simulation under `about`, statistics of the originals under `truth`, and under
+    `gaussian` the errors of the rate-distortion bound of a Gaussian field with each snapshot's spectrum, a row for each
+    ratio. All are means over the snapshots."""
     truths = [Flow(field) for field in data.fields]
     truth = {
         name: float(np.mean([getattr(flow, name) for flow in truths]))

@@ -25,7 +25,9 @@ Middle = Callable[[int, int], Field]  # the field halfway between two stored sna
 
 @dataclass
 class Interpolations:
-    """middles: by name, how the middle of two stored snapshots is made. stored: by coder and ratio, the mean relative
+    """Ways to interpolate in time, and what they start from.
+
+    middles: by name, how the middle of two stored snapshots is made. stored: by coder and ratio, the mean relative
     L2 error of what is stored."""
 
     middles: dict[str, Middle] = field(default_factory=dict)
