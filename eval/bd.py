@@ -26,7 +26,9 @@ _DENSE = 512
 
 @dataclass(frozen=True)
 class Delta:
-    """rate: change of rate at equal quality in per cent, negative is better than the anchor. metric: change of the
+    """The comparison of a curve with its anchor.
+
+    rate: change of rate at equal quality in per cent, negative is better than the anchor. metric: change of the
     metric at equal rate, in its unit. window: the part of the metric's scale that `rate` is averaged over; rates: the
     rates that `metric` is averaged over. reason: why there is no number; None if there is one. items: how many items
     the curves are means of, where that is known.
@@ -45,7 +47,7 @@ def bd_delta(
     test: Sequence[tuple[float, float]],
     window: tuple[float, float] | None = None,
 ) -> Delta:
-    """How `test` compares with `anchor`; both are (rate, metric) points in any order, the metric rising with the rate.
+    """Compares `test` with `anchor`; both are (rate, metric) points in any order, the metric rising with the rate.
 
     window: limits on the metric's scale; None: all that the curves have in common. Convert MS-SSIM to decibels first:
     the interpolation wants curves that are close to straight. UsageError for a window that isn't one.
@@ -100,9 +102,9 @@ def _clean(points: Sequence[tuple[float, float]]) -> tuple[NDArray[np.float64], 
             front.append((rate, metric))
     if len(front) < MIN_POINTS:
         dropped = len(points) - len(front)
-        more = f" ({dropped} more not finite, or worse than a cheaper one)" if dropped else ""
+        rest = f" ({dropped} more not finite, or worse than a cheaper one)" if dropped else ""
         plural = "point" if len(front) == 1 else "points"
-        return f"has {len(front)} {plural}{more}; at least {MIN_POINTS} make a curve"
+        return f"has {len(front)} {plural}{rest}; at least {MIN_POINTS} make a curve"
     rates, metrics = np.array(front, np.float64).T
     return rates, metrics
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import multiprocessing
 import os
 import platform
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -27,19 +26,30 @@ from typing import Any
 
 from ..codecs.base import threads
 from ..errors import CodecError, UsageError
-from . import peers
+from . import peers, reference
 from .contract import Family, Medium, Metric, Peer, Value
 from .data import Item, Skipped, find_items, guess_medium, n_values, printable, raw_bytes, seconds_of, shape_of
 from .measure import explain, measure
 from .metrics import DEFAULT, METRICS
 from .metrics import metric as find_metric
-from .reference import Series
+from .output import jsonable, write_json
+from .reference import PublishedSeries
 from .specs import Curve, parse
 from .table import Failure, Row, RowFile, Table
 
-__all__ = ["Progress", "anchors_of", "curves_of", "default_codecs", "machine_name", "rate_distortion", "write_results"]
+__all__ = [
+    "RunProgress",
+    "anchors_of",
+    "curves_of",
+    "default_codecs",
+    "jsonable",
+    "machine_name",
+    "rate_distortion",
+    "ready_peer",
+    "write_results",
+]
 
-Progress = Callable[[int, int, str], None]  # points done, points in all, and what was last
+RunProgress = Callable[[int, int, str], None]  # points done, points in all, and what was last
 
 
 def rate_distortion(
@@ -54,7 +64,7 @@ def rate_distortion(
     n_threads: int | None = None,
     again: bool = False,
     max_frames: int | None = None,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
 ) -> Table:
     """Measures codecs on every item of a file or folder.
 
@@ -69,25 +79,14 @@ def rate_distortion(
     if codecs is None:
         codecs = default_codecs(medium or guess_medium(data))
     codecs = codecs if isinstance(codecs, str) else ",".join(codecs)
-    metrics = [metrics] if isinstance(metrics, str) else metrics
     curves = curves_of(codecs)
-    kinds: set[Medium] = {curve.family.medium for curve in curves}
-    if medium is not None:
-        kinds.add(medium)
-    if len(kinds) != 1:
-        raise UsageError(f"codecs for {' and '.join(sorted(kinds))} can't be compared; name codecs of one medium")
-    [kind] = kinds
-    for family in {curve.family.name: curve.family for curve in curves}.values():
-        why = family.missing()
-        if why:
-            raise UsageError(f"{family.name} can't run here: {why}")
-    chosen = _metrics(kind, metrics)
+    kind = _one_medium(curves, medium)
+    _check_families(curves)
+    chosen = _metrics(kind, [metrics] if isinstance(metrics, str) else metrics)
     if n_threads is None:
         n_threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
-    for what, number in {"repeat": repeat, "jobs": jobs, "threads": n_threads, "frames": max_frames}.items():
-        if number is not None and number < 1:
-            raise UsageError(f"{what} {number}: expected at least 1")
-    found = find_items(data, kind, max_frames, leave_out=out)
+    _check_numbers(repeat=repeat, jobs=jobs, threads=n_threads, frames=max_frames)
+    listed = find_items(data, kind, max_frames, leave_out=out)
     run = _Run(curves, tuple(m.name for m in chosen), kind, repeat, jobs, n_threads, machine_name())
     _try_settings(run)  # a setting that no item can be coded with is said at once
 
@@ -95,40 +94,29 @@ def rate_distortion(
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         _check_folder(folder)
         file = stack.enter_context(RowFile(folder / "rows.csv", run.metrics))
-        rows, skipped, failed = _work_off(run, found.items, file, again, progress)
+        rows, skipped, failed = _work_off(run, listed.items, file, again, progress)
 
-    unreadable = {one.name for one in skipped}
-    sources = tuple(item for item in found.items if item.name not in unreadable)
-    items = tuple(item.name for item in sources)
-    order = {name: index for index, name in enumerate(items)}
+    unreadable = {item.name for item in skipped}
+    sources = tuple(item for item in listed.items if item.name not in unreadable)
+    order = {item.name: index for index, item in enumerate(sources)}
     rows.sort(key=lambda row: order.get(row.item, -1))
-    versions: dict[str, str] = {}
-    for one in [curve.family for curve in curves]:
-        versions |= one.versions()
-    for metric in chosen:
-        versions |= metric.versions()
     return Table(
         medium=kind,
         curves=curves,
         metrics=chosen,
         rows=tuple(rows),
-        items=items,
+        items=tuple(item.name for item in sources),
         sources=sources,
-        skipped=(*found.skipped, *skipped),
+        skipped=(*listed.skipped, *skipped),
         failed=tuple(failed),
         settings={
             "data": {"name": printable(Path(data).resolve().name)},
             "codecs": codecs,
-            "machine": {
-                "cpu": machine_name(),
-                "cores": os.cpu_count(),
-                "python": platform.python_version(),
-                "platform": platform.system(),
-            },
+            "machine": _machine(),
             "threads": n_threads,
             "jobs": max((row.jobs for row in rows), default=jobs),
             "repeat": repeat,
-            "versions": dict(sorted(versions.items())),
+            "versions": _versions(curves, chosen),
         },
     )
 
@@ -146,19 +134,17 @@ def default_codecs(medium: Medium) -> str:
     return ",".join([*ours, *anchors])
 
 
-def anchors_of(run: Sequence[Curve], names: Sequence[str] | None = None) -> list[Curve | Series]:
-    """What BD-rates are taken against: curves of the run by label or codec name, published series by name.
+def anchors_of(run: Sequence[Curve], names: Sequence[str] | None = None) -> list[Curve | PublishedSeries]:
+    """The anchors that BD-rates are taken against: curves of the run by label or codec name, published series by name.
 
     None: every lossy peer with several points if one of our codecs is in the run, else the first curve of several
     points.
     """
-    from . import reference
-
     if names is None:
         several = [curve for curve in run if len(curve.points) > 1 and not curve.family.lossless]
-        ours = [curve for curve in run if peers.is_ours(curve.family)]
-        return [curve for curve in several if curve not in ours] if ours else [*several[:1]]
-    out: list[Curve | Series] = []
+        other = [curve for curve in several if not peers.is_ours(curve.family)]
+        return [*other] if any(peers.is_ours(curve.family) for curve in run) else [*several[:1]]
+    out: list[Curve | PublishedSeries] = []
     for name in names:
         fitting = [curve for curve in run if name in (curve.label, curve.family.name)]
         if fitting:
@@ -171,12 +157,59 @@ def anchors_of(run: Sequence[Curve], names: Sequence[str] | None = None) -> list
     return out
 
 
+# ---- what is asked for
+
+
+def _check_families(curves: Sequence[Curve]) -> None:
+    """UsageError for a codec that can't run here, with what to install."""
+    for family in {curve.family.name: curve.family for curve in curves}.values():
+        why = family.missing()
+        if why:
+            raise UsageError(f"{family.name} can't run here: {why}")
+
+
+def _one_medium(curves: Sequence[Curve], medium: Medium | None) -> Medium:
+    """The medium of all curves, which is `medium` if that is named. UsageError if there are several."""
+    kinds: set[Medium] = {curve.family.medium for curve in curves}
+    if medium is not None:
+        kinds.add(medium)
+    if len(kinds) != 1:
+        raise UsageError(f"codecs for {' and '.join(sorted(kinds))} can't be compared; name codecs of one medium")
+    [kind] = kinds
+    return kind
+
+
+def _check_numbers(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise UsageError(f"{name} {number}: expected at least 1")
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpu": machine_name(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "platform": platform.system(),
+    }
+
+
+def _versions(curves: Sequence[Curve], metrics: Sequence[Metric]) -> dict[str, str]:
+    """Versions of all libraries that do the work, by name."""
+    versions: dict[str, str] = {}
+    for family in [curve.family for curve in curves]:
+        versions |= family.versions()
+    for metric in metrics:
+        versions |= metric.versions()
+    return dict(sorted(versions.items()))
+
+
 # ---- the work
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What a worker has to know; goes to other processes, so families travel by name, in specs."""
+    """The part of a run that a worker has to know. It goes to other processes, so families travel by name, in specs."""
 
     curves: tuple[Curve, ...]
     metrics: tuple[str, ...]
@@ -202,18 +235,18 @@ def _full_spec(curve: Curve) -> str:
 def _metrics(medium: Medium, names: Sequence[str] | None) -> tuple[Metric, ...]:
     """The metrics by name; "all" are all that can run here. UsageError for one that can't."""
     if names is not None and list(names) == ["all"]:
-        return tuple(one for (kind, _), one in METRICS.items() if kind == medium and not one.missing())
+        return tuple(metric for (kind, _), metric in METRICS.items() if kind == medium and not metric.missing())
     chosen = [find_metric(medium, name) for name in (DEFAULT[medium] if names is None else dict.fromkeys(names))]
-    for one in chosen:
-        why = one.missing()
+    for metric in chosen:
+        why = metric.missing()
         if why:
-            raise UsageError(f"metric {one.name} can't run here: {why}")
+            raise UsageError(f"metric {metric.name} can't run here: {why}")
     return tuple(chosen)
 
 
 @functools.lru_cache(maxsize=256)
-def _peer(spec: str, n_threads: int) -> Peer:
-    """A ready codec, kept for the next item."""
+def ready_peer(spec: str, n_threads: int) -> Peer:
+    """A codec with the settings of a full codec string, kept for the next item."""
     [curve] = parse(spec, peers.families())
     return curve.family.make(curve.points[0].settings, n_threads)
 
@@ -221,7 +254,7 @@ def _peer(spec: str, n_threads: int) -> Peer:
 def _try_settings(run: _Run) -> None:
     for curve in run.curves:
         for point in curve.points:
-            _peer(point.spec, run.threads)
+            ready_peer(point.spec, run.threads)
 
 
 def _version(family: Family) -> str:
@@ -229,7 +262,7 @@ def _version(family: Family) -> str:
 
 
 def _work_off(
-    run: _Run, items: Sequence[Item], file: RowFile, again: bool, progress: Progress | None
+    run: _Run, items: Sequence[Item], file: RowFile, again: bool, progress: RunProgress | None
 ) -> tuple[list[Row], list[Skipped], list[Failure]]:
     rows: list[Row] = []
     skipped: list[Skipped] = []
@@ -303,8 +336,9 @@ def _in_processes(
             try:
                 while queue or going:
                     while queue and len(going) < (1 if suspects else 2 * run.jobs):
-                        item, curve, left = one = queue.popleft()
-                        going[pool.submit(_measure_all, run, item, curve, left, versions[curve])] = one
+                        task = queue.popleft()
+                        item, curve, left = task
+                        going[pool.submit(_measure_all, run, item, curve, left, versions[curve])] = task
                     for job in wait(going, return_when=FIRST_COMPLETED).done:
                         results = job.result()
                         del going[job]
@@ -379,12 +413,12 @@ def _measure(
     for number in points:
         point = run.curves[curve].points[number]
         try:
-            one = measure(_peer(point.spec, run.threads), value, chosen, run.repeat, family.lossless)
+            measured = measure(ready_peer(point.spec, run.threads), value, chosen, run.repeat, family.lossless)
         except Exception as error:
             yield Failure(item.name, point.spec, explain(error))
             continue
         count, seconds = n_values(value, run.medium), seconds_of(value)
-        rate = 8 * one.n_bytes / (seconds * 1000 if run.medium == "audio" and seconds else count)
+        rate = 8 * measured.n_bytes / (seconds * 1000 if run.medium == "audio" and seconds else count)
         yield Row(
             codec=label,
             setting="" if point.setting is None else str(point.setting),
@@ -395,21 +429,21 @@ def _measure(
             shape="x".join(map(str, shape_of(value))),
             n_values=count,
             duration=seconds,
-            bytes=one.n_bytes,
+            bytes=measured.n_bytes,
             rate=rate,
-            ratio=raw_bytes(value) / max(1, one.n_bytes),
-            encode_seconds=one.encode_seconds,
-            decode_seconds=one.decode_seconds,
-            encode_cpu=one.encode_cpu,
-            decode_cpu=one.decode_cpu,
-            encode_peak=one.encode_peak,
-            decode_peak=one.decode_peak,
-            encode_runs=one.encode_runs,
-            decode_runs=one.decode_runs,
+            ratio=raw_bytes(value) / max(1, measured.n_bytes),
+            encode_seconds=measured.encode_seconds,
+            decode_seconds=measured.decode_seconds,
+            encode_cpu=measured.encode_cpu,
+            decode_cpu=measured.decode_cpu,
+            encode_peak=measured.encode_peak,
+            decode_peak=measured.decode_peak,
+            encode_runs=measured.encode_runs,
+            decode_runs=measured.decode_runs,
             threads=run.threads,
             jobs=run.jobs,
             machine=run.machine,
-            metrics=one.values,
+            metrics=measured.values,
         )
 
 
@@ -438,8 +472,8 @@ def write_results(
     out: str | os.PathLike[str],
     *,
     command: str,
-    anchors: Sequence[Curve | Series] = (),
-    references: Sequence[Series] = (),
+    anchors: Sequence[Curve | PublishedSeries] = (),
+    references: Sequence[PublishedSeries] = (),
     window: tuple[float, float] | None = None,
     crops: int = 3,
 ) -> dict[str, Any]:
@@ -455,36 +489,13 @@ def write_results(
     (out / "curves").mkdir(parents=True, exist_ok=True)
     for old in (out / "curves").glob("*.json"):  # of an earlier run with other codecs
         old.unlink()
-    for label, one in table.compressai():
-        write_json(out / "curves" / (label.replace(":", "-").replace("=", "-").replace("/", "-") + ".json"), one)
+    for label, curve in table.compressai():
+        write_json(out / "curves" / (label.replace(":", "-").replace("=", "-").replace("/", "-") + ".json"), curve)
     rd_plots(summary, out)
-    sets = []
+    crop_sets = []
     if table.medium == "image" and crops:
         from .crops import equal_rate_crops
 
-        sets = equal_rate_crops(table, crops)
-    write_report(summary, sets, out / "report.html")
+        crop_sets = equal_rate_crops(table, crops)
+    write_report(summary, crop_sets, out / "report.html")
     return summary
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Strict JSON, whole or not at all; an infinite PSNR is the word "inf"."""
-    text = json.dumps(jsonable(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def jsonable(value: Any) -> Any:
-    """Numbers rounded to seven digits, infinities and NaN as words."""
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(one) for one in value]
-    if isinstance(value, float):
-        return float(f"{value:.7g}") if value - value == 0 else str(value)
-    return value

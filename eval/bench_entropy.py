@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import platform
 import sys
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from ..entropy.coders import DEFAULT, NumpyCoder, names
 from ..entropy.tables import Tables
 from ..errors import UsageError
+from .output import write_file
 
 Step = tuple[NDArray[np.int32], NDArray[np.integer[Any]]]
 Encode = Callable[[], Any]
@@ -39,7 +41,7 @@ Decode = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Result:
+class CoderSpeed:
     job: str
     coder: str
     symbols: int
@@ -105,12 +107,12 @@ def _compressai(tables: Tables, steps: Sequence[Step], bare: bool) -> Contender:
     def decode(data: bytes) -> list[Any]:
         decoder = ans.RansDecoder()
         decoder.set_stream(data)
-        found = []
+        decoded = []
         for step, (_, row) in enumerate(steps):
             index = lists[step][1] if bare else row.ravel().tolist()
             symbols = decoder.decode_stream(index, cdfs, lengths, offsets)
-            found.append(symbols if bare else np.array(symbols, dtype=np.int32).reshape(row.shape))
-        return found
+            decoded.append(symbols if bare else np.array(symbols, dtype=np.int32).reshape(row.shape))
+        return decoded
 
     def check(decoded: list[Any]) -> bool:
         return all((np.asarray(a).ravel() == b.ravel()).all() for a, (b, _) in zip(decoded, steps, strict=True))
@@ -140,7 +142,7 @@ def _draw(tables: Tables, sizes: Sequence[int], seed: int) -> list[Step]:
 
 
 def _pad(tables: Tables, columns: int) -> Tables:
-    """The same rows, with `columns` columns each: what a codec has that does not trim its tables."""
+    """Tables of the same rows with `columns` columns each, as a codec has them that doesn't trim its tables."""
     pmf = []
     for cdf, length in zip(tables.rows, tables.lengths.tolist(), strict=True):
         room = columns - length
@@ -152,13 +154,13 @@ def _pad(tables: Tables, columns: int) -> Tables:
     return Tables.from_pmf(pmf, np.array(offset))
 
 
-def run(symbols: int = 1_000_000, rounds: int = 5, slow: bool = True) -> list[Result]:
+def run(symbols: int = 1_000_000, rounds: int = 5, slow: bool = True) -> list[CoderSpeed]:
     """Both jobs. slow: torchac as well, and the NumPy oracle on a part."""
     one_shot = _gaussians(64, 256.0)
     stepped = _pad(_gaussians(256, 20.0), 256)
     sizes = np.linspace(3000, 6000, 12).astype(int).tolist()
     jobs = [("one shot", one_shot, _draw(one_shot, [symbols], 0)), ("12 steps", stepped, _draw(stepped, sizes, 1))]
-    results: list[Result] = []
+    results: list[CoderSpeed] = []
     for job, tables, steps in jobs:
         contenders = []
         for name in names() if slow else (DEFAULT,):
@@ -183,7 +185,7 @@ def run(symbols: int = 1_000_000, rounds: int = 5, slow: bool = True) -> list[Re
     return results
 
 
-def _results(job: str, tables: Tables, contenders: Sequence[Contender]) -> list[Result]:
+def _results(job: str, tables: Tables, contenders: Sequence[Contender]) -> list[CoderSpeed]:
     peer = next((c for c in contenders if c.name == "compressai rANS"), None)
     results = []
     for c in contenders:
@@ -191,7 +193,7 @@ def _results(job: str, tables: Tables, contenders: Sequence[Contender]) -> list[
         ideal = sum(tables.bits(s, r) for s, r in c.steps) / 8
         same_job = peer is not None and sum(s.size for s, _ in peer.steps) == n
         results.append(
-            Result(
+            CoderSpeed(
                 job,
                 c.name,
                 n,
@@ -206,7 +208,7 @@ def _results(job: str, tables: Tables, contenders: Sequence[Contender]) -> list[
     return results
 
 
-def report(results: Sequence[Result]) -> str:
+def report(results: Sequence[CoderSpeed]) -> str:
     head = ("job", "coder", "symbols", "enc Msym/s", "dec Msym/s", "enc ratio", "dec ratio", "bytes", "over ideal")
     lines = ["{:9} {:24} {:>9} {:>11} {:>11} {:>10} {:>10} {:>9} {:>11}".format(*head)]
     for r in results:
@@ -219,7 +221,7 @@ def report(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def write(results: Sequence[Result], target: Path, command: str) -> None:
+def write(results: Sequence[CoderSpeed], target: Path, command: str) -> None:
     """JSON or CSV, by the suffix; both name the command, the machine's processor and the versions."""
     made_by = {
         "command": command,
@@ -229,12 +231,13 @@ def write(results: Sequence[Result], target: Path, command: str) -> None:
     }
     rows = [asdict(r) for r in results]
     if target.suffix == ".csv":
-        with target.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*rows[0], *made_by], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({**row, **made_by} for row in rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*rows[0], *made_by], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, **made_by} for row in rows)
+        write_file(target, text.getvalue())
     else:
-        target.write_text(json.dumps({**made_by, "results": rows}, indent=1) + "\n")
+        write_file(target, json.dumps({**made_by, "results": rows}, indent=1) + "\n")
 
 
 def _version(name: str) -> str:

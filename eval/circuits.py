@@ -29,10 +29,23 @@ from ..codecs.circuit import CircuitCodec
 from ..codecs.weights import manifests
 from ..datasets.places import find_data
 from ..errors import MediaError, UsageError, WeightsError
-from .bench import Progress, machine_name
-from .plots import COLOURS, write_bytes
+from .bench import RunProgress, machine_name
+from .output import write_file
+from .plots import COLOURS
 
-__all__ = ["DATASETS", "PAPER", "SOURCE", "TITLE", "Dataset", "anchors", "epoch_plot", "measure", "run", "text"]
+__all__ = [
+    "DATASETS",
+    "PAPER",
+    "SOURCE",
+    "TITLE",
+    "Dataset",
+    "anchors",
+    "epoch_plot",
+    "measure",
+    "picture_codecs",
+    "run",
+    "text",
+]
 
 TITLE = "Lossless Compression with Probabilistic Circuits"
 SOURCE = "Liu, Mandt and Van den Broeck, ICLR 2022, arXiv 2111.11632"
@@ -43,7 +56,8 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Dataset:
-    """folder: where its test images lie, as `find_data` takes it. tag: of the weights. target: what we set out for."""
+    """A data set that is measured. folder: where its test images lie, as `find_data` takes it. tag: of the weights.
+    target: the bits per pixel that we aim at."""
 
     name: str
     folder: str
@@ -71,7 +85,7 @@ def run(
     repeat: int = 3,
     items: int | None = None,
     weights: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
 ) -> dict[str, Any]:
     """Measures all data sets that are there and have weights. data: a folder with both sets' folders in it.
 
@@ -79,7 +93,7 @@ def run(
     """
     out = Path("reproduce-circuit") if out is None else Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    found: list[dict[str, Any]] = []
+    measured: list[dict[str, Any]] = []
     missing = []
     for index, dataset in enumerate(DATASETS):
         try:
@@ -93,12 +107,12 @@ def run(
         assert isinstance(codec, CircuitCodec)
         if progress is not None:
             progress(index, len(DATASETS), dataset.name)
-        about = [one for one in manifests("circuit") if one.id == codec.weights_id]
+        about = [manifest for manifest in manifests("circuit") if manifest.id == codec.weights_id]
         n_bytes = Path(path).stat().st_size if path else about[0].path.stat().st_size
-        found.append({"name": dataset.name, "target": dataset.target, **measure(codec, images, n_bytes, repeat)})
-        found[-1]["whole"] = len(images) == 10_000
-        found[-1]["anchors"] = anchors(images)
-    if not found:
+        measured.append({"name": dataset.name, "target": dataset.target, **measure(codec, images, n_bytes, repeat)})
+        measured[-1]["whole"] = len(images) == 10_000
+        measured[-1]["anchors"] = anchors(images)
+    if not measured:
         raise UsageError("nothing to measure: " + "; ".join(missing))
     result = {
         "paper": "circuit",
@@ -109,9 +123,9 @@ def run(
         "paper_values": {name: dict(values) for name, values in PAPER.items()},
         "paper_mark": MARK,
         "missing": missing,
-        "datasets": found,
+        "datasets": measured,
     }
-    (out / "circuit.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_file(out / "circuit.json", json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -124,20 +138,20 @@ def measure(codec: CircuitCodec, images: Bytes, weights_bytes: int, repeat: int 
         data = codec.compress(images)
         encode = min(encode, time.perf_counter() - began)
         began = time.perf_counter()
-        back = codec.decompress(data)
+        decoded = codec.decompress(data)
         decode = min(decode, time.perf_counter() - began)
-        if not np.array_equal(back, images):
+        if not np.array_equal(decoded, images):
             raise MediaError("circuit: the images that were decoded aren't those that were encoded")
     symbols, _ = codec.domain.symbols(images)
     bits = codec.circuit.bits(symbols)
-    each = codec.with_coder("rans-items").compress(images)
+    separate = codec.with_coder("rans-items").compress(images)
     return {
         "items": len(images),
         "pixels": n,
         "bpp_file": 8 * len(data) / n,
         "bpp_model": float(bits.sum()) / n,
         "bpp_with_weights": 8 * (len(data) + weights_bytes) / n,
-        "bpp_one_stream_an_item": 8 * len(each) / n,
+        "bpp_one_stream_an_item": 8 * len(separate) / n,
         "bpp_worst_image": float(bits.max()) / (n // len(images)),
         "encode_seconds": encode,
         "decode_seconds": decode,
@@ -154,30 +168,30 @@ def anchors(images: Bytes) -> list[dict[str, Any]]:
     """Bytes and bits per pixel of general codecs; each decoded and compared."""
     pictures = {"each image": list(images), "mosaic": [mosaic(images)]}
     raw = images.tobytes()
-    found = []
-    for name, (encode, decode) in _picture_codecs().items():
-        for what, group in pictures.items():
+    rows = []
+    for name, (encode, decode) in picture_codecs().items():
+        for grouping, group in pictures.items():
             n_bytes = 0
-            for one in group:
-                data = encode(one)
-                if not _equal(decode(data), one):
+            for picture in group:
+                data = encode(picture)
+                if not _equal(decode(data), picture):
                     raise MediaError(f"{name}: a picture did not come back")
                 n_bytes += len(data)
-            found.append({"name": f"{name}, {what}", "bytes": n_bytes})
+            rows.append({"name": f"{name}, {grouping}", "bytes": n_bytes})
     import imagecodecs
 
-    found.append({"name": "zstd -19, raw array", "bytes": len(imagecodecs.zstd_encode(raw, level=19))})
+    rows.append({"name": "zstd -19, raw array", "bytes": len(imagecodecs.zstd_encode(raw, level=19))})
     packed = lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME)
     assert lzma.decompress(packed) == raw
-    found.append({"name": "xz -9e, raw array", "bytes": len(packed)})
-    return [{**one, "bpp": 8 * one["bytes"] / images.size} for one in found]
+    rows.append({"name": "xz -9e, raw array", "bytes": len(packed)})
+    return [{**row, "bpp": 8 * row["bytes"] / images.size} for row in rows]
 
 
-def _equal(found: Bytes, picture: Bytes) -> bool:
-    """A codec without grey pictures gives three equal channels."""
-    if picture.ndim == 2 and found.ndim == 3:
+def _equal(decoded: Bytes, picture: Bytes) -> bool:
+    """Whether a picture came back. A codec without grey pictures gives three equal channels."""
+    if picture.ndim == 2 and decoded.ndim == 3:
         picture = np.repeat(picture[:, :, None], 3, axis=2)
-    return np.array_equal(found, picture)
+    return np.array_equal(decoded, picture)
 
 
 def mosaic(images: Bytes) -> Bytes:
@@ -191,8 +205,8 @@ def mosaic(images: Bytes) -> Bytes:
     )
 
 
-def _picture_codecs() -> dict[str, tuple[Callable[[Bytes], bytes], Callable[[bytes], Bytes]]]:
-    """How a grey or RGB picture is encoded and decoded."""
+def picture_codecs() -> dict[str, tuple[Callable[[Bytes], bytes], Callable[[bytes], Bytes]]]:
+    """Lossless codecs of pictures by name, each an encoder and a decoder of grey (H, W) or RGB (H, W, 3)."""
     import imagecodecs
 
     def png(picture: Bytes) -> bytes:
@@ -220,31 +234,33 @@ def _picture_codecs() -> dict[str, tuple[Callable[[Bytes], bytes], Callable[[byt
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The table."""
+    """The numbers of the paper and ours side by side, a table for each data set."""
     lines = [str(result["title"]), str(result["source"]), f"paper's numbers: {result['paper_mark']}", ""]
-    for one in result["datasets"]:
-        paper = PAPER.get(one["name"], {})
-        if not one["whole"]:
-            lines.append(f"NOT the whole test set ({one['items']} items): the columns don't compare")
-        rows: list[Sequence[str]] = [(one["name"], "paper", "ours")]
+    for dataset in result["datasets"]:
+        paper = PAPER.get(dataset["name"], {})
+        if not dataset["whole"]:
+            lines.append(f"NOT the whole test set ({dataset['items']} items): the columns don't compare")
+        rows: list[Sequence[str]] = [(dataset["name"], "paper", "ours")]
 
-        def row(what: str, key: str, value: float, digits: int = 4, values: Mapping[str, float] = paper) -> None:
-            rows.append((what, f"{values[key]:g}" if key in values else "-", f"{value:.{digits}g}"))  # noqa: B023
+        def row(label: str, key: str, value: float, digits: int = 4, values: Mapping[str, float] = paper) -> None:
+            rows.append((label, f"{values[key]:g}" if key in values else "-", f"{value:.{digits}g}"))  # noqa: B023
 
-        row("bits per pixel, whole file", "file", one["bpp_file"])
-        row("  of the model alone", "model", one["bpp_model"])
-        row("  with the weights, spread over the test set", "", one["bpp_with_weights"])
-        row("  one stream an item (random access)", "", one["bpp_one_stream_an_item"])
-        row("  of the most expensive image", "", one["bpp_worst_image"])
-        row(f"seconds to encode {one['items']} images", "encode", one["encode_seconds"], 3)
-        row(f"seconds to decode {one['items']} images", "decode", one["decode_seconds"], 3)
-        row("parameters", "", one["parameters"], 8)
-        row("circuits, each for a part of the items", "", one.get("components", 1))
-        rows += [(other["name"], "-", f"{other['bpp']:.4g}") for other in one["anchors"]]
+        row("bits per pixel, whole file", "file", dataset["bpp_file"])
+        row("  of the model alone", "model", dataset["bpp_model"])
+        row("  with the weights, spread over the test set", "", dataset["bpp_with_weights"])
+        row("  one stream an item (random access)", "", dataset["bpp_one_stream_an_item"])
+        row("  of the most expensive image", "", dataset["bpp_worst_image"])
+        row(f"seconds to encode {dataset['items']} images", "encode", dataset["encode_seconds"], 3)
+        row(f"seconds to decode {dataset['items']} images", "decode", dataset["decode_seconds"], 3)
+        row("parameters", "", dataset["parameters"], 8)
+        row("circuits, each for a part of the items", "", dataset.get("components", 1))
+        rows += [(anchor["name"], "-", f"{anchor['bpp']:.4g}") for anchor in dataset["anchors"]]
         widths = [max(len(line[column]) for line in rows) for column in range(3)]
         for line in rows:
             lines.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-        lines.append(f"aim: {one['target']}; paper's seconds are of one TITAN RTX, ours of {result['machine']['cpu']}")
+        lines.append(
+            f"aim: {dataset['target']}; paper's seconds are of one TITAN RTX, ours of {result['machine']['cpu']}"
+        )
         lines.append("")
     lines += [f"not measured: {words}" for words in result["missing"]]
     return "\n".join(lines).rstrip()
@@ -273,4 +289,4 @@ def epoch_plot(logs: Mapping[str, str | os.PathLike[str]], out: str | os.PathLik
     buffer = io.BytesIO()
     suffix = Path(out).suffix.lstrip(".") or "svg"
     figure.savefig(buffer, format=suffix, metadata={"Date": None} if suffix == "svg" else None, dpi=120)
-    write_bytes(Path(out), buffer.getvalue())
+    write_file(Path(out), buffer.getvalue())

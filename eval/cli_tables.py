@@ -1,4 +1,4 @@
-"""What `codec bench` prints: the run's points and BD-rates as text, and the list of codecs with their options."""
+"""The text that `codec bench` prints: a run's points and BD-rates, and the list of codecs with their options."""
 
 from __future__ import annotations
 
@@ -42,24 +42,25 @@ def describe_families(families: Mapping[str, Family]) -> list[dict[str, Any]]:
 
 
 def family_lines(listed: Sequence[Mapping[str, Any]]) -> str:
+    """The codecs of `describe_families` by medium, a line for each of their options."""
     lines = []
-    for medium in dict.fromkeys(one["medium"] for one in listed):
+    for medium in dict.fromkeys(family["medium"] for family in listed):
         lines.append(f"{medium}:")
-        for one in listed:
-            if one["medium"] != medium:
+        for family in listed:
+            if family["medium"] != medium:
                 continue
-            lines.append(f"  {one['name']:<24} {one['about']}")
-            if one["missing"]:
-                lines.append(f"  {'':<24} not here: {one['missing']}")
+            lines.append(f"  {family['name']:<24} {family['about']}")
+            if family["missing"]:
+                lines.append(f"  {'':<24} not here: {family['missing']}")
                 continue
-            for name, option in one["options"].items():
-                what = "|".join(word for word in option.get("choices", ()) if word)
-                if not what:
+            for name, option in family["options"].items():
+                values = "|".join(word for word in option.get("choices", ()) if word)
+                if not values:
                     ends = [option["low"], option["high"]]
-                    what = "" if None in ends else f"{ends[0]:g}..{ends[1]:g}"
+                    values = "" if None in ends else f"{ends[0]:g}..{ends[1]:g}"
                 default = "" if option["default"] in ("", None) else f" (default {option['default']})"
-                axis = ", the curve's axis" if name == one["axis"] else ""
-                lines.append(f"  {'':<24}   {name}={what or '...'}: {option['about']}{default}{axis}")
+                axis = ", the curve's axis" if name == family["axis"] else ""
+                lines.append(f"  {'':<24}   {name}={values or '...'}: {option['about']}{default}{axis}")
     return "\n".join(lines)
 
 
@@ -87,22 +88,22 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     text = _aligned([head, *rows]) if rows else "nothing was measured"
     if summary["bd"]:
         lines = []
-        for one in summary["bd"]:
-            published = " (published)" if one["published_anchor"] else ""
-            if one["bd_rate"] is None:
-                result, where = "none", one["reason"]
+        for delta in summary["bd"]:
+            published = " (published)" if delta["published_anchor"] else ""
+            if delta["bd_rate"] is None:
+                result, where = "none", delta["reason"]
             else:
-                result = f"{one['bd_rate']:+.1f} %"
-                where = f"over {one['window'][0]:.4g} to {one['window'][1]:.4g}"
-                if one["bd_metric"] is not None:
-                    low, high = one["rate_window"]
-                    where += f"; {one['bd_metric']:+.3g} at equal rate, {low:.3g} to {high:.3g} {key}"
-                if one["items"] != len(summary["data"]["items"]):
-                    where += f"; {one['items']} items that both have"
-            lines.append([one["codec"], f"against {one['anchor']}{published}", one["metric"], result, where])
+                result = f"{delta['bd_rate']:+.1f} %"
+                where = f"over {delta['window'][0]:.4g} to {delta['window'][1]:.4g}"
+                if delta["bd_metric"] is not None:
+                    low, high = delta["rate_window"]
+                    where += f"; {delta['bd_metric']:+.3g} at equal rate, {low:.3g} to {high:.3g} {key}"
+                if delta["items"] != len(summary["data"]["items"]):
+                    where += f"; {delta['items']} items that both have"
+            lines.append([delta["codec"], f"against {delta['anchor']}{published}", delta["metric"], result, where])
         text += "\n\nBD-rate (negative: fewer bits than the anchor)\n" + _aligned(lines)
-    for one in summary["left_out"]:
-        text += f"\n{one['metric']} leaves out {one['item']}: {one['reason']}"
+    for case in summary["left_out"]:
+        text += f"\n{case['metric']} leaves out {case['item']}: {case['reason']}"
     how = f"threads {summary['threads']}"
     if summary["jobs"] > 1:
         how += f", {summary['jobs']} items at once: seconds compare with nothing"
@@ -112,8 +113,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
 def failure_lines(failed: Sequence[Failure]) -> list[str]:
     """A line for each item, codec and reason; the settings it holds for are counted, not listed."""
     grouped: dict[tuple[str, str, str], list[str]] = {}
-    for one in failed:
-        grouped.setdefault((one.item, one.spec.split(":")[0], one.reason), []).append(one.spec)
+    for failure in failed:
+        grouped.setdefault((failure.item, failure.spec.split(":")[0], failure.reason), []).append(failure.spec)
     return [
         f"{item}: {specs[0] if len(specs) == 1 else f'{name}, {len(specs)} settings'}: {reason}"
         for (item, name, reason), specs in grouped.items()

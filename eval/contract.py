@@ -1,4 +1,4 @@
-"""What is measured, and what measures it: the types that baselines, our codecs, metrics and reports share.
+"""The contract of measuring: the types that baselines, our codecs, metrics and reports share.
 
 A peer is anything that turns a value into the bytes of a whole file and such bytes back into a value: a classical codec
 behind a library, or one of ours. Values are plain: the kinds below, one for each medium.
@@ -14,16 +14,19 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MEDIA", "Audio", "Family", "Medium", "Metric", "Option", "Peer", "Setting", "Value", "Video"]
+__all__ = ["MEDIA", "Audio", "Family", "Medium", "Metric", "Option", "OptionValue", "Peer", "Value", "Video"]
 
 Medium = Literal["image", "audio", "video", "array"]
 MEDIA: tuple[Medium, ...] = ("image", "audio", "video", "array")
-Setting = int | float | str
+OptionValue = int | float | str  # of one Option, in a codec string
 
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """samples: (C, N) float32, full scale is [-1, 1]; rate: samples a second."""
+    """A sound that is measured, all of it in memory.
+
+    samples: (C, N) float32, full scale is [-1, 1]; rate: samples a second.
+    """
 
     samples: NDArray[np.float32]
     rate: int
@@ -31,7 +34,13 @@ class Audio:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """frames: (T, H, W, 3) uint8, RGB; fps: frames a second."""
+    """A video that is measured, all of it in memory.
+
+    This is another thing than the media layer's `VideoInfo` with its frames, a stream of planes in the file's own
+    format, each with its time: two videos are compared frame by frame, as RGB at one rate. `video_frames.frames_of`
+    and `stack` lead from one to the other.
+    frames: (T, H, W, 3) uint8, RGB; fps: frames a second.
+    """
 
     frames: NDArray[np.uint8]
     fps: Fraction
@@ -58,9 +67,10 @@ class Peer(Protocol):
 
 @dataclass(frozen=True)
 class Option:
-    """One setting of a family. Numbers lie in [low, high]; words are among choices. about: a line for the help."""
+    """A setting that a family takes in a codec string. Numbers lie in [low, high]; words are among choices. about: a
+    line for the help."""
 
-    default: Setting
+    default: OptionValue
     about: str
     low: float | None = None
     high: float | None = None
@@ -84,9 +94,9 @@ class Family:
     medium: Medium
     about: str
     options: Mapping[str, Option]
-    make: Callable[[Mapping[str, Setting], int], Peer]
+    make: Callable[[Mapping[str, OptionValue], int], Peer]
     axis: str | None = None
-    sweep: tuple[Setting, ...] = ()
+    sweep: tuple[OptionValue, ...] = ()
     lossless: bool = False
     missing: Callable[[], str | None] = lambda: None
     versions: Callable[[], Mapping[str, str]] = dict

@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import UsageError
 from .bench import rate_distortion
 from .crops import at_rate, busiest
+from .output import write_file
 from .table import Table
 
 _BAR, _GAP = 20, 4
@@ -41,19 +42,19 @@ def sheet(columns: Sequence[tuple[str, NDArray[np.uint8]]]) -> Image.Image:
 
 def columns_of(table: Table, name: str, bpp: float) -> list[tuple[str, NDArray[np.uint8]]]:
     """Original and codecs, cropped; UsageError if the item isn't in the table or a codec has nothing near the rate."""
-    item = next((one for one in table.sources if one.name == name), None)
+    item = next((source for source in table.sources if source.name == name), None)
     if item is None:
-        raise UsageError(f"no item {name!r}; there are {', '.join(one.name for one in table.sources)}")
+        raise UsageError(f"no item {name!r}; there are {', '.join(source.name for source in table.sources)}")
     pixels = item.load()
     assert isinstance(pixels, np.ndarray)
     left, top, width, height = busiest(pixels)
     view = np.s_[top : top + height, left : left + width]
     out = [(f"{name}, original", np.ascontiguousarray(pixels[view]))]
     for curve in table.curves:
-        found = at_rate(table, curve, item, pixels, bpp)
-        if found is None:
+        point = at_rate(table, curve, item, pixels, bpp)
+        if point is None:
             raise UsageError(f"{curve.label} has no setting near {bpp:g} bpp for {name}: name another --bpp")
-        _, rate, values, decoded = found
+        _, rate, values, decoded = point
         out.append((f"{curve.label}: {rate:.3f} bpp, {values['psnr-rgb']:.2f} dB", np.ascontiguousarray(decoded[view])))
     return out
 
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         buffer = io.BytesIO()
         sheet(columns_of(table, name, arguments.bpp)).save(buffer, "PNG", optimize=True)
         path = arguments.out / f"{Path(name).stem}.png"
-        path.write_bytes(buffer.getvalue())
+        write_file(path, buffer.getvalue())
         sys.stderr.write(f"{path}\n")
     return 0
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import peers
-from .contract import Setting
+from .contract import OptionValue
 from .data import Item
 from .report import Crop, CropSet
 from .specs import Curve, Point
@@ -27,7 +27,7 @@ SIDE = (384, 256)  # width and height of a crop
 
 
 def equal_rate_crops(table: Table, n: int) -> list[CropSet]:
-    """For up to n pictures, spread evenly over the items: every lossy codec's crop at about the same bits per pixel."""
+    """Crops of up to n pictures, spread evenly over the items: every lossy codec's at about the same bits per pixel."""
     usable = table.sources
     places = {round(k * (len(usable) - 1) / max(1, n - 1)) for k in range(min(n, len(usable)))}
     picked = [usable[place] for place in sorted(places)]
@@ -45,8 +45,8 @@ def equal_rate_crops(table: Table, n: int) -> list[CropSet]:
         crops = [
             Crop(curve.label, point.spec, bpp, values, np.ascontiguousarray(decoded[view]))
             for curve in curves
-            if (found := at_rate(table, curve, item, pixels, target)) is not None
-            for point, bpp, values, decoded in [found]
+            if (nearest := at_rate(table, curve, item, pixels, target)) is not None
+            for point, bpp, values, decoded in [nearest]
         ]
         if crops:
             sets.append(CropSet(item.name, box, float(f"{target:.3g}"), np.ascontiguousarray(pixels[view]), crops))
@@ -54,15 +54,16 @@ def equal_rate_crops(table: Table, n: int) -> list[CropSet]:
 
 
 def _target(table: Table, curves: Sequence[Curve], item: Item) -> float:
-    """Where most curves are: the rate of our codec if it has one point, else half a bit, moved into common range."""
+    """The rate in bits per pixel where most curves are: that of our codec if it has one point, else half a bit, moved
+    into common range."""
     rates = {
         curve.label: [row.rate for row in table.rows if row.item == item.name and row.codec == curve.label]
         for curve in curves
     }
     fixed = [rates[curve.label][0] for curve in curves if peers.is_ours(curve.family) and len(rates[curve.label]) == 1]
     target = fixed[0] if fixed else 0.5
-    lows = sorted(min(one) for one in rates.values() if len(one) > 1)
-    highs = sorted(max(one) for one in rates.values() if len(one) > 1)
+    lows = sorted(min(own) for own in rates.values() if len(own) > 1)
+    highs = sorted(max(own) for own in rates.values() if len(own) > 1)
     if not fixed and lows:
         # the middle codec's ends: one odd curve must not move everybody's
         target = min(max(target, lows[len(lows) // 2]), highs[len(highs) // 2])
@@ -81,7 +82,7 @@ def at_rate(
     if not rows:
         return None
     points = {point.spec: point for point in curve.points}
-    tried: dict[Setting | None, tuple[float, Point, bytes]] = {}
+    tried: dict[OptionValue | None, tuple[float, Point, bytes]] = {}
 
     def rate(point: Point) -> float:
         if point.setting not in tried:
@@ -95,8 +96,8 @@ def at_rate(
         ends = [(row.rate, points[row.spec]) for row in [*below[-1:], *above[:1]]]  # their rates are measured already
         if len(ends) == 2 and curve.family.axis is not None and not any(_off(bpp, target) <= NEAR for bpp, _ in ends):
             _search(curve, ends[0], ends[1], target, rate)
-        found = [(bpp, point) for bpp, point, _ in tried.values()] + ends
-        bpp, point = min(found, key=lambda one: _off(one[0], target))
+        candidates = [(bpp, point) for bpp, point, _ in tried.values()] + ends
+        bpp, point = min(candidates, key=lambda candidate: _off(candidate[0], target))
         if abs(bpp / target - 1) > TOLERANCE:
             return None
         bpp = rate(point)
@@ -134,17 +135,17 @@ def _search(
             if not min(a, b) < middle < max(a, b):
                 return
         point = Point(curve.family, {**point_a.settings, axis: middle})
-        found = rate(point)
-        if _off(found, target) <= NEAR:
+        bpp = rate(point)
+        if _off(bpp, target) <= NEAR:
             return
-        if found <= target:
-            a, rate_a = middle, found
+        if bpp <= target:
+            a, rate_a = middle, bpp
         else:
-            b, rate_b = middle, found
+            b, rate_b = middle, bpp
 
 
 def busiest(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of the crop with most detail, on a grid of 32 pixels."""
+    """The crop with most detail, on a grid of 32 pixels: (left, top, width, height)."""
     height, width = pixels.shape[:2]
     w, h = min(SIDE[0], width), min(SIDE[1], height)
     grey = pixels.astype(np.float32).mean(axis=2)

@@ -22,8 +22,8 @@ from . import readers
 from .contract import MEDIA, Audio, Medium, Value, Video
 
 __all__ = [
-    "Found",
     "Item",
+    "ItemList",
     "Skipped",
     "find_items",
     "guess_medium",
@@ -63,12 +63,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Skipped:
+    """Something in the folder that isn't measured, and why."""
+
     name: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Found:
+class ItemList:
+    """The items of a folder, and what else is in it."""
+
     items: tuple[Item, ...]
     skipped: tuple[Skipped, ...]
 
@@ -78,7 +82,7 @@ def find_items(
     medium: Medium,
     max_frames: int | None = None,
     leave_out: str | os.PathLike[str] | None = None,
-) -> Found:
+) -> ItemList:
     """Everything of one medium in a file or a folder, sorted by name; hidden files are left alone.
 
     max_frames: of each video. leave_out: a folder that isn't looked into; folders with results of ours never are. A
@@ -92,8 +96,8 @@ def find_items(
         name = printable(path.name if root.is_file() else path.relative_to(root).as_posix())
         kinds = [kind for kind in MEDIA if path.suffix.lower() in SUFFIXES[kind]]
         if medium not in kinds:
-            what = f"{kinds[0]}, and these codecs take {medium}" if kinds else "not a kind of file that is measured"
-            skipped.append(Skipped(name, what))
+            reason = f"{kinds[0]}, and these codecs take {medium}" if kinds else "not a kind of file that is measured"
+            skipped.append(Skipped(name, reason))
             continue
         try:
             digest = _digest(path)
@@ -109,7 +113,7 @@ def find_items(
     if not items:
         why = f"; the first of {len(skipped)} others: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
         raise UsageError(f"{data}: no {medium} here ({', '.join(SUFFIXES[medium])}){why}")
-    return Found(tuple(items), tuple(skipped))
+    return ItemList(tuple(items), tuple(skipped))
 
 
 def printable(name: str) -> str:
@@ -131,7 +135,8 @@ def guess_medium(data: str | os.PathLike[str]) -> Medium:
 
 
 def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """(H, W, 3) of a picture of 8 bits a channel; grey three times. What would not be measured whole is refused."""
+    """The pixels of a picture of 8 bits a channel, (H, W, 3) uint8; grey three times. MediaError for what would not be
+    measured whole: more bits, or transparency."""
     picture = read_picture(os.fspath(path))
     if picture.pixels.dtype != np.uint8:
         raise MediaError(f"{path}: {picture.pixels.dtype.itemsize * 8} bits a channel; rates and PSNR here are of 8")
@@ -142,27 +147,28 @@ def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
 
 def shape_of(value: Value) -> tuple[int, ...]:
-    """(H, W, 3), (C, N), (T, H, W, 3), or the array's shape."""
+    """The shape of a value: (H, W, 3), (C, N), (T, H, W, 3), or the array's own."""
     if isinstance(value, Audio):
         return value.samples.shape
     return value.frames.shape if isinstance(value, Video) else value.shape
 
 
 def n_values(value: Value, medium: Medium) -> int:
-    """What a rate is divided by: pixels of a picture or of all frames, samples of all channels, values of an array."""
+    """The number that a rate is divided by: pixels of a picture or of all frames, samples of all channels, values of an
+    array."""
     shape = shape_of(value)
     return math.prod(shape[:-1] if medium in ("image", "video") else shape)
 
 
 def raw_bytes(value: Value) -> int:
-    """Size that a ratio is taken of: 3 bytes a pixel, 16-bit samples, an array as it lies in memory."""
+    """The size in bytes that a ratio is taken of: 3 bytes a pixel, 16-bit samples, an array as it lies in memory."""
     if isinstance(value, Audio):
         return 2 * value.samples.size
     return (value.frames if isinstance(value, Video) else value).nbytes
 
 
 def seconds_of(value: Value) -> float | None:
-    """Duration of sound or video."""
+    """The duration of sound or video in seconds; None for other values."""
     if isinstance(value, Audio):
         return value.samples.shape[1] / value.rate
     return float(len(value.frames) / value.fps) if isinstance(value, Video) else None
@@ -173,7 +179,7 @@ def _walk(root: Path, leave_out: str | os.PathLike[str] | None = None) -> tuple[
     if not root.is_dir():
         raise UsageError(f"{root}: no such file or folder")
     away = None if leave_out is None else os.path.realpath(leave_out)
-    found: list[Path] = []
+    regular: list[Path] = []
     skipped: list[Skipped] = []
 
     def place(path: Path) -> str:
@@ -194,10 +200,10 @@ def _walk(root: Path, leave_out: str | os.PathLike[str] | None = None) -> tuple[
         for file in sorted(name for name in files if not name.startswith(".")):
             path = Path(parent, file)
             if path.is_file():
-                found.append(path)
+                regular.append(path)
             else:
                 skipped.append(Skipped(place(path), "not a regular file"))
-    return found, skipped
+    return regular, skipped
 
 
 def _holds_results(folder: Path) -> bool:

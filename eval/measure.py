@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ..errors import CodecError, StreamError
 from .contract import Audio, Metric, Peer, Value, Video
 from .data import shape_of
 
-__all__ = ["ENDLESS_RUN", "LONG_RUN", "Measured", "materialise", "measure"]
+__all__ = ["ENDLESS_RUN", "LONG_RUN", "Measured", "explain", "materialise", "measure", "resident_kib"]
 
 LONG_RUN = 5.0  # seconds; a run that takes longer is timed once, warm
 ENDLESS_RUN = 10.0  # seconds; one that takes longer isn't run again: the cold run is what there is
@@ -32,7 +32,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Measured:
-    """n_bytes: of the whole file. seconds: medians of `runs` warm runs; 0 runs: of the first, cold one. cpu: processor
+    """The measurements of one codec on one value.
+
+    n_bytes: of the whole file. seconds: medians of `runs` warm runs; 0 runs: of the first, cold one. cpu: processor
     seconds of the same runs, which tell how many threads worked. peak: MiB that memory rose above what the process held
     before the call (input not counted); None where the system doesn't say (anything but Linux).
     """
@@ -103,9 +105,9 @@ def _as_bytes(data: Any) -> bytes:
 def _check(value: Value, decoded: Value, lossless: bool) -> None:
     if type(value) is not type(decoded):
         raise StreamError(f"decoded to {type(decoded).__name__}; expected {type(value).__name__}")
-    before, after = shape_of(value), shape_of(decoded)
-    if before != after:
-        raise StreamError(f"decoded to shape {after}; expected {before}")
+    expected, shape = shape_of(value), shape_of(decoded)
+    if expected != shape:
+        raise StreamError(f"decoded to shape {shape}; expected {expected}")
     arrays = [_plain(value), _plain(decoded)]
     if arrays[0].dtype != arrays[1].dtype:
         raise StreamError(f"decoded to {arrays[1].dtype}; expected {arrays[0].dtype}")
@@ -146,10 +148,10 @@ def _synchronise() -> None:
 
 def _with_peak(work: Callable[[], T]) -> tuple[T, tuple[float, float], float | None]:
     """The result, its seconds, and how far resident memory rose meanwhile, MiB."""
-    before = _reset_peak()
+    start = _reset_peak()
     result, seconds = _clocked(work)
-    after = None if before is None else _status("VmHWM")
-    return result, seconds, None if before is None or after is None else max(0.0, (after - before) / 1024)
+    peak = None if start is None else resident_kib("VmHWM")
+    return result, seconds, None if start is None or peak is None else max(0.0, (peak - start) / 1024)
 
 
 def _reset_peak() -> int | None:
@@ -161,10 +163,11 @@ def _reset_peak() -> int | None:
             file.write("5")
     except OSError:
         return None
-    return _status("VmRSS")
+    return resident_kib("VmRSS")
 
 
-def _status(field: str) -> int | None:
+def resident_kib(field: Literal["VmRSS", "VmHWM"]) -> int | None:
+    """KiB of this process that are in memory now (VmRSS) or were at most (VmHWM); None where the system doesn't say."""
     try:
         with open("/proc/self/status") as file:
             for line in file:

@@ -1,4 +1,4 @@
-"""How fast the video codec `nirvana` decodes: frames a processor second, one thread.
+"""The speed at which the video codec `nirvana` decodes: frames a processor second, one thread.
 
     OMP_NUM_THREADS=1 python -P -m codec.eval.nirvana_decode CLIP.nirvana... [--repeat 3] [--out FILE.json]
 
@@ -21,6 +21,7 @@ from typing import Any
 
 from ..codecs.nirvana import NirvanaCodec
 from ..codecs.video_stream import VideoFile
+from .output import write_file
 
 __all__ = ["decode", "main"]
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
         print(f"{row['file']}: {row['frames_per_cpu_s']} frames/s of {row['size']}", file=sys.stderr)
     if options.out is not None:
         about = {"python": platform.python_version(), "torch": torch.__version__, "repeat": options.repeat}
-        options.out.write_text(json.dumps({**about, "files": rows}, indent=1) + "\n")
+        write_file(options.out, json.dumps({**about, "files": rows}, indent=1) + "\n")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What the parts of nirvana are worth, each measured in one run: the claims of the paper at a small scale.
+"""The study of what each part of nirvana is worth, each measured in one run: the paper's claims at a small scale.
 
     python -P -m codec.eval.nirvana_study rates data/nirvana --out eval/results/nirvana_study.json
     python -P -m codec.eval.nirvana_study start joint data/nirvana/carphone-176x144.mkv --out FILE.json
@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,97 +33,102 @@ from ..codecs.video_groups import Group
 from ..errors import UsageError
 from ..video import open_video
 from . import nirvana_study_fits as fits
-from . import nirvana_study_frames, nirvana_study_grid, nirvana_study_rates
-from .bench import jsonable, machine_name, write_json
+from . import nirvana_study_frames as frames
+from . import nirvana_study_grid as grid
+from . import nirvana_study_rates as rates
+from .bench import machine_name
+from .output import jsonable, write_file, write_json
 
 __all__ = ["PARTS", "groups_of", "main", "run"]
 
 QUALITIES = (20.0, 40.0, 60.0, 80.0)
 MOTION_QUALITY = 40.0
 
+Results = Mapping[str, Any]  # of one part
+Part = Callable[[argparse.Namespace, Mapping[str, Results]], Iterator[Results]]  # the second: of all parts so far
+
 
 def groups_of(clip: Path, length: int, count: int) -> list[Group]:
-    """The first so many groups of a clip."""
+    """The first `count` groups of a clip, of `length` frames each. UsageError if it is too short."""
     with open_video(clip) as reader:
-        info, frames = reader.info, []
+        info, planes = reader.info, []
         for frame in reader:
-            if len(frames) == length * count:
+            if len(planes) == length * count:
                 break
-            frames.append(frame.planes)
-    if len(frames) < length * count:
-        raise UsageError(f"{clip}: {len(frames)} frames; expected {length * count}, {count} groups of {length}")
+            planes.append(frame.planes)
+    if len(planes) < length * count:
+        raise UsageError(f"{clip}: {len(planes)} frames; expected {length * count}, {count} groups of {length}")
     return [
-        Group(frames[at : at + length], info.pixels, info.width, info.height) for at in range(0, length * count, length)
+        Group(planes[at : at + length], info.pixels, info.width, info.height) for at in range(0, length * count, length)
     ]
 
 
-def _one(data: Path) -> Path:
+def _clip(data: Path) -> Path:
     if data.is_dir():
         raise UsageError(f"{data} is a folder; this part takes one clip, such as {data}/carphone-176x144.mkv")
     return data
 
 
 def _clips(data: Path) -> list[Path]:
-    found = sorted(data.glob("*.mkv")) if data.is_dir() else [data]
-    if not found:
+    clips = sorted(data.glob("*.mkv")) if data.is_dir() else [data]
+    if not clips:
         raise UsageError(f"{data}: no .mkv here: python -P -m codec.datasets.clips --out {data}")
-    return found
+    return clips
 
 
-Keep = Callable[[Mapping[str, Any]], None]
+# ---- parts: each yields its results, more than once if it takes long
 
 
-def _rates(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
-    clips, known = _clips(arguments.data), found.get("rates", {})
-    return nirvana_study_rates.rates(clips, arguments.qualities, arguments.effort, arguments.bench, known, keep)
+def _rates(arguments: argparse.Namespace, parts: Mapping[str, Results]) -> Iterator[Results]:
+    earlier = parts.get("rates", {})
+    return rates.rates(_clips(arguments.data), arguments.qualities, arguments.effort, arguments.bench, earlier)
 
 
-def _motion(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
-    del keep
-    out = nirvana_study_rates.motion(found.get("rates", {}), MOTION_QUALITY)
-    nirvana_study_rates.motion_plot(out, arguments.out.with_name(arguments.out.stem + "_motion.svg"))
-    return out
+def _motion(arguments: argparse.Namespace, parts: Mapping[str, Results]) -> Iterator[Results]:
+    results = rates.motion(parts.get("rates", {}), MOTION_QUALITY)
+    write_file(arguments.out.with_name(arguments.out.stem + "_motion.svg"), rates.motion_svg(results))
+    yield results
 
 
-def _paper(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
-    del found, keep
-    return nirvana_study_rates.presets(_one(arguments.data), arguments.frames, arguments.effort)
+def _paper(arguments: argparse.Namespace, parts: Mapping[str, Results]) -> Iterator[Results]:
+    del parts
+    yield rates.presets(_clip(arguments.data), arguments.frames, arguments.effort)
 
 
-def _start(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
-    del found, keep
-    return fits.start(groups_of(_one(arguments.data), fits.LENGTH, 3), arguments.steps)
+def _start(arguments: argparse.Namespace, parts: Mapping[str, Results]) -> Iterator[Results]:
+    del parts
+    yield fits.start(groups_of(_clip(arguments.data), fits.LENGTH, 3), arguments.steps)
 
 
-def _joint(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
-    del found, keep
-    return fits.joint(groups_of(_one(arguments.data), fits.LENGTH, 1)[0], arguments.steps)
+def _joint(arguments: argparse.Namespace, parts: Mapping[str, Results]) -> Iterator[Results]:
+    del parts
+    yield fits.joint(groups_of(_clip(arguments.data), fits.LENGTH, 1)[0], arguments.steps)
 
 
-def _frames(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
-    del found, keep
-    return nirvana_study_frames.compare(groups_of(_one(arguments.data), fits.LENGTH, 2), arguments.steps)
+def _frames(arguments: argparse.Namespace, parts: Mapping[str, Results]) -> Iterator[Results]:
+    del parts
+    yield frames.compare(groups_of(_clip(arguments.data), fits.LENGTH, 2), arguments.steps)
 
 
-def _speed(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
-    del found, keep
-    group = groups_of(_one(arguments.data), fits.LENGTH, 1)[0]
-    return {**fits.speed(group, arguments.steps), "grid": fits.efforts(groups_of(arguments.data, 16, 1)[0])}
+def _speed(arguments: argparse.Namespace, parts: Mapping[str, Results]) -> Iterator[Results]:
+    del parts
+    group = groups_of(_clip(arguments.data), fits.LENGTH, 1)[0]
+    yield {**fits.speed(group, arguments.steps), "grid": fits.efforts(groups_of(arguments.data, 16, 1)[0])}
 
 
-def _keys(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
-    del found, keep
-    return nirvana_study_grid.keys(_one(arguments.data), arguments.qualities, arguments.effort)
+def _keys(arguments: argparse.Namespace, parts: Mapping[str, Results]) -> Iterator[Results]:
+    del parts
+    yield grid.keys(_clip(arguments.data), arguments.qualities, arguments.effort)
 
 
-def _networks(arguments: argparse.Namespace, found: Mapping[str, Any], keep: Keep) -> dict[str, Any]:
-    del found, keep
+def _networks(arguments: argparse.Namespace, parts: Mapping[str, Results]) -> Iterator[Results]:
+    del parts
     if arguments.networks is None:
         raise UsageError("networks of which file? --networks runs/nirvana-grid-start/nirvana-grid.safetensors")
-    return nirvana_study_grid.networks(_clips(arguments.data), arguments.networks, arguments.qualities)
+    yield grid.networks(_clips(arguments.data), arguments.networks, arguments.qualities)
 
 
-PARTS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, Any], Keep], dict[str, Any]]] = {
+PARTS: Mapping[str, Part] = {
     "rates": _rates,
     "motion": _motion,
     "paper": _paper,
@@ -137,21 +142,18 @@ PARTS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, Any], Keep], dict
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None] = lambda words: None) -> dict[str, Any]:
-    """The parts asked for, into --out beside what is there."""
+    """Measures the parts asked for, into --out beside what is there. Returns all of it."""
     out: Path = arguments.out
-    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-    found |= {"machine": {"cpu": machine_name(), "threads": 1}, "seconds": "processor seconds, machine busy"}
+    study: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    study |= {"machine": {"cpu": machine_name(), "threads": 1}, "seconds": "processor seconds, machine busy"}
     out.parent.mkdir(parents=True, exist_ok=True)
     for part in arguments.parts:
-
-        def keep(result: Mapping[str, Any], part: str = part) -> None:
-            found[part] = {"command": command_of(part, arguments), **result}
-            write_json(out, found)
-
         with threads(1):
-            keep(PARTS[part](arguments, found, keep))
-        say(f"{part}: {json.dumps(jsonable(summary_of(found[part])))}")
-    return found
+            for results in PARTS[part](arguments, study):
+                study[part] = {"command": command_of(part, arguments), **results}
+                write_json(out, study)
+        say(f"{part}: {json.dumps(jsonable(summary_of(study[part])))}")
+    return study
 
 
 def summary_of(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +162,7 @@ def summary_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def command_of(part: str, arguments: argparse.Namespace) -> str:
-    """What measures this part again."""
+    """The command that measures this part again, without the names of this machine's folders."""
     qualities = f" --qualities {' '.join(f'{q:g}' for q in arguments.qualities)}"
     options = {
         "rates": f" --effort {arguments.effort:g}{qualities}"

@@ -1,4 +1,4 @@
-"""What `codec.eval.nirvana_study` measures of the preset paper: fits of a few hundred steps, on one or a few groups.
+"""The parts of `codec.eval.nirvana_study` on the preset paper: fits of a few hundred steps, on one or a few groups.
 
 Each fit is a `GroupFit` of codecs/nirvana_fit.py, stepped from here, so that bits and PSNR can be looked at on the way.
 PSNR along a fit is that of the float network in RGB, the best so far; where a result says "decoded", it is of the
@@ -17,14 +17,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..codecs.nirvana_fit import PAPER_RECIPE, QUICK_RECIPE, GroupFit, NirvanaPreset, Recipe, encode_state
+from ..codecs.nirvana_fit import (
+    PAPER_RECIPE,
+    QUICK_RECIPE,
+    GroupFit,
+    NirvanaPreset,
+    Recipe,
+    encode_state,
+)
 from ..codecs.nirvana_grid import GridPreset
 from ..codecs.nirvana_net import EXPONENTS, LATENTS, NetConfig, NetState, NirvanaNet
 from ..codecs.video_groups import LOSSLESS_PSNR, FitSettings, Group
 from ..media_distortion import psnr_of_frames
+from .metrics.images import psnr as psnr_of_error
 from .nirvana_study_rates import bits_at
 
-__all__ = ["CONFIG", "LENGTH", "Look", "efforts", "first_at", "follow", "joint", "speed", "start"]
+__all__ = [
+    "CONFIG",
+    "LENGTH",
+    "QUALITY",
+    "Look",
+    "UnroundedNet",
+    "efforts",
+    "first_at",
+    "follow",
+    "joint",
+    "preset_of",
+    "speed",
+    "start",
+]
 
 LENGTH = 8  # frames of a group
 LOOK = 10  # steps between two looks
@@ -36,7 +57,8 @@ SHORTER = (0.05, 0.1, 0.2, 0.4)  # shares of the steps, with larger and falling 
 
 @dataclass(frozen=True)
 class Look:
-    """seconds: of the processor, since the fit began. psnr: of the float network. bits: of the group, estimated."""
+    """The progress of a fit after some steps. seconds: of the processor, since the fit began. psnr: of the float
+    network, the best so far, in dB. bits: of the group, estimated."""
 
     step: int
     seconds: float
@@ -45,23 +67,20 @@ class Look:
 
 
 def preset_of(recipe: Recipe, steps: int, config: NetConfig = CONFIG) -> NirvanaPreset:
+    """The preset paper with this recipe and so many steps for every group."""
     return NirvanaPreset(config, replace(recipe, key_steps=steps, steps=steps), group_frames=config.frames)
 
 
 def follow(fit: GroupFit, enough: float = math.inf) -> Iterator[Look]:
-    """Steps to the end, or until the float network has `enough` decibels."""
+    """Steps a fit to its end, or until the float network has `enough` decibels; yields what it reached on the way."""
     start, best = time.process_time(), -math.inf
     while fit.step < fit.steps:
         fit.one_step()
-        best = max(best, _decibels(fit.error))
+        best = max(best, psnr_of_error(fit.error, 1.0) if fit.error > 0 else -math.inf)  # 0: nothing measured yet
         if fit.step % LOOK == 0 or fit.step == fit.steps:
             yield Look(fit.step, time.process_time() - start, best, fit.bits)
             if best >= enough:
                 return
-
-
-def _decibels(error: float) -> float:
-    return -10 * math.log10(error) if error > 0 else -math.inf
 
 
 def first_at(looks: Sequence[Look], psnr: float) -> Look | None:
@@ -70,7 +89,7 @@ def first_at(looks: Sequence[Look], psnr: float) -> Look | None:
 
 
 def decoded(preset: NirvanaPreset, state: NetState, previous: NetState | None, group: Group) -> dict[str, float]:
-    """Bits a pixel of the payload and PSNR of what a decoder gives."""
+    """Bits a pixel of the payload, and the PSNR in dB of what a decoder gives."""
     payload, _ = encode_state(state, previous)
     frames = preset.frames_of(state, group.shape)
     pixels = len(group.frames) * group.width * group.height
@@ -78,13 +97,12 @@ def decoded(preset: NirvanaPreset, state: NetState, previous: NetState | None, g
 
 
 def _about(steps: int, groups: Sequence[Group]) -> dict[str, Any]:
-    one = groups[0]
     return {
         "steps": steps,
         "quality": QUALITY,
         "groups": len(groups),
-        "frames_of_a_group": len(one.frames),
-        "size": [one.width, one.height],
+        "frames_of_a_group": len(groups[0].frames),
+        "size": [groups[0].width, groups[0].height],
         "latents": CONFIG.n_latents,
         "other_parameters": CONFIG.n_plain,
     }
@@ -94,9 +112,9 @@ def _about(steps: int, groups: Sequence[Group]) -> dict[str, Any]:
 
 
 def start(groups: Sequence[Group], steps: int) -> dict[str, Any]:
-    """Every group but the first twice, with the same steps and rates (ours, not falling: equal work at any step): from
-    the state that the group before left, and from nothing. ratios: iterations from nothing by iterations from the group
-    before, to the PSNR that the fit from nothing ends with."""
+    """Fits every group but the first twice, with the same steps and rates (ours, not falling: equal work at any step):
+    from the state that the group before left, and from nothing. ratios: iterations from nothing by iterations from the
+    group before, to the PSNR that the fit from nothing ends with."""
     preset = preset_of(replace(QUICK_RECIPE, decay=False, latents_after=1.0), steps)
     settings = FitSettings(quality=QUALITY)
     previous: NetState | None = None
@@ -116,13 +134,14 @@ def start(groups: Sequence[Group], steps: int) -> dict[str, Any]:
             }
         if previous is not None:
             target = looks["scratch"][-1].psnr
-            at = first_at(looks["scratch"], target)
-            there = first_at(looks["before"], target)
-            assert at is not None
+            from_scratch = first_at(looks["scratch"], target)
+            from_before = first_at(looks["before"], target)
+            assert from_scratch is not None
+            steps_from_before = None if from_before is None else from_before.step
             row["target"] = target
-            row["iterations"] = {"scratch": at.step, "before": None if there is None else there.step}
-            if there is not None:
-                ratios.append(at.step / there.step)
+            row["iterations"] = {"scratch": from_scratch.step, "before": steps_from_before}
+            if steps_from_before is not None:
+                ratios.append(from_scratch.step / steps_from_before)
         rows.append(row)
         previous = fits.get("before", fits["scratch"]).state()
     mean = float(np.exp(np.mean(np.log(ratios)))) if ratios else None
@@ -132,8 +151,8 @@ def start(groups: Sequence[Group], steps: int) -> dict[str, Any]:
 # ---- rounding and rate from the first step
 
 
-class _Unrounded(NirvanaNet):
-    """Rounds only what it is asked for in eval mode: the network as the paper's released code trains it."""
+class UnroundedNet(NirvanaNet):
+    """The network as the paper's released code trains it: it rounds in eval mode only."""
 
     def symbols(self) -> dict[str, Tensor]:
         if not self.training:
@@ -142,20 +161,21 @@ class _Unrounded(NirvanaNet):
 
     @torch.no_grad()
     def refine(self, factor: float) -> None:
-        """The same weights on a finer grid (factor above 1) of latents."""
+        """Puts the same weights on a finer grid (factor above 1) of latents."""
         for layer, name in enumerate(LATENTS):
             self.values[name].mul_(factor)
-            before = float(self.div[layer])
+            old_div = float(self.div[layer])
             self.div[layer] = torch.round(self.values[name]).abs().amax().clamp_min(1)
-            self.scales[layer].mul_(float(self.div[layer]) / (before * factor))
+            self.scales[layer].mul_(float(self.div[layer]) / (old_div * factor))
 
 
 def joint(group: Group, steps: int) -> dict[str, Any]:
-    """Curves of decoded PSNR over bits: with rate and rounding in the loss, at three qualities; and of one network
-    trained for the error alone, without rounding, that is rounded afterwards on grids of several steps.
+    """Measures two curves of decoded PSNR over bits: with rate and rounding in the loss, at three qualities; and of one
+    network trained for the error alone, without rounding, that is rounded afterwards on grids of several steps.
 
     bits_at_equal_psnr: how many times the bits the latter takes, at each point of the former that lies within its
-    curve."""
+    curve.
+    """
     preset = preset_of(QUICK_RECIPE, steps)
     together = []
     for quality in (20.0, 50.0, 80.0):
@@ -164,28 +184,28 @@ def joint(group: Group, steps: int) -> dict[str, Any]:
             pass
         together.append({"quality": quality, **decoded(preset, fit.state(), None, group)})
     fit = GroupFit(preset, group, None, FitSettings(quality=QUALITY))
-    fit.net.__class__ = _Unrounded  # the same parameters and the same start; the optimiser knows them already
-    assert isinstance(fit.net, _Unrounded)
+    fit.net.__class__ = UnroundedNet  # the same parameters and the same start; the optimiser knows them already
+    assert isinstance(fit.net, UnroundedNet)
     fit.lmbda = 0.0
     looks = list(follow(fit))
     fit.net.load_state_dict(fit.best)
-    after, trained = [], {name: value.clone() for name, value in fit.net.state_dict().items()}
+    afterwards, trained = [], {name: value.clone() for name, value in fit.net.state_dict().items()}
     for factor in FINER:
         fit.net.load_state_dict(trained)
         fit.net.refine(factor)
         fit.net.eval()
-        after.append({"finer": factor, **decoded(preset, fit.net.state(), None, group)})
+        afterwards.append({"finer": factor, **decoded(preset, fit.net.state(), None, group)})
         fit.net.train()
-    curve = [(one["bpp"], one["psnr"]) for one in after]
+    curve = [(point["bpp"], point["psnr"]) for point in afterwards]
     ratios = {}
-    for one in together:
-        bits = bits_at(curve, one["psnr"])
+    for point in together:
+        bits = bits_at(curve, point["psnr"])
         if bits is not None:
-            ratios[f"{one['psnr']:.2f} dB"] = bits / one["bpp"]
+            ratios[f"{point['psnr']:.2f} dB"] = bits / point["bpp"]
     return {
         **_about(steps, [group]),
         "together": together,
-        "afterwards": after,
+        "afterwards": afterwards,
         "psnr_unrounded_float_rgb": looks[-1].psnr,
         "bits_at_equal_psnr": ratios,
     }
@@ -195,8 +215,8 @@ def joint(group: Group, steps: int) -> dict[str, Any]:
 
 
 def speed(group: Group, steps: int) -> dict[str, Any]:
-    """Seconds to the decoded PSNR of the paper's rates after so many steps: fits with larger rates that fall to zero,
-    each planned for fewer steps; the same with an early end at that PSNR; and what bfloat16 changes in a step."""
+    """Measures the seconds to the decoded PSNR of the paper's rates after so many steps: fits with larger rates that
+    fall to zero, each planned for fewer steps; the same with an early end at that PSNR; and what bfloat16 changes."""
     settings = FitSettings(quality=QUALITY)
 
     def fitted(recipe: Recipe, n: int, enough: float | None = None) -> dict[str, Any]:
@@ -212,7 +232,7 @@ def speed(group: Group, steps: int) -> dict[str, Any]:
 
     paper = fitted(PAPER_RECIPE, steps)
     larger = [fitted(QUICK_RECIPE, max(LOOK, round(share * steps))) for share in SHORTER]
-    enough = next((one for one in larger if one["psnr"] >= paper["psnr"]), None)
+    enough = next((fit for fit in larger if fit["psnr"] >= paper["psnr"]), None)
     whole = fitted(QUICK_RECIPE, steps)
     target = paper["psnr"] + 0.5 * max(0.0, whole["psnr"] - paper["psnr"])
     early = fitted(QUICK_RECIPE, steps, target)
@@ -228,7 +248,7 @@ def speed(group: Group, steps: int) -> dict[str, Any]:
 
 
 def efforts(group: Group) -> dict[str, Any]:
-    """The preset grid at efforts 0 and 1, on one group: seconds a frame, bits and PSNR."""
+    """Measures the preset grid at efforts 0 and 1, on one group: seconds a frame, bits and PSNR."""
     rows = []
     for effort in (0.0, 1.0):
         began = time.process_time()

@@ -1,4 +1,4 @@
-"""A network per video that maps the number of a frame to the frame, as a reference for the study of nirvana.
+"""The part `frames` of `codec.eval.nirvana_study`: a network per video from the number of a frame to the frame.
 
 After Chen, He, Wang, Ren, Lim, Shrivastava, "NeRV: Neural Representations for Videos", NeurIPS 2021: a positional
 encoding of the frame's time, two linear layers, then blocks of a 3x3 convolution and a pixel shuffle. Small, for clips
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..codecs.nirvana_fit import QUICK_RECIPE, GroupFit
 from ..codecs.nirvana_net import coordinates, evaluate, to_rgb
 from ..codecs.video_groups import FitSettings, Group
+from .metrics.images import psnr as psnr_of_error
 from .nirvana_study_fits import CONFIG, QUALITY, follow, preset_of
 
 __all__ = ["FrameNet", "compare", "fit_frames", "width_for"]
@@ -34,7 +35,8 @@ WARM = 0.2  # share of the time in which the learning rate rises
 
 
 class FrameNet(nn.Module):
-    """(B,) times in [0, 1) to (B, 3, H, W) in [0, 1]; H and W multiples of the product of STRIDES."""
+    """A network from times to pictures: (B,) in [0, 1) to (B, 3, H, W) in [0, 1]; H and W are multiples of the product
+    of STRIDES."""
 
     def __init__(self, width: int, height: int, channels: int, generator_seed: int = 1) -> None:
         super().__init__()
@@ -49,8 +51,8 @@ class FrameNet(nn.Module):
         )
         sizes = [max(8, channels >> index) for index in range(len(STRIDES) + 1)]
         self.blocks = nn.ModuleList(
-            nn.Conv2d(before, after * stride**2, 3, padding=1)
-            for before, after, stride in zip(sizes[:-1], sizes[1:], STRIDES, strict=True)
+            nn.Conv2d(inner, outer * stride**2, 3, padding=1)
+            for inner, outer, stride in zip(sizes[:-1], sizes[1:], STRIDES, strict=True)
         )
         self.head = nn.Conv2d(sizes[-1], 3, 1)
 
@@ -75,9 +77,11 @@ def width_for(width: int, height: int, wanted: int) -> FrameNet:
 
 
 def fit_frames(net: FrameNet, frames: Tensor, rate: float, seconds: float) -> list[tuple[float, float]]:
-    """Trains for so many processor seconds, a frame a step as theirs, L2 as here; (seconds, best PSNR) on the way.
+    """Trains for so many processor seconds, a frame a step as theirs, L2 as here. Returns (seconds, best PSNR so far)
+    on the way.
 
-    frames: (T, 3, H, W) in [0, 1]. PSNR is of all frames; looking isn't counted as time."""
+    frames: (T, 3, H, W) in [0, 1]. PSNR is of all frames; looking isn't counted as time.
+    """
     adam = torch.optim.Adam(net.parameters(), lr=rate)
     order = torch.Generator().manual_seed(1)
     at = torch.arange(len(frames)) / len(frames)
@@ -96,13 +100,14 @@ def fit_frames(net: FrameNet, frames: Tensor, rate: float, seconds: float) -> li
         if not looks or spent > 1.05 * looks[-1][0] or spent >= seconds:
             with torch.no_grad():
                 error = torch.stack([F.mse_loss(net(a[None]), f[None]) for a, f in zip(at, frames, strict=True)])
-            best = max(best, -10 * math.log10(float(error.mean())))
+            best = max(best, psnr_of_error(float(error.mean()), 1.0))
             looks.append((spent, best))
     return looks
 
 
 def fit_groups(groups: Sequence[Group], steps: int) -> tuple[list[tuple[float, float]], list[GroupFit]]:
-    """The preset paper, each group from the one before; (seconds of all groups, PSNR of all groups) at equal steps."""
+    """Fits the preset paper to each group, from the one before. Returns (seconds of all groups, PSNR of all groups) at
+    equal steps, and the fits."""
     preset, previous = preset_of(QUICK_RECIPE, steps), None
     along, fits = [], []
     for group in groups:
@@ -113,7 +118,7 @@ def fit_groups(groups: Sequence[Group], steps: int) -> tuple[list[tuple[float, f
     looks = []
     for row in zip(*along, strict=True):
         error = statistics.fmean(10 ** (-look.psnr / 10) for look in row)
-        looks.append((sum(look.seconds for look in row), -10 * math.log10(error)))
+        looks.append((sum(look.seconds for look in row), psnr_of_error(error, 1.0)))
     return looks, fits
 
 
@@ -133,40 +138,45 @@ def _rate_of(work: Callable[[], object], n_frames: int) -> float:
 
 
 def compare(groups: Sequence[Group], steps: int) -> dict[str, Any]:
-    """Both on the same groups, sides multiples of 16. ratios: of the seconds to the lower of the two final PSNRs (above
-    1: the preset paper is faster), and of decoded frames a second, of the float networks and with our exact one."""
-    one = groups[0]
+    """Compares the preset paper and a network per video on the same groups, sides multiples of 16.
+
+    ratios: of the seconds to the lower of the two final PSNRs (above 1: the preset paper is faster), and of decoded
+    frames a second, of the float networks and with our exact one.
+    """
+    width, height, pixels = groups[0].width, groups[0].height, groups[0].pixels
     looks, fits = fit_groups(groups, steps)
     seconds = looks[-1][0]
-    pictures = [torch.from_numpy(to_rgb(planes, one.pixels)) / 255 for group in groups for planes in group.frames]
+    pictures = [torch.from_numpy(to_rgb(planes, pixels)) / 255 for group in groups for planes in group.frames]
     frames = torch.stack(pictures).permute(0, 3, 1, 2).clamp(0, 1).contiguous()
-    ours = len(groups) * (CONFIG.n_latents + CONFIG.n_plain)
+    n_ours = len(groups) * (CONFIG.n_latents + CONFIG.n_plain)
     tried = {}
     for rate in RATES:
-        net = width_for(one.width, one.height, ours)
+        net = width_for(width, height, n_ours)
         tried[rate] = (fit_frames(net, frames, rate, seconds), net)
-    rate, (theirs, net) = max(tried.items(), key=lambda item: item[1][0][-1][1])
-    target = min(looks[-1][1], theirs[-1][1])
-    times = seconds_to(looks, target), seconds_to(theirs, target)
+    rate, (frame_looks, net) = max(tried.items(), key=lambda item: item[1][0][-1][1])
+    target = min(looks[-1][1], frame_looks[-1][1])
+    times = seconds_to(looks, target), seconds_to(frame_looks, target)
     assert times[0] is not None and times[1] is not None
 
-    at, state = coordinates(one.width, one.height, CONFIG.patch).float(), fits[-1].state()
+    at, state = coordinates(width, height, CONFIG.patch).float(), fits[-1].state()
     with torch.no_grad():
         last, symbols = fits[-1].net, fits[-1].net.symbols()
         decode = {
             "nirvana_float": _rate_of(lambda: last(at, symbols), CONFIG.frames),
-            "nirvana_exact_to_rgb": _rate_of(lambda: evaluate(state, one.width, one.height), CONFIG.frames),
+            "nirvana_exact_to_rgb": _rate_of(lambda: evaluate(state, width, height), CONFIG.frames),
             "per_frame_float": _rate_of(lambda: [net(torch.tensor([t / 8])) for t in range(8)], 8),
         }
     return {
         "steps": steps,
         "groups": len(groups),
-        "size": [one.width, one.height],
-        "parameters": {"nirvana": ours, "per_frame": n_parameters(net)},
+        "size": [width, height],
+        "parameters": {"nirvana": n_ours, "per_frame": n_parameters(net)},
         "seconds_each": seconds,
         "per_frame_rate": rate,
-        "per_frame_final_psnr_by_rate": {str(one): made[0][-1][1] for one, made in tried.items()},
-        "psnr_along": {"nirvana": looks, "per_frame": theirs},
+        "per_frame_final_psnr_by_rate": {
+            str(tried_rate): looks_of[-1][1] for tried_rate, (looks_of, _) in tried.items()
+        },
+        "psnr_along": {"nirvana": looks, "per_frame": frame_looks},
         "target": target,
         "seconds_to_target": {"nirvana": times[0], "per_frame": times[1]},
         "decode_frames_a_second": decode,

@@ -1,4 +1,4 @@
-"""What `codec.eval.nirvana_study` says of the preset grid: whole files at effort 0, and bits of a group against motion.
+"""The parts of `codec.eval.nirvana_study` on whole files: the preset grid, bits of a group against motion, presets.
 
 The same clips as in `codec bench` go through the same conversions (RGB in, 4:2:0 inside, RGB out; psnr-y and psnr-rgb
 as in eval/metrics/video.py) at the effort asked for, each encoded once, and stand beside the bench's rows of the other
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,23 +19,24 @@ import numpy as np
 from ..codecs.base import Codec
 from ..codecs.video import VideoCodec
 from ..errors import UsageError
-from ..video import Frame, frames_of, stack, to_yuv420
+from ..video import Frame, stack
 from .bd import bd_delta
+from .bench import curves_of, ready_peer
 from .contract import Video
 from .metrics import metric
-from .plots import _MARKS as MARKS
-from .plots import COLOURS, MARKERS, _axes, _defaults, _new, _render, write_bytes
-from .plots import Rate as Axis
+from .peers.ours import to_420
+from .plots import COLOURS, MARKER_CODES, MARKERS, figure_defaults, new_figure, render, style_axes
 from .readers import read_video
 
 __all__ = [
     "against",
+    "bd_result",
     "bench_points",
     "bits_at",
     "file_rates",
     "motion",
     "motion_of",
-    "motion_plot",
+    "motion_svg",
     "presets",
     "rate_at",
     "rates",
@@ -53,23 +53,22 @@ def motion_of(frames: Sequence[Frame]) -> float:
 
 
 def file_rates(codec: VideoCodec, video: Video) -> dict[str, Any]:
-    """Of one whole file: bytes, bits a pixel, PSNRs, processor seconds a frame of both directions, and its groups."""
-    rgb, taken = frames_of(video.frames, video.fps)
-    info = replace(rgb, pixels="yuv420p")
-    frames = [replace(one, planes=to_yuv420(one.planes[0], info)) for one in taken]
+    """Measures one whole file: bytes, bits a pixel, PSNRs, processor seconds a frame of both directions, and of each
+    group its size and how much moves in it."""
+    info, frames = to_420(video)
     start = time.process_time()
     data = codec.compress((info, frames))
     encoded = time.process_time()
     with codec.open_file(data) as file:
-        found = list(file.frames())
+        shown_frames = list(file.frames())
         decoded = time.process_time()
         entries = file.groups
-    shown = Video(stack(info, found), video.fps)
+    shown = Video(stack(info, shown_frames), video.fps)
     pixels = len(frames) * info.width * info.height
     groups, at = [], 0
     for entry in entries:
-        before = 0 if entry.key else 1  # other groups code the change from the frame before, too
-        part = frames[at - before : at + entry.n_frames]
+        context = 0 if entry.key else 1  # other groups code the change from the frame before, too
+        part = frames[at - context : at + entry.n_frames]
         size = entry.n_frames * info.width * info.height
         groups.append(
             {
@@ -92,7 +91,7 @@ def file_rates(codec: VideoCodec, video: Video) -> dict[str, Any]:
 
 
 def codec_at(tag: str, quality: float, effort: float) -> VideoCodec:
-    """nirvana with a preset, a quality and an effort."""
+    """The codec nirvana with a preset, a quality and an effort, on one thread."""
     codec = Codec.load(f"nirvana@{tag}", quality=quality)
     assert isinstance(codec, VideoCodec)
     return codec.with_settings(effort=effort, threads=1)
@@ -103,63 +102,74 @@ def rates(
     qualities: Iterable[float],
     effort: float,
     bench: Path | None,
-    known: Mapping[str, Any],
-    keep: Callable[[Mapping[str, Any]], None],
-) -> dict[str, Any]:
-    """Curves of the preset grid on whole clips; `keep` gets the result after each file, and `known` is such a result
-    to go on with. bench: rows.csv of `codec bench` on the same clips, to compare with."""
-    same = known.get("effort") == effort
-    done: dict[str, dict[str, Any]] = {name: dict(one) for name, one in known.get("clips", {}).items()} if same else {}
-    out: dict[str, Any] = {"effort": effort, "metrics": list(METRICS), "clips": done}
+    earlier: Mapping[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """Yields curves of the preset grid on whole clips: all that there is, after each file, and once at the end.
+
+    earlier: such a result, to go on with if its effort is the same. bench: rows.csv of `codec bench` on the same clips,
+    to compare with.
+    """
+    same = earlier.get("effort") == effort
+    by_clip = {name: {**clip, "points": [*clip["points"]]} for name, clip in earlier.get("clips", {}).items()}
+    by_clip = by_clip if same else {}
+    results: dict[str, Any] = {"effort": effort, "metrics": list(METRICS), "clips": by_clip}
     for quality in qualities:
         for path in clips:
-            points = done.setdefault(path.stem, {"points": []})["points"]
-            if all(one["quality"] != quality for one in points):
+            points = by_clip.setdefault(path.stem, {"points": []})["points"]
+            if all(point["quality"] != quality for point in points):
                 made = file_rates(codec_at("grid", quality, effort), read_video(path))
                 points.append({"quality": quality, **made})
-                points.sort(key=lambda one: one["quality"])
-                keep(out)
+                points.sort(key=lambda point: point["quality"])
+                yield results
     if bench is not None:
-        for name, one in done.items():
-            one["against"] = against(one["points"], bench_points(bench, f"{name}.mkv"))
-    return out
+        for name, clip in by_clip.items():
+            clip["against"] = against(clip["points"], bench_points(bench, f"{name}.mkv"))
+    yield results
 
 
 def bench_points(rows: Path, item: str) -> dict[str, dict[str, Points]]:
-    """(bits per pixel, PSNR) of every codec on one item, by codec and metric, of a rows.csv."""
-    found: dict[str, dict[str, Points]] = {}
+    """Curves of every codec on one item of a rows.csv, by codec and metric: (bits per pixel, PSNR in dB)."""
+    curves: dict[str, dict[str, Points]] = {}
     with rows.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["item"] == item:
-                own = found.setdefault(row["codec"], {name: [] for name in METRICS})
+                points = curves.setdefault(row["codec"], {name: [] for name in METRICS})
                 for name in METRICS:
-                    own[name].append((float(row["rate"]), float(row[name])))
-    return found
+                    points[name].append((float(row["rate"]), float(row[name])))
+    return curves
 
 
 def against(points: Sequence[Mapping[str, Any]], others: Mapping[str, Mapping[str, Points]]) -> dict[str, Any]:
-    """Against each codec by each metric: BD-rate in per cent (positive: we need more bits) with its window, or why
-    there is none; and bits_over, how many times its bits we need at each of our points, by quality (at_least: our
-    PSNR lies below the curve, and its cheapest point stands in)."""
+    """Compares our points with each codec by each metric.
+
+    bd_rate: in per cent (positive: we need more bits) with its window, or the reason why there is none. bits_over: how
+    many times its bits we need at each of our points, by quality; bits_over_at_least: the same where our PSNR lies
+    below the curve, and its cheapest point stands in.
+    """
     out: dict[str, Any] = {}
     for codec, curves in others.items():
         out[codec] = {}
         for name, curve in curves.items():
-            delta = bd_delta(curve, [(one["bpp"], one[name]) for one in points])
-            known = {"bd_rate": delta.rate, "window": delta.window}
-            known = known if delta.rate is not None else {"reason": delta.reason}
             over: dict[str, dict[str, float]] = {"bits_over": {}, "bits_over_at_least": {}}
-            for one in (one for one in points if one[name] <= max(curve)[1]):
-                bits, bound = rate_at(curve, one[name])
-                over["bits_over_at_least" if bound else "bits_over"][f"{one['quality']:g}"] = one["bpp"] / bits
-            out[codec][name] = known | over
+            for point in (point for point in points if point[name] <= max(curve)[1]):
+                bits, bound = rate_at(curve, point[name])
+                over["bits_over_at_least" if bound else "bits_over"][f"{point['quality']:g}"] = point["bpp"] / bits
+            out[codec][name] = bd_result(curve, [(point["bpp"], point[name]) for point in points]) | over
     return out
 
 
+def bd_result(anchor: Points, curve: Points) -> dict[str, Any]:
+    """BD-rate of a curve in per cent with its window, or the reason why there is none, as results keep it."""
+    delta = bd_delta(anchor, curve)
+    if delta.rate is None:
+        return {"reason": delta.reason}
+    return {"bd_rate": delta.rate, "window": delta.window}
+
+
 def presets(clip: Path, n_frames: int, effort: float) -> dict[str, Any]:
-    """The presets paper and grid and x265 medium on the first frames of a clip, and how many times the bits of grid
-    and of x265 paper has at its PSNR. Where the paper's PSNR is below what the cheapest file of another codec has, that
-    file's bits stand in: the ratio is then a lower bound, and marked."""
+    """Measures the presets paper and grid and x265 medium on the first frames of a clip, and how many times the bits of
+    grid and of x265 the preset paper has at its PSNR. Where its PSNR is below that of the cheapest file of another
+    codec, that file's bits stand in: the ratio is then a lower bound, and marked."""
     video = read_video(clip, n_frames)
     curves = {
         "paper": [{"quality": q, **file_rates(codec_at("paper", q, 1.0), video)} for q in PAPER_QUALITIES],
@@ -173,18 +183,17 @@ def presets(clip: Path, n_frames: int, effort: float) -> dict[str, Any]:
     for point in curves["paper"]:
         row: dict[str, Any] = {"quality": point["quality"], "psnr-y": point["psnr-y"], "bpp": point["bpp"]}
         for name in ("grid", "x265:medium"):
-            bpp, bound = rate_at([(one["bpp"], one["psnr-y"]) for one in curves[name]], point["psnr-y"])
+            curve = [(other["bpp"], other["psnr-y"]) for other in curves[name]]
+            bpp, bound = rate_at(curve, point["psnr-y"])
             row[name] = {"paper_bits_over": point["bpp"] / bpp, "at_least": bound}
         ratios.append(row)
     return {"clip": clip.stem, "frames": n_frames, "grid_effort": effort, "curves": curves, "ratios": ratios}
 
 
 def _x265(video: Video) -> list[dict[str, Any]]:
-    from .bench import _peer, curves_of
-
     points, pixels = [], int(np.prod(video.frames.shape[:3]))
     for point in curves_of(f"x265:crf={X265_CRF}")[0].points:
-        peer = _peer(point.spec, 1)
+        peer = ready_peer(point.spec, 1)
         data = peer.encode(video)
         shown = peer.decode(data)
         values = {name: float(metric("video", name).measure(video, shown)) for name in METRICS}
@@ -201,7 +210,8 @@ def bits_at(curve: Points, psnr: float) -> float | None:
 
 
 def rate_at(curve: Points, psnr: float) -> tuple[float, bool]:
-    """The same; below the curve its cheapest point, and True. UsageError above it."""
+    """Bits per pixel of a curve at a PSNR, and False; below the curve those of its cheapest point, and True. UsageError
+    above the curve."""
     cheapest, dearest = min(curve), max(curve)
     if psnr < cheapest[1]:
         return cheapest[0], True
@@ -211,11 +221,11 @@ def rate_at(curve: Points, psnr: float) -> tuple[float, bool]:
     return bits, False
 
 
-def motion(found: Mapping[str, Any], quality: float) -> dict[str, Any]:
-    """Bits of the groups that lean on another, against their motion, of the files of `rates` at one quality."""
+def motion(rates_results: Mapping[str, Any], quality: float) -> dict[str, Any]:
+    """Sets the bits of the groups that lean on another against their motion, of the files of `rates` at one quality."""
     rows = [
         {"clip": name, "motion": group["motion"], "bpp": group["bpp"]}
-        for name, clip in found.get("clips", {}).items()
+        for name, clip in rates_results.get("clips", {}).items()
         for point in clip["points"]
         if point["quality"] == quality
         for group in point["groups"]
@@ -228,7 +238,7 @@ def motion(found: Mapping[str, Any], quality: float) -> dict[str, Any]:
     moved, bits = (np.array([row[name] for row in rows]) for name in ("motion", "bpp"))
     return {
         "quality": quality,
-        "effort": found["effort"],
+        "effort": rates_results["effort"],
         "groups": rows,
         "correlation_of_logarithms": float(np.corrcoef(np.log(moved + 0.01), np.log(bits))[0, 1]),
         "liveliest_over_stillest": {
@@ -238,25 +248,27 @@ def motion(found: Mapping[str, Any], quality: float) -> dict[str, Any]:
     }
 
 
-def motion_plot(found: Mapping[str, Any], out: Path) -> None:
-    """An SVG of `motion`: a point for each group, a colour for each clip."""
-    rows = found["groups"]
-    with _defaults():
-        figure = _new(7.2, 4.4)
+def motion_svg(results: Mapping[str, Any]) -> bytes:
+    """The results of `motion` as an SVG: a point for each group, a colour for each clip."""
+    rows = results["groups"]
+    with figure_defaults():
+        figure = new_figure(7.2, 4.4)
         axes = figure.add_subplot()
         for slot, clip in enumerate(sorted({row["clip"] for row in rows})):
-            own = [row for row in rows if row["clip"] == clip]
+            groups = [row for row in rows if row["clip"] == clip]
             axes.plot(
-                [row["motion"] for row in own],
-                [row["bpp"] for row in own],
+                [row["motion"] for row in groups],
+                [row["bpp"] for row in groups],
                 linestyle="none",
-                marker=MARKS[MARKERS[slot % len(MARKERS)]],
+                marker=MARKER_CODES[MARKERS[slot % len(MARKERS)]],
                 color=COLOURS[slot % len(COLOURS)],
                 label=clip,
             )
-        _axes(axes, Axis("motion", "mean |difference| of neighbouring frames, luma, of 255"), True, True)
+        style_axes(axes, "mean |difference| of neighbouring frames, luma, of 255", True, True)
         axes.set_ylabel("bits per pixel of a group (no key groups)")
-        title = f"nirvana, preset grid, quality {found['quality']:g}, effort {found['effort']:g}: bits follow motion"
+        title = (
+            f"nirvana, preset grid, quality {results['quality']:g}, effort {results['effort']:g}: bits follow motion"
+        )
         axes.set_title(title, loc="left")
         axes.legend(frameon=False, fontsize=9.5)
-        write_bytes(out, _render(figure, "svg"))
+        return render(figure, "svg")

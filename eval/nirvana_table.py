@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..datasets.clips import CLIPS
 from .bd import bd_delta
+from .output import write_file
 from .readme import between
 
 __all__ = ["OURS", "PEERS", "main", "rate_table", "speed_table", "tables"]
@@ -34,6 +34,7 @@ Row = Mapping[str, str]
 
 
 def tables(rows: Sequence[Row]) -> str:
+    """The two tables of the page, as Markdown."""
     return rate_table(rows) + "\n\n" + speed_table(rows)
 
 
@@ -44,27 +45,27 @@ def rate_table(rows: Sequence[Row]) -> str:
     order = sorted(lines, key=lambda item: (lines[item][place] is None, lines[item][place] or 0.0))
     out = ["| clip | " + " | ".join(PEERS.values()) + " |", "|---|" + "---|" * len(PEERS)]
     for item in order:
-        cells = ["-" if one is None else f"{round(one):+d} %" for one in lines[item]]
+        cells = ["-" if delta is None else f"{round(delta):+d} %" for delta in lines[item]]
         out.append(f"| {_about(rows, item)} | " + " | ".join(cells) + " |")
     return "\n".join(out)
 
 
 def speed_table(rows: Sequence[Row]) -> str:
-    """Of every codec and item: processor seconds a frame to encode, from the cheapest to the dearest setting, and
-    frames in a processor second to decode."""
+    """A line for each codec: of each item the processor seconds a frame to encode, from the cheapest to the dearest
+    setting, and frames in a processor second to decode."""
     items = sorted(_items(rows), key=lambda item: _pixels(rows, item))
     out = ["| seconds a frame to encode; frames a second decoded | " + " | ".join(_size(rows, i) for i in items) + " |"]
     out.append("|---|" + "---|" * len(items))
     for codec, name in {OURS: "**nirvana**", **PEERS}.items():
         cells = []
         for item in items:
-            own = [row for row in rows if row["codec"] == codec and row["item"] == item]
-            if not own:
+            points = [row for row in rows if row["codec"] == codec and row["item"] == item]
+            if not points:
                 cells.append("-")
                 continue
-            frames = _frames(own[0])
-            encode = [float(row["encode_cpu"]) / frames for row in own]
-            decode = [frames / float(row["decode_cpu"]) for row in own]
+            frames = _frames(points[0])
+            encode = [float(row["encode_cpu"]) / frames for row in points]
+            decode = [frames / float(row["decode_cpu"]) for row in points]
             cells.append(f"{_range(encode)}; {_range(decode)}")
         out.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(out)
@@ -75,11 +76,11 @@ def _items(rows: Sequence[Row]) -> list[str]:
 
 
 def _delta(rows: Sequence[Row], item: str, peer: str) -> float | None:
-    ours, theirs = (
+    our_points, peer_points = (
         [(float(row["rate"]), float(row[METRIC])) for row in rows if row["item"] == item and row["codec"] == codec]
         for codec in (OURS, peer)
     )
-    return bd_delta(theirs, ours).rate
+    return bd_delta(peer_points, our_points).rate
 
 
 def _frames(row: Row) -> int:
@@ -113,11 +114,12 @@ def _range(values: Sequence[float]) -> str:
 
 
 def read(paths: Sequence[Path]) -> list[Row]:
-    found: list[Row] = []
+    """The rows of several rows.csv of `codec bench`."""
+    rows: list[Row] = []
     for path in paths:
         with path.open(newline="", encoding="utf-8") as file:
-            found += csv.DictReader(file)
-    return found
+            rows += csv.DictReader(file)
+    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -126,9 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("page", type=Path)
     args = parser.parse_args(argv)
     new = between(args.page.read_text(encoding="utf-8"), tables(read(args.rows)), MARK)
-    temporary = args.page.with_name(args.page.name + ".part")
-    temporary.write_text(new, encoding="utf-8")
-    os.replace(temporary, args.page)
+    write_file(args.page, new)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from ..entropy.index_model import IndexModel
 from ..errors import MediaError
 from ..media import SUFFIXES, read_picture
-from .circuits import _picture_codecs
+from .circuits import picture_codecs
+from .output import write_file
 
 LEVELS = (256, 511, 511)
 
 
 def to_ycocg(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """(..., 3) RGB to Y 0..255, Co and Cg 0..510 (with 255 added): integers, reversible."""
+    """RGB, (..., 3), as Y from 0 to 255, Co and Cg from 0 to 510 (255 is added): integers, reversible."""
     r, g, b = (rgb[..., i].astype(np.int32) for i in range(3))
     co = r - b
     t = b + (co >> 1)
@@ -65,7 +66,7 @@ def pictures(folder: Path, limit: int, side: int) -> Iterator[tuple[str, NDArray
 def experiment(
     train: Path, test: Path, *, block: int, states: int, epochs: int, windows: int, limit: int, side: int, leaves: str
 ) -> dict[str, Any]:
-    """Fits to the pictures of one folder, codes those of another."""
+    """Fits a circuit to the pictures of one folder, and codes those of another without loss."""
     began = time.perf_counter()
     grids = [to_ycocg(pixels) for _, pixels in pictures(train, limit, side)]
     seen: list[float] = []
@@ -86,24 +87,7 @@ def experiment(
         progress=progress,
     )
     fitted = time.perf_counter() - began
-    rows = []
-    for name, pixels in pictures(test, limit, side):
-        grid = to_ycocg(pixels)
-        began = time.perf_counter()
-        data = model.encode(grid)
-        middle = time.perf_counter()
-        back = from_ycocg(model.decode(data, grid.shape))
-        seconds = (middle - began, time.perf_counter() - middle)
-        if not np.array_equal(back, pixels):
-            raise MediaError(f"{name}: did not come back")
-        n = pixels.shape[0] * pixels.shape[1]
-        row = {"name": name, "pixels": n, "circuit": 8 * len(data) / n, "seconds": seconds}
-        for codec, (encode, decode) in _picture_codecs().items():
-            other = encode(pixels)
-            if not np.array_equal(decode(other), pixels):
-                raise MediaError(f"{codec}, {name}: did not come back")
-            row[codec] = 8 * len(other) / n
-        rows.append(row)
+    rows = [_row(model, name, pixels) for name, pixels in pictures(test, limit, side)]
     if not rows:
         raise MediaError(f"{test}: no pictures")
     names = [name for name in rows[0] if name not in ("name", "pixels", "seconds")]
@@ -127,6 +111,27 @@ def experiment(
     }
 
 
+def _row(model: IndexModel, name: str, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+    """Bits per pixel of one picture, by the model and by each of the other codecs. MediaError if it doesn't come back
+    from one of them."""
+    grid = to_ycocg(pixels)
+    began = time.perf_counter()
+    data = model.encode(grid)
+    middle = time.perf_counter()
+    decoded = from_ycocg(model.decode(data, grid.shape))
+    seconds = (middle - began, time.perf_counter() - middle)
+    if not np.array_equal(decoded, pixels):
+        raise MediaError(f"{name}: did not come back")
+    n = pixels.shape[0] * pixels.shape[1]
+    row = {"name": name, "pixels": n, "circuit": 8 * len(data) / n, "seconds": seconds}
+    for codec, (encode, decode) in picture_codecs().items():
+        coded = encode(pixels)
+        if not np.array_equal(decode(coded), pixels):
+            raise MediaError(f"{codec}, {name}: did not come back")
+        row[codec] = 8 * len(coded) / n
+    return row
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path)
@@ -141,9 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--leaves", choices=("categorical", "logistic"), default="categorical")
     arguments = vars(parser.parse_args(argv))
     out = arguments.pop("out")
-    found = experiment(arguments.pop("train"), arguments.pop("test"), **arguments)
-    out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for name, value in found["bits_per_pixel"].items():
+    results = experiment(arguments.pop("train"), arguments.pop("test"), **arguments)
+    write_file(out, json.dumps(results, indent=1) + "\n")
+    for name, value in results["bits_per_pixel"].items():
         print(f"{name:<18} {value:.3f} bits per pixel, {value / 3:.3f} per sample")
     return 0
 

@@ -16,14 +16,14 @@ import contextlib
 import importlib.util
 import io
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import CodecError, UsageError
+from ..errors import UsageError
+from .output import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,22 +34,26 @@ __all__ = [
     "COLOURS_DARK",
     "GREYS",
     "MARKERS",
-    "Point",
+    "MARKER_CODES",
+    "PlotPoint",
+    "PlotSeries",
     "Rate",
-    "Series",
     "Shown",
     "conditions",
+    "figure_defaults",
     "in_decibels",
     "log_rate",
     "metrics",
     "missing",
+    "new_figure",
     "number",
     "rate_of",
     "rd_plots",
     "rd_svg",
+    "render",
     "series",
+    "style_axes",
     "throughputs",
-    "write_bytes",
 ]
 
 COLOURS = ("#0d45e4", "#a72921", "#259c7f", "#652391", "#ba8c00", "#0a9bbc", "#6f002b", "#000037")  # on white
@@ -57,7 +61,7 @@ COLOURS_DARK = ("#3d7efb", "#f17f4c", "#4bc4a9", "#a16fba", "#ebd82e", "#7ce5ff"
 GREYS = ("#6b7278", "#8f979e")  # published series, on white and on dark
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "plus", "star", "cross")
 
-_MARKS = {
+MARKER_CODES: Mapping[str, str] = {  # matplotlib's, of each of MARKERS
     "circle": "o",
     "square": "s",
     "triangle": "^",
@@ -73,7 +77,7 @@ _INK, _MUTED, _GRID = "#1c1f23", "#5b636b", "#e3e6e9"
 
 
 def missing() -> str | None:
-    """None, or why no figure can be drawn here and what to install."""
+    """Why no figure can be drawn here and what to install; None if it can."""
     if importlib.util.find_spec("matplotlib") is None:
         return "figures need matplotlib, which isn't installed: pip install 'codec-suite[eval]'"
     return None
@@ -84,15 +88,17 @@ def missing() -> str | None:
 
 @dataclass(frozen=True)
 class Rate:
-    """key: where points keep their rate. unit: in words."""
+    """The rate of a summary. key: under which its points keep it. unit: in words."""
 
     key: str
     unit: str
 
 
 @dataclass(frozen=True)
-class Point:
-    """spec: the codec string that made it, or the name of a published series. rate: in the unit of the summary.
+class PlotPoint:
+    """A point of a curve as it is drawn.
+
+    spec: the codec string that made it, or the name of a published series. rate: in the unit of the summary.
 
     values: every number that was measured, by its key; infinite for a lossless PSNR, NaN where not defined.
     items: how many went into the means, None if not said. complete: False if some of the data failed here. lossless:
@@ -109,12 +115,12 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Series:
+class PlotSeries:
     """One codec's points, in the order of the rate. slot: index of its colour and marker, the same in every figure."""
 
     name: str
     kind: Literal["ours", "peer", "published"]
-    points: tuple[Point, ...]
+    points: tuple[PlotPoint, ...]
     slot: int
     lossless: bool = False
     source: str = ""
@@ -126,7 +132,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Shown:
-    """How a metric is shown. axis: its title. decibels: values x in [0, 1] are drawn as -10 log10(1 - x).
+    """A metric as it is drawn. axis: its title. decibels: values x in [0, 1] are drawn as -10 log10(1 - x).
     log: drawn on a logarithmic axis."""
 
     name: str
@@ -137,8 +143,8 @@ class Shown:
     decibels: bool
     log: bool
 
-    def height(self, point: Point) -> float:
-        """Where a point lies on the axis; infinite where nothing is lost, NaN for no value: neither is drawn."""
+    def height(self, point: PlotPoint) -> float:
+        """The height of a point on the axis; infinite where nothing is lost, NaN for no value: neither is drawn."""
         value = point.values.get(self.name, math.nan)
         if point.lossless and not math.isnan(value):
             return math.inf
@@ -180,14 +186,14 @@ def _rows(summary: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
 
 
 def rate_of(summary: Mapping[str, Any]) -> Rate:
-    """What the rates of this summary are. UsageError if it doesn't say."""
+    """The kind of rate in this summary. UsageError if it doesn't say."""
     rate = summary.get("rate")
     if not isinstance(rate, Mapping) or not isinstance(rate.get("key"), str):
         raise UsageError("the summary has no 'rate' with a 'key': is this a summary.json of `codec bench`?")
     return Rate(rate["key"], str(rate.get("unit") or rate["key"]))
 
 
-def series(summary: Mapping[str, Any]) -> tuple[Series, ...]:
+def series(summary: Mapping[str, Any]) -> tuple[PlotSeries, ...]:
     """All curves: ours, the other codecs, then published ones; each kind in the order of the summary.
 
     Points without a positive, finite rate are left out: there is no place for them. UsageError for a summary that isn't
@@ -196,8 +202,8 @@ def series(summary: Mapping[str, Any]) -> tuple[Series, ...]:
     rate = rate_of(summary)
     measured = _rows(summary, "curves")
     ordered = [c for c in measured if c.get("ours")] + [c for c in measured if not c.get("ours")]
-    found = [
-        Series(
+    curves = [
+        PlotSeries(
             str(curve.get("codec", "?")),
             "ours" if curve.get("ours") else "peer",
             _points(curve, rate),
@@ -206,16 +212,16 @@ def series(summary: Mapping[str, Any]) -> tuple[Series, ...]:
         )
         for slot, curve in enumerate(ordered)
     ]
-    found += [
-        Series(
+    curves += [
+        PlotSeries(
             str(curve.get("codec", "?")), "published", _points(curve, rate), slot, source=str(curve.get("source") or "")
         )
         for slot, curve in enumerate(_rows(summary, "reference"))
     ]
-    return tuple(found)
+    return tuple(curves)
 
 
-def _points(curve: Mapping[str, Any], rate: Rate) -> tuple[Point, ...]:
+def _points(curve: Mapping[str, Any], rate: Rate) -> tuple[PlotPoint, ...]:
     points = []
     for row in _rows(curve, "points"):
         at = number(row.get(rate.key))
@@ -225,7 +231,7 @@ def _points(curve: Mapping[str, Any], rate: Rate) -> tuple[Point, ...]:
         items = row.get("items")
         setting = row.get("setting")
         points.append(
-            Point(
+            PlotPoint(
                 str(row.get("spec") or curve.get("codec", "?")),
                 "" if setting is None else str(setting),
                 at,
@@ -238,12 +244,12 @@ def _points(curve: Mapping[str, Any], rate: Rate) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def metrics(summary: Mapping[str, Any], curves: Sequence[Series]) -> tuple[Shown, ...]:
+def metrics(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> tuple[Shown, ...]:
     """The metrics that at least one point can be drawn for, in the order of the summary."""
     listed = summary.get("metrics") or {}
     if not isinstance(listed, Mapping):
         raise UsageError("the summary's 'metrics' is no object: is this a summary.json of `codec bench`?")
-    found = []
+    drawable = []
     for name, about in listed.items():
         about = about if isinstance(about, Mapping) else {}
         better = "lower" if about.get("better") == "lower" else "higher"
@@ -257,23 +263,23 @@ def metrics(summary: Mapping[str, Any], curves: Sequence[Series]) -> tuple[Shown
             name, unit, better, words, title + (" (lower is better)" if better == "lower" else ""), decibels, log
         )
         if any(math.isfinite(shown.height(p)) for c in curves for p in c.points):
-            found.append(shown)
-    return tuple(found)
+            drawable.append(shown)
+    return tuple(drawable)
 
 
-def throughputs(curves: Sequence[Series]) -> tuple[tuple[str, str, str], ...]:
-    """(unit, encode key, decode key) of what was measured of speed, throughput before seconds."""
+def throughputs(curves: Sequence[PlotSeries]) -> tuple[tuple[str, str, str], ...]:
+    """The speeds that were measured, throughput before seconds: (unit, encode key, decode key)."""
     keys = {key for c in curves if c.kind != "published" for p in c.points for key in p.values}
     words = {"mpx_s": "Mpixel/s", "mb_s": "MB/s", "mib_s": "MiB/s", "x": "× real time", "realtime": "× real time"}
     words |= {"frames_s": "frames/s", "fps": "frames/s", "mvalues_s": "million values/s", "msamples_s": "Msamples/s"}
-    found = []
+    units = []
     for key in sorted(keys):
         tail = key.removeprefix("encode_")
         if tail != key and f"decode_{tail}" in keys and (tail in words or tail.endswith(("_s", "realtime"))):
-            found.append((words.get(tail) or tail.removesuffix("_s").replace("_", " ") + "/s", key, f"decode_{tail}"))
+            units.append((words.get(tail) or tail.removesuffix("_s").replace("_", " ") + "/s", key, f"decode_{tail}"))
     if {"encode_seconds", "decode_seconds"} <= keys:
-        found.append(("s", "encode_seconds", "decode_seconds"))
-    return tuple(found)
+        units.append(("s", "encode_seconds", "decode_seconds"))
+    return tuple(units)
 
 
 def conditions(summary: Mapping[str, Any]) -> str:
@@ -294,7 +300,7 @@ def conditions(summary: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def log_rate(curves: Sequence[Series]) -> bool:
+def log_rate(curves: Sequence[PlotSeries]) -> bool:
     """Whether rates spread so widely that a logarithmic axis shows them better. Lossless ones don't count."""
     rates = [p.rate for c in curves if not c.lossless for p in c.points]
     return bool(rates) and max(rates) > _LOG_FROM * min(rates)
@@ -319,7 +325,7 @@ def rd_plots(summary: Mapping[str, Any], out: Path) -> list[Path]:
         raise UsageError(f"{out}: can't be made as a folder for figures ({error.strerror or error})") from None
     written: list[Path] = []
     used: set[str] = set()
-    with _defaults():
+    with figure_defaults():
         for metric in shown:
             stem = _stem(f"rd-{metric.name}", used)
             written += _save(_rd_figure(summary, curves, metric), out, stem)
@@ -337,8 +343,8 @@ def rd_svg(summary: Mapping[str, Any], metric: str) -> bytes:
     curves = series(summary)
     for shown in metrics(summary, curves):
         if shown.name == metric:
-            with _defaults():
-                return _render(_rd_figure(summary, curves, shown), "svg")
+            with figure_defaults():
+                return render(_rd_figure(summary, curves, shown), "svg")
     raise UsageError(f"no point has a {metric!r} that can be drawn")
 
 
@@ -354,11 +360,11 @@ def _stem(name: str, used: set[str]) -> str:
 
 
 @contextlib.contextmanager
-def _defaults() -> Iterator[None]:
+def figure_defaults() -> Iterator[None]:
     """Matplotlib as it ships, whatever the user's matplotlibrc says, with ours on top; put back afterwards."""
     import matplotlib as mpl
 
-    ours: dict[Any, Any] = {
+    settings: dict[Any, Any] = {
         "svg.hashsalt": "codec-bench",
         "svg.fonttype": "path",
         "text.parse_math": False,  # codec strings and file names are text, dollars included
@@ -375,40 +381,29 @@ def _defaults() -> Iterator[None]:
     }
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(ours)
+        mpl.rcParams.update(settings)
         yield
 
 
-def _render(figure: Figure, kind: str) -> bytes:
+def render(figure: Figure, kind: Literal["svg", "png"], dpi: int = 160) -> bytes:
+    """The bytes of a figure as an SVG or PNG file, the same every time. dpi: dots per inch of a PNG."""
     buffer = io.BytesIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(buffer, format=kind, dpi=160, facecolor="white", metadata=metadata)
+    figure.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=metadata)
     return buffer.getvalue()
 
 
 def _save(figure: Figure, out: Path, stem: str) -> list[Path]:
     """SVG first: the layout keeps a trace of what was drawn before, and this way `rd_svg` gives the same bytes."""
-    rendered = {kind: _render(figure, kind) for kind in ("svg", "png")}
+    rendered = {"svg": render(figure, "svg"), "png": render(figure, "png")}
     written = [out / f"{stem}.{kind}" for kind in ("png", "svg")]
     for path in written:
-        write_bytes(path, rendered[path.suffix[1:]])
+        write_file(path, rendered[path.suffix[1:]])
     return written
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write under a temporary name, then rename: readers see the old file or the whole new one. CodecError if not."""
-    temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
-    try:
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CodecError(f"{path}: can't be written ({error.strerror or error})") from None
-
-
-def _new(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, that no state of pyplot's knows of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -417,22 +412,22 @@ def _new(width: float, height: float) -> Figure:
     return figure
 
 
-def _style(curve: Series) -> dict[str, Any]:
-    """How a curve is drawn: ours thick and filled, others thin and hollow, published dashed grey."""
+def _style(curve: PlotSeries) -> dict[str, Any]:
+    """The style of a curve: ours thick and filled, others thin and hollow, published dashed grey."""
     if curve.kind == "published":
         dashes = _GREY_DASHES[curve.slot % len(_GREY_DASHES)]
         return {"color": GREYS[0], "linewidth": 1.2, "linestyle": dashes, "marker": "", "zorder": 2}
     colour = COLOURS[curve.slot % len(COLOURS)]
     # a second round through the colours starts at another marker, so that the pair stays its own
-    mark = _MARKS[MARKERS[(curve.slot + curve.slot // len(COLOURS)) % len(MARKERS)]]
-    more = 3 if mark == "*" else 1.5 if mark in "PX" else 0  # as large to the eye as the others
+    mark = MARKER_CODES[MARKERS[(curve.slot + curve.slot // len(COLOURS)) % len(MARKERS)]]
+    larger = 3 if mark == "*" else 1.5 if mark in "PX" else 0  # as large to the eye as the others
     if curve.kind == "ours":
-        return {"color": colour, "linewidth": 2.8, "marker": mark, "markersize": 6.5 + more, "zorder": 4}
+        return {"color": colour, "linewidth": 2.8, "marker": mark, "markersize": 6.5 + larger, "zorder": 4}
     return {
         "color": colour,
         "linewidth": 1.3,
         "marker": mark,
-        "markersize": 5 + more,
+        "markersize": 5 + larger,
         "markerfacecolor": "white",
         "markeredgewidth": 1.2,
         "zorder": 3,
@@ -445,9 +440,9 @@ def _alone(style: Mapping[str, Any]) -> dict[str, Any]:
     return {**style, "linestyle": "none", "marker": marker, "markersize": style.get("markersize", 6) + 1}
 
 
-def _rd_figure(summary: Mapping[str, Any], curves: Sequence[Series], metric: Shown) -> Figure:
+def _rd_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries], metric: Shown) -> Figure:
     rate = rate_of(summary)
-    figure = _new(9.2, 5.2)
+    figure = new_figure(9.2, 5.2)
     axes = figure.add_subplot()
     drawn = [c for c in curves if any(math.isfinite(metric.height(p)) for p in c.points)]
     handles: list[Any] = []
@@ -459,14 +454,14 @@ def _rd_figure(summary: Mapping[str, Any], curves: Sequence[Series], metric: Sho
         whole = [p for p in points if p.complete]
         line = _alone(style) if len(whole) < 2 else style
         (handle,) = axes.plot([p.rate for p in whole], [metric.height(p) for p in whole], **line)
-        rest = [p for p in points if not p.complete]
-        if rest:
+        incomplete = [p for p in points if not p.complete]
+        if incomplete:
             partial = True
             mark = {"linestyle": "none", "marker": "x", "markersize": 7, "color": style["color"], "zorder": 3}
-            axes.plot([p.rate for p in rest], [metric.height(p) for p in rest], **mark)
+            axes.plot([p.rate for p in incomplete], [metric.height(p) for p in incomplete], **mark)
         handles.append(handle)
         labels.append(_legend_text(curve.label))
-    _axes(axes, rate, log_rate(drawn), metric.log)
+    style_axes(axes, rate.unit, log_rate(drawn), metric.log)
     axes.set_ylabel(metric.axis)
     # perfect, or on its own far to the right: a tick at its rate if that is in view, and words in any case
     low, high = axes.get_xlim()
@@ -487,19 +482,19 @@ def _rd_figure(summary: Mapping[str, Any], curves: Sequence[Series], metric: Sho
     if partial:
         notes.append("× : some items failed there, so that its mean isn't comparable")
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9.5, borderaxespad=0.4)
-    _title(axes, _what(summary), "")
+    _title(axes, _data_name(summary))
     if notes:
         figure.supxlabel("\n".join(notes), fontsize=9, color=_MUTED, x=0.02, ha="left")
     return figure
 
 
-def _speed_figure(summary: Mapping[str, Any], curves: Sequence[Series]) -> Figure | None:
+def _speed_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> Figure | None:
     rate, measured = rate_of(summary), [c for c in curves if c.kind != "published"]
     units = throughputs(measured)
     if not units:
         return None
     unit, *keys = units[0]
-    figure = _new(9.2, 4.8)
+    figure = new_figure(9.2, 4.8)
     panels = figure.subplots(1, 2, sharey=True)
     handles: dict[str, Any] = {}
     positive = [p for c in measured for p in c.points if any(p.values.get(k, math.nan) > 0 for k in keys)]
@@ -515,7 +510,7 @@ def _speed_figure(summary: Mapping[str, Any], curves: Sequence[Series]) -> Figur
             line = _alone(style) if len(points) < 2 else style
             (handle,) = panel.plot([p.rate for p in points], [p.values[key] for p in points], **line)
             handles.setdefault(curve.label, handle)
-        _axes(panel, rate, max(rates) > _LOG_FROM * min(rates), True)
+        style_axes(panel, rate.unit, max(rates) > _LOG_FROM * min(rates), True)
         panel.set_title(title, loc="left", fontsize=10.5, color=_INK)
     better = "lower is faster" if unit == "s" else "higher is faster"
     panels[0].set_ylabel(f"seconds an item ({better})" if unit == "s" else f"{unit} ({better})")
@@ -527,7 +522,7 @@ def _speed_figure(summary: Mapping[str, Any], curves: Sequence[Series]) -> Figur
         fontsize=9.5,
         borderaxespad=0.4,
     )
-    lines = [f"Speed, {_what(summary)}", *_wrap(conditions(summary), 96)]
+    lines = [f"Speed, {_data_name(summary)}", *_wrap(conditions(summary), 96)]
     figure.suptitle("\n".join(lines), x=0.02, ha="left", fontsize=10.5, color=_INK)
     return figure
 
@@ -538,7 +533,7 @@ def _legend_text(label: str) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
-def _what(summary: Mapping[str, Any]) -> str:
+def _data_name(summary: Mapping[str, Any]) -> str:
     data = summary.get("data")
     data = data if isinstance(data, Mapping) else {}
     items = data.get("items") or ()
@@ -546,8 +541,8 @@ def _what(summary: Mapping[str, Any]) -> str:
     return f"{data.get('name') or 'data'}{count}"
 
 
-def _title(axes: Axes, text: str, more: str) -> None:
-    axes.set_title(text + (f"\n{more}" if more else ""), loc="left", fontsize=10.5, color=_INK)
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=10.5, color=_INK)
 
 
 def _wrap(text: str, width: int = 110) -> list[str]:
@@ -556,7 +551,8 @@ def _wrap(text: str, width: int = 110) -> list[str]:
     return textwrap.wrap(text, width) or []
 
 
-def _axes(axes: Axes, rate: Rate, log_x: bool, log_y: bool) -> None:
+def style_axes(axes: Axes, label: str, log_x: bool, log_y: bool) -> None:
+    """Scales, ticks and grid in the style of all figures here. label: of the horizontal axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     plain = FuncFormatter(lambda value, _: f"{value:.6g}")
@@ -571,7 +567,7 @@ def _axes(axes: Axes, rate: Rate, log_x: bool, log_y: bool) -> None:
         else:
             axis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         axis.set_major_formatter(plain)
-    axes.set_xlabel(rate.unit)
+    axes.set_xlabel(label)
     axes.grid(True)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

@@ -76,7 +76,7 @@ def _about(path: PathLike) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """samples: (C, N) float32. extradata: the codec's own header, as the container had it."""
+    """A decoded sound track. samples: (C, N) float32. extradata: the codec's own header, as the container had it."""
 
     samples: NDArray[np.float32]
     rate: int
@@ -97,7 +97,8 @@ def read_audio(path: PathLike) -> Audio:
 
 
 def audio_samples(source: str | BinaryIO, format: str | None = None) -> Decoded:
-    """What `read_audio` does, from a path or a seekable stream; format: FFmpeg's name of the container, None to guess.
+    """Decodes the first sound track, as `read_audio`, from a path or a seekable stream. format: FFmpeg's name of the
+    container, None to guess.
 
     Raises MediaError, or PyAV's own errors on damage.
     """
@@ -138,7 +139,7 @@ def audio_samples(source: str | BinaryIO, format: str | None = None) -> Decoded:
 
 
 def frame_samples(frame: AudioFrame) -> NDArray[np.float32]:
-    """(C, n) of one decoded frame."""
+    """The samples of one decoded frame, (C, n) float32."""
     name, array = frame.format.name, frame.to_ndarray()
     if not frame.format.is_planar:
         array = array.reshape(-1, len(frame.layout.channels)).T
@@ -277,9 +278,9 @@ def _read_npy(path: Path) -> NDArray[Any]:
         shape, fortran, dtype = headers[version](stream)
         _check_array(dtype, shape)
         n_bytes = _check_bytes(dtype, shape)
-        rest = os.fstat(stream.fileno()).st_size - stream.tell()
-        if rest != n_bytes:
-            raise MediaError(f"{rest} bytes of data; expected {n_bytes} for {dtype} of shape {shape}: damaged?")
+        n_left = os.fstat(stream.fileno()).st_size - stream.tell()
+        if n_left != n_bytes:
+            raise MediaError(f"{n_left} bytes of data; expected {n_bytes} for {dtype} of shape {shape}: damaged?")
         flat = np.frombuffer(stream.read(n_bytes), dtype)
     array = flat.reshape(shape, order="F" if fortran else "C")
     return np.array(array, dtype.newbyteorder("="), order="C")

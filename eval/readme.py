@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .output import write_file
 
 __all__ = ["between", "main", "short_table", "table"]
 
@@ -166,10 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     make = short_table if args.short else table
     content = make(json.loads(args.summary.read_text(encoding="utf-8")))
-    new = between(args.page.read_text(encoding="utf-8"), content, args.mark)
-    temporary = args.page.with_name(args.page.name + ".part")
-    temporary.write_text(new, encoding="utf-8")
-    os.replace(temporary, args.page)
+    write_file(args.page, between(args.page.read_text(encoding="utf-8"), content, args.mark))
 
 
 if __name__ == "__main__":

@@ -10,17 +10,18 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .package_files import REFERENCE
 
-__all__ = ["Series", "names", "series"]
+__all__ = ["PublishedSeries", "names", "series"]
 
 
 @dataclass(frozen=True)
-class Series:
-    """points: bits per pixel, and by metric ("psnr-rgb" in dB, "ms-ssim-rgb" 0 to 1), means over the 24 pictures."""
+class PublishedSeries:
+    """A rate-distortion curve that somebody published. points: bits per pixel, and by metric ("psnr-rgb" in dB,
+    "ms-ssim-rgb" 0 to 1), means over the 24 pictures."""
 
     name: str
     source: str
@@ -30,16 +31,16 @@ class Series:
 
 @functools.lru_cache(maxsize=1)
 def _all() -> Mapping[str, Any]:
-    path = Path(__file__).resolve().parent / "reference" / "kodak_rd.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads((REFERENCE / "kodak_rd.json").read_text(encoding="utf-8"))
 
 
 def names() -> tuple[str, ...]:
+    """Names of all published series."""
     return tuple(_all())
 
 
-def series(name: str) -> Series:
-    """One published series. UsageError with the nearest name if there is none."""
+def series(name: str) -> PublishedSeries:
+    """The published series of that name. UsageError with the nearest name if there is none."""
     about = _all().get(name)
     if about is None:
         near = difflib.get_close_matches(name, _all(), n=3, cutoff=0.4)
@@ -47,4 +48,4 @@ def series(name: str) -> Series:
     columns = {"bpp": about["bpp"], "psnr-rgb": about.get("psnr"), "ms-ssim-rgb": about.get("ms_ssim")}
     given = {key: values for key, values in columns.items() if values is not None}
     points = tuple(dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True))
-    return Series(name, about["source"], about["kind"], points)
+    return PublishedSeries(name, about["source"], about["kind"], points)

@@ -28,11 +28,22 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from . import plots
-from .plots import Point, Rate, Series, Shown
+from .output import write_file
+from .package_files import ASSETS
+from .plots import PlotPoint, PlotSeries, Rate, Shown
 
 __all__ = ["Crop", "CropSet", "write_report"]
 
-_ASSETS = Path(__file__).resolve().parent / "assets"
+_WORDS = {  # of what was measured besides metrics: name and unit
+    "ratio": ("ratio", "original / file"),
+    "bytes": ("file", "bytes"),
+    "encode_seconds": ("encode", "s"),
+    "decode_seconds": ("decode", "s"),
+    "encode_cpu": ("encode, processor", "s"),
+    "decode_cpu": ("decode, processor", "s"),
+    "encode_peak_mib": ("encode memory", "MiB"),
+    "decode_peak_mib": ("decode memory", "MiB"),
+}
 _MEDIA = {"image": "picture", "audio": "recording", "video": "clip", "array": "array"}
 _DASH = "–"
 
@@ -73,7 +84,7 @@ def write_report(summary: Mapping[str, Any], crops: Sequence[CropSet], path: Pat
     crops: none for sound and arrays. Without matplotlib the static figures are missing, and the page says so.
     UsageError for a summary or crops that can't be right, CodecError if the file can't be written.
     """
-    plots.write_bytes(path, _page(summary, crops).encode("utf-8", "replace"))
+    write_file(path, _page(summary, crops).encode("utf-8", "replace"))
 
 
 def _page(summary: Mapping[str, Any], crops: Sequence[CropSet]) -> str:
@@ -126,7 +137,7 @@ def _page(summary: Mapping[str, Any], crops: Sequence[CropSet]) -> str:
 
 
 def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text(encoding="utf-8")
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -135,7 +146,8 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """As text or the value of an attribute in HTML. Lone surrogates, as in undecodable file names, become "?"."""
+    """A value as text, or as the value of an attribute, in HTML. Lone surrogates, as in undecodable file names, become
+    "?"."""
     return html.escape(str(value).encode("utf-8", "replace").decode("utf-8"), quote=True)
 
 
@@ -165,7 +177,7 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def _facts(summary: Mapping[str, Any], curves: Sequence[Series]) -> str:
+def _facts(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> str:
     data = _mapping(summary.get("data"))
     word = _MEDIA.get(str(data.get("medium")), "item")
     measured = [c for c in curves if c.kind != "published"]
@@ -218,7 +230,8 @@ def _value(metric: str, unit: str, value: float) -> str:
 
 @dataclass(frozen=True)
 class _Cell:
-    """text: what is read. value: what it sorts by; "" for not known, None to sort by the text. kind: of the column."""
+    """A cell of a table. text: what is read. value: what it sorts by; "" for not known, None to sort by the text. kind:
+    of the column."""
 
     text: str
     value: float | str | None = None
@@ -235,7 +248,8 @@ def _table(
     rows: Sequence[tuple[Mapping[str, str], Sequence[_Cell]]],
     sortable: bool = True,
 ) -> str:
-    """heads: (name, unit, kind of cells). rows: attributes of the row, and its cells; a "reason" fills what is left."""
+    """A table in HTML. heads: (name, unit, kind of cells). rows: attributes of the row, and its cells; a "reason" fills
+    what is left."""
     top = "".join(
         f'<th scope="col"{_class(kind)}>{_text(name)}'
         + (f'<span class="unit">{_text(unit)}</span>' if unit else "")
@@ -275,7 +289,7 @@ def _section(name: str, title: str, body: str) -> str:
     return f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{_text(title)}</h2>{body}</section>'
 
 
-def _points(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate, shown: Sequence[Shown]) -> str:
+def _points(summary: Mapping[str, Any], curves: Sequence[PlotSeries], rate: Rate, shown: Sequence[Shown]) -> str:
     """Every point of every curve, with every number that was measured."""
     listed = _mapping(summary.get("metrics"))
     everything = [p for c in curves for p in c.points]
@@ -283,22 +297,13 @@ def _points(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate, sh
         return _section("points", "All points", "<p>Nothing was measured.</p>")
     present = {key for p in everything for key, v in p.values.items() if not math.isnan(v)}
     first = [name for name in listed if name in present]
-    words = {
-        "ratio": ("ratio", "original / file"),
-        "bytes": ("file", "bytes"),
-        "encode_seconds": ("encode", "s"),
-        "decode_seconds": ("decode", "s"),
-        "encode_cpu": ("encode, processor", "s"),
-        "decode_cpu": ("decode, processor", "s"),
-        "encode_peak_mib": ("encode memory", "MiB"),
-        "decode_peak_mib": ("decode memory", "MiB"),
-    }
+    words = dict(_WORDS)
     for unit, encode, decode in plots.throughputs(curves):
         words.setdefault(encode, ("encode", unit))
         words.setdefault(decode, ("decode", unit))
     known = [key for key in words if key in present]
     keys = [*first, *known, *sorted(present - {*first, *known})]
-    columns: list[tuple[str, str, str, Callable[[Point], _Cell]]] = []
+    columns: list[tuple[str, str, str, Callable[[PlotPoint], _Cell]]] = []
     for key in keys:
         values = [p.values.get(key, math.nan) for p in everything]
         unit = str(_mapping(listed.get(key)).get("unit") or "")
@@ -311,23 +316,7 @@ def _points(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate, sh
     rows: list[tuple[Mapping[str, str], Sequence[_Cell]]] = []
     for curve in curves:
         for point in curve.points:
-            setting = plots.number(_try_float(point.setting))
-            if curve.kind == "published":
-                items = _Cell("published", "", "n")
-            else:
-                count = _DASH if point.items is None else str(point.items)
-                items = _Cell(
-                    count if point.complete else f"{count} (some failed)",
-                    "" if point.items is None else point.items,
-                    "n",
-                )
-            cells = [
-                _Cell(curve.name),
-                _Cell(point.setting or _DASH, None if math.isnan(setting) else setting, "n"),
-                items,
-                _number(point.rate, at),
-                *(cell(point) for *_, cell in columns),
-            ]
+            cells = [*_point_cells(curve, point, at), *(cell(point) for *_, cell in columns)]
             rows.append(({"class": curve.kind, "title": point.spec}, cells))
     note = (
         '<p class="muted small">Means over the items. Column heads sort. '
@@ -337,7 +326,24 @@ def _points(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate, sh
     return _section("points", "All points", note + _table("All points", heads, rows))
 
 
-def _column(key: str, places: int) -> Callable[[Point], _Cell]:
+def _point_cells(curve: PlotSeries, point: PlotPoint, places: int) -> list[_Cell]:
+    """Codec, setting, number of items, and the rate with so many decimals."""
+    setting = plots.number(_try_float(point.setting))
+    if curve.kind == "published":
+        items = _Cell("published", "", "n")
+    else:
+        count = _DASH if point.items is None else str(point.items)
+        words = count if point.complete else f"{count} (some failed)"
+        items = _Cell(words, "" if point.items is None else point.items, "n")
+    return [
+        _Cell(curve.name),
+        _Cell(point.setting or _DASH, None if math.isnan(setting) else setting, "n"),
+        items,
+        _number(point.rate, places),
+    ]
+
+
+def _column(key: str, places: int) -> Callable[[PlotPoint], _Cell]:
     return lambda point: _number(point.values.get(key, math.nan), places)
 
 
@@ -379,12 +385,12 @@ def _bd(summary: Mapping[str, Any]) -> str:
             words = "not said"
             if len(window) == 2:
                 words = f"{_figure(window[0], places)} to {_figure(window[1], places)} {unit}".rstrip()
-            other = plots.number(row.get("bd_metric"))
+            gained = plots.number(row.get("bd_metric"))
             text = _DASH
-            if not math.isnan(other):
-                text = f"{_signed(other, _metric_places([other], gain))} {gain}".rstrip()
+            if not math.isnan(gained):
+                text = f"{_signed(gained, _metric_places([gained], gain))} {gain}".rstrip()
             cells.append(_Cell(_signed(change, 1), change, "n"))
-            cells.append(_Cell(text, "" if math.isnan(other) else other, "n"))
+            cells.append(_Cell(text, "" if math.isnan(gained) else gained, "n"))
             cells.append(_Cell(words, window[0] if len(window) == 2 and math.isfinite(window[0]) else "", "n"))
         rows.append(({"class": "ours" if codec in ours else "peer", "data-metric": metric}, cells))
     body = (
@@ -403,7 +409,7 @@ def _signed(value: float, places: int) -> str:
     return ("+" if value > 0 else "") + _figure(value, places)
 
 
-def _speed(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate) -> str:
+def _speed(summary: Mapping[str, Any], curves: Sequence[PlotSeries], rate: Rate) -> str:
     """One line a codec: the slowest and the fastest of its points, and the most memory."""
     measured = [c for c in curves if c.kind != "published"]
     units = plots.throughputs(measured)
@@ -443,8 +449,8 @@ def _speed(summary: Mapping[str, Any], curves: Sequence[Series], rate: Rate) -> 
 # ---- the rest of the page
 
 
-def _reference(curves: Sequence[Series]) -> str:
-    """Where published series come from."""
+def _reference(curves: Sequence[PlotSeries]) -> str:
+    """The sources of published series."""
     published = [c for c in curves if c.kind == "published"]
     if not published:
         return ""
@@ -456,7 +462,7 @@ def _reference(curves: Sequence[Series]) -> str:
 
 
 def _figures(summary: Mapping[str, Any], shown: Sequence[Shown]) -> str:
-    """What stands for the curves without JavaScript: the static figures."""
+    """The static figures, which stand for the curves without JavaScript."""
     problem = plots.missing()
     if problem:
         return f"<p>The curves need JavaScript, or a report made with static figures; {_text(problem)}.</p>"
@@ -523,7 +529,7 @@ def _origin(summary: Mapping[str, Any]) -> str:
 # ---- data of the script
 
 
-def _series_data(curve: Series, rate: Rate, shown: Sequence[Shown]) -> dict[str, Any]:
+def _series_data(curve: PlotSeries, rate: Rate, shown: Sequence[Shown]) -> dict[str, Any]:
     points = []
     for point in curve.points:
         heights = {m.name: h for m in shown if not math.isnan(h := m.height(point))}
@@ -616,8 +622,8 @@ def _crop_data(crops: CropSet, summary: Mapping[str, Any], images: _Images) -> d
     }
 
 
-def _check_crop(pixels: NDArray[Any], size: tuple[int, int], what: str) -> None:
+def _check_crop(pixels: NDArray[Any], size: tuple[int, int], name: str) -> None:
     if pixels.dtype != np.uint8 or pixels.shape != (*size, 3) or 0 in pixels.shape:
         raise UsageError(
-            f"the crop of {what} is {pixels.dtype} {pixels.shape}; expected uint8 {(*size, 3)}, the size of its box"
+            f"the crop of {name} is {pixels.dtype} {pixels.shape}; expected uint8 {(*size, 3)}, the size of its box"
         )

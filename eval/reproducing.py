@@ -1,4 +1,4 @@
-"""`codec reproduce PAPER`: what a paper reports beside what we measure, never mixed.
+"""The bench of `codec reproduce PAPER`: a paper's numbers beside ours, never mixed.
 
 A recipe (`eval/reproduce/*.yaml`) names the data, the codec string, and two kinds of lines:
 
@@ -23,19 +23,20 @@ import numpy as np
 
 from ..datasets.places import find_data
 from ..errors import MediaError, UsageError
-from .bench import Progress, rate_distortion, write_results
-from .reference import Series, series
+from .bench import RunProgress, rate_distortion, write_results
+from .package_files import REPRODUCE
+from .reference import PublishedSeries, series
 from .specs import Curve
 from .table import RATES, Table
 
-__all__ = ["Check", "Claim", "Recipe", "Result", "load", "names", "run", "text"]
-
-_FOLDER = Path(__file__).resolve().parent / "reproduce"
+__all__ = ["Check", "Claim", "ReproduceRecipe", "Reproduction", "load", "names", "run", "text"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """paper: the number as printed there; unit; mark: how it is known and where it stands.
+    """A number of the paper, and which of ours stands beside it.
+
+    paper: the number as printed there, in `unit`; mark: how it is known and where it stands.
 
     value: which of our numbers: a metric's name, "bpp", "ratio", "encode_seconds", "decode_seconds" (of one item),
     "encode_mpx_s", "decode_mpx_s", or "bd_rate" (by the first metric, against `anchor`, a curve of the run or a
@@ -72,8 +73,10 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """items: how many the paper's data has; a run on anything else is shown, and marked as not comparable. also: what
+class ReproduceRecipe:
+    """A paper to reproduce: its data, codecs, metrics, claims and checks.
+
+    items: how many the paper's data has; a run on anything else is shown, and marked as not comparable. also: what
     else belongs to the paper and isn't measured here, each with the command that does, or where it stands."""
 
     name: str
@@ -92,7 +95,8 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Checked:
-    """rates: how many of the series' points were compared. mean and largest: ours less published, metric's unit."""
+    """The outcome of a check. rates: how many of the series' points were compared. mean and largest: ours less
+    published, in the metric's unit."""
 
     check: Check
     rates: int
@@ -105,10 +109,12 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Result:
-    recipe: Recipe
+class Reproduction:
+    """The results of a run. ours: for each claim, our number."""
+
+    recipe: ReproduceRecipe
     table: Table
-    ours: tuple[float | None, ...]  # for each claim
+    ours: tuple[float | None, ...]
     checked: tuple[Checked, ...]
     summary: Mapping[str, Any]
 
@@ -124,9 +130,9 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """All of the paper's data was measured, and every check that is expected to hold does."""
+        """Whether all of the paper's data was measured, and every check that is expected to hold does."""
         whole = self.same_data and not self.table.failed
-        return whole and all(one.holds or one.check.differs for one in self.checked)
+        return whole and all(outcome.holds or outcome.check.differs for outcome in self.checked)
 
     def as_json(self) -> dict[str, Any]:
         claims = [
@@ -143,18 +149,18 @@ class Result:
         ]
         checks = [
             {
-                "codec": one.check.codec,
-                "published": one.check.reference,
-                "published_source": series(one.check.reference).source,
-                "metric": one.check.metric,
-                "points": one.rates,
-                "mean_difference": one.mean,
-                "largest_difference": one.largest,
-                "within": one.check.within,
-                "holds": one.holds,
-                "differs": one.check.differs,
+                "codec": outcome.check.codec,
+                "published": outcome.check.reference,
+                "published_source": series(outcome.check.reference).source,
+                "metric": outcome.check.metric,
+                "points": outcome.rates,
+                "mean_difference": outcome.mean,
+                "largest_difference": outcome.largest,
+                "within": outcome.check.within,
+                "holds": outcome.holds,
+                "differs": outcome.check.differs,
             }
-            for one in self.checked
+            for outcome in self.checked
         ]
         recipe = self.recipe
         about = {"paper": recipe.name, "title": recipe.title, "source": recipe.source, "our_scale": recipe.scale}
@@ -164,14 +170,15 @@ class Result:
 
 
 def names() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+    """Names of the recipes that come with the package."""
+    return tuple(sorted(path.stem for path in REPRODUCE.glob("*.yaml")))
 
 
-def load(name: str | os.PathLike[str]) -> Recipe:
+def load(name: str | os.PathLike[str]) -> ReproduceRecipe:
     """A shipped recipe by name, or one from a YAML file. UsageError says what is wrong with it."""
     import yaml
 
-    path = Path(name) if os.fspath(name).endswith((".yaml", ".yml")) else _FOLDER / f"{name}.yaml"
+    path = Path(name) if os.fspath(name).endswith((".yaml", ".yml")) else REPRODUCE / f"{name}.yaml"
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -187,15 +194,15 @@ def load(name: str | os.PathLike[str]) -> Recipe:
         lists = {
             "metrics": tuple(map(str, raw.pop("metrics"))),
             "references": tuple(map(str, raw.pop("references"))),
-            "claims": tuple(_claim(one) for one in raw.pop("claims")),
+            "claims": tuple(_claim(values) for values in raw.pop("claims")),
             "also": tuple(map(str, raw.pop("also"))),
-            "checks": tuple(Check(**one) for one in raw.pop("checks")),
+            "checks": tuple(Check(**values) for values in raw.pop("checks")),
         }
-        recipe = Recipe(**raw, **lists)
+        recipe = ReproduceRecipe(**raw, **lists)
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path}: not a recipe: {error}") from None
-    for one in (*recipe.references, *(check.reference for check in recipe.checks)):
-        series(one)
+    for reference in (*recipe.references, *(check.reference for check in recipe.checks)):
+        series(reference)
     return recipe
 
 
@@ -207,13 +214,13 @@ def _claim(values: Mapping[str, Any]) -> Claim:
 
 
 def run(
-    recipe: Recipe,
+    recipe: ReproduceRecipe,
     data: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     *,
     repeat: int = 3,
-    progress: Progress | None = None,
-) -> Result:
+    progress: RunProgress | None = None,
+) -> Reproduction:
     """Measures what the recipe names, and puts the numbers beside the paper's. out: a folder as of `codec bench`,
     gone on with; None: `reproduce-NAME` here."""
     folder = Path(data) if data is not None else find_data(recipe.data, "data to measure on")
@@ -224,7 +231,7 @@ def run(
         if label not in curves:
             raise UsageError(f"recipe {recipe.name}: no curve {label!r} in the run; there are {', '.join(curves)}")
     published = [series(name) for name in recipe.references]
-    anchors: list[Curve | Series] = [curves[claim.anchor] for claim in recipe.claims if claim.anchor in curves]
+    anchors: list[Curve | PublishedSeries] = [curves[claim.anchor] for claim in recipe.claims if claim.anchor in curves]
     summary = write_results(
         table,
         out,
@@ -234,7 +241,7 @@ def run(
     )
     ours = tuple(_ours(table, curves, claim) for claim in recipe.claims)
     checked = tuple(_check(table, curves[check.codec], check) for check in recipe.checks)
-    return Result(recipe, table, ours, checked, summary)
+    return Reproduction(recipe, table, ours, checked, summary)
 
 
 def _ours(table: Table, curves: Mapping[str, Curve], claim: Claim) -> float | None:
@@ -245,7 +252,7 @@ def _ours(table: Table, curves: Mapping[str, Curve], claim: Claim) -> float | No
         rates, at = _curve(table, curves[claim.codec], claim.value)
         return float(at(np.log(claim.at))) if rates[0] <= claim.at <= rates[1] else None
     points = table.points(curves[claim.codec])
-    fitting = [one for one in points if claim.setting is None or one.setting == claim.setting]
+    fitting = [point for point in points if claim.setting is None or point.setting == claim.setting]
     if len(fitting) != 1:
         raise UsageError(f"claim {claim.what!r}: {len(fitting)} points of {claim.codec} fit; name its `setting`")
     return fitting[0].as_json(RATES[table.medium][0]).get(claim.value)
@@ -255,31 +262,31 @@ def _check(table: Table, curve: Curve, check: Check) -> Checked:
     """Our curve at the published rates."""
     (lowest, highest), at = _curve(table, curve, check.metric)
     key = RATES[table.medium][0]
-    found = [
-        float(at(np.log(one[key]))) - one[check.metric]
-        for one in series(check.reference).points
-        if check.low <= one[key] <= check.high and lowest <= one[key] <= highest
+    differences = [
+        float(at(np.log(point[key]))) - point[check.metric]
+        for point in series(check.reference).points
+        if check.low <= point[key] <= check.high and lowest <= point[key] <= highest
     ]
-    if not found:
+    if not differences:
         raise MediaError(f"{curve.label} and {check.reference} have no rate in common in {check.low} to {check.high}")
-    return Checked(check, len(found), statistics.fmean(found), max(found, key=abs))
+    return Checked(check, len(differences), statistics.fmean(differences), max(differences, key=abs))
 
 
 def _curve(table: Table, curve: Curve, metric: str) -> tuple[tuple[float, float], Callable[[Any], Any]]:
     """The rates that a curve of ours reaches, and its metric as a function of the rate's logarithm, by PCHIP."""
     from scipy.interpolate import PchipInterpolator
 
-    if metric not in {one.name for one in table.metrics}:
+    if metric not in {measured.name for measured in table.metrics}:
         raise UsageError(f"{curve.label} by {metric}, which the recipe doesn't measure")
-    points = sorted((one.rate, one.metrics[metric] or math.nan) for one in table.points(curve) if one.complete)
+    points = sorted((point.rate, point.metrics[metric] or math.nan) for point in table.points(curve) if point.complete)
     if len(points) < 2:
         raise MediaError(f"{curve.label}: {len(points)} complete points; to read values off a curve takes two")
     rates, values = np.array(points, np.float64).T
     return (float(rates[0]), float(rates[-1])), PchipInterpolator(np.log(rates), values)
 
 
-def text(result: Result) -> str:
-    """Paper and ours side by side."""
+def text(result: Reproduction) -> str:
+    """The paper's numbers and ours side by side."""
     recipe = result.recipe
     lines = [recipe.title, recipe.source, f"ours: {recipe.scale}", f"measured on {result.measured_on}"]
     if not result.same_data:
@@ -296,14 +303,14 @@ def text(result: Result) -> str:
             lines.append("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[4]]).rstrip())
         notes = [f"- {claim.what}: {claim.note}" for claim in recipe.claims if claim.note]
         lines += ["", *notes, ""] if notes else [""]
-    for one in result.checked:
-        word = "agrees" if one.holds else "differs"
+    for outcome in result.checked:
+        check, word = outcome.check, "agrees" if outcome.holds else "differs"
         lines.append(
-            f"{one.check.codec} against the published series {one.check.reference}: {word}; mean {one.mean:+.2f}, "
-            f"largest {one.largest:+.2f} (tolerance {one.check.within:g}) at {one.rates} rates"
+            f"{check.codec} against the published series {check.reference}: {word}; mean {outcome.mean:+.2f}, "
+            f"largest {outcome.largest:+.2f} (tolerance {check.within:g}) at {outcome.rates} rates"
         )
-        if one.check.differs:
-            lines.append(f"  {one.check.differs}")
+        if check.differs:
+            lines.append(f"  {check.differs}")
     if recipe.also:
         lines += ["", *(f"also: {words}" for words in recipe.also)]
     return "\n".join(lines).rstrip()

@@ -1,4 +1,4 @@
-"""What each part of S2LIC's entropy model is worth: the small-scale acceptance test of the network.
+"""The study of what each part of S2LIC's entropy model is worth: the small-scale acceptance test of the network.
 
     python -P -m codec.eval.s2lic_context TRAINING_PICTURES --test KODAK --out eval/results/s2lic_context.json
 
@@ -23,10 +23,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -42,6 +41,8 @@ from ..datasets.images import DeviceCrops, RandomCrops, find_pictures, load_pict
 from ..entropy.exact import FixedPoint
 from ..errors import UsageError
 from .bd import bd_delta
+from .metrics.images import psnr
+from .output import write_file
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEARNING_RATE = 1e-3
@@ -85,7 +86,7 @@ def beginning(config: S2licConfig, shared: S2licNet, pictures: Tensor) -> S2licN
 
 
 def entropy_parameters(net: S2licNet) -> list[torch.nn.Parameter]:
-    """What is trained here: everything but the transforms and the gains."""
+    """The parameters that are trained here: all but those of the transforms and the gains."""
     parts = (net.hyper_analysis, net.hyper_synthesis, net.slices, net.base, net.z_mean, net.z_level)
     return [parameter for part in parts for parameter in part.parameters()]
 
@@ -97,8 +98,8 @@ class Trainer:
         self.net, self.device = net, device
         knots = [*net.base.parameters(), *net.z_mean.parameters(), *net.z_level.parameters()]
         self.parameters = entropy_parameters(net)
-        rest = [p for p in self.parameters if not any(p is k for k in knots)]
-        groups = [{"params": rest, "lr": LEARNING_RATE}, {"params": knots, "lr": 3 * LEARNING_RATE}]
+        plain = [p for p in self.parameters if not any(p is k for k in knots)]
+        groups = [{"params": plain, "lr": LEARNING_RATE}, {"params": knots, "lr": 3 * LEARNING_RATE}]
         self.rates = [group["lr"] for group in groups]
         for group in groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
@@ -129,7 +130,7 @@ def train(
     batch: int = 8,
     say: Any = lambda words: None,
 ) -> float:
-    """All entropy models side by side, each on the same latents. Returns seconds a step of all together."""
+    """Trains all entropy models side by side, each on the same latents. Returns seconds a step of all together."""
     device = next(shared.parameters()).device
     trainers = {name: Trainer(net, device) for name, net in nets.items()}
 
@@ -177,7 +178,7 @@ def train(
 
 
 def entropy_state(net: S2licNet) -> dict[str, Tensor]:
-    """What `entropy_parameters` are, by name, in half precision."""
+    """The entropy model's parameters by name, in half precision."""
     parts = ("hyper_analysis.", "hyper_synthesis.", "slices.", "base.", "z_mean.", "z_level.")
     return {
         name: value.detach().cpu().to(torch.float16).contiguous()
@@ -200,9 +201,9 @@ def curve(shared: S2licNet, net: S2licNet, pictures: Sequence[Tensor]) -> list[d
             t = torch.tensor([quality])
             y_hat, y_bits, z_bits = net.coded(shared.latents(x, t).float(), t, True)
             mse = float((shared.reconstruct(y_hat, t).clamp(0, 1) - x).square().mean())
-            rows.append((float(y_bits + z_bits) / (x.shape[-1] * x.shape[-2]), -10 * math.log10(mse)))
-        bpp, psnr = np.mean(rows, 0)
-        points.append({"quality": quality, "bpp": round(float(bpp), 5), "psnr": round(float(psnr), 4)})
+            rows.append((float(y_bits + z_bits) / (x.shape[-1] * x.shape[-2]), psnr(mse, 1.0)))
+        bpp, decibels = np.mean(rows, 0)
+        points.append({"quality": quality, "bpp": round(float(bpp), 5), "psnr": round(float(decibels), 4)})
     return points
 
 
@@ -214,59 +215,84 @@ def run(
     crop: int = 128,
     path: Path | None = None,
     device: str = "cpu",
-    keep: Path | None = None,
-    kept: Path | None = None,
+    save: Path | None = None,
+    load: Path | None = None,
     say: Any = print,
 ) -> dict[str, Any]:
     """The whole test, as one JSON object; without `test` nothing is looked at.
 
-    keep, kept: folders of `--save` and `--load`.
+    path: of weights whose transforms are used; None: the shipped ones. save, load: folders that keep what was trained.
     """
-    from safetensors.torch import load_file, save_file
-
     shared, weights_id = transforms(path)
-    names = variants(shared.config)
     pictures = load_pictures(find_pictures(training), crop)
     first = next(iter(RandomCrops(pictures, crop, 48, seed=3)))
-    nets = {name: beginning(config, shared, first) for name, config in names.items()}
-    about = {"weights": weights_id, "steps": steps, "batch": batch, "crop": crop}
-    seconds = 0.0
-    if kept is None:
+    nets = {name: beginning(config, shared, first) for name, config in variants(shared.config).items()}
+    if load is None:
+        about: dict[str, Any] = {"weights": weights_id, "steps": steps, "batch": batch, "crop": crop}
         crops: Any = (
             RandomCrops(pictures, crop, batch, seed=2)
             if device == "cpu"
             else DeviceCrops(pictures, crop, (), torch.device(device))
         )
-        shared.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        for net in nets.values():
-            net.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-            for part in net.modules():
-                if isinstance(part, FixedPoint):
-                    part.watching = False
+        _move(shared, nets, device)
         torch.manual_seed(1)
         seconds = train(shared, nets, crops, steps, batch, say)
         about["device"] = "CPU" if device == "cpu" else torch.cuda.get_device_name()
-        if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
-            for name, net in nets.items():
-                save_file(entropy_state(net), keep / f"{name.replace(' ', '-')}.safetensors")
-            about["seconds_per_step"] = round(seconds, 4)
-            (keep / "about.json").write_text(json.dumps(about, indent=2) + "\n")
-        shared.cpu()
-        for net in nets.values():
+        if save is not None:
+            _save(nets, about | {"seconds_per_step": round(seconds, 4)}, save)
+        for net in (shared, *nets.values()):
             net.cpu()
     else:
-        about = json.loads((kept / "about.json").read_text())
+        about = _load(nets, load, weights_id)
         seconds = about.pop("seconds_per_step")
-        if about["weights"] != weights_id:
-            raise UsageError(f"{kept} was trained on the transforms {about['weights']}; name them with --weights")
-        for name, net in nets.items():
-            state = load_file(kept / f"{name.replace(' ', '-')}.safetensors")
-            net.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
     if test is None:
         return about
     pictures = load_pictures(find_pictures(test), shared.config.stride)
-    rows = {}
+    about |= {"seconds_per_step_of_all": round(seconds, 4), "pictures": len(pictures)}
+    return {**about, "rate": "estimated, with rounding", "variants": _compared(shared, nets, pictures, say)}
+
+
+def _move(shared: S2licNet, nets: Mapping[str, S2licNet], device: str) -> None:
+    """Everything to the device, in the layout that is fast there; ranges aren't watched in training."""
+    for net in (shared, *nets.values()):
+        net.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    for net in nets.values():
+        for part in net.modules():
+            if isinstance(part, FixedPoint):
+                part.watching = False
+
+
+def _tensors_of(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace(' ', '-')}.safetensors"
+
+
+def _save(nets: Mapping[str, S2licNet], about: Mapping[str, Any], folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, net in nets.items():
+        save_file(entropy_state(net), _tensors_of(folder, name))
+    write_file(folder / "about.json", json.dumps(about, indent=2) + "\n")
+
+
+def _load(nets: Mapping[str, S2licNet], folder: Path, weights_id: str) -> dict[str, Any]:
+    """Fills the nets, and returns what is known of them. UsageError if they were trained on other transforms."""
+    from safetensors.torch import load_file
+
+    about = json.loads((folder / "about.json").read_text())
+    if about["weights"] != weights_id:
+        raise UsageError(f"{folder} was trained on the transforms {about['weights']}; name them with --weights")
+    for name, net in nets.items():
+        state = load_file(_tensors_of(folder, name))
+        net.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
+    return about
+
+
+def _compared(
+    shared: S2licNet, nets: Mapping[str, S2licNet], pictures: Sequence[Tensor], say: Callable[[str], object]
+) -> dict[str, Any]:
+    """Curve, parameters and BD-rate (per cent, against the hyperprior alone) of each entropy model."""
+    rows: dict[str, Any] = {}
     for name, net in nets.items():
         points = curve(shared, net, pictures)
         rows[name] = {"parameters": sum(p.numel() for p in entropy_parameters(net)), "points": points}
@@ -275,8 +301,7 @@ def run(
     for row in rows.values():
         delta = bd_delta(anchor, [(point["bpp"], point["psnr"]) for point in row["points"]])
         row["bd_rate"] = None if delta.rate is None else round(delta.rate, 2)
-    about |= {"seconds_per_step_of_all": round(seconds, 4), "pictures": len(pictures)}
-    return {**about, "rate": "estimated, with rounding", "variants": rows}
+    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -296,8 +321,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def say(words: str) -> None:
         sys.stderr.write(words + "\n")
 
-    keep, kept = arguments.save, arguments.load
-    found = run(
+    results = run(
         arguments.training,
         arguments.test,
         arguments.steps,
@@ -305,18 +329,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.crop,
         arguments.weights,
         arguments.device,
-        keep,
-        kept,
+        arguments.save,
+        arguments.load,
         say,
     )
     if arguments.out is None or arguments.test is None:
         return 0
-    training = f"--steps {found['steps']} --batch {found['batch']} --crop {found['crop']}"
+    training = f"--steps {results['steps']} --batch {results['batch']} --crop {results['crop']}"
     command = f"python -P -m codec.eval.s2lic_context {arguments.training.name} --test {arguments.test.name} {training}"
-    found = {"command": f"{command} --out {arguments.out}", **found}
+    results = {"command": f"{command} --out {arguments.out}", **results}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(found, indent=2) + "\n")
-    for name, row in found["variants"].items():
+    write_file(arguments.out, json.dumps(results, indent=2) + "\n")
+    for name, row in results["variants"].items():
         say(f"{name:<16} {row['parameters'] / 1e6:.2f} M parameters, BD-rate {row['bd_rate']:+.2f} %")
     return 0
 

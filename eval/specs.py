@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .contract import Family, Option, Setting
+from .contract import Family, Option, OptionValue
 
 __all__ = ["MAX_POINTS", "Curve", "Point", "parse"]
 
@@ -31,14 +31,14 @@ class Point:
     """One codec with all its settings: what `spec` says in full, so that it means the same when a default changes."""
 
     family: Family
-    settings: Mapping[str, Setting]  # every option of the family, in its order
+    settings: Mapping[str, OptionValue]  # every option of the family, in its order
 
     @property
     def spec(self) -> str:
         return ":".join([self.family.name, *(f"{name}={_written(value)}" for name, value in self.settings.items())])
 
     @property
-    def setting(self) -> Setting | None:
+    def setting(self) -> OptionValue | None:
         """The value on the axis of its curve."""
         return None if self.family.axis is None else self.settings[self.family.axis]
 
@@ -68,8 +68,8 @@ def parse(text: str, families: Mapping[str, Family]) -> tuple[Curve, ...]:
         if not part.strip():
             raise UsageError(f"codec string {text!r}: an empty part; expected codecs with commas between them")
         for curve in _parse_one(part.strip(), families):
-            before = curves.get(curve.label)
-            points = (*(before.points if before else ()), *curve.points)
+            earlier = curves.get(curve.label)
+            points = (*(earlier.points if earlier else ()), *curve.points)
             unique = {point.spec: point for point in points}.values()
             curves[curve.label] = Curve(curve.family, tuple(sorted(unique, key=_place)))
     return tuple(curves.values())
@@ -85,7 +85,7 @@ def _parse_one(part: str, families: Mapping[str, Family]) -> list[Curve]:
         near = difflib.get_close_matches(plain.lower(), families, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? There are" if near else "there are"
         raise UsageError(f"no codec {plain!r}: {hint} {', '.join(families)}")
-    values: dict[str, list[Setting]] = {}
+    values: dict[str, list[OptionValue]] = {}
     for setting in settings:
         key, values_of = _read(setting, family, part)
         if key in values:
@@ -99,17 +99,17 @@ def _parse_one(part: str, families: Mapping[str, Family]) -> list[Curve]:
     curves = []
     for fixed in itertools.product(*(values[key] for key in across)):
         chosen = dict(zip(across, fixed, strict=True))
-        along: Sequence[Mapping[str, Setting]] = [{}]
+        along: Sequence[Mapping[str, OptionValue]] = [{}]
         if family.axis is not None:
             along = [{family.axis: value} for value in sorted(set(values[family.axis]), key=_sortable)]
         if len(along) > MAX_POINTS:
             raise UsageError(f"{part!r}: {len(along)} points; at most {MAX_POINTS}")
-        points = [Point(family, {key: {**chosen, **one}[key] for key in family.options}) for one in along]
+        points = [Point(family, {key: {**chosen, **place}[key] for key in family.options}) for place in along]
         curves.append(Curve(family, tuple(points)))
     return curves
 
 
-def _read(setting: str, family: Family, part: str) -> tuple[str, list[Setting]]:
+def _read(setting: str, family: Family, part: str) -> tuple[str, list[OptionValue]]:
     key, equals, text = setting.partition("=")
     if not equals:
         fitting = [
@@ -127,7 +127,7 @@ def _read(setting: str, family: Family, part: str) -> tuple[str, list[Setting]]:
     option = family.options.get(key)
     if option is None:
         raise UsageError(f"{part!r}: {family.name} has no option {key!r}: {_offers(family)}")
-    values: list[Setting] = []
+    values: list[OptionValue] = []
     for item in text.split("+"):
         if ".." in item and not option.choices:
             values += _range(item, option, family.sweep if key == family.axis else (), part)
@@ -136,7 +136,7 @@ def _read(setting: str, family: Family, part: str) -> tuple[str, list[Setting]]:
     return key, values
 
 
-def _range(text: str, option: Option, usual: Sequence[Setting], part: str) -> list[Setting]:
+def _range(text: str, option: Option, usual: Sequence[OptionValue], part: str) -> list[OptionValue]:
     ends = text.split("..")
     where = f"{part!r}: {text}"
     if len(ends) not in (2, 3):
@@ -163,7 +163,7 @@ def _range(text: str, option: Option, usual: Sequence[Setting], part: str) -> li
     return [round(value) if isinstance(option.default, int) else round(value, 9) for value in inside]
 
 
-def _value(text: str, option: Option, where: str) -> Setting:
+def _value(text: str, option: Option, where: str) -> OptionValue:
     if option.choices:
         if text not in option.choices:
             raise UsageError(f"{where}: expected one of {', '.join(option.choices)}")
@@ -187,7 +187,7 @@ def _value(text: str, option: Option, where: str) -> Setting:
     return value
 
 
-def _number(value: Setting, where: str) -> float:
+def _number(value: OptionValue, where: str) -> float:
     if isinstance(value, str):
         raise UsageError(f"{where}: a range needs numbers")
     return float(value)
@@ -205,11 +205,11 @@ def _offers(family: Family) -> str:
     return f"{family.name} has {', '.join(family.options) or 'no options'}"
 
 
-def _written(value: Setting | float) -> str:
+def _written(value: OptionValue | float) -> str:
     return value if isinstance(value, str) else f"{value:.10g}"
 
 
-def _sortable(value: Setting) -> tuple[float, str]:
+def _sortable(value: OptionValue) -> tuple[float, str]:
     return (math.inf, value) if isinstance(value, str) else (float(value), "")
 
 

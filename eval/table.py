@@ -28,13 +28,14 @@ from typing import Any
 
 from ..errors import MediaError, UsageError
 from .bd import Delta, bd_delta
-from .contract import Medium, Metric, Setting
+from .contract import Medium, Metric, OptionValue
 from .data import Item, Skipped
+from .output import write_file
 from .peers import is_ours
-from .reference import Series
+from .reference import PublishedSeries
 from .specs import Curve, Point
 
-__all__ = ["RATES", "Failure", "PointMean", "Row", "RowFile", "Table", "as_decibels"]
+__all__ = ["RATES", "Failure", "PointMean", "Row", "RowFile", "Table", "as_decibels", "in_units"]
 
 # What a rate is called, by medium.
 RATES: Mapping[Medium, tuple[str, str]] = {
@@ -92,7 +93,7 @@ _TYPES: Mapping[str, type] = {
             "duration",
             "rate",
             "ratio",
-            *(f"{side}_{what}" for side in ("encode", "decode") for what in ("seconds", "cpu", "peak")),
+            *(f"{side}_{kind}" for side in ("encode", "decode") for kind in ("seconds", "cpu", "peak")),
         ),
         float,
     ),
@@ -149,7 +150,7 @@ class RowFile:
         return row if usable else None
 
     def append(self, row: Row) -> None:
-        """On its way to the disk when this returns. A row takes the place of an older one of the same key."""
+        """Adds a row, in place of an older one of the same key. It is on its way to the disk when this returns."""
         try:
             self._file.write(_line(row, self.columns))
             self._file.flush()
@@ -193,11 +194,8 @@ class RowFile:
         return columns[len(_FIXED) :]
 
     def _rewrite(self) -> None:
-        temporary = self.path.with_name(self.path.name + ".part")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            file.write(_csv([*_FIXED, *self.columns]))
-            file.writelines(_line(row, self.columns) for row in self.rows.values())
-        os.replace(temporary, self.path)
+        lines = (_line(row, self.columns) for row in self.rows.values())
+        write_file(self.path, _csv([*_FIXED, *self.columns]) + "".join(lines))
 
 
 def _locked(folder: Path) -> int:
@@ -241,7 +239,7 @@ class PointMean:
     item. kbps: of videos.
     """
 
-    setting: Setting | None
+    setting: OptionValue | None
     spec: str
     items: int
     complete: bool
@@ -264,8 +262,8 @@ class PointMean:
 
     def as_json(self, rate: str) -> dict[str, Any]:
         """A flat object: the rate under its name, metrics among the other numbers, None left out but for metrics."""
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
-        kept = {name: value for name, value in own.items() if value is not None or name == "setting"}
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        kept = {name: value for name, value in every.items() if value is not None or name == "setting"}
         del kept["rate"], kept["metrics"], kept["metric_items"]
         fewer = {name: count for name, count in self.metric_items.items() if count != self.items}
         return {**kept, rate: self.rate, **self.metrics, **({"metric_items": fewer} if fewer else {})}
@@ -273,7 +271,7 @@ class PointMean:
 
 @dataclass(frozen=True)
 class Table:
-    """What a run found: rows, and what went wrong. settings: what the summary says about the run.
+    """The results of a run: rows, and what went wrong. settings: what the summary says about the run.
 
     items: names of what could be read; sources: the items themselves. Curves and metrics are given to the methods as
     objects or by label and name.
@@ -291,31 +289,34 @@ class Table:
 
     def curve(self, label: str | Curve) -> Curve:
         """The curve of a label. UsageError says which there are."""
-        for one in self.curves:
-            if label in (one, one.label):
-                return one
-        raise UsageError(f"no curve {label!r} in the run: there are {', '.join(one.label for one in self.curves)}")
+        for curve in self.curves:
+            if label in (curve, curve.label):
+                return curve
+        labels = ", ".join(curve.label for curve in self.curves)
+        raise UsageError(f"no curve {label!r} in the run: there are {labels}")
 
     def metric(self, name: str | Metric) -> Metric:
-        for one in self.metrics:
-            if name in (one, one.name):
-                return one
-        raise UsageError(f"no metric {name!r} in the run: there are {', '.join(one.name for one in self.metrics)}")
+        """The metric of a name. UsageError says which there are."""
+        for metric in self.metrics:
+            if name in (metric, metric.name):
+                return metric
+        names = ", ".join(metric.name for metric in self.metrics)
+        raise UsageError(f"no metric {name!r} in the run: there are {names}")
 
     def points(self, curve: Curve | str) -> list[PointMean]:
         """Means of every setting of a curve, in the order of the rate."""
         curve = self.curve(curve)
         usable = {metric.name: self.defined(metric, curve.family.lossless) for metric in self.metrics}
-        own = self._by_spec
-        out = [self._point(point, own[point.spec], usable) for point in curve.points if point.spec in own]
+        rows = self._by_spec
+        out = [self._point(point, rows[point.spec], usable) for point in curve.points if point.spec in rows]
         return sorted(out, key=lambda point: point.rate)
 
     @functools.cached_property
     def _by_spec(self) -> Mapping[str, Sequence[Row]]:
-        own: dict[str, list[Row]] = {}
+        by_spec: dict[str, list[Row]] = {}
         for row in self.rows:
-            own.setdefault(row.spec, []).append(row)
-        return own
+            by_spec.setdefault(row.spec, []).append(row)
+        return by_spec
 
     def defined(self, metric: Metric | str, lossless: bool = False) -> frozenset[str]:
         """Items that a mean of a metric is over: it is a number for every codec at every point, and a finite one for
@@ -361,8 +362,8 @@ class Table:
         values: dict[str, float | None] = {}
         counts: dict[str, int] = {}
         for metric in self.metrics:
-            own = [row.metrics[metric.name] for row in rows if row.item in usable[metric.name]]
-            values[metric.name], counts[metric.name] = mean(own) if own else None, len(own)
+            measured = [row.metrics[metric.name] for row in rows if row.item in usable[metric.name]]
+            values[metric.name], counts[metric.name] = mean(measured) if measured else None, len(measured)
         return PointMean(
             setting=point.setting,
             spec=point.spec,
@@ -385,7 +386,7 @@ class Table:
         return statistics.fmean(row.rate for row in rows)
 
     def pairs(self, curve: Curve | str, metric: Metric | str, items: Collection[str]) -> list[tuple[float, float]]:
-        """(rate, metric) of the points over some items that all of them have, the metric on the scale that BD uses."""
+        """The points of a curve over items that all of them have: (rate, metric), the metric on the scale of BD."""
         curve, metric = self.curve(curve), self.metric(metric)
         out = []
         for point in curve.points:
@@ -404,7 +405,7 @@ class Table:
     def delta(
         self,
         curve: Curve | str,
-        anchor: Curve | Series | str,
+        anchor: Curve | PublishedSeries | str,
         metric: Metric | str | None = None,
         window: tuple[float, float] | None = None,
     ) -> Delta:
@@ -412,7 +413,7 @@ class Table:
         have. metric: None is the run's first. window: of the metric, on the scale of `as_decibels`."""
         curve, metric = self.curve(curve), self.metric(self.metrics[0] if metric is None else metric)
         items = self.defined(metric) & self.whole_items(curve)
-        if isinstance(anchor, Series):
+        if isinstance(anchor, PublishedSeries):
             if len(items) != len(self.items):
                 reason = f"{len(items)} of {len(self.items)} items can be compared, and the series is of all of them"
                 return Delta(None, None, None, reason=reason)
@@ -429,8 +430,8 @@ class Table:
 
     def summary(
         self,
-        anchors: Sequence[Curve | Series] = (),
-        references: Sequence[Series] = (),
+        anchors: Sequence[Curve | PublishedSeries] = (),
+        references: Sequence[PublishedSeries] = (),
         window: tuple[float, float] | None = None,
     ) -> dict[str, Any]:
         """Everything as one JSON-able object. window: of the first metric, for BD."""
@@ -441,17 +442,17 @@ class Table:
                 for curve in self.curves:
                     if curve == anchor or curve.family.lossless:
                         continue
-                    name = anchor.name if isinstance(anchor, Series) else anchor.label
+                    name = anchor.name if isinstance(anchor, PublishedSeries) else anchor.label
                     delta = self.delta(curve, anchor, metric, window if metric is self.metrics[0] else None)
                     deltas.append(
                         {
                             "codec": curve.label,
                             "anchor": name,
-                            "published_anchor": isinstance(anchor, Series),
+                            "published_anchor": isinstance(anchor, PublishedSeries),
                             "metric": metric.name,
                             "bd_rate": delta.rate,
                             "bd_metric": delta.metric,
-                            "window": None if delta.window is None else _in_units(metric, delta.window),
+                            "window": None if delta.window is None else in_units(metric, delta.window),
                             "rate_window": None if delta.rates is None else list(delta.rates),
                             "items": delta.items,
                             "reason": delta.reason,
@@ -476,17 +477,17 @@ class Table:
                 for curve in self.curves
             ],
             "reference": [
-                {"codec": one.name, "source": one.source, "points": [dict(point) for point in one.points]}
-                for one in references
+                {"codec": series.name, "source": series.source, "points": [dict(point) for point in series.points]}
+                for series in references
             ],
             "bd": deltas,
             "left_out": self.left_out(),
-            "skipped": [{"item": one.name, "reason": one.reason} for one in self.skipped],
-            "failed": [{"item": one.item, "spec": one.spec, "reason": one.reason} for one in self.failed],
+            "skipped": [{"item": item.name, "reason": item.reason} for item in self.skipped],
+            "failed": [{"item": case.item, "spec": case.spec, "reason": case.reason} for case in self.failed],
         }
 
     def compressai(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(label, object) for each curve in the form that CompressAI's plotting tools read."""
+        """Yields (label, object) for each curve, in the form that CompressAI's plotting tools read."""
         key = RATES[self.medium][0]
         for curve in self.curves:
             points = [point for point in self.points(curve) if point.complete]
@@ -504,14 +505,14 @@ class Table:
 
 
 def _kbps(rows: Sequence[Row]) -> float:
-    """All bits by all seconds."""
+    """Kilobits a second: all bits by all seconds."""
     seconds = sum(row.duration or 0.0 for row in rows)
     return 8 * sum(row.bytes for row in rows) / seconds / 1000 if seconds else math.nan
 
 
 def as_decibels(metric: Metric, value: float) -> float:
-    """On the scale that BD interpolates on, higher is better: similarities as -10 log10(1 - x), errors of arrays, which
-    span decades, as -20 log10(x), other distances negated, decibels as they are."""
+    """A metric on the scale that BD interpolates on, higher is better: similarities as -10 log10(1 - x), errors of
+    arrays, which span decades, as -20 log10(x), other distances negated, decibels as they are."""
     if "ssim" in metric.name and metric.unit != "dB":
         return -10 * math.log10(1 - value) if value < 1 else math.inf
     if metric.better == "lower" and metric.medium == "array":
@@ -519,7 +520,7 @@ def as_decibels(metric: Metric, value: float) -> float:
     return value if metric.better == "higher" else -value
 
 
-def _in_units(metric: Metric, window: tuple[float, float]) -> list[float]:
+def in_units(metric: Metric, window: tuple[float, float]) -> list[float]:
     """A window on that scale in the metric's own unit, the lower end first."""
     if "ssim" in metric.name and metric.unit != "dB":
         return [1 - 10 ** (-end / 10) for end in window]

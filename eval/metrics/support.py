@@ -1,4 +1,4 @@
-"""What all metrics need: optional libraries, files of weights, and checks of what is compared."""
+"""Tools that metrics share: optional libraries, files of weights, and checks of what is compared."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def library(module: str, package: str) -> Any:
 
 
 def needs(*packages: str) -> Callable[[], str | None]:
-    """For `Metric.missing`: names the first package that isn't installed. Nothing is imported."""
+    """A function for `Metric.missing` that names the first package that isn't installed. Nothing is imported."""
 
     def missing() -> str | None:
         for package in packages:
@@ -50,22 +50,23 @@ def needs(*packages: str) -> Callable[[], str | None]:
 
 
 def versions_of(*packages: str) -> Callable[[], Mapping[str, str]]:
-    """For `Metric.versions`: those of the packages that are installed."""
+    """A function for `Metric.versions`: those of the packages that are installed."""
 
     def versions() -> Mapping[str, str]:
-        found = {}
+        known = {}
         for package in packages:
             try:
-                found[package] = metadata.version(package)
+                known[package] = metadata.version(package)
             except metadata.PackageNotFoundError:
                 continue
-        return found
+        return known
 
     return versions
 
 
 def find_model(name: str, *folders: Path) -> Path | None:
-    """A file of weights, or None. Looked for in $CODEC_MODELS, in `models` wherever data may be, then in `folders`."""
+    """The path of a file of weights, or None. It is looked for in $CODEC_MODELS, in `models` wherever data may be, then
+    in `folders`."""
     named = [Path(os.environ["CODEC_MODELS"])] if os.environ.get("CODEC_MODELS") else []
     usual = [place / "models" for place in places()]
     return next((place / name for place in (*named, *usual, *folders) if (place / name).is_file()), None)
@@ -84,19 +85,19 @@ def check_frames(original: Video, decoded: Video) -> None:
 
 
 def _check_uint8(original: Any, decoded: Any, axes: int, shape: str) -> None:
-    for what, value in (("original", original), ("decoded", decoded)):
+    for side, value in (("original", original), ("decoded", decoded)):
         if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != axes or value.shape[-1] != 3:
-            raise UsageError(f"the {what} is {_kind(value)}; expected a uint8 array of shape {shape}")
+            raise UsageError(f"the {side} is {_kind(value)}; expected a uint8 array of shape {shape}")
     _check_shapes(original.shape, decoded.shape)
 
 
 def check_audio(original: Audio, decoded: Audio) -> None:
     """UsageError unless both are (C, N) floats of one shape and rate, and all samples of the original are finite."""
-    for what, value in (("original", original), ("decoded", decoded)):
+    for side, value in (("original", original), ("decoded", decoded)):
         if not isinstance(value, Audio) or value.samples.ndim != 2 or value.samples.dtype.kind != "f":
-            raise UsageError(f"the {what} is {_kind(value)}; expected Audio with float samples of shape (C, N)")
+            raise UsageError(f"the {side} is {_kind(value)}; expected Audio with float samples of shape (C, N)")
         if value.rate < 1:
-            raise UsageError(f"the {what} has {value.rate} samples a second; expected at least 1")
+            raise UsageError(f"the {side} has {value.rate} samples a second; expected at least 1")
     if original.rate != decoded.rate:
         raise UsageError(f"rates of {original.rate} and {decoded.rate} Hz can't be compared: resample one of them")
     _check_shapes(original.samples.shape, decoded.samples.shape)
@@ -106,9 +107,9 @@ def check_audio(original: Audio, decoded: Audio) -> None:
 
 def check_arrays(original: Any, decoded: Any) -> None:
     """UsageError unless both are arrays of real numbers of one shape and type, of 1 to 4 axes, and not empty."""
-    for what, value in (("original", original), ("decoded", decoded)):
+    for side, value in (("original", original), ("decoded", decoded)):
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or not 1 <= value.ndim <= 4:
-            raise UsageError(f"the {what} is {_kind(value)}; expected floats or integers with 1 to 4 axes")
+            raise UsageError(f"the {side} is {_kind(value)}; expected floats or integers with 1 to 4 axes")
     if (original.dtype.kind, original.dtype.itemsize) != (decoded.dtype.kind, decoded.dtype.itemsize):
         raise UsageError(f"{original.dtype} and {decoded.dtype} can't be compared: a codec gives back what it got")
     _check_shapes(original.shape, decoded.shape)

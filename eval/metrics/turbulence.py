@@ -1,4 +1,4 @@
-"""What a codec did to a turbulent velocity field: errors, and statistics of the small scales.
+"""Metrics of turbulent velocity fields: errors of a decoded field, and statistics of the small scales.
 
 Fields are (3, n, n, n), n even, on a periodic cube with sides of 2 pi, as `datasets/turbulence.py` makes them:
 component 0 is along the last axis (x), 1 along y, 2 along z. Derivatives are spectral, in the precision of the field;
@@ -22,7 +22,17 @@ from numpy.typing import NDArray
 
 from ...errors import MediaError
 
-__all__ = ["Flow", "FlowErrors", "GaussianBound", "compare", "gaussian_bound", "leaves", "project"]
+__all__ = [
+    "Flow",
+    "FlowErrors",
+    "GaussianBound",
+    "compare",
+    "gaussian_bound",
+    "gradient_error",
+    "leaves",
+    "project",
+    "relative_error",
+]
 
 Array = NDArray[np.float64]
 AnyArray = NDArray[np.floating]
@@ -42,7 +52,7 @@ def _waves(n: int) -> tuple[Array, Array, Array]:
 
 
 def _twice(n: int) -> Array:
-    """How often a mode of the half spectrum counts."""
+    """The number of times that each mode of the half spectrum counts."""
     weight = np.full(n // 2 + 1, 2.0)
     weight[0] = weight[-1] = 1
     return weight
@@ -68,7 +78,7 @@ def _transformed(field: AnyArray) -> Spectrum:
 
 
 def _mean_square(x: AnyArray) -> float:
-    """Without a float64 copy of the whole; rows are short enough for float32."""
+    """The mean of squares, without a float64 copy of the whole; rows are short enough for float32."""
     return float(np.square(x).mean(-1).mean(dtype=np.float64))
 
 
@@ -103,25 +113,25 @@ class Flow:
 
     @cached_property
     def gradients(self) -> AnyArray:
-        """(3, 3, n, n, n): [i, j] is du_i/dx_j."""
-        k = [1j * one.astype(self.field.dtype) for one in _waves(self.field.shape[1])]
+        """The gradient tensor, (3, 3, n, n, n): [i, j] is du_i/dx_j."""
+        k = [1j * wave.astype(self.field.dtype) for wave in _waves(self.field.shape[1])]
         return np.stack([_back(np.stack([k[j] * self._u_hat[i] for j in range(3)])) for i in range(3)])
 
     @cached_property
     def spectrum(self) -> Array:
-        """E(k), k = 0 ... n / 2: energy in shells of |k| rounded."""
+        """E(k), k = 0 ... n / 2: the energy in shells of |k| rounded."""
         n = self.field.shape[1]
         density = (np.abs(self._u_hat) ** 2).sum(0) * _twice(n) / 2
         return np.bincount(_shells(n).ravel(), density.ravel())[: n // 2 + 1].astype(np.float64)
 
     @cached_property
     def longitudinal(self) -> AnyArray:
-        """All du_i/dx_i, flat."""
+        """The longitudinal derivatives, all du_i/dx_i, flat."""
         return np.concatenate([self.gradients[i, i].ravel() for i in range(3)])
 
     @cached_property
     def transverse(self) -> AnyArray:
-        """All du_i/dx_j of two axes, flat."""
+        """The transverse derivatives, all du_i/dx_j of two axes, flat."""
         return np.concatenate([self.gradients[i, j].ravel() for i in range(3) for j in range(3) if i != j])
 
     @cached_property
@@ -134,29 +144,29 @@ class Flow:
 
     @cached_property
     def square_gradient(self) -> float:
-        """Mean of the sum of all nine squares."""
+        """The mean of the sum of all nine squared derivatives."""
         return 9 * _mean_square(self.gradients)
 
     @cached_property
     def dissipation(self) -> float:
-        """2 s_ij s_ij, mean: by the viscosity it is the dissipation."""
+        """The mean of 2 s_ij s_ij; times the viscosity it is the dissipation."""
         return 2 * 9 * _mean_square((self.gradients + self.gradients.swapaxes(0, 1)) / 2)
 
     @cached_property
     def enstrophy(self) -> float:
-        """omega_i omega_i, mean."""
+        """The mean of omega_i omega_i."""
         return self.square_gradient * 2 - self.dissipation  # symmetric and antisymmetric parts are orthogonal
 
     def _moment(self, order: int) -> float:
-        """Of du_i/dx_i over its rms, mean over i."""
-        found = []
+        """A moment of du_i/dx_i over its rms, mean over i; NaN if one is zero everywhere."""
+        moments = []
         for i in range(3):
             along = self.gradients[i, i].astype(np.float64)
             square = np.square(along)
             if not (mean := float(square.mean())):
                 return math.nan
-            found.append(float((square * (along if order == 3 else square)).mean()) / mean ** (order / 2))
-        return float(np.mean(found))
+            moments.append(float((square * (along if order == 3 else square)).mean()) / mean ** (order / 2))
+        return float(np.mean(moments))
 
     @cached_property
     def skewness(self) -> float:
@@ -168,7 +178,7 @@ class Flow:
 
     @cached_property
     def divergence(self) -> float:
-        """rms divergence over rms gradient (of all nine)."""
+        """The rms divergence over the rms of all nine derivatives."""
         square = self.square_gradient
         return math.sqrt(_mean_square(np.trace(self.gradients)) / square) if square else math.nan
 
@@ -212,19 +222,20 @@ def density(ordered: AnyArray, rms: float) -> Array:
 
 
 def jensen_shannon(p: Array, q: Array) -> float:
-    """In bits, 0 to 1, of two histograms over the same bins."""
+    """The Jensen-Shannon divergence in bits, 0 to 1, of two histograms over the same bins."""
     p, q = p / p.sum(), q / q.sum()
     middle = (p + q) / 2
 
-    def divergence(one: Array) -> float:
-        some = one > 0
-        return float((one[some] * np.log2(one[some] / middle[some])).sum())
+    def divergence(histogram: Array) -> float:
+        filled = histogram > 0
+        return float((histogram[filled] * np.log2(histogram[filled] / middle[filled])).sum())
 
     return max(0.0, (divergence(p) + divergence(q)) / 2)
 
 
 def leaves(original: Array, decoded: Array, n: int) -> float:
-    """Where the ratio of two spectra E(k) first leaves 1 +- WITHIN: k from 1, below n / 3; infinite if nowhere."""
+    """The wave number at which the ratio of two spectra E(k) first leaves 1 +- WITHIN: from 1 on, below n / 3; infinite
+    if nowhere."""
     for k in range(1, math.ceil(n / 3)):
         if original[k] > 0 and abs(decoded[k] / original[k] - 1) > WITHIN:
             return float(k)
@@ -233,13 +244,13 @@ def leaves(original: Array, decoded: Array, n: int) -> float:
 
 def _tail(ordered: AnyArray) -> float:
     """The size that a part TAIL of the values exceeds."""
-    keep = max(1, round(TAIL * ordered.size))
-    ends = np.concatenate([-ordered[:keep], ordered[-keep:]])
-    return float(np.sort(ends)[-keep])
+    n_tail = max(1, round(TAIL * ordered.size))
+    ends = np.concatenate([-ordered[:n_tail], ordered[-n_tail:]])
+    return float(np.sort(ends)[-n_tail])
 
 
 def compare(original: Flow, decoded: Flow) -> FlowErrors:
-    """MediaError if the shapes differ, or the original doesn't move."""
+    """All errors of a decoded field. MediaError if the shapes differ, or the original doesn't move."""
     if original.field.shape != decoded.field.shape:
         raise MediaError(f"fields of {original.field.shape} and {decoded.field.shape}: expected the same shape")
     if not original.square_gradient:
@@ -266,12 +277,24 @@ def compare(original: Flow, decoded: Flow) -> FlowErrors:
     )
 
 
+def relative_error(original: AnyArray, decoded: AnyArray) -> float:
+    """||u - u_hat|| / ||u||, Euclidean norms over all values."""
+    return math.sqrt(float(np.square(original - decoded).mean() / np.square(original).mean()))
+
+
+def gradient_error(original: Flow, decoded: AnyArray) -> float:
+    """The relative L2 error of the gradient tensor alone, which takes less time than all of `compare`."""
+    wrong = 9 * _mean_square(original.gradients - Flow(decoded).gradients)
+    return math.sqrt(wrong / original.square_gradient)
+
+
 # ---- what second-order statistics alone allow
 
 
 @dataclass(frozen=True)
 class GaussianBound:
-    """velocity, gradient: relative L2 errors; dissipation: its ratio, of the expectation that attains the bound."""
+    """The least errors at some bits. velocity, gradient: relative L2 errors; dissipation: its ratio, of the expectation
+    that attains the bound."""
 
     velocity: float
     gradient: float
@@ -292,8 +315,8 @@ def gaussian_bound(field: AnyArray, bits: float) -> GaussianBound:
     energy = np.bincount(shells.ravel(), ((np.abs(u_hat) ** 2).sum(0) * weight).ravel())
     freedoms = 2 * np.bincount(shells.ravel(), weight.ravel())
     k2_sum = np.bincount(shells.ravel(), (weight * sum(k**2 for k in _waves(n))).ravel())
-    some = (freedoms > 0) & (np.arange(len(freedoms)) > 0) & (energy > 0)
-    energy, freedoms, k2 = energy[some], freedoms[some], 2 * k2_sum[some] / freedoms[some]
+    filled = (freedoms > 0) & (np.arange(len(freedoms)) > 0) & (energy > 0)
+    energy, freedoms, k2 = energy[filled], freedoms[filled], 2 * k2_sum[filled] / freedoms[filled]
     variance = energy / freedoms
 
     def rate(level: float) -> float:

@@ -26,17 +26,17 @@ def _mean(values: list[float]) -> float:
 
 
 def psnr_rgb(original: Video, decoded: Video) -> float:
-    """dB; mean of the frames' PSNR."""
+    """The mean of the frames' PSNR in dB; infinity as soon as one frame is equal."""
     return _mean([psnr(mse) for mse in _per_frame(mse_rgb, original, decoded)])
 
 
 def psnr_rgb_pooled(original: Video, decoded: Video) -> float:
-    """dB; PSNR of the squared error of all frames together."""
+    """The PSNR in dB of the squared error of all frames together; infinity for equal videos."""
     return psnr(_mean(_per_frame(mse_rgb, original, decoded)))
 
 
 def psnr_y(original: Video, decoded: Video) -> float:
-    """dB; mean of the frames' PSNR on BT.709 luma."""
+    """The mean of the frames' PSNR in dB on BT.709 luma; infinity as soon as one frame's luma is equal."""
     return _mean([psnr(mse) for mse in _per_frame(mse_y, original, decoded)])
 
 

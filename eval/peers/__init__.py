@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+from ...registry import names
 from ..contract import Family, Medium
 
 __all__ = ["ANCHORS", "families", "is_ours"]
@@ -20,7 +21,7 @@ ANCHORS: Mapping[Medium, str] = {
 
 @functools.lru_cache(maxsize=1)
 def families() -> Mapping[str, Family]:
-    """All families by name: ours first. Those whose library isn't installed are here too: `Family.missing` says so."""
+    """All families by name, ours first. Those whose library isn't installed are here too: `Family.missing` says so."""
     from . import arrays, audio, images, ours, video, zoo
 
     everything = [*ours.families()]
@@ -32,6 +33,5 @@ def families() -> Mapping[str, Family]:
 
 
 def is_ours(family: Family) -> bool:
-    from ...registry import names
-
+    """Whether a family is one of the codecs of this library."""
     return family.name in names()

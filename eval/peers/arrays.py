@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, StreamError
-from ..contract import Family, Option, Peer, Setting
+from ..contract import Family, Option, OptionValue, Peer
 from ..readers import MAX_ARRAY_BYTES
 
 __all__ = ["FAMILIES", "error_bound"]
@@ -52,7 +52,8 @@ Array = NDArray[Any]
 
 
 def error_bound(values: Array, rel: float) -> float:
-    """rel times the range of finite values; of a constant array, rel times its absolute value, or rel if that is 0."""
+    """The absolute bound that `rel` stands for: rel times the range of finite values; of a constant array, rel times
+    its absolute value, or rel if that is 0."""
     low, high = values.min().item(), values.max().item()
     return rel * (float(high - low) or float(abs(high)) or 1.0)
 
@@ -69,7 +70,7 @@ class _File:
 
 
 def _pack(family: int, array: Array, exponent: int, streams: Sequence[bytes]) -> bytes:
-    """Header, sides as varints, CRC-32 of all but itself, length of each stream but the last, streams."""
+    """A file of header, sides as varints, CRC-32 of all but itself, length of each stream but the last, streams."""
     head = _HEAD.pack(_LAYOUT, family, _DTYPES.index(array.dtype) | (array.ndim - 1) << 4, exponent)
     head += b"".join(map(_varint, array.shape))
     body = b"".join(_varint(len(stream)) for stream in streams[:-1]) + b"".join(streams)
@@ -77,12 +78,13 @@ def _pack(family: int, array: Array, exponent: int, streams: Sequence[bytes]) ->
 
 
 def _unpack(family: int, data: bytes, count: Callable[[tuple[int, ...]], int]) -> _File:
-    """The other way round; count: how many streams a shape has. StreamError if anything doesn't fit."""
+    """The parts of a file that `_pack` made. count: how many streams a shape has. StreamError if anything doesn't
+    fit."""
     if len(data) < _HEAD.size:
         raise StreamError(f"{len(data)} bytes; expected a header of {_HEAD.size} or more")
-    layout, found, kind, exponent = _HEAD.unpack_from(data)
+    layout, tag, kind, exponent = _HEAD.unpack_from(data)
     n_axes, code = (kind >> 4) + 1, kind & 15
-    if layout != _LAYOUT or found != family or n_axes > _MAX_AXES or code >= len(_DTYPES):
+    if layout != _LAYOUT or tag != family or n_axes > _MAX_AXES or code >= len(_DTYPES):
         raise StreamError(f"not a file of this codec: starts with {data[:3].hex()}")
     at, sides = _HEAD.size, []
     for _ in range(n_axes):
@@ -152,7 +154,8 @@ def _checked(array: Array) -> Array:
 
 
 class _Coder(Protocol):
-    """How one library turns arrays into streams. tag: the family in our header. dims: most axes of one stream."""
+    """One library that turns arrays into streams and back. tag: the family in our header. dims: most axes of one
+    stream."""
 
     @property
     def lossless(self) -> bool: ...
@@ -168,7 +171,7 @@ class _Coder(Protocol):
     def encode(self, part: Array, known: Any) -> bytes: ...
 
     def decode(self, stream: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
-        """Of the same shape; may be of a wider type than dtype."""
+        """The array of a stream, of that shape; its type may be wider than dtype."""
         ...
 
 
@@ -283,15 +286,15 @@ class _Zfp:
         return decoded
 
 
-def _make_zfp(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_zfp(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _ArrayPeer(_Zfp("tolerance", float(settings["rel"]), int(settings["dims"])))
 
 
-def _make_zfp_rate(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_zfp_rate(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _ArrayPeer(_Zfp("rate", float(settings["bpv"]), int(settings["dims"])))
 
 
-def _make_zfp_precision(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_zfp_precision(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _ArrayPeer(_Zfp("precision", float(settings["planes"]), int(settings["dims"])))
 
 
@@ -339,11 +342,11 @@ class _Sz3:
 
 
 def _sz3_carrier(array: Array) -> type[np.signedinteger[Any]]:
-    """int32 if sums of a few values fit it."""
+    """The type that integers are handed to SZ3 in: int32 if sums of a few values fit it, else int64."""
     return np.int32 if max(-array.min().item(), array.max().item()) < 1 << 27 else np.int64
 
 
-def _make_sz3(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_sz3(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _ArrayPeer(_Sz3(float(settings["rel"]), str(settings["algorithm"]), int(settings["dims"])))
 
 
@@ -380,7 +383,7 @@ def _sperr_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return sides if len(sides) > 1 else (1, *(sides or (1,)))
 
 
-def _make_sperr(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_sperr(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _ArrayPeer(_Sperr(float(settings["rel"]), threads))
 
 
@@ -421,7 +424,7 @@ class _Blosc2:
         return np.frombuffer(raw, dtype).reshape(shape)
 
 
-def _make_blosc2(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_blosc2(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _ArrayPeer(_Blosc2(int(settings["level"]), str(settings["shuffle"]), threads))
 
 
@@ -449,7 +452,7 @@ class _Pcodec:
         return out.reshape(shape)
 
 
-def _make_pcodec(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_pcodec(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _ArrayPeer(_Pcodec(int(settings["level"])))
 
 
@@ -486,7 +489,7 @@ class _Zstd:
         return raw.reshape(-1).view(dtype).reshape(shape)
 
 
-def _make_zstd(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_zstd(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _ArrayPeer(_Zstd(int(settings["level"]), str(settings["shuffle"])))
 
 
@@ -508,14 +511,15 @@ def _missing(package: str, *codecs: str) -> Callable[[], str | None]:
 
 
 def _versions(package: str, *functions: str) -> Callable[[], Mapping[str, str]]:
-    """functions: those of imagecodecs that name the library behind it ("sperr 0.8.4")."""
+    """A function for `Family.versions`. functions: those of imagecodecs that name the library behind it, such as
+    "sperr 0.8.4"."""
 
     def versions() -> Mapping[str, str]:
-        found = {package: metadata.version(package)}
+        known = {package: metadata.version(package)}
         for function in functions:
             name, _, version = str(getattr(import_module(package), function)()).partition(" ")
-            found[name] = version
-        return found
+            known[name] = version
+        return known
 
     return versions
 

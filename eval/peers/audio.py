@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError, StreamError
-from ..contract import Audio, Family, Option, Peer, Setting
+from ..contract import Audio, Family, Option, OptionValue, Peer
 from ..readers import MAX_AUDIO_SAMPLES, MAX_AUDIO_SECONDS, Decoded, audio_samples, frame_samples
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ _SINC_ZEROS, _SINC_EDGE, _SINC_BETA = 96, 0.97, 12.0
 
 
 def resample(samples: NDArray[np.float32], rate: int, target: int) -> NDArray[np.float32]:
-    """(C, ceil(N * target / rate)) of (C, N): sample n is the signal at n / target seconds, zero outside the clip.
+    """The sound at another rate, (C, ceil(N * target / rate)) of (C, N): sample n is the signal at n / target seconds,
+    zero outside the clip.
 
     A polyphase filter: sinc under a Kaiser window (beta 12, about 118 dB), 96 zero crossings to either side, cut off
     at 0.97 of the lower Nyquist frequency.
@@ -168,7 +169,7 @@ def _aac_limits(rate: int, channels: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Lossy:
-    """codec, container, sample_format: FFmpeg's names. input_rate: where the rate before coding stands in the file."""
+    """A lossy codec of FFmpeg's in a container. codec, container, sample_format: FFmpeg's names."""
 
     codec: str
     container: str
@@ -226,8 +227,8 @@ class _Lossy:
 
 
 def _decode_opus(data: bytes) -> Decoded:
-    """By libopus, with pre-skip and end trimming done here (RFC 7845, sections 4.2 and 4.4): FFmpeg does them only
-    with the decoder that it picks itself. extradata: the OpusHead packet."""
+    """Decodes Ogg Opus by libopus, with pre-skip and end trimming done here (RFC 7845, sections 4.2 and 4.4): FFmpeg
+    does them only with the decoder that it picks itself. extradata: the OpusHead packet."""
     import av
     from av.codec.context import Flags2
 
@@ -243,7 +244,7 @@ def _decode_opus(data: bytes) -> Decoded:
             decoder.sample_rate, decoder.layout = _OPUS_RATES[-1], _LAYOUTS[head[9]]
             decoder.flags2 |= Flags2.skip_manual.value
             n_packets = n_speech = n_samples = 0
-            most = MAX_AUDIO_SECONDS * _OPUS_RATES[-1]
+            limit = MAX_AUDIO_SECONDS * _OPUS_RATES[-1]
             for packet in container.demux(stream):
                 if packet.size:
                     n_packets += 1
@@ -251,7 +252,7 @@ def _decode_opus(data: bytes) -> Decoded:
                 for frame in decoder.decode(packet if packet.size else None):
                     parts.append(frame_samples(frame))
                     n_samples += frame.samples
-                    if n_samples > most + _SPARE:
+                    if n_samples > limit + _SPARE:
                         raise StreamError(f"longer than {MAX_AUDIO_SECONDS // 60} minutes")
     except StreamError:
         raise
@@ -273,7 +274,7 @@ def _opus_origin(decoded: Decoded) -> tuple[int, int]:
     return rate, max(1, decoded.samples.shape[1] * rate // decoded.rate)
 
 
-def _make_mp3(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_mp3(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     options = {"compression_level": str(settings["q"]), "abr": "1" if settings["mode"] == "abr" else "0"}
     tags = {"id3v2_version": "0", "write_id3v1": "0", "write_xing": "1"}
     return _Lossy(
@@ -289,7 +290,7 @@ def _make_mp3(settings: Mapping[str, Setting], threads: int) -> Peer:
     )
 
 
-def _make_opus(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_opus(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     options = {
         "application": str(settings["application"]),
         "vbr": {"vbr": "on", "cbr": "off", "constrained": "constrained"}[str(settings["mode"])],
@@ -298,12 +299,12 @@ def _make_opus(settings: Mapping[str, Setting], threads: int) -> Peer:
     return _Lossy("libopus", "ogg", "flt", _OPUS_RATES, _opus_limits, _kbps(settings), options)
 
 
-def _make_aac(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_aac(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     options = {"aac_coder": str(settings["coder"])}
     return _Lossy("aac", "ipod", "fltp", _AAC_RATES, _aac_limits, _kbps(settings), options, decoder="mp4")
 
 
-def _kbps(settings: Mapping[str, Setting]) -> float:
+def _kbps(settings: Mapping[str, OptionValue]) -> float:
     return float(settings["kbps"])
 
 
@@ -347,7 +348,7 @@ def _pcm_bits(samples: NDArray[np.float32]) -> int:
     )
 
 
-def _make_flac(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_flac(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _Flac(int(settings["level"]))
 
 
@@ -382,7 +383,7 @@ class _Vorbis:
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> Audio:
-        """With libsndfile too: FFmpeg leaves the padding of the last block in short files and at low rates."""
+        """Decodes with libsndfile too: FFmpeg leaves the padding of the last block in short files and at low rates."""
         import soundfile
 
         try:
@@ -400,7 +401,7 @@ class _Vorbis:
             raise StreamError(f"damaged, or not Ogg Vorbis ({error})") from error
 
 
-def _make_vorbis(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_vorbis(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     return _Vorbis(float(settings["quality"]))
 
 
@@ -426,11 +427,11 @@ def _versions(*packages: str) -> Callable[[], Mapping[str, str]]:
     def versions() -> Mapping[str, str]:
         import av
 
-        found = {"av": metadata.version("av"), "ffmpeg": str(getattr(av, "ffmpeg_version_info", ""))}
-        found.update({package: metadata.version(package) for package in packages})
+        known = {"av": metadata.version("av"), "ffmpeg": str(getattr(av, "ffmpeg_version_info", ""))}
+        known.update({package: metadata.version(package) for package in packages})
         if "soundfile" in packages:
-            found["libsndfile"] = str(import_module("soundfile").__libsndfile_version__)
-        return found
+            known["libsndfile"] = str(import_module("soundfile").__libsndfile_version__)
+        return known
 
     return versions
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, StreamError, UsageError
-from ..contract import Family, Option, Peer, Setting
+from ..contract import Family, Option, OptionValue, Peer
 
 __all__ = ["FAMILIES", "check_picture", "check_settings", "whole"]
 
@@ -38,7 +38,7 @@ _JPEG_SIDE, _WEBP_SIDE, _AVIF_SIDE = 65500, 16383, 32768
 # ---- settings and values
 
 
-def check_settings(name: str, options: Mapping[str, Option], settings: Mapping[str, Setting]) -> None:
+def check_settings(name: str, options: Mapping[str, Option], settings: Mapping[str, OptionValue]) -> None:
     """UsageError unless there is a value for every option, and each is one that the option takes."""
     if settings.keys() != options.keys():
         odd = sorted(settings.keys() ^ options.keys())
@@ -61,16 +61,17 @@ def check_settings(name: str, options: Mapping[str, Option], settings: Mapping[s
             raise UsageError(f"{name}: {key}={value}; expected a whole number")
 
 
-def whole(settings: Mapping[str, Setting], key: str) -> int:
+def whole(settings: Mapping[str, OptionValue], key: str) -> int:
     """A setting that `check_settings` found to be a whole number."""
     return int(settings[key])
 
 
 def check_picture(name: str, value: Any, max_side: int | None = None) -> Pixels:
-    """(H, W, 3) uint8, contiguous. MediaError for anything else, and for sides that the format can't hold."""
+    """The value as a contiguous (H, W, 3) uint8. MediaError for another kind, and for sides that the format can't
+    hold."""
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3:
-        what = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise MediaError(f"{name}: a picture is {what}; expected a uint8 array (H, W, 3), RGB")
+        kind = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise MediaError(f"{name}: a picture is {kind}; expected a uint8 array (H, W, 3), RGB")
     height, width, _ = value.shape
     if not height or not width:
         raise MediaError(f"{name}: a picture of {width}x{height} pixels; expected at least 1x1")
@@ -80,10 +81,11 @@ def check_picture(name: str, value: Any, max_side: int | None = None) -> Pixels:
 
 
 def _rgb(decoded: Any) -> Pixels:
-    """What a decoder gave, as a contiguous (H, W, 3): grey repeated, alpha dropped. StreamError if it can't be."""
+    """The pixels that a decoder gave, as a contiguous (H, W, 3): grey repeated, alpha dropped. StreamError if it can't
+    be."""
     if not isinstance(decoded, np.ndarray) or decoded.dtype != np.uint8:
-        what = f"{decoded.dtype} values" if isinstance(decoded, np.ndarray) else f"a {type(decoded).__name__}"
-        raise StreamError(f"{what} instead of 8-bit pixels")
+        kind = f"{decoded.dtype} values" if isinstance(decoded, np.ndarray) else f"a {type(decoded).__name__}"
+        raise StreamError(f"{kind} instead of 8-bit pixels")
     pixels = decoded[:, :, None] if decoded.ndim == 2 else decoded
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4):
         raise StreamError(f"an array of shape {decoded.shape} instead of a picture")
@@ -102,7 +104,7 @@ class _PicturePeer:
     max_side: int | None = None
 
     def encode(self, value: Any) -> bytes:
-        """value: (H, W, 3) uint8. MediaError if the format or its library can't hold it."""
+        """Encodes (H, W, 3) uint8. MediaError if the format or its library can't hold it."""
         pixels = check_picture(self.name, value, self.max_side)
         try:
             return bytes(self.encoder(pixels))
@@ -113,7 +115,7 @@ class _PicturePeer:
             raise MediaError(f"{self.name}: a picture of {size} couldn't be encoded ({error})") from error
 
     def decode(self, data: bytes) -> Pixels:
-        """(H, W, 3) uint8, contiguous. StreamError if data isn't a whole file of this format."""
+        """Decodes to (H, W, 3) uint8, contiguous. StreamError if data isn't a whole file of this format."""
         try:
             return _rgb(self.decoder(data))
         except StreamError as error:
@@ -171,7 +173,8 @@ def _pillow_versions(library: str, feature: str) -> dict[str, str]:
 
 
 def _imagecodecs_missing(*codecs: str) -> Callable[[], str | None]:
-    """codecs: names of imagecodecs' classes, whose `available` tells whether the wheel has the library."""
+    """A function for `Family.missing`. codecs: names of imagecodecs' classes, whose `available` tells whether the wheel
+    has the library."""
 
     def missing() -> str | None:
         if find_spec("imagecodecs") is None:
@@ -187,7 +190,7 @@ def _imagecodecs_missing(*codecs: str) -> Callable[[], str | None]:
 
 
 def _imagecodecs_versions(codec: str) -> Callable[[], dict[str, str]]:
-    """codec: as in imagecodecs.<codec>_version(), which says "libjxl 0.11.1"."""
+    """A function for `Family.versions`. codec: as in imagecodecs.<codec>_version(), which says "libjxl 0.11.1"."""
 
     def versions() -> dict[str, str]:
         import imagecodecs
@@ -202,7 +205,7 @@ def _imagecodecs_versions(codec: str) -> Callable[[], dict[str, str]]:
 
 
 _Calls = tuple[Callable[[Pixels], bytes | bytearray], Callable[[bytes], Any]]
-_Make = Callable[[Mapping[str, Setting], int], _Calls]
+_Make = Callable[[Mapping[str, OptionValue], int], _Calls]
 
 
 def _family(
@@ -212,12 +215,13 @@ def _family(
     calls: _Make,
     missing: Callable[[], str | None],
     versions: Callable[[], Mapping[str, str]],
-    sweep: Sequence[Setting] = (),
+    sweep: Sequence[OptionValue] = (),
     max_side: int | None = None,
 ) -> Family:
-    """calls: encoder and decoder for settings and threads; imports the library. The first option is a sweep's axis."""
+    """A codec of pictures. calls: gives encoder and decoder for settings and threads, and imports the library. The
+    first option is a sweep's axis."""
 
-    def make(settings: Mapping[str, Setting], threads: int) -> Peer:
+    def make(settings: Mapping[str, OptionValue], threads: int) -> Peer:
         check_settings(name, options, settings)
         if threads < 1:
             raise UsageError(f"{name}: {threads} threads; expected 1 or more")
@@ -238,7 +242,7 @@ _JPEG_OPTIONS = {
 }
 
 
-def _jpeg(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _jpeg(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from PIL.JpegImagePlugin import JpegImageFile
 
     q, chroma, scan = whole(settings, "q"), str(settings["chroma"]), settings["scan"]
@@ -272,13 +276,13 @@ def _jpeg_versions() -> dict[str, str]:
 _WEBP_METHOD = Option(4, "effort, slower and smaller", 0, 6)
 
 
-def _webp(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _webp(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from PIL.WebPImagePlugin import WebPImageFile
 
     return _saver("WEBP", quality=float(settings["q"]), method=whole(settings, "method")), _opener(WebPImageFile)
 
 
-def _webp_lossless(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _webp_lossless(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from PIL.WebPImagePlugin import WebPImageFile
 
     effort, method = whole(settings, "effort"), whole(settings, "method")
@@ -300,7 +304,7 @@ def _without_comments(codestream: bytes | bytearray) -> bytes:
         at += 2 + length
 
 
-def _jpeg2000(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _jpeg2000(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import jpeg2k_decode, jpeg2k_encode
 
     psnr = float(settings["psnr"])
@@ -315,7 +319,7 @@ def _jpeg2000(settings: Mapping[str, Setting], threads: int) -> _Calls:
     return encode, lambda data: jpeg2k_decode(data, numthreads=threads)
 
 
-def _jpeg2000_lossless(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _jpeg2000_lossless(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import jpeg2k_decode, jpeg2k_encode
 
     def encode(pixels: Pixels) -> bytes:
@@ -326,14 +330,14 @@ def _jpeg2000_lossless(settings: Mapping[str, Setting], threads: int) -> _Calls:
     return encode, lambda data: jpeg2k_decode(data, numthreads=threads)
 
 
-def _htj2k(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _htj2k(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import htj2k_decode, htj2k_encode
 
     step = float(settings["step"])
     return lambda pixels: _without_comments(htj2k_encode(pixels, step, reversible=False)), htj2k_decode
 
 
-def _htj2k_lossless(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _htj2k_lossless(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import htj2k_decode, htj2k_encode
 
     return lambda pixels: _without_comments(htj2k_encode(pixels, reversible=True)), htj2k_decode
@@ -348,7 +352,7 @@ _AVIF_OPTIONS = {
 }
 
 
-def _avif(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _avif(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import avif_decode
     from PIL import AvifImagePlugin
 
@@ -378,13 +382,13 @@ def _avif_missing() -> str | None:
 def _avif_versions() -> dict[str, str]:
     from PIL import AvifImagePlugin
 
-    found = {name: AvifImagePlugin.get_codec_version(name) for name in _AVIF_OPTIONS["encoder"].choices}
-    encoders = {{"aom": "libaom"}.get(name, name): number for name, number in found.items() if number}
+    known = {name: AvifImagePlugin.get_codec_version(name) for name in _AVIF_OPTIONS["encoder"].choices}
+    encoders = {{"aom": "libaom"}.get(name, name): number for name, number in known.items() if number}
     reader = {f"{name} (decoder)": number for name, number in _imagecodecs_versions("avif")().items()}
     return {**_pillow_versions("libavif", "avif"), **encoders, **reader}
 
 
-def _avif_lossless(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _avif_lossless(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import AVIF, avif_decode, avif_encode
 
     speed = whole(settings, "speed")
@@ -400,7 +404,7 @@ def _avif_lossless(settings: Mapping[str, Setting], threads: int) -> _Calls:
     return encode, lambda data: avif_decode(data, numthreads=threads)
 
 
-def _jxl(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _jxl(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import jpegxl_decode, jpegxl_encode
 
     distance, effort = float(settings["d"]), whole(settings, "effort")
@@ -413,7 +417,7 @@ def _jxl(settings: Mapping[str, Setting], threads: int) -> _Calls:
     return encode, lambda data: jpegxl_decode(data, numthreads=threads)
 
 
-def _jxl_lossless(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _jxl_lossless(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import jpegxl_decode, jpegxl_encode
 
     effort = whole(settings, "effort")
@@ -424,27 +428,27 @@ def _jxl_lossless(settings: Mapping[str, Setting], threads: int) -> _Calls:
     return encode, lambda data: jpegxl_decode(data, numthreads=threads)
 
 
-def _jpegxr(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _jpegxr(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import jpegxr_decode, jpegxr_encode
 
     quality = float(settings["q"])
     return lambda pixels: jpegxr_encode(pixels, quality), jpegxr_decode
 
 
-def _jpegls(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _jpegls(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import jpegls_decode, jpegls_encode
 
     # imagecodecs makes room for what compresses; a sample takes at most 32 bits (ITU-T T.87, LIMIT for 8 bits).
     return lambda pixels: bytes(jpegls_encode(pixels, out=4 * pixels.size + 4096)), jpegls_decode
 
 
-def _qoi(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _qoi(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from imagecodecs import qoi_decode, qoi_encode
 
     return qoi_encode, qoi_decode
 
 
-def _png(settings: Mapping[str, Setting], threads: int) -> _Calls:
+def _png(settings: Mapping[str, OptionValue], threads: int) -> _Calls:
     from PIL.PngImagePlugin import PngImageFile
 
     return _saver("PNG", optimize=True), _opener(PngImageFile)
@@ -453,8 +457,8 @@ def _png(settings: Mapping[str, Setting], threads: int) -> _Calls:
 def _png_versions() -> dict[str, str]:
     from PIL import features
 
-    found = features.version_feature("zlib_ng") if "zlib_ng" in features.features else None
-    return {"pillow": version("pillow"), "zlib-ng": found} if found else _pillow_versions("zlib", "zlib")
+    zlib_ng = features.version_feature("zlib_ng") if "zlib_ng" in features.features else None
+    return {"pillow": version("pillow"), "zlib-ng": zlib_ng} if zlib_ng else _pillow_versions("zlib", "zlib")
 
 
 _JXL_EFFORT = Option(7, "effort, slower and smaller", 1, 9)

@@ -11,24 +11,29 @@ from ...codecs.base import Codec
 from ...codecs.weights import manifests
 from ...errors import WeightsError
 from ...registry import entry, load_class, names
-from ...video import frames_of, stack, to_yuv420
-from ..contract import Family, Medium, Option, Peer, Setting, Video
+from ...video import Frame, VideoInfo, frames_of, stack, to_yuv420
+from ..contract import Family, Medium, Option, OptionValue, Peer, Video
 
-__all__ = ["families"]
+__all__ = ["families", "to_420"]
 
 _MEDIA: Mapping[str, Medium] = {"image": "image", "audio": "audio", "video": "video", "field": "array"}
 
 
+def to_420(value: Video) -> tuple[VideoInfo, list[Frame]]:
+    """A video as a stream of 4:2:0 frames, which is what the videos that there are were once."""
+    rgb, frames = frames_of(value.frames, value.fps)
+    info = replace(rgb, pixels="yuv420p")
+    return info, [replace(frame, planes=to_yuv420(frame.planes[0], info)) for frame in frames]
+
+
 class _OurVideo:
-    """Frames and their rate go in. They become 4:2:0 as with other video codecs: the videos that there are were it."""
+    """One of our video codecs. Frames become 4:2:0 first, as with the other video codecs here."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec: Any = codec
 
     def encode(self, value: Video) -> bytes:
-        rgb, frames = frames_of(value.frames, value.fps)
-        info = replace(rgb, pixels="yuv420p")
-        return self.codec.compress((info, [replace(one, planes=to_yuv420(one.planes[0], info)) for one in frames]))
+        return self.codec.compress(to_420(value))
 
     def decode(self, data: bytes) -> Video:
         with self.codec.open_file(data) as file:
@@ -67,7 +72,7 @@ def _family(name: str) -> Family:
     if coders:
         options["coder"] = Option("", "entropy coder; default: the codec's choice", choices=("", *coders))
 
-    def make(settings: Mapping[str, Setting], threads: int) -> Peer:
+    def make(settings: Mapping[str, OptionValue], threads: int) -> Peer:
         del threads  # torch's, which the runner sets
         tag, quality, coder = str(settings.get("tag", "")), float(settings["q"]), str(settings.get("coder", ""))
         codec = Codec.load(f"{name}@{tag}" if tag else name, quality=quality or None)

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, StreamError, UsageError
 from ...video_write import X26_PRESETS
-from ..contract import Family, Option, Peer, Setting, Video
+from ..contract import Family, Option, OptionValue, Peer, Video
 from ..readers import MAX_VIDEO_PIXELS
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ _PRESETS = tuple(X26_PRESETS)
 
 @dataclass(frozen=True)
 class _Encoder:
-    """codec, pixels: FFmpeg's names. smallest: side to pad to; multiple: what sides must be divisible by."""
+    """An encoder of FFmpeg's. codec, pixels: FFmpeg's names. smallest: side to pad to; multiple: what sides must be
+    divisible by."""
 
     codec: str
     decoder: str  # what the coded stream is, in FFmpeg's words
@@ -227,28 +228,28 @@ def _to_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
 def _quiet_svt() -> Iterator[None]:
     """SVT-AV1 writes a page to stderr for every clip and listens to nothing but this variable: errors only."""
     name = "SVT_LOG"
-    before = os.environ.get(name)
-    if before is None:
+    value = os.environ.get(name)
+    if value is None:
         os.environ[name] = "1"
     try:
         yield
     finally:
-        if before is None:
+        if value is None:
             os.environ.pop(name, None)
 
 
 # ---- the families
 
 
-def _container(settings: Mapping[str, Setting]) -> str:
+def _container(settings: Mapping[str, OptionValue]) -> str:
     return str(settings["container"])
 
 
-def _subsampled(settings: Mapping[str, Setting]) -> bool:
+def _subsampled(settings: Mapping[str, OptionValue]) -> bool:
     return str(settings["chroma"]) == "420"
 
 
-def _make_x264(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_x264(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     encoder = _Encoder(
         "libx264",
         "h264",
@@ -261,7 +262,8 @@ def _make_x264(settings: Mapping[str, Setting], threads: int) -> Peer:
 
 
 def _reproducible_x264() -> dict[str, str]:
-    """Only where AVX-512 is there: x264 takes the name at its word, and would crash on a machine without AVX2."""
+    """Options that hold x264 to AVX2, only where AVX-512 is there: it takes the name at its word, and would crash on a
+    machine without AVX2."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -269,7 +271,7 @@ def _reproducible_x264() -> dict[str, str]:
     return {"x264-params": "asm=avx2"} if "avx512f" in flags else {}
 
 
-def _make_x265(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_x265(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     pools = "none" if threads == 1 else str(threads)
     frame_threads = 1 if threads == 1 else min(threads, 4)
     parameters = f"log-level=none:info=0:pools={pools}:frame-threads={frame_threads}"
@@ -295,13 +297,13 @@ _AV1: Mapping[str, tuple[str, int, Callable[[str, str, int], dict[str, str]]]] =
 }
 
 
-def _make_av1(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_av1(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     name, speed = str(settings["encoder"]), int(settings["preset"])
     codec, fastest, options = _AV1[name]
     available = _available()
     if codec not in available:
-        there = [key for key, (known, _, _) in _AV1.items() if known in available]
-        raise UsageError(f"this build of PyAV has no {codec}; expected encoder={' or '.join(there) or 'none'}")
+        built = [key for key, (known, _, _) in _AV1.items() if known in available]
+        raise UsageError(f"this build of PyAV has no {codec}; expected encoder={' or '.join(built) or 'none'}")
     if speed > fastest:
         raise UsageError(f"av1 preset {speed}; expected 0 to {fastest} with encoder={name}")
     encoder = _Encoder(
@@ -310,7 +312,7 @@ def _make_av1(settings: Mapping[str, Setting], threads: int) -> Peer:
     return _VideoPeer(encoder, _container(settings), threads)
 
 
-def _make_ffv1(settings: Mapping[str, Setting], threads: int) -> Peer:
+def _make_ffv1(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     options = {
         "level": "3",
         "coder": "range_tab",
@@ -347,10 +349,10 @@ def _versions(*codecs: str) -> Callable[[], Mapping[str, str]]:
         import av
 
         known = _available()
-        found = {"av": metadata.version("av"), "ffmpeg": str(getattr(av, "ffmpeg_version_info", ""))}
+        versions_known = {"av": metadata.version("av"), "ffmpeg": str(getattr(av, "ffmpeg_version_info", ""))}
         if len(codecs) > 1:
-            found["encoders"] = ", ".join(codec for codec in codecs if codec in known)
-        return found
+            versions_known["encoders"] = ", ".join(codec for codec in codecs if codec in known)
+        return versions_known
 
     return versions
 

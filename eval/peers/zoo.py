@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from ...errors import MediaError, StreamError, UsageError, WeightsError
 from ...media import check_size
-from ..contract import Family, Option, Peer, Setting
+from ..contract import Family, Option, OptionValue, Peer
 from .images import check_picture, check_settings, whole
 
 __all__ = ["FAMILIES"]
@@ -108,7 +108,7 @@ def _inner_shape(architecture: _Architecture, height: int, width: int) -> tuple[
 
 
 def _cached(architecture: _Architecture, metric: str, quality: int) -> tuple[Path, str]:
-    """Where torch.hub keeps these weights, and their address."""
+    """The path at which torch.hub keeps these weights, and their address."""
     import torch
     from compressai.zoo.image import model_urls
 
@@ -116,7 +116,7 @@ def _cached(architecture: _Architecture, metric: str, quality: int) -> tuple[Pat
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1], url
 
 
-def _network(architecture: _Architecture, settings: Mapping[str, Setting]) -> Any:
+def _network(architecture: _Architecture, settings: Mapping[str, OptionValue]) -> Any:
     """A CompressAI model in eval mode, its tables made."""
     import torch
     from compressai.zoo.image import cfgs, model_architectures
@@ -169,7 +169,7 @@ class _ZooPeer:
         self.network = network
 
     def encode(self, value: Any) -> bytes:
-        """value: (H, W, 3) uint8. Header and strings."""
+        """Encodes (H, W, 3) uint8 to a header and strings."""
         import torch
         from torch.nn.functional import pad
 
@@ -185,7 +185,7 @@ class _ZooPeer:
         return _pack(height, width, inner, [batch[0] for batch in coded["strings"]])
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8. StreamError if the header is damaged."""
+        """Decodes to (H, W, 3) uint8. StreamError if the header is damaged."""
         import torch
 
         height, width, inner, strings = _unpack(self.architecture, data)
@@ -219,7 +219,7 @@ def _family(architecture: _Architecture) -> Family:
         ),
     }
 
-    def make(settings: Mapping[str, Setting], threads: int) -> Peer:
+    def make(settings: Mapping[str, OptionValue], threads: int) -> Peer:
         del threads  # torch's, which the runner sets
         check_settings(architecture.name, options, settings)
         if settings["checkpoint"] and settings["weights"] == "random":

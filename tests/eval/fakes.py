@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from codec.errors import MediaError
-from codec.eval.contract import Family, Option, Setting
+from codec.eval.contract import Family, Option, OptionValue
 
 
 class Raw:
@@ -46,7 +46,7 @@ class Sized:
         return np.where(pixels < 128, pixels + self.step, pixels - self.step).astype(np.uint8)
 
 
-def family(name: str, make: Callable[[Mapping[str, Setting], int], Any], **more: Any) -> Family:
+def family(name: str, make: Callable[[Mapping[str, OptionValue], int], Any], **more: Any) -> Family:
     options = more.pop("options", {"q": Option(3, "a number", 1, 9)})
     settings = {"axis": "q", "sweep": (1, 2, 3), "versions": lambda: {name: "1"}, **more}
     return Family(name, "image", f"the fake {name}", options, make, **settings)
@@ -55,7 +55,7 @@ def family(name: str, make: Callable[[Mapping[str, Setting], int], Any], **more:
 def curve(name: str, factor: float = 1.0, exact_if_flat: bool = False, **more: Any) -> Family:
     """q 1 to 9: larger q, smaller error, larger file; `factor` times the bytes of another one at every q."""
 
-    def make(settings: Mapping[str, Setting], threads: int) -> Sized:
+    def make(settings: Mapping[str, OptionValue], threads: int) -> Sized:
         q = int(settings["q"])
         return Sized(factor * 0.02 * 1.5**q, 20 - 2 * q, exact_if_flat)
 

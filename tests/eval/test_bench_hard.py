@@ -244,7 +244,7 @@ class TallSized(Sized):
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Family]:
     monkeypatch.setattr(peers, "families", lambda: FAKES)
-    bench._peer.cache_clear()
+    bench.ready_peer.cache_clear()
     return FAKES
 
 
@@ -254,7 +254,7 @@ def test_an_item_that_is_kept_exactly_is_left_out_of_the_mean_and_said(fakes: ob
     Image.new("RGB", (48, 32), (128, 128, 128)).save(folder / "flat.png")
     FAKES["a"], kept = curve("a", sweep=tuple(range(1, 9)), exact_if_flat=True), FAKES["a"]
     try:
-        bench._peer.cache_clear()
+        bench.ready_peer.cache_clear()
         table = rate_distortion(folder, "a,b", metrics=["psnr-rgb"], repeat=1)
     finally:
         FAKES["a"] = kept

@@ -14,7 +14,7 @@ from PIL import Image
 from codec.errors import UsageError
 from codec.eval import crop_sheets
 from codec.eval.bench import rate_distortion
-from codec.eval.contract import Option, Setting
+from codec.eval.contract import Option, OptionValue
 from codec.eval.crops import at_rate
 from codec.eval.specs import parse
 
@@ -63,7 +63,7 @@ def test_few_encodings(target: float, encodings: int) -> None:
     """The rate is exponential in q, as the search believes: one try between two points, none where there is no hope."""
     made: list[float] = []
 
-    def make(settings: Mapping[str, Setting], threads: int) -> Sized:
+    def make(settings: Mapping[str, OptionValue], threads: int) -> Sized:
         codec, q = Sized(0.02 * 1.5 ** float(settings["q"]), 3), float(settings["q"])
         encode = codec.encode
         codec.encode = lambda value: made.append(q) or encode(value)  # type: ignore[method-assign]

@@ -138,15 +138,14 @@ class TestRates:
         with pytest.raises(UsageError, match="run the part `rates`"):
             nirvana_study.main(["motion", str(folder), "--out", str(out)])
 
-    def test_motion_against_bits(self, tmp_path: Path) -> None:
+    def test_motion_against_bits(self) -> None:
         groups = [{"key": k == 0, "motion": 0.5 * k, "bpp": 0.01 * k + 0.001} for k in range(5)]
         rates = {"effort": 0.0, "clips": {"a": {"points": [{"quality": 60.0, "groups": groups}]}}}
         found = nirvana_study_rates.motion(rates, 60.0)
         assert len(found["groups"]) == 4 and found["correlation_of_logarithms"] > 0.9
         assert found["liveliest_over_stillest"]["motion"] == pytest.approx(4)
         pytest.importorskip("matplotlib")
-        nirvana_study_rates.motion_plot(found, tmp_path / "motion.svg")
-        assert (tmp_path / "motion.svg").read_bytes().startswith(b"<?xml")
+        assert nirvana_study_rates.motion_svg(found).startswith(b"<?xml")
 
 
 class TestGrid:
@@ -178,9 +177,9 @@ class TestGrid:
             nirvana_study.main(command[:-1])
 
     def test_bits_are_those_of_the_payload(self, folder: Path) -> None:
-        groups = nirvana_study_grid._groups(folder / "moving.mkv")
+        groups = nirvana_study_grid.first_groups(folder / "moving.mkv")
         assert [len(one.frames) for one in groups] == [8]
-        bpp, psnr = nirvana_study_grid._coded(groups, start_nets(), 40.0)
+        bpp, psnr = nirvana_study_grid.coded_without_networks(groups, start_nets(), 40.0)
         fitted = GridPreset().fit(groups[0], None, FitSettings(quality=40.0, effort=0.0))
         ends = 8 * len(fitted.payload) - bpp * 8 * 48 * 32
         assert (
@@ -208,8 +207,8 @@ class TestFits:
     def test_a_finer_grid_has_the_same_weights(self) -> None:
         preset = nirvana_study_fits.preset_of(QUICK_RECIPE, 3)
         fit = GroupFit(preset, group(), None, FitSettings())
-        fit.net.__class__ = nirvana_study_fits._Unrounded
-        assert isinstance(fit.net, nirvana_study_fits._Unrounded)
+        fit.net.__class__ = nirvana_study_fits.UnroundedNet
+        assert isinstance(fit.net, nirvana_study_fits.UnroundedNet)
         list(nirvana_study_fits.follow(fit))
         before = fit.net(fit.at, fit.net.symbols()).detach()
         assert any((value != value.round()).any() for value in fit.net.symbols().values())

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from codec.errors import CodecError, MediaError, StreamError
-from codec.eval.contract import Peer, Setting
+from codec.eval.contract import OptionValue, Peer
 from codec.eval.peers.arrays import FAMILIES, error_bound
 
 FAMILY = {family.name: family for family in FAMILIES}
@@ -20,7 +20,7 @@ SHAPES = [(1,), (300,), (1, 1), (1, 9), (9, 1), (20, 31), (1, 6, 5), (6, 1, 5), 
 DTYPES = ["f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
 
 
-def make(name: str, **chosen: Setting) -> Peer:
+def make(name: str, **chosen: OptionValue) -> Peer:
     threads = int(chosen.pop("threads", 1))
     settings = {key: option.default for key, option in FAMILY[name].options.items()}
     return FAMILY[name].make({**settings, **chosen}, threads)
@@ -170,7 +170,7 @@ def test_dims(name: str) -> None:
 def test_huge_and_tiny_values(name: str, dtype: str, factor: float) -> None:
     """Without scaling zfp returns zeros for the tiny ones and SPERR crashes on the huge ones."""
     original = (field((8, 12, 13), "f8") * factor).astype(dtype)
-    finer: dict[str, dict[str, Setting]] = {"zfp-rate": {"bpv": 16}, "zfp-precision": {"planes": 20}}
+    finer: dict[str, dict[str, OptionValue]] = {"zfp-rate": {"bpv": 16}, "zfp-precision": {"planes": 20}}
     peer = make(name, **finer.get(name, {}))
     spacing = float(np.spacing(np.abs(original).max()))
     assert largest_error(original, peer.decode(peer.encode(original))) <= error_bound(original, 1e-3) + spacing

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from codec.errors import CodecError, MediaError, StreamError
-from codec.eval.contract import Audio, Peer, Setting
+from codec.eval.contract import Audio, OptionValue, Peer
 from codec.eval.peers.audio import FAMILIES, resample
 
 FAMILY = {family.name: family for family in FAMILIES}
 LOSSY = ("mp3", "opus", "aac", "vorbis")
 
 
-def make(name: str, **chosen: Setting) -> Peer:
+def make(name: str, **chosen: OptionValue) -> Peer:
     threads = int(chosen.pop("threads", 1))
     settings = {key: option.default for key, option in FAMILY[name].options.items()}
     return FAMILY[name].make({**settings, **chosen}, threads)
@@ -55,7 +55,7 @@ def test_everything_is_there() -> None:
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 37000])
 def test_aligned_to_the_sample(name: str, rate: int) -> None:
     original = sweep(rate, rate // 4 + 123)
-    best: dict[str, Setting] = {"quality": 10} if name == "vorbis" else {"kbps": 256}
+    best: dict[str, OptionValue] = {"quality": 10} if name == "vorbis" else {"kbps": 256}
     decoded = make(name, **best).decode(make(name, **best).encode(original))
     assert decoded.rate == rate
     assert decoded.samples.shape == original.samples.shape
@@ -100,7 +100,7 @@ def test_any_length(name: str) -> None:
 @pytest.mark.parametrize("name", ["mp3", "opus", "aac"])
 def test_rate_follows_kbps(name: str) -> None:
     original = sweep(44100, 44100)
-    mode: dict[str, Setting] = {"mode": "cbr"} if name == "opus" else {}  # its free mode gives tones a third more
+    mode: dict[str, OptionValue] = {"mode": "cbr"} if name == "opus" else {}  # its free mode gives tones a third more
     sizes = [len(make(name, kbps=kbps, **mode).encode(original)) for kbps in (32, 64, 128)]
     assert sizes[0] < sizes[1] < sizes[2]
     assert sizes[1] - sizes[0] == pytest.approx(32000 / 8, rel=0.2)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from codec.errors import MediaError, StreamError, UsageError
-from codec.eval.contract import Family, Peer, Setting
+from codec.eval.contract import Family, OptionValue, Peer
 from codec.eval.peers import images
 
 NAMES = [family.name for family in images.FAMILIES]
@@ -30,7 +30,7 @@ def family(name: str) -> Family:
     return next(item for item in images.FAMILIES if item.name == name)
 
 
-def settings(name: str, **chosen: Setting) -> dict[str, Setting]:
+def settings(name: str, **chosen: OptionValue) -> dict[str, OptionValue]:
     return {key: option.default for key, option in family(name).options.items()} | chosen
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from codec.errors import CodecError, MediaError, StreamError, UsageError
-from codec.eval.contract import Peer, Setting, Video
+from codec.eval.contract import OptionValue, Peer, Video
 from codec.eval.peers.video import FAMILIES
 
 FAMILY = {family.name: family for family in FAMILIES}
-QUICK: dict[str, dict[str, Setting]] = {
+QUICK: dict[str, dict[str, OptionValue]] = {
     "x264": {"preset": "veryfast"},
     "x265": {"preset": "ultrafast"},
     "av1": {"preset": 12},
@@ -22,7 +22,7 @@ QUICK: dict[str, dict[str, Setting]] = {
 LOSSY = ("x264", "x265", "av1")
 
 
-def make(name: str, **chosen: Setting) -> Peer:
+def make(name: str, **chosen: OptionValue) -> Peer:
     threads = int(chosen.pop("threads", 1))
     settings = {key: option.default for key, option in FAMILY[name].options.items()}
     return FAMILY[name].make({**settings, **QUICK[name], **chosen}, threads)
@@ -114,7 +114,7 @@ def test_rate_falls_with_crf(name: str) -> None:
         ("av1", {"crf": 1}),
     ],
 )
-def test_colours(name: str, chosen: dict[str, Setting]) -> None:
+def test_colours(name: str, chosen: dict[str, OptionValue]) -> None:
     """A grey ramp and the corners of the RGB cube. BT.601 on one side only would be off by 20 and more."""
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(64, axis=0)
     corners = np.array([[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)], np.uint8)

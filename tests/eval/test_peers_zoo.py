@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from codec.errors import CodecError, MediaError, StreamError, UsageError, WeightsError
-from codec.eval.contract import Family, Peer, Setting
+from codec.eval.contract import Family, OptionValue, Peer
 from codec.eval.peers import zoo
 
 pytest.importorskip("compressai", reason="CompressAI isn't installed: pip install 'codec-suite[eval]'")
@@ -24,11 +24,11 @@ def family(name: str) -> Family:
     return next(item for item in zoo.FAMILIES if item.name == name)
 
 
-def settings(name: str, **chosen: Setting) -> dict[str, Setting]:
+def settings(name: str, **chosen: OptionValue) -> dict[str, OptionValue]:
     return {key: option.default for key, option in family(name).options.items()} | {"quality": 1} | chosen
 
 
-def peer(name: str, **chosen: Setting) -> Peer:
+def peer(name: str, **chosen: OptionValue) -> Peer:
     return family(name).make(settings(name, **chosen), 1)
 
 

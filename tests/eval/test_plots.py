@@ -18,13 +18,14 @@ from PIL import Image
 
 from codec.errors import CodecError, UsageError
 from codec.eval import plots
+from codec.eval.output import write_file
 
 from .bench_summary import OURS, summary
 
 
 @pytest.fixture
 def like_figures() -> Iterator[None]:
-    with plots._defaults():
+    with plots.figure_defaults():
         yield
 
 
@@ -89,7 +90,7 @@ class TestFiles:
         with pytest.raises(UsageError, match="can't be made as a folder"):
             plots.rd_plots(summary(), tmp_path / "file")
         with pytest.raises(CodecError, match="can't be written"):
-            plots.write_bytes(tmp_path / "none" / "x", b"")
+            write_file(tmp_path / "none" / "x", b"")
         with pytest.raises(UsageError, match="butteraugli"):
             plots.rd_svg(summary(), "butteraugli")
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -176,7 +177,7 @@ class TestCurves:
         given["curves"][0]["codec"] = "$\\frac{$<b>&"
         given["curves"][1]["codec"] = "_hidden"
         made = figure(given, "psnr-rgb")
-        plots._render(made, "svg")
+        plots.render(made, "svg")
         labels = [label.strip() for label in legend(made)]
         assert "$\\frac{$<b>&" in labels
         assert "_hidden" in labels

@@ -16,11 +16,12 @@ from PIL import Image
 
 from codec.errors import MediaError, UsageError
 from codec.eval import bench, peers, rate_distortion
-from codec.eval.bench import anchors_of, jsonable, write_json
+from codec.eval.bench import anchors_of
 from codec.eval.contract import Family
 from codec.eval.metrics import metric
+from codec.eval.output import jsonable, write_json
 from codec.eval.reference import series
-from codec.eval.table import RowFile, _in_units, as_decibels
+from codec.eval.table import RowFile, as_decibels, in_units
 
 from .fakes import Broken, Raw, Sized, curve, family
 
@@ -48,7 +49,7 @@ FAKES = {
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Family]:
     monkeypatch.setattr(peers, "families", lambda: FAKES)
-    bench._peer.cache_clear()
+    bench.ready_peer.cache_clear()
     return FAKES
 
 
@@ -290,7 +291,7 @@ def test_similarities_are_compared_in_decibels() -> None:
     assert as_decibels(metric("array", "relative-l2"), 1e-3) == pytest.approx(60.0)
     assert as_decibels(metric("array", "relative-l2"), 0.0) == math.inf
     for one, end in ((similarity, 0.99), (lpips, 0.25), (metric("array", "max-error"), 0.02), (psnr, 30.0)):
-        assert _in_units(one, (as_decibels(one, end), as_decibels(one, end))) == pytest.approx(
+        assert in_units(one, (as_decibels(one, end), as_decibels(one, end))) == pytest.approx(
             [end, end]
         )  # the window's way back
     assert as_decibels(psnr, 31.5) == 31.5

@@ -12,9 +12,16 @@ import numpy as np
 import pytest
 
 from codec.errors import MediaError, UsageError
-from codec.eval import zipgan_study, zipgan_study_coders, zipgan_study_more
+from codec.eval import (
+    zipgan_study,
+    zipgan_study_bound,
+    zipgan_study_coders,
+    zipgan_study_score,
+    zipgan_study_speed,
+)
 from codec.eval.metrics.turbulence import Flow, project
-from codec.eval.zipgan_study_coders import CODERS, Coder, code, coders, low_pass, wavelet
+from codec.eval.zipgan_study_coders import CODERS, FieldCoder, code, coders, low_pass, wavelet
+from codec.eval.zipgan_study_simulations import read_snapshots
 
 N, SNAPSHOTS = 16, 6
 
@@ -41,7 +48,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "s9.h5"
 
 
-def quantiser() -> Coder:
+def quantiser() -> FieldCoder:
     """Stands in for a codec: a byte for each step, deflated."""
     import zlib
 
@@ -54,7 +61,7 @@ def quantiser() -> Coder:
         return (np.frombuffer(zlib.decompress(data[4:]), np.int16) * step).astype(np.float32).reshape(3, N, N, N)
 
     top = float(np.abs(flow()).max())
-    return Coder("zipgan@64x", encode, decode, 1e-3 * top, 0.9 * top)
+    return FieldCoder("zipgan@64x", encode, decode, 1e-3 * top, 0.9 * top)
 
 
 @pytest.fixture
@@ -64,8 +71,8 @@ def only_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {"sz3": CODERS["sz3"], "sperr-mse": CODERS["sperr-mse"], "spectral": CODERS["spectral"]}
     monkeypatch.setattr(zipgan_study_coders, "CODERS", chosen)
     monkeypatch.setattr(zipgan_study_coders, "OURS", ("zipgan@64x",))
-    monkeypatch.setattr(zipgan_study_coders, "there", lambda name: True)
-    monkeypatch.setattr(zipgan_study_coders, "ours", lambda name, weights=None: fake)
+    monkeypatch.setattr(zipgan_study_coders, "has_weights", lambda name: True)
+    monkeypatch.setattr(zipgan_study_coders, "our_coder", lambda name, weights=None: fake)
 
 
 class TestCoders:
@@ -76,7 +83,7 @@ class TestCoders:
         assert found.reached and found.ratio == pytest.approx(10, rel=0.02)
         assert found.n_bytes == len(coder.encode(field, found.setting))
         assert np.square(found.field - field).mean() < 0.1 * np.square(field).mean()
-        again = code(coder, field, 10.0, found.part)
+        again = code(coder, field, 10.0, found.position)
         assert again.setting == found.setting
 
     def test_what_cannot_be_reached_is_said(self) -> None:
@@ -84,7 +91,7 @@ class TestCoders:
         assert not found.reached and found.ratio < 1000
 
     def test_the_search_copes_with_steps(self) -> None:
-        sizes = Coder("steps", lambda x, s: bytes(1000 * max(1, int(s))), lambda data: flow(), 50, 1, log=False)
+        sizes = FieldCoder("steps", lambda x, s: bytes(1000 * max(1, int(s))), lambda data: flow(), 50, 1, log=False)
         found = code(sizes, flow(), flow().nbytes / 7000)
         assert found.reached and found.n_bytes == 7000
 
@@ -143,13 +150,13 @@ class TestParts:
         assert len(again["re34"]["rows"]) == 8 and len(again["re34"]["commands"]) == 2
 
     def test_bound(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        loose = Coder("zipgan@64x", lambda x, rel: x.tobytes(), lambda data: np.frombuffer(data, np.float32), 1, 1)
+        loose = FieldCoder("zipgan@64x", lambda x, rel: x.tobytes(), lambda data: np.frombuffer(data, np.float32), 1, 1)
         broken = replace(loose, decode=lambda data: np.frombuffer(data, np.float32).reshape(3, N, N, N) + 0.5)
-        real = zipgan_study_more.bounded
+        real = zipgan_study_bound.bounded
         monkeypatch.setattr(
-            zipgan_study_more, "bounded", lambda name, rel, w: broken if name == "zipgan@64x" else real(name, rel, w)
+            zipgan_study_bound, "bounded", lambda name, rel, w: broken if name == "zipgan@64x" else real(name, rel, w)
         )
-        monkeypatch.setattr(zipgan_study_more, "BOUNDS", (1e-2,))
+        monkeypatch.setattr(zipgan_study_bound, "BOUNDS", (1e-2,))
         names = "sz3,sperr,interp,zipgan@64x"
         found = self.call("bound", file, "--count", "2", "--coders", names)["re34"]
         rows = {row["coder"]: row for row in found["rows"]}
@@ -174,7 +181,7 @@ class TestParts:
             return -min(float(np.square(Flow(field - one).gradients).mean()) for one in truth)
 
         monkeypatch.setattr(
-            zipgan_study_more, "scores", lambda weights: {"knows": knows, "nothing": lambda x: x[0, 0, 0, 0]}
+            zipgan_study_score, "judges_of", lambda weights: {"knows": knows, "nothing": lambda x: x[0, 0, 0, 0]}
         )
         found = self.call("score", file, "--count", "1", "--ratios", "6,12")["re34"]
         assert found["correlations"]["knows"]["all"] < -0.98
@@ -182,8 +189,8 @@ class TestParts:
         assert {"blur", "noise", "sz3", "sz3 + projection", "all"} <= set(found["correlations"]["nothing"])
 
     def test_speed(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(zipgan_study_more, "RUNS", 1)
-        monkeypatch.setattr(zipgan_study_more, "_weights_bytes", lambda name, weights: 1000)
+        monkeypatch.setattr(zipgan_study_speed, "RUNS", 1)
+        monkeypatch.setattr(zipgan_study_speed, "weights_bytes", lambda name, weights: 1000)
         found = self.call("speed", file, "--count", "1", "--ratios", "8", "--coders", "sz3,zipgan@64x")["re34"]
         assert {row["coder"] for row in found["rows"]} == {"sz3", "zipgan@64x"}
         assert all(row["encode_mb_s"] > 0 and row["decode_mb_s"] > 0 for row in found["rows"])
@@ -206,4 +213,4 @@ class TestParts:
         assert "NAME=FILE" in capsys.readouterr().err
         (file.parent / "x.h5").write_bytes(b"no")
         with pytest.raises(MediaError, match="not a file of"):
-            zipgan_study.read(file.parent / "x.h5")
+            read_snapshots(file.parent / "x.h5")
