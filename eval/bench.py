@@ -28,12 +28,15 @@ from ..codecs.base import threads
 from ..errors import CodecError, UsageError
 from . import peers, reference
 from .contract import Family, Medium, Metric, Peer, Value
+from .crops import equal_rate_crops
 from .data import Item, Skipped, find_items, guess_medium, n_values, printable, raw_bytes, seconds_of, shape_of
 from .measure import explain, measure
 from .metrics import DEFAULT, METRICS
 from .metrics import metric as find_metric
 from .output import jsonable, write_json
+from .plots import rd_plots
 from .reference import PublishedSeries
+from .report import write_report
 from .specs import Curve, parse
 from .table import Failure, Row, RowFile, Table
 
@@ -480,9 +483,6 @@ def write_results(
     """Writes summary.json, curves/*.json (the form CompressAI's plotting tools read), plots and report.html; returns
     the summary. window: of the first metric, for BD. crops: how many pictures the report shows crops of.
     """
-    from .plots import rd_plots
-    from .report import write_report
-
     out = Path(out)
     summary = {"command": command, **table.summary(anchors, references, window)}
     write_json(out / "summary.json", summary)
@@ -494,8 +494,6 @@ def write_results(
     rd_plots(summary, out)
     crop_sets = []
     if table.medium == "image" and crops:
-        from .crops import equal_rate_crops
-
         crop_sets = equal_rate_crops(table, crops)
     write_report(summary, crop_sets, out / "report.html")
     return summary

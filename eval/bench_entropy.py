@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from ..entropy.coders import DEFAULT, NumpyCoder, names
 from ..entropy.tables import Tables
 from ..errors import UsageError
+from .bench import machine_name
 from .output import write_file
 
 Step = tuple[NDArray[np.int32], NDArray[np.integer[Any]]]
@@ -225,7 +226,7 @@ def write(results: Sequence[CoderSpeed], target: Path, command: str) -> None:
     """JSON or CSV, by the suffix; both name the command, the machine's processor and the versions."""
     made_by = {
         "command": command,
-        "processor": _processor(),
+        "processor": machine_name(),
         "python": platform.python_version(),
         **{name: _version(name) for name in ("numpy", "constriction", "torchac", "compressai")},
     }
@@ -245,14 +246,6 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
