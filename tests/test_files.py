@@ -153,8 +153,9 @@ class TestWhole:
 
     def test_a_folder_is_no_target(self, tmp_path: Path, how: str) -> None:
         (tmp_path / "x").mkdir()
-        with pytest.raises(IsADirectoryError):
-            put(tmp_path / "x", b"abc", how, replace=True)
+        for replace in (False, True):
+            with pytest.raises(IsADirectoryError, match="is a folder"):
+                put(tmp_path / "x", b"abc", how, replace)
 
     def test_permissions_follow_the_umask(self, tmp_path: Path, how: str) -> None:
         before = os.umask(0o027)
@@ -167,7 +168,7 @@ class TestWhole:
 
 class TestInPlace:
     def test_stdout(self, tmp_path: Path) -> None:
-        code = "from codec.files import whole\nwith whole('-') as file: file.write(b'abc')"
+        code = "import os\nfrom codec.files import whole\nwith whole('-') as file: file.write(b'abc')\nos._exit(0)"
         done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, cwd=tmp_path, check=True)
         assert done.stdout == b"abc"
         assert names(tmp_path) == []
