@@ -169,7 +169,9 @@ class TestWhole:
 class TestInPlace:
     def test_stdout(self, tmp_path: Path) -> None:
         code = "import os\nfrom codec.files import whole\nwith whole('-') as file: file.write(b'abc')\nos._exit(0)"
-        done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, cwd=tmp_path, check=True)
+        buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+        command = [sys.executable, "-P", "-c", code]
+        done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=buffered, check=True)
         assert done.stdout == b"abc"
         assert names(tmp_path) == []
         with pytest.raises(UsageError, match="stdout can't be"), whole("-", path_only=True):
