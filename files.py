@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -217,8 +217,8 @@ def temporary_of(target: PathLike) -> Path:
     """
     real = Path(os.path.realpath(target))
     name = os.fsencode(real.name)
-    shown, checksum = os.fsdecode(name[:_SHOWN_BYTES]), hashlib.sha256(name).hexdigest()[:8]
-    return real.with_name(f".{shown}.{checksum}-{_owner or os.getpid()}.part")
+    shown = os.fsdecode(name[:_SHOWN_BYTES])
+    return real.with_name(f".{shown}.{zlib.crc32(name):08x}-{_owner or os.getpid()}.part")
 
 
 def remove_temporary(target: PathLike) -> None:

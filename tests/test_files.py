@@ -153,8 +153,9 @@ class TestWhole:
 
     def test_a_folder_is_no_target(self, tmp_path: Path, how: str) -> None:
         (tmp_path / "x").mkdir()
-        with pytest.raises(IsADirectoryError):
-            put(tmp_path / "x", b"abc", how, replace=True)
+        for replace in (False, True):
+            with pytest.raises(IsADirectoryError, match="is a folder"):
+                put(tmp_path / "x", b"abc", how, replace)
 
     def test_permissions_follow_the_umask(self, tmp_path: Path, how: str) -> None:
         before = os.umask(0o027)
@@ -167,8 +168,10 @@ class TestWhole:
 
 class TestInPlace:
     def test_stdout(self, tmp_path: Path) -> None:
-        code = "from codec.files import whole\nwith whole('-') as file: file.write(b'abc')"
-        done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, cwd=tmp_path, check=True)
+        code = "import os\nfrom codec.files import whole\nwith whole('-') as file: file.write(b'abc')\nos._exit(0)"
+        buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+        command = [sys.executable, "-P", "-c", code]
+        done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=buffered, check=True)
         assert done.stdout == b"abc"
         assert names(tmp_path) == []
         with pytest.raises(UsageError, match="stdout can't be"), whole("-", path_only=True):
