@@ -28,7 +28,7 @@ Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
 def read_checkpoint(path: Path, advice: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What a run saved; UsageError, which ends in the advice, if the file is anything else."""
+    """Reads what a run saved. UsageError, which ends in the advice, if the file is anything else."""
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # what is raised depends on which byte is wrong
@@ -48,7 +48,7 @@ def fill_task(task: CompressionTask, path: Path) -> int:
 
 
 def checkpoint_to_resume(task: CompressionTask, folder: Path) -> Path | None:
-    """`decay.ckpt` if it belongs to the decay that the recipe asks for, otherwise `last.ckpt`, if there is one."""
+    """Chooses `decay.ckpt` if it is of the decay that the recipe asks for, otherwise `last.ckpt`, if there is one."""
     last, decay = folder / "last.ckpt", folder / "decay.ckpt"
     if task.keeps_undecayed and decay.exists():
         checkpoint = read_checkpoint(decay, GO_BACK)
@@ -58,7 +58,7 @@ def checkpoint_to_resume(task: CompressionTask, folder: Path) -> Path | None:
 
 
 def check_resumable(task: CompressionTask, path: Path) -> None:
-    """UsageError if Lightning could not go on from this checkpoint."""
+    """Raises UsageError if Lightning could not go on from this checkpoint."""
     advice = GO_BACK if path.name == "decay.ckpt" else START_OVER
     checkpoint = read_checkpoint(path, advice)
     if "optimizer_states" not in checkpoint:
@@ -70,7 +70,7 @@ def check_resumable(task: CompressionTask, path: Path) -> None:
 
 
 def save_run(path: Path, task: CompressionTask, optimizers: Optimizers) -> None:
-    """A checkpoint of a run without Lightning."""
+    """Writes a checkpoint of a run without Lightning."""
     checkpoint: dict[str, Any] = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
     checkpoint["state_dict"] = task.state_dict()
     task.on_save_checkpoint(checkpoint)

@@ -46,9 +46,12 @@ __all__ = ["CircuitRecipe", "Fitted", "fit_array", "fit_file", "train", "weights
 
 @dataclass(frozen=True)
 class CircuitRecipe(FitConfig):
-    """held_out: share of the items that only choose the best epoch. check: epochs between two looks at them.
-    patience: looks without a gain before it ends, once the mini-batches are through. bits: of a stored leaf
-    parameter, 8 or 16. components: circuits, each for a part of the items (k-means) with a tree of its own."""
+    """Everything a fit needs besides the data, on top of the schedule of `FitConfig`.
+
+    held_out: share of the items that only choose the best epoch. check: epochs between two looks at them. patience:
+    looks without a gain before it ends, once the epochs of mini-batches are over. bits: of a stored leaf parameter, 8
+    or 16. components: circuits, each for a part of the items (k-means) with a tree of its own.
+    """
 
     held_out: float = 0.05
     check: int = 1
@@ -71,7 +74,7 @@ def fit_array(
     say: Callable[[str], None] | None = None,
     device: str = "cpu",
 ) -> Fitted:
-    """A circuit for the items of an array. work: a folder for checkpoints and the log; resume: go on from there."""
+    """Fits a circuit to the items of an array. work: a folder for checkpoints and the log; resume: go on from there."""
     if recipe.bits not in (8, 16):
         raise UsageError(f"{recipe.bits} bits for a parameter: expected 8 or 16")
     domain = Domain.of(array)
@@ -159,7 +162,7 @@ def _resume(
 
 
 def weights_bytes(circuit: FrozenCircuit | FrozenMixture, domain: Domain, about: Mapping[str, str]) -> bytes:
-    """The safetensors file of a circuit: the same bytes for the same content."""
+    """Returns the safetensors file of a circuit: the same bytes for the same content."""
     tensors, metadata = CircuitCodec(circuit, domain, b"").to_tensors()
     data = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, {**about, **metadata})
     # safetensors writes its metadata in any order
@@ -177,7 +180,7 @@ def fit_file(
     say: Callable[[str], None] | None = None,
     device: str = "cpu",
 ) -> tuple[bytes, Fitted]:
-    """The weights file for a data file or a folder of pictures. Checkpoints lie beside `target` until it is done."""
+    """Makes weights for a data file or a folder of pictures. Checkpoints lie beside `target` until it is done."""
     value = read(data)
     work = target.with_name(target.name + ".fit")
     if work.exists() and not resume:

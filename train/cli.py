@@ -1,4 +1,4 @@
-"""`codec train FAMILY --recipe NAME`: reads a YAML recipe, trains with Lightning, resumes, exports the weights."""
+"""`codec train FAMILY --recipe NAME`: reads a recipe, makes the folder of the run, and starts the family's `train`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SEVERAL = ("s2lic",)  # families that train on several devices
 
 
 def recipe_path(family: str, name: str) -> Path:
-    """The YAML file of a recipe: `name` itself if it is a path to one, otherwise one of this package's recipes."""
+    """Finds the YAML file of a recipe: `name` itself if it is a path to one, otherwise one of the package's recipes."""
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise UsageError(f"{name}: no such recipe file")
@@ -44,7 +44,7 @@ def recipe_path(family: str, name: str) -> Path:
 
 
 def code_commit() -> str:
-    """The commit of the source tree, or "" outside a checkout."""
+    """Asks git for the commit of the source tree; "" outside a checkout."""
     try:
         out = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
@@ -108,7 +108,7 @@ def main(
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The settings of a YAML file; UsageError if it isn't a recipe."""
+    """Reads the settings of a YAML file. UsageError if it isn't a recipe."""
     try:
         settings = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -138,7 +138,7 @@ def make_folder(folder: Path, settings: Mapping[str, Any], path: Path, resume: b
 
 
 def first_process() -> bool:
-    """Whether this is the process that writes files, of those that Lightning or a cluster starts for one run."""
+    """Says whether this is the process that writes files, of those that Lightning or a cluster starts for one run."""
     return all(
         int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
     )

@@ -29,7 +29,7 @@ class DeviceSteps:
         self.task, self.draw, self.optimizers = task, draw, optimizers
 
     def prepare(self) -> None:
-        """Called before the first step, with everything loaded."""
+        """Does what is needed before the first step; called with everything loaded."""
 
     def take(self, count: int) -> None:
         """Takes `count` steps; nothing that is random may depend on more than torch's seed and the task's step."""
@@ -39,6 +39,7 @@ class DeviceSteps:
     def advance(self, count: int) -> None:
         """Takes `count` steps at the learning rate of the first, and moves the averages."""
         self.task.set_rates(self.optimizers["optimizer"])
+        self.task.seed_step()
         self.take(count)
         self.task.after_steps(self.task.step + count)
 
@@ -53,7 +54,7 @@ class DeviceSteps:
         """Waits for the device, if the clock is to say how long the steps took."""
 
     def means(self) -> dict[str, float]:
-        """Means of what the steps reported since the last call."""
+        """Returns the means of what the steps reported since the last call."""
         return self.task.means()
 
 
@@ -70,7 +71,7 @@ def run_on_device(steps: DeviceSteps, progress: Progress, resume: bool) -> None:
     progress.start()
     try:
         while not task.is_over:
-            task.seed_step()
+            task.seed_step()  # what a phase begins with may be drawn, too
             steps.enter_phases()
             steps.advance(_steps_to_next_look(steps))
             steps.wait()
@@ -91,7 +92,7 @@ def run_on_device(steps: DeviceSteps, progress: Progress, resume: bool) -> None:
 
 
 def _steps_to_next_look(steps: DeviceSteps) -> int:
-    """As many as `every`; by steps, a phase or the end is looked at when it comes."""
+    """Counts the steps of a round: `every`, or fewer where a phase or the end comes before that by step."""
     task = steps.task
     if task.schedule.seconds:
         return steps.every
@@ -100,7 +101,7 @@ def _steps_to_next_look(steps: DeviceSteps) -> int:
 
 
 def _keep(steps: DeviceSteps, progress: Progress, path: Path) -> None:
-    """A checkpoint, and the weights so far where the task wants them."""
+    """Writes a checkpoint, and the weights so far where the task wants them."""
     task = steps.task
     progress.saved = task.seconds
     save_run(path, task, steps.optimizers)

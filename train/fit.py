@@ -35,7 +35,7 @@ class Watch(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Here and not in a hook of the task, so that a checkpoint has it: callbacks come before those."""
+        """Does what is due after a step. Callbacks come before hooks of the task, which a checkpoint would be without."""
         progress, first = self.progress, trainer.is_global_zero
         progress.tick()
         pl_module.after_steps(trainer.global_step)
@@ -55,13 +55,13 @@ class Watch(Callback):
             trainer.should_stop = True
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Ctrl-C and SIGTERM: what was trained since the last checkpoint isn't lost."""
+        """Saves what was trained since the last checkpoint at Ctrl-C and SIGTERM."""
         if isinstance(exception, KeyboardInterrupt) and trainer.world_size == 1 and trainer.global_step:
             save(trainer, self.progress.folder / pl_module.checkpoint_name)
 
 
 def save(trainer: lightning.Trainer, path: Path) -> None:
-    """A checkpoint that is there whole or not at all. Every process calls this, the first one writes."""
+    """Writes a checkpoint that is there whole or not at all. Every process calls this, the first one writes."""
     with whole(path) if trainer.is_global_zero else nullcontext(path) as partial:
         trainer.save_checkpoint(partial, weights_only=False)
 
@@ -85,6 +85,7 @@ def fit(
     """
     progress = Progress(task, folder, about)
     trainer = lightning.Trainer(
+        max_epochs=-1,
         max_steps=-1 if task.schedule.seconds else task.schedule.steps,
         accelerator=device,
         devices=devices,

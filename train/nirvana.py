@@ -31,7 +31,7 @@ __all__ = ["codec_of", "train"]
 
 
 def codec_of(settings: Mapping[str, Any], device: str) -> NirvanaCodec:
-    """The codec that a recipe describes."""
+    """Makes the codec that a recipe describes."""
     config = fill(NetConfig, settings["model"], "model")
     preset = NirvanaPreset(
         config=config, recipe=fill(Recipe, settings["recipe"], "recipe"), device=device, group_frames=config.frames

@@ -44,8 +44,11 @@ _FILTERS = ("luma", "chroma")
 
 @dataclass(frozen=True)
 class StartRecipe:
-    """steps: of each network in each round. groups, held_out: crops that are trained on, and that aren't. frames,
-    width, height: of each. qualities: dealt out in turn, `each` for a crop. rates: of densities and of filters."""
+    """Everything a run needs besides the videos.
+
+    steps: of each network in each round. groups, held_out: crops that are trained on, and that aren't. frames, width,
+    height: of each. qualities: dealt out in turn, `each` for a crop. rates: learning rates of densities and of filters.
+    """
 
     steps: int = 900
     rounds: int = 3
@@ -60,7 +63,7 @@ class StartRecipe:
     seed: int = 1
 
     def check(self) -> None:
-        """UsageError for what can't be."""
+        """Raises UsageError for what can't be."""
         for name in ("steps", "rounds", "groups", "held_out", "frames", "width", "height", "each"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} {getattr(self, name)}; expected 1 or more")
@@ -89,7 +92,7 @@ class Crop(NamedTuple):
 
 
 def videos_in(data: Path) -> dict[str, Path]:
-    """The videos of a folder, by their names below it."""
+    """Lists the videos of a folder, by their names below it."""
     if data.is_file():
         return {data.name: data}
     paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -99,7 +102,7 @@ def videos_in(data: Path) -> dict[str, Path]:
 
 
 def places_in(videos: Mapping[str, Path], recipe: StartRecipe) -> list[Place]:
-    """Places drawn at random, each video as often as the others; the last ones are those kept apart."""
+    """Draws places at random, each video as often as the others; the last ones are those kept apart."""
     sizes = [(name, *_size(path, recipe)) for name, path in videos.items()]
     random = np.random.default_rng(recipe.seed)
     made = []
@@ -126,7 +129,7 @@ def _size(video: Path, recipe: StartRecipe) -> tuple[int, int, int]:
 
 
 def crops(videos: Mapping[str, Path], places: Sequence[Place], recipe: StartRecipe) -> list[Crop]:
-    """The crops at these places, each with the qualities that it is coded at."""
+    """Reads the crops at these places, each with the qualities that it is coded at."""
     frames: dict[int, list[Planes]] = {index: [] for index in range(len(places))}
     for name, video in videos.items():
         mine = [index for index, place in enumerate(places) if place.video == name]
@@ -159,7 +162,7 @@ def _cut(planes: Planes, place: Place, recipe: StartRecipe) -> Planes:
 
 
 def passes(crop: Crop, nets: Nets) -> Iterator[Pass]:
-    """The crop as a key group, once for each of its qualities. Motion is looked for once."""
+    """Codes the crop as a key group, once for each of its qualities. Motion is looked for once."""
     height, width = crop.frames[0][0].shape
     layout = PlaneLayout("yuv420p", height, width)
     fitter = Fitter([to_planes(frame, "yuv420p") for frame in crop.frames], layout, None)
@@ -168,7 +171,7 @@ def passes(crop: Crop, nets: Nets) -> Iterator[Pass]:
 
 
 def cost_of(made: Pass) -> float:
-    """The cost of a pass: its bits, and its squared error as bits by the lambda of a group.
+    """Returns the cost of a pass: its bits, and its squared error as bits by the lambda of a group.
 
     Parameters count nothing: those of a start are never sent.
     """
@@ -177,14 +180,14 @@ def cost_of(made: Pass) -> float:
 
 
 def gather(crop: Crop, nets: Nets) -> Samples:
-    """The samples of all passes of a crop. Errors of filters count in steps: all qualities weigh the same."""
+    """Collects the samples of all passes of a crop. Errors of filters count in steps: all qualities weigh the same."""
     samples = join(made.samples for made in passes(crop, nets))
     filters = {name: [replace(sample, step=1.0) for sample in items] for name, items in samples.filters.items()}
     return replace(samples, filters=filters)
 
 
 def join(many: Iterable[Samples]) -> Samples:
-    """The samples of several passes or crops, one after the other."""
+    """Puts the samples of several passes or crops one after the other."""
     joined = Samples()
     for samples in many:
         for field in fields(Samples):
@@ -263,7 +266,7 @@ class _Run:
             partial.write_text(json.dumps(self.log, indent=1) + "\n")
 
     def cost(self, nets: Nets) -> float:
-        """The cost of networks on the crops that are kept apart: bits a pixel, errors included."""
+        """Returns the cost of networks on the crops that are kept apart: bits a pixel, errors included."""
         pixels = sum(len(c.qualities) * c.frames[0][0].size * len(c.frames) for c in self.apart)
         return sum(cost_of(made) for crop in self.apart for made in passes(crop, nets)) / pixels
 

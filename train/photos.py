@@ -22,7 +22,7 @@ HELD_OUT_SIDE = 768  # pixels at most to a side of those
 
 
 def photos_in(folder: Path, smallest: int, hold_out: bool = True) -> tuple[list[Tensor], list[Tensor]]:
-    """Photographs (3, H, W) uint8 to train on, and the middles of those that are held out.
+    """Loads photographs (3, H, W) uint8 to train on, and the middles of those that are held out.
 
     smallest: pixels to a side that a picture must have. UsageError if none has.
     """
@@ -36,21 +36,21 @@ def photos_in(folder: Path, smallest: int, hold_out: bool = True) -> tuple[list[
 
 
 def middle(picture: Tensor, size: int) -> Tensor:
-    """At most size x size pixels from the middle of a picture (3, H, W)."""
+    """Cuts at most size x size pixels from the middle of a picture (3, H, W)."""
     h, w = (min(size, side) for side in picture.shape[1:])
     top, left = (picture.shape[1] - h) // 2, (picture.shape[2] - w) // 2
     return picture[:, top : top + h, left : left + w]
 
 
 def first_crops(pictures: list[Tensor], size: int, count: int, seed: int) -> Tensor:
-    """(count, 3, size, size) in [0, 1]: crops that a network's closed-form start is computed from."""
+    """Draws crops (count, 3, size, size) in [0, 1] that a network's closed-form start is computed from."""
     generator = np.random.default_rng(seed)
     source = RandomCrops(pictures, size, 1, seed)
     return torch.stack([source.crop(generator) for _ in range(count)]).float() / 255
 
 
 def code_pictures(codec: Any, pictures: Sequence[Tensor], quality: float | None = None) -> tuple[float, float]:
-    """Mean bits per pixel of whole files of pictures (3, H, W) uint8, and mean PSNR of what is decoded from them."""
+    """Returns mean bits per pixel of whole files of pictures (3, H, W) uint8, and mean PSNR of what they decode to."""
     rows = []
     for picture in pictures:
         pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())

@@ -40,7 +40,7 @@ class Progress:
         self.logged = self.saved = self.validated = task.seconds
 
     def begin(self, start: Callable[[], Mapping[str, float]], writes: bool = True) -> None:
-        """Step 0 of a new run: `start` changes the network, and returns what the log is to have of it.
+        """Begins a new run: `start` fills the network for step 0, and returns what the log is to have of it.
 
         writes: whether this is the process that writes files.
         """
@@ -58,7 +58,7 @@ class Progress:
         self.last = now
 
     def skip(self) -> None:
-        """The time since the last call wasn't training. To a run that goes by the clock all time counts."""
+        """Leaves out the time since the last call, which wasn't training; in a run by the clock all time counts."""
         if not self.task.schedule.seconds:
             self.last = time.monotonic()
 
@@ -70,7 +70,7 @@ class Progress:
         sys.stderr.write("  ".join(f"{key} {value:.5g}" for key, value in row.items()) + "\n")
 
     def log(self, means: Mapping[str, float] | None = None) -> None:
-        """A row of means since the last one. UsageError if the loss isn't a number any more."""
+        """Writes a row of means since the last one. UsageError if the loss isn't a number any more."""
         task = self.task
         row = task.means() if means is None else means
         self.logged_step, self.logged = task.step, task.seconds
@@ -83,12 +83,13 @@ class Progress:
 
     @property
     def log_due(self) -> bool:
+        """Whether a row of means is due."""
         task = self.task
         return task.step - self.logged_step >= task.log_every and task.seconds - self.logged >= task.log_seconds
 
     @property
     def save_due(self) -> bool:
-        """Also at the step before the decay, if that state is to be kept."""
+        """Whether a checkpoint is due: by the clock, and at the step before the decay if that state is to be kept."""
         task = self.task
         if task.keeps_undecayed and task.step == task.schedule.decay_from:
             return True
@@ -96,11 +97,12 @@ class Progress:
 
     @property
     def look_due(self) -> bool:
+        """Whether the held-out items are to be looked at."""
         task = self.task
         return bool(task.held_out) and task.seconds - self.validated > task.validate_seconds
 
     def look(self) -> None:
-        """A row about the held-out items."""
+        """Validates, and writes a row about the held-out items."""
         self.validated = self.task.seconds
         self.metrics = self.task.validate()
         self.write({"step": self.task.step, "seconds": self.task.seconds, **self.metrics})
@@ -114,11 +116,11 @@ class Progress:
         return {**self.about, **facts, "metrics": self.metrics}
 
     def export(self) -> None:
-        """The weights so far, with the metrics of the last look."""
+        """Writes the weights so far, with the metrics of the last look."""
         self.task.export(self.folder, self._facts(), final=False)
 
     def finish(self) -> Path:
-        """The end of a run: estimates, weights, and then the held-out items as files that these very weights make."""
+        """Ends a run: estimates, writes weights, and then codes the held-out items with these very weights."""
         task = self.task
         self.metrics = task.estimate() if task.held_out else {}
         path = task.export(self.folder, self._facts())

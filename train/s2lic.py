@@ -70,7 +70,7 @@ class S2licRecipe:
     start: str = ""  # what a new run begins with: averaged weights of a checkpoint (.ckpt), or a .safetensors file
 
     def __post_init__(self) -> None:
-        """ValueError, which names the setting and what is allowed."""
+        """Raises ValueError, which names the setting and what is allowed."""
         least = {"steps": 1, "decay_from": 0, "hard_from": 0, "batch": 1, "crop": 1, "warmup": 1}
         least |= {"initial_pictures": 1, "table_crops": 0, "seed": 0}
         check_sizes(self, {name: (first, 10**9) for name, first in least.items()}, {})
@@ -90,7 +90,7 @@ class S2licRecipe:
 
 
 def check_number(name: str, value: object, most: float) -> None:
-    """ValueError unless it is a number from 0 to `most`."""
+    """Raises ValueError unless a setting is a number from 0 to `most`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
         # YAML takes 1e-3 for text
         raise ValueError(f"{name} is {value!r:.80}; expected a number from 0 to {most:g}, written like 0.001 or 1.0e-3")
@@ -119,7 +119,7 @@ class S2licTask(TwinTask):
         self.pictures: Sequence[Tensor] = ()  # what entropy tables are fitted to at the end, if the recipe wants it
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser is given: kernels, linear shortcuts, what depends on the quality, biases."""
+        """Groups what the optimiser is given: kernels, linear shortcuts, what depends on the quality, biases."""
         groups: tuple[list[nn.Parameter], ...] = ([], [], [], [])
         for name, parameter in self.net.named_parameters():
             kind = 1 if ".linear." in name else 2 if name.endswith(".values") else 3 if parameter.ndim == 1 else 0
@@ -129,7 +129,7 @@ class S2licTask(TwinTask):
         return [{"params": members, "lr": rate} for members, rate in zip(groups, rates, strict=True)]
 
     def loss(self, batch: Tensor) -> Loss:
-        """Rate and distortion of a batch (B, 3, H, W) in [0, 1], each picture at a quality drawn at random."""
+        """Weighs rate and distortion of a batch (B, 3, H, W) in [0, 1], each picture at a quality drawn at random."""
         recipe = self.recipe
         # On a GPU twins are computed in TF32, whose 11 bits hold the integers of 8-bit layers. bfloat16 rounds sums.
         bf16 = recipe.bf16 and not (recipe.graph and self.hard and batch.is_cuda)
@@ -161,7 +161,7 @@ class S2licTask(TwinTask):
         return metrics
 
     def weights_bytes(self, final: bool = False) -> bytes:
-        """The safetensors file; if final, with tables fitted to the training pictures where the recipe wants it."""
+        """Returns the safetensors file; if final, with tables fitted to training pictures where the recipe says so."""
         from safetensors.torch import save as to_bytes
 
         tensors = {**export_state(twin_of(self.ema)), **table_state(*make_tables())}
@@ -175,14 +175,14 @@ class S2licTask(TwinTask):
 
 
 def ms_ssim_distortion(x_hat: Tensor, x: Tensor) -> Tensor:
-    """1 - MS-SSIM of each picture, (B,), differentiable; (B, 3, H, W) in [0, 1], sides of 176 pixels or more."""
+    """Returns 1 - MS-SSIM (B,) of pictures (B, 3, H, W) in [0, 1], sides of 176 pixels or more; differentiable."""
     from pytorch_msssim import ms_ssim
 
     return 1 - ms_ssim(x_hat.float(), x, data_range=1.0, size_average=False)
 
 
 def smallest_crop(config: Config) -> int:
-    """Crops are multiples of this: z has 1/64 of the resolution, and windows of the attention are 128 pixels wide."""
+    """Returns what sides of crops are multiples of: z has 1/64 of the resolution, windows of attention have 128 pixels."""
     return 64 if isinstance(config, S2licConfig) and not config.attention else config.stride
 
 
@@ -190,7 +190,7 @@ def smallest_crop(config: Config) -> int:
 def estimate(
     net: S2licNet | S2licPaperNet, pictures: Sequence[Tensor], qualities: tuple[float, ...] = QUALITIES
 ) -> dict[str, float]:
-    """Bits per pixel as the model estimates them and PSNR, with rounding, and the loss R + lambda 255^2 MSE."""
+    """Returns means over pictures (3, H, W) uint8, with rounding: bits per pixel, PSNR, R + lambda 255^2 MSE."""
     was_training, stride = net.training, smallest_crop(net.config)
     net.eval()
     metrics: dict[str, float] = {}

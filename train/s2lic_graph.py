@@ -126,7 +126,7 @@ class GraphSteps(DeviceSteps):
             torch.cuda.synchronize()
 
     def means(self) -> dict[str, float]:
-        """Means since the last call; of steps that were taken, so NaN if all were skipped."""
+        """Returns means since the last call, of steps that were taken: NaN if all were skipped."""
         *totals, steps, skipped = self.sums.tolist()
         self.sums.zero_()
         names = self.task.reported

@@ -23,7 +23,7 @@ __all__ = ["check_settings", "train"]
 
 
 def check_settings(settings: Mapping[str, Any], devices: int = 1, nodes: int = 1) -> tuple[Config, S2licRecipe]:
-    """Network and recipe of a YAML file, on so many devices; UsageError if they can't be."""
+    """Makes network and recipe of a YAML file, for so many devices. UsageError if they can't be."""
     network = settings.get("network", "small")
     if not isinstance(network, str) or network not in CONFIGS:
         raise UsageError(f"network {network!r}: there are {', '.join(CONFIGS)}")

@@ -39,9 +39,10 @@ WORTH_A_COLUMN = 2.0**-17  # rarer ones are escapes
 
 
 def fitted(counts: NDArray[np.int64], tables: Tables) -> Tables:
-    """Tables of the counted symbols: (rows, 2 REACH + 1), column REACH is symbol 0. Symmetric, as the densities are.
+    """Makes tables of counted symbols, symmetric as the densities are.
 
-    tables: the density's own; where little was counted they decide.
+    counts: (rows, 2 REACH + 1), column REACH is symbol 0. tables: the density's own; where little was counted they
+    decide.
     """
     pmfs, offsets = [], []
     for row, cdf in enumerate(tables.rows):
@@ -60,7 +61,7 @@ def fitted(counts: NDArray[np.int64], tables: Tables) -> Tables:
 def fit_tables(
     codec: S2licCodec, pictures: Sequence[Tensor], crops: int = CROPS, seed: int = 1
 ) -> tuple[Tables, Tables]:
-    """Tables of y and of z from random crops of pictures (3, H, W) uint8, each coded once."""
+    """Makes tables of y and of z from random crops of pictures (3, H, W) uint8, each coded once."""
     rows = len(codec.model.y_tables.rows)
     y_counts, z_counts = (np.zeros((rows, 2 * REACH + 1), np.int64) for _ in range(2))
     size = min(SIZE, *(min(picture.shape[1:]) for picture in pictures))
@@ -79,7 +80,7 @@ def fit_tables(
 
 
 def with_fitted_tables(path: Path, pictures: Sequence[Tensor], crops: int = CROPS) -> bytes:
-    """The bytes of the weights file at `path` with fitted tables in place of its own; all other tensors as they are."""
+    """Returns the weights file at `path` with fitted tables in place of its own; all other tensors as they are."""
     from safetensors.torch import save
 
     weights = load_tensors(path)

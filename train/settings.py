@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def fill(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A frozen dataclass from YAML values. Lists become tuples.
+    """Fills a frozen dataclass from YAML values. Lists become tuples.
 
     UsageError for unknown names, missing ones, and values that the dataclass itself refuses (ValueError). where: the
     part of the recipe that the values stand in, for the message.

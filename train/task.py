@@ -47,7 +47,7 @@ class Schedule:
     steps_count: bool = True
 
     def position(self, step: int, seconds: float = 0.0) -> float:
-        """Where a run is after so many steps and seconds of training, in steps of the schedule."""
+        """Says where a run is after so many steps and seconds of training, in steps of the schedule."""
         if not self.seconds:
             return float(step)
         by_clock = self.steps * seconds / self.seconds
@@ -57,7 +57,7 @@ class Schedule:
         return self.position(step, seconds) >= self.steps
 
     def factor(self, step: int, seconds: float = 0.0) -> float:
-        """The learning rate of the step after `step` steps, relative to the recipe's."""
+        """Returns the learning rate of the step after `step` steps, relative to the recipe's."""
         rise = min(1.0, (step + 1) / max(1, self.warmup))
         progress = (self.position(step, seconds) - self.decay_from) / max(1, self.steps - self.decay_from)
         if progress < 0:
@@ -107,8 +107,11 @@ class CompressionTask(lightning.LightningModule):
     def __init__(
         self, net: nn.Module, schedule: Schedule, lr: float, ema: float, clip: float, seed: int, tag: str
     ) -> None:
-        """lr: peak learning rate. ema: decay of the averages for a step. clip: largest norm of a gradient. tag: of the
-        weights."""
+        """Takes over the network.
+
+        lr: peak learning rate. ema: decay of the averages in a step. clip: largest norm of a gradient. tag: of the
+        weights.
+        """
         super().__init__()
         self.net = net
         self.ema = copy.deepcopy(net).requires_grad_(False)
@@ -124,27 +127,27 @@ class CompressionTask(lightning.LightningModule):
     # ---- a family's own
 
     def loss(self, batch: Any) -> Loss:
-        """The loss of a batch, with whatever is random drawn from torch's generator."""
+        """Computes the loss of a batch, with whatever is random drawn from torch's generator."""
         raise NotImplementedError
 
     def weights_bytes(self, final: bool = False) -> bytes:
-        """The safetensors file of the averaged weights. final: at the end of the run, with all that takes long."""
+        """Returns the safetensors file of the averaged weights. final: at the end of the run, with what takes long."""
         raise NotImplementedError
 
     def estimate(self) -> dict[str, float]:
-        """Rate and distortion of the held-out items as the averaged network estimates them: names begin with val_."""
+        """Measures rate and distortion of the held-out items as the averaged network estimates them: val_NAME."""
         return {}
 
     def code_with(self, codec: Any) -> dict[str, float]:
-        """Rate and distortion of the held-out items as files of this codec: names begin with file_."""
+        """Measures rate and distortion of the held-out items as files of this codec: file_NAME."""
         raise NotImplementedError
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser is given: parameters and their learning rates."""
+        """Groups what the optimiser is given: parameters and their learning rates."""
         return [{"params": list(self.net.parameters()), "lr": self.lr}]
 
     def phases(self) -> Mapping[str, float]:
-        """Where in the schedule each phase begins, in steps."""
+        """Says where in the schedule each phase begins, in steps."""
         return {}
 
     def enter_phase(self, name: str) -> None:
@@ -169,7 +172,7 @@ class CompressionTask(lightning.LightningModule):
         return self.schedule.is_over(self.step, self.seconds)
 
     def due_phases(self) -> list[str]:
-        """Phases that should have begun and haven't."""
+        """Lists the phases that should have begun and haven't."""
         position = self.position
         return [name for name, start in self.phases().items() if name not in self.entered and position >= start]
 
@@ -188,7 +191,7 @@ class CompressionTask(lightning.LightningModule):
         return torch.optim.Adam(groups, betas=(0.9, 0.99), fused=self.fused)
 
     def set_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """Learning rates of the next step: those of the recipe, whatever the checkpoint of a resumed run says."""
+        """Sets the learning rates of the next step: the recipe's, whatever the checkpoint of a resumed run says."""
         factor = self.schedule.factor(self.step, self.seconds)
         for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
             if isinstance(group["lr"], Tensor):
@@ -197,7 +200,7 @@ class CompressionTask(lightning.LightningModule):
                 group["lr"] = rate * factor
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """One step as Lightning wants it."""
+        """Computes the loss of one step as Lightning wants it."""
         self.enter_due_phases()
         self.seed_step(self.global_rank)
         loss = self.loss(batch)
@@ -205,7 +208,7 @@ class CompressionTask(lightning.LightningModule):
         return loss.total
 
     def optimise(self, batch: Any, optimizers: Mapping[str, torch.optim.Optimizer]) -> Mapping[str, Tensor]:
-        """One step without Lightning. Returns what the log is to have; reading it would wait for the device."""
+        """Takes one step without Lightning. Returns what the log is to have; reading it would wait for the device."""
         optimizer = optimizers["optimizer"]
         optimizer.zero_grad(set_to_none=True)
         loss = self.loss(batch)
@@ -231,7 +234,7 @@ class CompressionTask(lightning.LightningModule):
 
     @torch.no_grad()
     def copy_buffers(self) -> None:
-        """Buffers aren't averaged: grids are integers."""
+        """Copies buffers to the averaged network: they aren't averaged, since grids are integers."""
         for target, source in zip(self.ema.buffers(), self.net.buffers(), strict=True):
             target.copy_(source)
 
@@ -244,7 +247,7 @@ class CompressionTask(lightning.LightningModule):
             self._sums[name] = (total + value.detach().float(), count + 1)
 
     def means(self) -> dict[str, float]:
-        """Means of what was noted since the last call."""
+        """Returns the means of what was noted since the last call."""
         means = {name: float(total) / count for name, (total, count) in self._sums.items()}
         self._sums.clear()
         return means
@@ -264,7 +267,7 @@ class CompressionTask(lightning.LightningModule):
         checkpoint["decay"] = [self.schedule.decay_from, self.schedule.steps]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Called before (Lightning) or after the tensors are loaded: nothing here may depend on them."""
+        """Takes what isn't a tensor from a checkpoint; called before the tensors are loaded (Lightning) or after it."""
         self.step, self.seconds = int(checkpoint["global_step"]), float(checkpoint.get("seconds", 0.0))
         self.entered = list(checkpoint.get("phases", []))
         for name in self.entered:
@@ -275,7 +278,7 @@ class CompressionTask(lightning.LightningModule):
     # ---- what comes out
 
     def code(self, weights: Path | None = None) -> dict[str, float]:
-        """The held-out items coded to files and back, by the codec that loads this weights file, or those of now."""
+        """Codes the held-out items to files and back, with a weights file; by default with the weights of now."""
         if weights is None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "now.safetensors"
@@ -290,7 +293,7 @@ class CompressionTask(lightning.LightningModule):
         return True
 
     def validate(self) -> dict[str, float]:
-        """A look at the held-out items while training: as estimated, and next to it as files."""
+        """Looks at the held-out items while training: as estimated, and next to it as files."""
         if not self.held_out:
             return {}
         return {**self.estimate(), **(self.code() if self.codes_along and self.codes_files else {})}

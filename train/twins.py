@@ -68,7 +68,7 @@ class TwinTask(CompressionTask):
 
 
 def quantisers(net: nn.Module) -> list[FixedPoint]:
-    """All fixed-point quantisers below a network."""
+    """Lists the fixed-point quantisers below a network."""
     return [part for part in net.modules() if isinstance(part, FixedPoint)]
 
 
@@ -80,7 +80,7 @@ def refit(net: nn.Module) -> None:
 
 
 def twin_of(net: N) -> N:
-    """A float32 copy of a network for use, its exact layers as twins on grids that fit its weights."""
+    """Copies a network in float32 for use, its exact layers as twins on grids that fit its weights."""
     twin = copy.deepcopy(net).float().eval()
     if any(part.mode == "float" for part in quantisers(twin)):
         set_mode(twin, "twin")

@@ -96,7 +96,7 @@ class WallocTask(TwinTask):
         super().restore_phase(name)
 
     def loss(self, batch: Tensor) -> Loss:
-        """Rate and distortion of a batch (B, 3, H, W) in [0, 1]. The log has those of the samples at gain 1 only."""
+        """Weighs rate and distortion of a batch (B, 3, H, W) in [0, 1]. The log has those of samples at gain 1 only."""
         low, high = self.recipe.log2_gain
         log2_gain = torch.empty(len(batch), device=batch.device).uniform_(low, high)
         log2_gain[torch.rand(len(batch), device=batch.device) < self.recipe.nominal] = 0.0
@@ -118,7 +118,7 @@ class WallocTask(TwinTask):
         return bool(self.config.groups)
 
     def estimate(self) -> dict[str, float]:
-        """Bits per pixel by the context model, at the nominal gain, of the integers that files would hold."""
+        """Estimates bits per pixel by the context model, at the nominal gain, of the integers that files would hold."""
         if not self.codes_files:
             return {}
         _, net, tables = snapshot(self.ema)
@@ -145,7 +145,7 @@ class WallocTask(TwinTask):
 
 
 def snapshot(ema: WallocNet) -> tuple[dict[str, Tensor], WallocNet, Tables | None]:
-    """What would ship of an averaged network: tensors of the weights file, the frozen network read back, its tables."""
+    """Makes what would ship of an averaged network: tensors of the file, the frozen network read back, its tables."""
     net = twin_of(ema)
     tables = logistic_tables(net.compander.largest) if net.context is not None else None
     state = export_state(net, tables)

@@ -18,7 +18,7 @@ __all__ = ["whole", "write_manifest", "write_weights"]
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which replaces it when the block ends; after an error nothing of it is left."""
+    """Gives a temporary path beside `path`, which replaces it when the block ends; after an error it is removed."""
     partial = path.with_name(path.name + ".part")
     try:
         yield partial

@@ -53,11 +53,14 @@ CODED = 2  # held-out fields that are coded to files
 
 @dataclass(frozen=True)
 class ZipganRecipe:
-    """noise: range of log2 of the quantiser's step over the field's root mean square. rate: bits, for learned encoders
+    """Everything a run needs besides the data. Steps are optimiser steps of the generator.
+
+    noise: range of log2 of the quantiser's step over the field's root mean square. rate: bits, for learned encoders
     only, in units of what they are worth at high rates. start: weights file of half the factor, or of the same one.
-    adversarial: its gradient at the generator's output, in units of the other losses'.
-    window: points a side that the discriminator looks at, 0 for whole fields. seconds: ends then at the latest, and the
-    learning rate falls as if the steps so far were that part of all. look: seconds between looks at held-out fields."""
+    adversarial: its gradient at the generator's output, in units of the other losses'. window: points a side that the
+    discriminator looks at, 0 for whole fields. seconds: ends then at the latest, and the learning rate falls as if the
+    steps so far were that part of all. look: seconds between looks at held-out fields.
+    """
 
     steps: int
     decay_from: int
@@ -83,14 +86,14 @@ class ZipganRecipe:
 
 
 def split_of(seed: int) -> str:
-    """The split that a simulation belongs to, by its seed: train, validation or test."""
+    """Says which split a simulation belongs to, by its seed: train, validation or test."""
     if seed < VALIDATION or seed >= FIRST:
         return "train"
     return "validation" if seed == VALIDATION else "test"
 
 
 def load_fields(folder: Path, wanted: str) -> Tensor:
-    """All snapshots of the simulations of one split (train, validation): (S, 3, n, n, n) float32, of unit rms each."""
+    """Loads all snapshots of one split (train, validation): (S, 3, n, n, n) float32, of unit rms each."""
     import h5py
 
     simulations = []
@@ -113,7 +116,7 @@ ROTATIONS = [(order, signs) for order in permutations(range(3)) for signs in pro
 
 
 def rotated(x: Tensor, which: int, shifts: tuple[int, ...] = (0, 0, 0)) -> Tensor:
-    """A field (3, D, H, W) under one of the 48 rotations and reflections of the cube, shifted along its axes.
+    """Puts a field (3, D, H, W) through one of the 48 rotations and reflections of the cube, shifted along its axes.
 
     Component 0 is the one along the last axis. Components turn with the axes, or isotropy is lost.
     """
@@ -151,7 +154,7 @@ class Latents:
         self.shell_counts = torch.bincount(self.shells).clamp(min=1)
 
     def hard(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Latents (B, C, D, H, W) by the codec's own quantiser. noise: (B,), log2 of the step over the field's rms."""
+        """Makes latents (B, C, D, H, W) by the codec's quantiser. noise: (B,), log2 of the step over the field's rms."""
         source = (x if self.frame is not None else self.encoder(x)).detach().float()
         step = (2.0**noise)[:, None, None]
         c = torch.fft.fftn(source, dim=(-3, -2, -1), norm="ortho").flatten(2)[..., self.source]
@@ -182,7 +185,7 @@ class Latents:
         return field + source.mean((2, 3, 4), keepdim=True)
 
     def soft(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents of learned encoders by straight-through rounding, and their bits (B,) as Gaussian shells."""
+        """Makes latents of learned encoders by straight-through rounding, and their bits (B,) as Gaussian shells."""
         z = self.encoder(x).float()
         step, n = 2.0**noise, z.shape[-1]
         spectrum = torch.fft.fftn(z, dim=(-3, -2, -1), norm="ortho")
@@ -201,12 +204,12 @@ LEVELS_SPAN = math.log(spectral.HIGH / spectral.LOW)
 
 
 def gradient(x: Tensor) -> Tensor:
-    """Central differences (B, 3 C, ...) of periodic fields (B, C, ...), in units of the grid."""
+    """Takes central differences (B, 3 C, ...) of periodic fields (B, C, ...), in units of the grid."""
     return torch.cat([(x.roll(-1, axis) - x.roll(1, axis)) / 2 for axis in (-1, -2, -3)], 1)
 
 
 def divergence(x: Tensor) -> Tensor:
-    """The divergence (B, ...) of velocities (B, 3, ...) with component 0 along the last axis, in units of the grid."""
+    """Computes the divergence (B, ...) of velocities (B, 3, ...), whose component 0 is along the last axis."""
     return sum((x[:, i].roll(-1, -1 - i) - x[:, i].roll(1, -1 - i)) / 2 for i in range(3))  # type: ignore[return-value]
 
 
@@ -231,7 +234,7 @@ class ZipganTask(CompressionTask):
     def __init__(
         self, config: ZipganConfig, recipe: ZipganRecipe, size: int, tag: str = "", device: str | torch.device = "cpu"
     ) -> None:
-        """size: values to a side of the fields."""
+        """Makes the networks. size: values to a side of the fields."""
         latents = Latents(config, size, device)
         # what the losses are measured against
         cut = latents if config.encoder == "spectral" else Latents(replace(config, encoder="spectral"), size, device)
@@ -251,7 +254,7 @@ class ZipganTask(CompressionTask):
     # ---- steps
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is new, and what was taken over from the weights of another factor."""
+        """Groups what is new, and what was taken over from the weights of another factor."""
         named, recipe = [*self.net.named_parameters()], self.recipe
         old = [p for name, p in named if name in self.inherited]
         new = [p for name, p in named if name not in self.inherited] + list(self.encoder.parameters())
@@ -263,12 +266,12 @@ class ZipganTask(CompressionTask):
             optimizer.param_groups[1]["lr"] = 0.0
 
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The generator's and the discriminator's, by their names in a checkpoint."""
+        """Makes Adam for generator and discriminator, by their names in a checkpoint."""
         critic = torch.optim.Adam(self.critic.parameters(), lr=self.recipe.critic_lr, betas=(0.5, 0.99))
         return {"optimizer": self.configure_optimizers(), "critic_optimizer": critic}
 
     def decode(self, z: Tensor, noise: Tensor, shape: tuple[int, ...], generator: Generator | None = None) -> Tensor:
-        """Fields (B, 3, *shape) of unit rms before the projection, of latents (B, C, d, h, w).
+        """Generates fields (B, 3, *shape) of unit rms, before the projection, from latents (B, C, d, h, w).
 
         generator: another one than the one that is trained.
         """
@@ -278,7 +281,7 @@ class ZipganTask(CompressionTask):
         return spectral_resample(z, shape) + residual.float()
 
     def optimise(self, batch: tuple[Tensor, Tensor], optimizers: Optimizers) -> Mapping[str, Tensor]:
-        """One step of both networks on fields (B, 3, n, n, n) and log2 of their quantiser's steps (B,)."""
+        """Takes one step of both networks on fields (B, 3, n, n, n) and log2 of their quantiser's steps (B,)."""
         x, noise = batch
         made = self._supervised(x, noise)
         loss = Loss(made.loss, made.metrics)
@@ -293,7 +296,7 @@ class ZipganTask(CompressionTask):
         return {"loss": loss.total.detach(), **loss.metrics}
 
     def _supervised(self, x: Tensor, noise: Tensor) -> _Supervised:
-        """What is made of fields, and the loss without a discriminator."""
+        """Codes fields (B, 3, n, n, n), and computes the loss without a discriminator."""
         recipe, shape = self.recipe, tuple(x.shape[2:])
         learned = self.config.encoder == "learned"
         bits = noise.new_zeros(())
@@ -319,7 +322,7 @@ class ZipganTask(CompressionTask):
         return _Supervised(loss, {"error": error.detach(), "gradient": slope.detach()}, raw, back, base)
 
     def _adversarial(self, x: Tensor, made: _Supervised, optimizer: torch.optim.Optimizer) -> Loss:
-        """A step of the discriminator, and the loss with what it says of the generator's fields."""
+        """Takes a step of the discriminator, and adds to the loss what it says of the generator's fields."""
         recipe = self.recipe
         self._draw_window(tuple(x.shape[2:]))
         metrics = self._critic_step(x, made.back.detach(), made.base, optimizer)
@@ -337,13 +340,13 @@ class ZipganTask(CompressionTask):
         return Loss(loss, metrics)
 
     def _draw_window(self, shape: tuple[int, ...]) -> None:
-        """The discriminator judges patches: a piece of the field will do, where whole ones take too long."""
+        """Draws where the discriminator looks: a piece of the field will do, where whole ones take too long."""
         side = self.recipe.window or max(shape)
         starts = [int(torch.randint(max(1, size - side + 1), ())) for size in shape]
         self.window = tuple(slice(start, start + side) for start in starts)
 
     def _logits(self, x: Tensor) -> Tensor:
-        """What the discriminator says of fields, in the present window: the more, the likelier a simulation's."""
+        """Returns the discriminator's logits of fields in the present window: the more, the likelier a simulation's."""
         whole = self.recipe.window in (0, *x.shape[2:])
         x = x[(slice(None), slice(None), *self.window)].contiguous(memory_format=torch.channels_last_3d)
         with parametrize.cached():
@@ -355,7 +358,7 @@ class ZipganTask(CompressionTask):
     def _critic_step(
         self, x: Tensor, made: Tensor, base: Tensor, optimizer: torch.optim.Optimizer
     ) -> dict[str, Tensor]:
-        """One step of the discriminator, on what the generator made and on degraded real fields, in turns."""
+        """Takes one step of the discriminator, on what the generator made and on degraded real fields, in turns."""
         kind = (torch.arange(len(x), device=x.device) + self.step)[:, None, None, None, None] % 4
         strength = torch.rand(kind.shape, device=x.device)
         noise = torch.randn_like(x)
@@ -376,13 +379,13 @@ class ZipganTask(CompressionTask):
 
     @property
     def levels(self) -> tuple[float, float, float]:
-        """Where held-out fields are looked at: log2 of the quantiser's step over the field's root mean square."""
+        """The steps that held-out fields are quantised with: log2 of a step over the field's root mean square."""
         low, high = self.recipe.noise
         return low, (low + high) / 2, high
 
     @torch.no_grad()
     def estimate(self) -> dict[str, float]:
-        """Relative errors of values and gradients, of the averaged generator and of interpolation alone."""
+        """Measures relative errors of values and gradients, of the averaged generator and of interpolation alone."""
         metrics: dict[str, float] = {}
         names = ("base_error", "base_gradient", "base_dissipation", "error", "gradient", "dissipation")
         for level in self.levels:
@@ -406,7 +409,7 @@ class ZipganTask(CompressionTask):
         return metrics
 
     def code_with(self, codec: Any) -> dict[str, float]:
-        """Ratio of float32 values to whole files, and relative error of what is decoded, at the same steps."""
+        """Measures the ratio of float32 values to whole files, and the relative error of what is decoded."""
         metrics: dict[str, float] = {}
         for level in self.levels:
             quality = min(100.0, max(1.0, 10 * (3 - level)))  # `ZipganCodec.step`
@@ -426,8 +429,10 @@ class ZipganTask(CompressionTask):
         return sum(parameter.numel() for network in networks for parameter in network.parameters())
 
     def weights_bytes(self, final: bool = False) -> bytes:
-        """The safetensors file: averaged generator, encoder, discriminator with its normalisation done, mean and spread
-        of its logits of real fields."""
+        """Returns the safetensors file: averaged generator, encoder, discriminator with its normalisation done.
+
+        With a discriminator, also mean and spread of its logits of real fields.
+        """
         from safetensors.torch import save as to_bytes
 
         tensors = {f"generator.{name}": value for name, value in self.ema.state_dict().items()}
@@ -447,7 +452,7 @@ class ZipganTask(CompressionTask):
 
 
 def _balance(loss: Tensor, other: Tensor, output: Tensor) -> Tensor:
-    """The factor that makes the gradient of `other` with respect to the output as large as that of `loss`.
+    """Returns the factor that makes the gradient of `other` with respect to the output as large as that of `loss`.
 
     The discriminator's grows and shrinks by orders of magnitude as it learns (Esser et al., arXiv 2012.09841, eq. 7).
     """
@@ -456,12 +461,12 @@ def _balance(loss: Tensor, other: Tensor, output: Tensor) -> Tensor:
 
 
 def mean(x: Tensor) -> Tensor:
-    """The mean square (B,) of each field."""
+    """Returns the mean square (B,) of each field."""
     return x.square().mean((1, 2, 3, 4))
 
 
 def blurred(x: Tensor, strength: Tensor, sharp: bool) -> Tensor:
-    """Fields cut off, or dampened by a Gaussian, at 1 / 1.5 to 1 / 5.5 of the wave numbers that the grid resolves."""
+    """Cuts fields off, or dampens them by a Gaussian, at 1 / 1.5 to 1 / 5.5 of the wave numbers of the grid."""
     spectrum = torch.fft.rfftn(x, dim=(-3, -2, -1))
     k = [torch.fft.fftfreq(n, device=x.device) for n in x.shape[2:-1]]
     grid = torch.stack(torch.meshgrid(*k, torch.fft.rfftfreq(x.shape[-1], device=x.device), indexing="ij"))
@@ -508,7 +513,7 @@ def train(
 
 
 def batch_of(fields: Tensor, task: ZipganTask) -> tuple[Tensor, Tensor]:
-    """The batch of the task's next step: fields, turned and shifted, and log2 of the steps they are quantised with."""
+    """Draws the batch of the next step: fields, turned and shifted, and log2 of the steps of their quantisers."""
     recipe = task.recipe
     draw = np.random.default_rng([recipe.seed, task.step])
     x = torch.stack([drawn(fields, draw) for _ in range(recipe.batch)])
@@ -516,7 +521,7 @@ def batch_of(fields: Tensor, task: ZipganTask) -> tuple[Tensor, Tensor]:
 
 
 def drawn(fields: Tensor, draw: np.random.Generator) -> Tensor:
-    """One of the fields, turned and shifted: (3, D, H, W)."""
+    """Draws one of the fields, turned and shifted: (3, D, H, W)."""
     x = fields[int(draw.integers(len(fields)))]
     shifts = tuple(int(shift) for shift in draw.integers(0, x.shape[-1], 3))
     return rotated(x, int(draw.integers(len(ROTATIONS))), shifts)

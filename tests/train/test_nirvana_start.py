@@ -30,10 +30,9 @@ def picture(at: int, height: int, width: int) -> tuple[np.ndarray, ...]:
     return luma.astype(np.uint8), chroma.astype(np.uint8), (chroma + 9).astype(np.uint8)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
     for name, (height, width) in {"a": (48, 64), "b": (34, 50)}.items():
         info = VideoInfo(width, height, "yuv420p", Fraction(1, 25), Fraction(25))
         with VideoWriter(folder / f"{name}.mkv", info) as writer:
@@ -71,8 +70,15 @@ def test_crops_are_the_videos_samples(data: Path) -> None:
                 assert np.array_equal(plane, whole[top : top + 32 // half, left : left + 48 // half])
 
 
-def test_it_learns_and_says_so(data: Path, tmp_path: Path) -> None:
-    folder = cli.main("nirvana", recipe_in(tmp_path), data=data, out=tmp_path / "runs", device="cpu")
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run in one piece."""
+    folder = tmp_path_factory.mktemp("whole")
+    return cli.main("nirvana", recipe_in(folder), data=data, out=folder / "runs", device="cpu")
+
+
+def test_it_learns_and_says_so(whole: Path) -> None:
+    folder = whole
     log = json.loads((folder / "log.json").read_text())
     costs = [row["cost"] for row in log["rounds"]]
     assert len(costs) == 2 and min(costs) < 0.9 * log["untrained"]
@@ -88,9 +94,8 @@ def test_it_learns_and_says_so(data: Path, tmp_path: Path) -> None:
     assert any(not np.array_equal(value, shipped[name]) for name, value in found.flat().items())
 
 
-def test_interrupted_runs_end_alike(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_runs_end_alike(whole: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipe_in(tmp_path)
-    whole = cli.main("nirvana", recipe, data=data, out=tmp_path / "whole", device="cpu")
     gathered: list[Place] = []
     gather, one_round = nirvana_grid.gather, nirvana_grid.one_round
 

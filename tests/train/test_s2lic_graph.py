@@ -16,6 +16,7 @@ from PIL import Image
 
 from codec.codecs.s2lic import S2licCodec
 from codec.codecs.s2lic_net import S2licConfig
+from codec.codecs.weights import load_tensors
 from codec.datasets.images import DeviceCrops, smaller
 from codec.entropy.exact import ExactConv2d, FixedPoint, set_mode
 from codec.errors import MediaError, UsageError
@@ -31,6 +32,9 @@ from .test_s2lic_training import MODEL, RECIPE
 CPU = torch.device("cpu")
 CONFIG = fill(S2licConfig, MODEL, "model")
 PLAIN = fill(S2licRecipe, {**RECIPE, "graph": True}, "recipe")
+
+
+SMALL = {**MODEL, "attention": 0}  # of whole runs: crops of 64 will do
 
 
 def task_of(recipe: S2licRecipe = PLAIN) -> S2licTask:
@@ -167,8 +171,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe_file(folder: Path, **changes: Any) -> Path:
     path = folder / "tiny.yaml"
-    recipe = {**RECIPE, "graph": True, "scales": [0.85], **changes}
-    path.write_text(yaml.safe_dump({"tag": "tiny", "network": "small", "model": MODEL, "recipe": recipe}))
+    recipe = {**RECIPE, "graph": True, "scales": [0.85], "crop": 64, **changes}
+    path.write_text(yaml.safe_dump({"tag": "tiny", "network": "small", "model": SMALL, "recipe": recipe}))
     return path
 
 
@@ -192,7 +196,7 @@ def test_run_by_steps_learns_stops_and_goes_on(photos: Path, tmp_path: Path) -> 
     path = recipe_file(tmp_path, steps=60, decay_from=50, hard_from=55)
     assert cli.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu") == folder
     assert rows_of(folder)[-1]["step"] == 60
-    task = task_of()
+    task = S2licTask(fill(S2licConfig, SMALL, "model"), PLAIN)
     start_from(task, folder / "last.ckpt")
     saved = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(value, saved[f"ema.{name}"]) for name, value in task.net.named_parameters())
@@ -227,6 +231,30 @@ def test_an_interrupted_run_keeps_what_it_has(photos: Path, tmp_path: Path, monk
     assert torch.load(tmp_path / "s2lic-tiny" / "last.ckpt", weights_only=True)["global_step"] == 20
     folder = cli.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu")
     assert rows_of(folder)[-1]["step"] == 60
+
+
+@pytest.mark.parametrize("stop", [20, 40])
+def test_a_run_in_parts_gives_the_same_weights(
+    stop: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU: stopped where the twins begin, and after it."""
+    path = recipe_file(tmp_path, steps=45, decay_from=25, hard_from=20)
+    folders = [cli.main("s2lic", str(path), data=photos, out=tmp_path / "whole", device="cpu")]
+    take = GraphSteps.take
+
+    def stopping(self: GraphSteps, count: int) -> None:
+        if self.task.step == stop:
+            raise KeyboardInterrupt
+        take(self, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GraphSteps, "take", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            cli.main("s2lic", str(path), data=photos, out=tmp_path / "parts", device="cpu")
+    folders.append(cli.main("s2lic", str(path), data=photos, out=tmp_path / "parts", resume=True, device="cpu"))
+    first, second = (load_tensors(folder / "s2lic-tiny.safetensors").tensors for folder in folders)
+    assert first.keys() == second.keys()
+    assert not [name for name in first if not torch.equal(first[name], second[name])]
 
 
 def test_a_run_that_learns_nothing_any_more_says_so(

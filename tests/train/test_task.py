@@ -19,6 +19,7 @@ from torch.utils.data import IterableDataset
 from codec.codecs import weights
 from codec.errors import UsageError
 from codec.train import progress, task
+from codec.train.checkpoints import load_run, save_run
 from codec.train.device_loop import DeviceSteps, run_on_device
 from codec.train.fit import Watch, fit
 from codec.train.progress import Progress
@@ -209,6 +210,7 @@ def test_averages(every: int, ramp: int, monkeypatch: pytest.MonkeyPatch) -> Non
     """As many single moves would do, faster in the first steps; buffers are copied."""
     monkeypatch.setattr(ToyTask, "ema_every", every)
     toy = ToyTask()
+    toy.ema_decay = 0.999
     weight, average = toy.net.get_parameter("weight"), toy.ema.get_parameter("weight")
     expected = average.detach().double().clone()
     for step in range(1, 201):
@@ -217,7 +219,7 @@ def test_averages(every: int, ramp: int, monkeypatch: pytest.MonkeyPatch) -> Non
         toy.net.get_buffer("running_mean").fill_(step)
         toy.after_steps(step)
         if step % every == 0:
-            decay = min(0.9**every, (step + 1) / (step + ramp))
+            decay = min(0.999**every, (step + 1) / (step + ramp))
             expected = decay * expected + (1 - decay) * step
             assert torch.equal(toy.ema.get_buffer("running_mean"), toy.net.get_buffer("running_mean"))
         assert torch.allclose(average.double(), expected, rtol=1e-5)
@@ -287,6 +289,17 @@ def test_both_ways_to_run_give_the_same_weights(tmp_path: Path) -> None:
     on_device(ToyTask(), tmp_path / "b")
     first, second = (load_file(tmp_path / name / "toy-small.safetensors") for name in ("a", "b"))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_rates_that_a_graph_reads_stay_the_same_tensors(tmp_path: Path) -> None:
+    """And all rates are the recipe's, whatever the checkpoint says."""
+    toy = ToyTask()
+    optimizers = {"optimizer": toy.configure_optimizers()}
+    save_run(tmp_path / "last.ckpt", toy, optimizers)
+    rate = torch.tensor(0.25)
+    optimizers["optimizer"].param_groups[0]["lr"] = rate
+    load_run(tmp_path / "last.ckpt", toy, optimizers)
+    assert optimizers["optimizer"].param_groups[0]["lr"] is rate and float(rate) == 0.25
 
 
 @WAYS
