@@ -236,6 +236,7 @@ def test_an_interrupted_run_keeps_what_it_has(photos: Path, tmp_path: Path, monk
 def test_a_run_in_parts_gives_the_same_weights(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU: interrupted where the twins begin, killed there, and later; weights so far are written, too."""
     monkeypatch.setattr(S2licTask, "save_seconds", -1.0)
+    monkeypatch.setattr(s2lic_graph, "LOOKS", 3)
     path = recipe_file(tmp_path, steps=45, decay_from=25, hard_from=20)
     whole = cli.main("s2lic", str(path), data=photos, out=tmp_path / "whole", device="cpu")
     expected = load_tensors(whole / "s2lic-tiny.safetensors").tensors
