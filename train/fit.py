@@ -35,7 +35,7 @@ class Watch(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Does what is due after a step. Callbacks come before hooks of the task, which a checkpoint would be without."""
+        """Does what is due after a step: callbacks come before hooks of the task, so that a checkpoint has it."""
         progress, first = self.progress, trainer.is_global_zero
         progress.tick()
         pl_module.after_steps(trainer.global_step)
