@@ -57,7 +57,7 @@ KODAK_CODECS = walloc:16x:q=0+10..50..10,walloc:4x:q=0+60..100..10,jpeg:444+420,
 kodak: $(READY)
 	$(VENV)/bin/codec bench $(DATA) -c $(KODAK_CODECS) --out eval/results/kodak --repeat 2 \
 	  --anchor jpeg:444,webp,vtm-18.0 --reference vtm-18.0,mbt2018-mean-mse,s2lic-mse
-	$(PY) -P -m codec.eval.readme eval/results/kodak/summary.json docs/results.md
+	$(PY) -P -m codec.eval.report.readme eval/results/kodak/summary.json docs/results.md
 
 # S2LIC, as it comes and with more effort, and what a user would take instead, in one run: forty minutes.
 S2LIC_CODECS = s2lic,s2lic:effort=1:q=1+33+67+100,jpeg:444,webp,avif:444:psnr:q=10+30+50+60+70+90,jxl:d=1+2.5+6+10+20
@@ -65,8 +65,8 @@ S2LIC_CODECS = s2lic,s2lic:effort=1:q=1+33+67+100,jpeg:444,webp,avif:444:psnr:q=
 s2lic: $(READY)
 	$(VENV)/bin/codec bench $(DATA) -c $(S2LIC_CODECS) --out eval/results/s2lic --repeat 1 \
 	  --anchor jpeg:444,webp,vtm-18.0 --reference vtm-18.0,mbt2018-mean-mse,s2lic-mse
-	$(PY) -P -m codec.eval.readme eval/results/s2lic/summary.json docs/results.md --mark s2lic
-	$(PY) -P -m codec.eval.readme eval/results/s2lic/summary.json README.md --mark s2lic --short
+	$(PY) -P -m codec.eval.report.readme eval/results/s2lic/summary.json docs/results.md --mark s2lic
+	$(PY) -P -m codec.eval.report.readme eval/results/s2lic/summary.json README.md --mark s2lic --short
 
 # S2LIC's two sets of weights, by squared error, structure and LPIPS: a quarter of an hour.
 S2LIC_MS_SSIM = s2lic:small+small-ms-ssim:q=1+17+33+50+67+83+100,jpeg:444,webp,avif:444:psnr:q=10+30+50+60+70+90
@@ -90,12 +90,12 @@ s2lic-speed: $(READY)
 NIRVANA_CLIPS = carphone-176x144 park_joy-480x270 bikes-384x272 bottle-352x288 bunny-352x288
 NIRVANA_PEERS = x264:preset=medium+veryslow:crf=15+21+27+33,x265:preset=medium+slower:crf=16+22+28+34,av1:preset=6+3:crf=20+30+41+52
 NIRVANA_BENCH = --metrics psnr-y,psnr-rgb --repeat 1 --threads 1 --anchor x265,x264,av1
-NIRVANA_STUDY = OMP_NUM_THREADS=1 $(PY) -P -m codec.eval.nirvana_study
+NIRVANA_STUDY = OMP_NUM_THREADS=1 $(PY) -P -m codec.eval.studies.nirvana.main
 .PHONY: nirvana nirvana-clips nirvana-study nirvana-speed
 nirvana: nirvana-clips
 	$(VENV)/bin/codec bench data/nirvana -c nirvana,$(NIRVANA_PEERS) --out eval/results/nirvana $(NIRVANA_BENCH)
 	$(VENV)/bin/codec bench data/nirvana-720p -c nirvana,$(NIRVANA_PEERS) --out eval/results/nirvana_720p $(NIRVANA_BENCH)
-	$(PY) -P -m codec.eval.nirvana_table eval/results/nirvana/rows.csv eval/results/nirvana_720p/rows.csv docs/results.md
+	$(PY) -P -m codec.eval.studies.nirvana.page eval/results/nirvana/rows.csv eval/results/nirvana_720p/rows.csv docs/results.md
 
 nirvana-clips: $(READY)
 	$(PY) -P -m codec.datasets.clips --only $(NIRVANA_CLIPS) --out data/nirvana
@@ -121,7 +121,7 @@ nirvana-speed: $(READY)
 # what could be read of the paper beside it. Simulations that are there are kept, and interrupted ones go on.
 ZIPGAN_RUNS = data/turbulence
 ZIPGAN_DATA = $(VENV)/bin/codec data turbulence --n 64
-ZIPGAN_STUDY = OMP_NUM_THREADS=1 $(PY) -P -m codec.eval.zipgan_study
+ZIPGAN_STUDY = OMP_NUM_THREADS=1 $(PY) -P -m codec.eval.studies.zipgan.main
 ZIPGAN_OUT = --out eval/results/zipgan
 .PHONY: zipgan zipgan-data
 zipgan: zipgan-data

@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .codecs.base import Codec, ImageCodec, decode
-    from .codecs.base import open_file as open
+    from .codecs.base.codec import Codec, decode
+    from .codecs.base.image import ImageCodec
+    from .codecs.base.image import open_file as open
     from .container import describe as info
     from .errors import CodecError, ContainerError, MediaError, StreamError, UsageError, WeightsError
-    from .media import Picture
+    from .media.values import Picture
     from .registry import names
 
 __version__ = "0.1.0"
@@ -39,13 +40,13 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Codec": ("codecs.base", "Codec"),
-    "ImageCodec": ("codecs.base", "ImageCodec"),
-    "decode": ("codecs.base", "decode"),
-    "open": ("codecs.base", "open_file"),
+    "Codec": ("codecs.base.codec", "Codec"),
+    "ImageCodec": ("codecs.base.image", "ImageCodec"),
+    "decode": ("codecs.base.codec", "decode"),
+    "open": ("codecs.base.image", "open_file"),
     "info": ("container", "describe"),
     "names": ("registry", "names"),
-    "Picture": ("media", "Picture"),
+    "Picture": ("media.values", "Picture"),
     **{name: ("errors", name) for name in __all__ if name.endswith("Error")},
 }
 _MODULES = ("codecs", "container", "errors", "media", "registry")

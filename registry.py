@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from .codecs.base import Codec
+    from .codecs.base.codec import Codec
 
 __all__ = ["CODECS", "DEFAULT", "Entry", "entry", "load_class", "names", "split_tag"]
 
@@ -34,37 +34,37 @@ class Entry:
 CODECS: Mapping[str, Entry] = MappingProxyType(
     {
         "circuit": Entry(
-            target="codec.codecs.circuit:CircuitCodec",
+            target="codec.codecs.circuit.codec:CircuitCodec",
             medium="field",
             suffix=".circuit",
             summary="probabilistic circuit: lossless, for small images, masks, label maps and tables (codec fit)",
         ),
         "interp": Entry(
-            target="codec.codecs.interp:InterpCodec",
+            target="codec.codecs.interp.codec:InterpCodec",
             medium="field",
             suffix=".interp",
             summary="interpolation: float fields (HDF5, NetCDF-4) with an error bound that holds for every value",
         ),
         "nirvana": Entry(
-            target="codec.codecs.nirvana:NirvanaCodec",
+            target="codec.codecs.nirvana.codec:NirvanaCodec",
             medium="video",
             suffix=".nirvana",
             summary="NIRVANA: networks fitted to each group of frames, decoded exactly at any seek; slow encoding",
         ),
         "s2lic": Entry(
-            target="codec.codecs.s2lic:S2licCodec",
+            target="codec.codecs.s2lic.codec:S2licCodec",
             medium="image",
             suffix=".s2lic",
             summary="S2LIC: transforms with attention, a context model in integers; the smallest files",
         ),
         "walloc": Entry(
-            target="codec.codecs.walloc:WallocCodec",
+            target="codec.codecs.walloc.codec:WallocCodec",
             medium="image",
             suffix=".walloc",
             summary="WaLLoC: wavelet packets, a linear encoder and a neural decoder; very fast encoding",
         ),
         "zipgan": Entry(
-            target="codec.codecs.zipgan:ZipganCodec",
+            target="codec.codecs.zipgan.codec:ZipganCodec",
             medium="field",
             suffix=".zipgan",
             summary="ZipGAN: turbulence at ratios of 64 to 1000, a generator for small scales; a bound if asked for",

@@ -16,7 +16,7 @@ from .terminal import progress, say
 from .verbs import needs_extra
 
 if TYPE_CHECKING:
-    from ..eval.table import Table
+    from ..eval.bench.rows import Table
 
 DEFAULT_OUT = "bench-out"
 EXAMPLES = """\
@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from ..eval import bench, cli_tables
+    from ..eval.bench import run as bench
+    from ..eval.report import text as cli_tables
 
     if args.data is None:
         raise UsageError("name a file or a folder to measure on")
@@ -74,8 +75,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _list_codecs(args: argparse.Namespace) -> int:
-    from ..eval import cli_tables
     from ..eval.peers import families
+    from ..eval.report import text as cli_tables
 
     listed = cli_tables.describe_families(families())
     print("\n".join(map(json.dumps, listed)) if args.json else cli_tables.family_lines(listed))
@@ -84,7 +85,10 @@ def _list_codecs(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace) -> tuple[Table, Mapping[str, Any]]:
     """The table of all points, and its summary, both of which are also in the folder of results now."""
-    from ..eval import bench, cli_tables, plots, reference
+    from ..eval.bench import run as bench
+    from ..eval.report import plots
+    from ..eval.report import text as cli_tables
+    from ..eval.reproduce import published as reference
 
     bd_window = window(args.window)
     published = [reference.series(name) for name in words(args.reference)]

@@ -10,10 +10,10 @@ from .. import registry
 from ..errors import CodecError, MediaError
 
 if TYPE_CHECKING:
-    from ..codecs.base import Codec
-    from ..codecs.video import VideoCodec
+    from ..codecs.base.codec import Codec
+    from ..codecs.base.video.codec import VideoCodec
     from ..container import Header
-    from ..media import Picture
+    from ..media.values import Picture
 
 VIDEO_WRITES = (".mkv", ".mp4", ".mov", ".webm", ".y4m", ".png")  # .png: a folder of them
 VIDEO_READS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".y4m")  # as video.SUFFIXES, without importing NumPy
@@ -59,7 +59,7 @@ def encoder(options: Options, name: str | None = None) -> Codec:
     name = name or codec_name(options)
     key = ("encode", name, options)
     if key not in _ready:
-        from ..codecs.base import Codec
+        from ..codecs.base.codec import Codec
 
         codec = Codec.load(name, quality=options.quality, weights=options.weights, device=options.device)
         codec = codec if options.coder is None else codec.with_coder(options.coder)
@@ -68,7 +68,7 @@ def encoder(options: Options, name: str | None = None) -> Codec:
 
 
 def decoder(options: Options, data: bytes) -> Codec:
-    from ..codecs.base import codec_for
+    from ..codecs.base.codec import codec_for
     from ..container import read_header
 
     header = read_header(data)
@@ -80,7 +80,7 @@ def decoder(options: Options, data: bytes) -> Codec:
 
 def check_device(options: Options) -> None:
     if options.device != "cpu":
-        from ..codecs.base import check_device
+        from ..codecs.base.codec import check_device
 
         check_device(options.device)
 
@@ -89,7 +89,7 @@ def codec_name(options: Options, source: str = "") -> str:
     """The codec that is named, or the one of the input's medium, as its name tells it."""
     if options.codec:
         return options.codec
-    from ..hdf5 import SUFFIXES
+    from ..media.hdf5 import SUFFIXES
 
     medium = "field" if Path(source).suffix.lower() in SUFFIXES and "field" in registry.DEFAULT else "image"
     return registry.DEFAULT[medium]
@@ -99,20 +99,20 @@ def is_for_fields(name: str) -> bool:
     plain, _ = registry.split_tag(name)
     if registry.entry(plain).medium != "field":
         return False
-    from ..codecs.fields import FieldCodec
+    from ..codecs.base.field import FieldCodec
 
     return issubclass(registry.load_class(plain), FieldCodec)
 
 
 def video_codec(codec: Codec) -> VideoCodec:
-    from ..codecs.video import VideoCodec
+    from ..codecs.base.video.codec import VideoCodec
 
     assert isinstance(codec, VideoCodec), "the codec of a video is a VideoCodec"
     return codec
 
 
 def decode_picture(options: Options, data: bytes) -> Picture:
-    from ..codecs.base import ImageCodec
+    from ..codecs.base.image import ImageCodec
 
     codec = decoder(options, data)
     if not isinstance(codec, ImageCodec):

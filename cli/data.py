@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..codecs.base import check_device
+    from ..codecs.base.codec import check_device
     from ..datasets import turbulence
 
     check_device(args.device)

@@ -59,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..media import WRITES
+    from ..media.image import WRITES
 
     suffix = "." + (args.format or "png").lower().lstrip(".")
     video = VideoOptions(frames=args.frames, conceal=args.conceal, encoder=args.encoder, sound=not args.no_sound)
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _decode(options: Options, job: Job) -> Report:
     from ..container import read_header
-    from ..media import WRITES, write_picture
+    from ..media.image import WRITES, write_picture
 
     started = time.perf_counter()
     if job.source != STDIO and video_header_of(Path(job.source)) is not None:
@@ -141,8 +141,8 @@ def _write(job: Job, data: bytes) -> None:
 
 
 def _decode_field(options: Options, job: Job, data: bytes) -> Report:
-    from ..codecs.fields import FieldCodec
-    from ..hdf5 import SUFFIXES
+    from ..codecs.base.field import FieldCodec
+    from ..media.hdf5 import SUFFIXES
 
     started = time.perf_counter()
     codec = decoder(options, data)
@@ -171,7 +171,7 @@ def _decode_field(options: Options, job: Job, data: bytes) -> Report:
 
 
 def _check_field_options(options: Options, codec: Any, suffix: str) -> None:
-    from ..hdf5 import SUFFIXES
+    from ..media.hdf5 import SUFFIXES
 
     needs_dataset = not options.datasets or suffix in SUFFIXES
     if options.snapshot is not None and needs_dataset:
@@ -179,7 +179,7 @@ def _check_field_options(options: Options, codec: Any, suffix: str) -> None:
     if options.at is not None:
         if needs_dataset or options.snapshot is not None:
             raise UsageError("--at takes a place along the first axis of --dataset (3.5), and gives an .npy file")
-        from ..codecs.zipgan import ZipganCodec
+        from ..codecs.zipgan.codec import ZipganCodec
 
         if not isinstance(codec, ZipganCodec):
             raise UsageError(f"--at: {codec.name} has no latents to interpolate; zipgan has")
@@ -214,8 +214,8 @@ def _is_hdf5_inside(data: bytes) -> bool:
 
 
 def _decode_array(options: Options, job: Job, data: bytes) -> Report:
-    from .. import arrays
-    from ..codecs.arrays import ArrayCodec
+    from ..codecs.base.array import ArrayCodec
+    from ..media import array as arrays
 
     started = time.perf_counter()
     codec = decoder(options, data)
@@ -250,7 +250,7 @@ def _array_suffix(path: Path) -> str | None:
         return None
     if header.codec in registry.names() and is_for_fields(header.codec):
         return ".h5" if header.params.get("k") == 2 else ".npy"
-    from ..arrays import FORMS, WRITES
+    from ..media.array import FORMS, WRITES
 
     form = header.params.get("f", 0)
     name = FORMS[form] if isinstance(form, int) and 0 < form < len(FORMS) else "npy"
@@ -277,13 +277,14 @@ def frame_range(text: str | None) -> tuple[int, int | None]:
 def _check_encoder(text: str | None) -> None:
     """UsageError, before anything is decoded, for an encoder that isn't known."""
     if text is not None:
-        from ..video import parse_encoder
+        from ..media.video.writer import parse_encoder
 
         parse_encoder(text)
 
 
 def _decode_video(options: Options, job: Job, source: Path | bytes) -> Report:
-    from ..video import VideoWriter, cut_audio
+    from ..media.video.sound import cut_audio
+    from ..media.video.writer import VideoWriter
 
     started = time.perf_counter()
     head = source if isinstance(source, bytes) else source.open("rb").read(HEAD_BYTES)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from ..codecs.base import ImageCodec
-    from ..media import Picture
+    from ..codecs.base.image import ImageCodec
+    from ..media.values import Picture
 
     Pixels = NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..codecs.base import ImageCodec
+    from ..codecs.base.image import ImageCodec
 
     picture = SAMPLE if args.picture is None else Path(args.picture)
     if not picture.is_file():
@@ -71,7 +71,7 @@ def compare(picture: Path, codec: ImageCodec, out: Path, force: bool = False) ->
     """
     import numpy as np
 
-    from ..media import read_picture, to_pil
+    from ..media.image import read_picture, to_pil
 
     paths = outputs(picture, codec.name, out, force)
     source = read_picture(picture)
@@ -185,7 +185,7 @@ def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
 def _rgb_of(picture: Picture) -> Pixels:
     import numpy as np
 
-    from ..media import to_pil
+    from ..media.image import to_pil
 
     return np.asarray(to_pil(picture).convert("RGB"))
 
@@ -195,7 +195,7 @@ def _rgb_of(picture: Picture) -> Pixels:
 
 def _contents(report: dict[str, Any], pixels: Pixels, coded: _Coded, jpeg: Jpeg) -> dict[str, bytes]:
     """The contents of the files that `outputs` names."""
-    from ..media import write_picture
+    from ..media.image import write_picture
 
     sheet, decoded = io.BytesIO(), io.BytesIO()
     write_picture(coded.picture, decoded)

@@ -21,9 +21,9 @@ from .parser import add_inputs, add_jobs, add_model, add_outputs
 from .terminal import progress
 
 if TYPE_CHECKING:
-    from ..codecs.base import ImageCodec
-    from ..codecs.video import EncodeProgress
-    from ..media import Picture
+    from ..codecs.base.image import ImageCodec
+    from ..codecs.base.video.codec import EncodeProgress
+    from ..media.values import Picture
 
 EXAMPLES = """\
 examples:
@@ -61,8 +61,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .. import arrays, hdf5
-    from ..media import SUFFIXES
+    from ..media import array as arrays
+    from ..media import hdf5
+    from ..media.image import SUFFIXES
 
     goals = [(what, value) for what in ("size", "bpp", "psnr") if (value := getattr(args, what)) is not None]
     bounds = [(what, value) for what in ("max_error", "rel_error") if (value := getattr(args, what)) is not None]
@@ -119,9 +120,9 @@ def _holds_pictures(folder: Path) -> bool:
 
 
 def _encode(options: Options, job: Job) -> Report:
-    from ..codecs.base import ImageCodec
+    from ..codecs.base.image import ImageCodec
     from ..container import describe
-    from ..media import read_picture
+    from ..media.image import read_picture
 
     started = time.perf_counter()
     name = codec_name(options, job.source)
@@ -155,7 +156,7 @@ def _write(job: Job, data: bytes) -> None:
 
 
 def _towards(goal: tuple[str, float], codec: ImageCodec, picture: Picture) -> tuple[bytes, Report]:
-    from ..codecs import search
+    from ..codecs.base import rate_control as search
 
     what, value = goal
     result = {"size": search.at_size, "bpp": search.at_bpp, "psnr": search.at_psnr}[what](codec, picture, value)
@@ -167,7 +168,7 @@ def _towards(goal: tuple[str, float], codec: ImageCodec, picture: Picture) -> tu
 
 
 def _encode_field(options: Options, job: Job, name: str) -> Report:
-    from ..codecs.fields import Bound, FieldCodec
+    from ..codecs.base.field import Bound, FieldCodec
 
     started = time.perf_counter()
     if options.goal:
@@ -193,9 +194,9 @@ def _encode_field(options: Options, job: Job, name: str) -> Report:
 
 
 def _encode_array(options: Options, job: Job) -> Report:
-    from .. import arrays
-    from ..codecs.arrays import ArrayCodec
+    from ..codecs.base.array import ArrayCodec
     from ..container import describe
+    from ..media import array as arrays
 
     started = time.perf_counter()
     if options.goal:

@@ -36,7 +36,7 @@ def _info(job: Job) -> Report:
     data = read_bytes(job.source)
     about = describe(data)
     if about["codec"] in registry.names() and is_for_fields(about["codec"]):
-        from ..codecs.fields import FieldCodec
+        from ..codecs.base.field import FieldCodec
 
         about["fields"] = FieldCodec.describe_fields(data)
     return _with_tag(about)
@@ -44,7 +44,7 @@ def _info(job: Job) -> Report:
 
 def _with_tag(about: Report) -> Report:
     """The report with the tag of the shipped weights, next to their hash, if they are shipped ones."""
-    from ..codecs.weights import find_by_hash
+    from ..codecs.base.weights import find_by_hash
 
     try:
         tag = find_by_hash(about["codec"], bytes.fromhex(about["weights"])).tag

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list_recipes(args: argparse.Namespace) -> int:
-    from ..eval import circuits, reproducing
+    from ..eval.reproduce import circuit as circuits
+    from ..eval.reproduce import run as reproducing
 
     listed = [(CIRCUIT, circuits.TITLE, circuits.SOURCE)]
     listed += [(recipe.name, recipe.title, recipe.source) for recipe in map(reproducing.load, reproducing.names())]
@@ -48,7 +49,7 @@ def _list_recipes(args: argparse.Namespace) -> int:
 
 
 def _run_circuit(args: argparse.Namespace) -> int:
-    from ..eval import circuits
+    from ..eval.reproduce import circuit as circuits
 
     with progress("reproduce", wanted=not (args.quiet or args.json)) as bar:
         report = circuits.run(args.data, args.out, repeat=args.repeat, progress=bar.update)
@@ -57,7 +58,9 @@ def _run_circuit(args: argparse.Namespace) -> int:
 
 
 def _run_recipe(args: argparse.Namespace) -> int:
-    from ..eval import bench, cli_tables, reproducing
+    from ..eval.bench import run as bench
+    from ..eval.report import text as cli_tables
+    from ..eval.reproduce import run as reproducing
 
     recipe = reproducing.load(args.paper)
     with progress("reproduce", wanted=not (args.quiet or args.json)) as bar:

@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with needs_extra("train", doing="training"):
-        from ..train import cli as training
+        from ..train import run as training
 
         names = ("data", "out", "resume", "steps", "device", "devices", "nodes")
         folder = training.main(args.family, args.recipe, **{name: getattr(args, name) for name in names})

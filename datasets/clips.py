@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import MediaError, UsageError
-from ..video import Frame, VideoWriter, open_video
+from ..media.video.reader import open_video
+from ..media.video.values import Frame
+from ..media.video.writer import VideoWriter
 from .places import find_data
 
 __all__ = ["CLIPS", "Clip", "excerpt", "write"]

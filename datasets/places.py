@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 from ..errors import UsageError
+from ..files import PACKAGE
 
 __all__ = ["find_data", "places"]
 
 
 def places() -> list[Path]:
     """Folders that may hold data: $CODEC_DATA, `data` here, `data` and `shared/data` beside or above the package."""
-    root = Path(__file__).resolve().parent.parent
+    root = PACKAGE
     named = [Path(os.environ["CODEC_DATA"])] if "CODEC_DATA" in os.environ else []
     return [*named, Path("data"), root / "data", root.parent / "shared" / "data"]
 

@@ -1,7 +1,7 @@
 """Arithmetic coders behind `Tables`, interchangeable: each writes its own streams, all code the same integers.
 
 constriction: one ANS stream (Duda 2013, arXiv 1311.2540; coder of Bamler 2022, arXiv 2201.01741). The default, because
-    it is the fastest (eval/bench_entropy.py). `NumpyCoder` writes the same stream in plain integers, for the tests.
+    it is the fastest (eval/studies). `NumpyCoder` writes the same stream in plain integers, for the tests.
 torchac: range-coded segments behind their lengths (Mentzer et al. 2019, arXiv 1811.12817). Compiles C++ at first use.
 
 An ANS stream is little-endian 32-bit words without the zero bytes at the end; 64-bit state, 24-bit probabilities, made

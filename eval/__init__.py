@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bench import rate_distortion, write_results
-    from .table import Table
+    from .bench.rows import Table
+    from .bench.run import rate_distortion, write_results
 
 __all__ = ["Table", "rate_distortion", "write_results"]
 
-_LAZY = {"rate_distortion": "bench", "write_results": "bench", "Table": "table"}
+_LAZY = {"rate_distortion": "bench.run", "write_results": "bench.run", "Table": "bench.rows"}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codec.container import is_container, read_header
-from codec.eval.readers import read_array
+from codec.eval.bench.readers import read_array
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = ("compressai", "lightning", "torchac", "imagecodecs", "pytest")  # what the base install must do without
@@ -61,7 +61,8 @@ def decoded(command: list[str], file: Path, out: Path) -> NDArray[np.generic]:
     if array:
         return read_array(out)
     if medium == "video":
-        from codec.video import open_video, stack
+        from codec.media.video.reader import open_video
+        from codec.media.video.values import stack
 
         with open_video(out) as reader:
             return stack(reader.info, reader)

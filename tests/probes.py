@@ -20,11 +20,12 @@ import numpy as np
 import torch
 
 from codec import Codec, registry
-from codec.codecs import weights
-from codec.codecs.arrays import ArrayCodec
-from codec.codecs.base import ImageCodec, codec_for
-from codec.codecs.fields import FieldCodec
-from codec.codecs.video import VideoCodec
+from codec.codecs.base import weights
+from codec.codecs.base.array import ArrayCodec
+from codec.codecs.base.codec import codec_for
+from codec.codecs.base.field import FieldCodec
+from codec.codecs.base.image import ImageCodec
+from codec.codecs.base.video.codec import VideoCodec
 from codec.container import read_header, unpack
 
 

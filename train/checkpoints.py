@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from ..errors import UsageError
+from .export import whole
 from .task import CompressionTask
-from .weights import whole
 
 __all__ = ["check_resumable", "checkpoint_to_resume", "fill_task", "load_run", "read_checkpoint", "save_run"]
 

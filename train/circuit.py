@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from ..arrays import read
-from ..codecs.circuit import CircuitCodec, Domain
-from ..codecs.weights import load_tensors
-from ..entropy.circuit_coding import FrozenCircuit
-from ..entropy.circuit_fit import (
+from ..codecs.base.weights import load_tensors
+from ..codecs.circuit.codec import CircuitCodec, Domain
+from ..entropy.circuits.coding import FrozenCircuit
+from ..entropy.circuits.fit import (
     FitConfig,
     as_float_arrays,
     bits_of_mixture,
@@ -34,12 +33,13 @@ from ..entropy.circuit_fit import (
     run_epoch,
     start,
 )
-from ..entropy.circuit_mixture import FrozenMixture, frozen
-from ..entropy.circuits import HiddenTree
+from ..entropy.circuits.mixture import FrozenMixture, frozen
+from ..entropy.circuits.model import HiddenTree
 from ..errors import UsageError
+from ..media.array import read
 from .devices import device_name, training_device
+from .export import whole, write_weights
 from .settings import fill
-from .weights import whole, write_weights
 
 __all__ = ["CircuitRecipe", "Fitted", "fit_array", "fit_file", "train", "weights_bytes"]
 

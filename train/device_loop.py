@@ -1,6 +1,6 @@
 """Training on one device that holds everything, its data too, and never waits for Python to read a result.
 
-The steps themselves are a `DeviceSteps`: plain ones here, a CUDA graph in `s2lic_graph.py`. Between two looks at the
+The steps themselves are a `DeviceSteps`: plain ones here, a CUDA graph in s2lic/graph.py. Between two looks at the
 clock `every` steps are taken: phases begin there, learning rates and averages move there. There is one checkpoint,
 `last.ckpt`: where the run is.
 """

@@ -15,9 +15,9 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 from .checkpoints import check_resumable, checkpoint_to_resume
+from .export import whole
 from .progress import Progress
 from .task import CompressionTask
-from .weights import whole
 
 __all__ = ["Watch", "fit", "save"]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from ..errors import UsageError
 from .devices import device_name
+from .export import write_manifest
 from .task import CompressionTask
-from .weights import write_manifest
 
 __all__ = ["Progress"]
 

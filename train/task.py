@@ -3,7 +3,7 @@
 What every run has is owned here, once: the average of the weights, the learning rate and the phases (by step or by the
 clock), what a checkpoint holds, means of what the loss reports, held-out items coded to real files, weights with a
 manifest. There are two ways to run a task: with Lightning's trainer (`fit.py`), and on one device that never waits
-(`device_loop.py`; as one CUDA graph a step: `s2lic_graph.py`). Log and checkpoints of both: `progress.py`,
+(`device_loop.py`; as one CUDA graph a step: `train/s2lic/graph.py`). Log and checkpoints of both: `progress.py`,
 `checkpoints.py`.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..registry import load_class
-from .weights import write_weights
+from .export import write_weights
 
 __all__ = ["CompressionTask", "Loss", "Resumable", "Schedule"]
 

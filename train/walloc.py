@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..codecs.walloc import Model, WallocCodec, export_state, import_state, logistic_tables, metadata
-from ..codecs.walloc_net import WallocConfig, WallocNet, initialise
+from ..codecs.walloc.codec import Model, WallocCodec, export_state, import_state, logistic_tables, metadata
+from ..codecs.walloc.network import WallocConfig, WallocNet, initialise
 from ..datasets.images import RandomCrops
 from ..entropy.tables import Tables
 from .fit import fit

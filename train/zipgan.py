@@ -30,10 +30,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from ..codecs.base.weights import load_tensors
 from ..codecs.layers import spectral
-from ..codecs.weights import load_tensors
-from ..codecs.zipgan import config_from, metadata, networks_from, table_state
-from ..codecs.zipgan_net import Discriminator, Encoder, Generator, ZipganConfig, project, spectral_resample
+from ..codecs.zipgan.codec import config_from, metadata, networks_from, table_state
+from ..codecs.zipgan.networks import Discriminator, Encoder, Generator, ZipganConfig, project, spectral_resample
 from ..errors import UsageError
 from .checkpoints import Optimizers
 from .device_loop import DeviceSteps, run_on_device

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ...errors import UsageError
-from ..contract import Medium, Metric
+from ..bench.contract import Medium, Metric
 from .arrays import ARRAY_METRICS
 from .audio import AUDIO_METRICS
 from .images import IMAGE_METRICS

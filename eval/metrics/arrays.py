@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import Metric
+from ..bench.contract import Metric
 from .support import check_arrays, versions_of
 
 __all__ = ["ARRAY_METRICS", "max_error", "max_rel_error", "nrmse", "psnr_range", "relative_l2", "spectrum_ratio"]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import Audio, Metric
+from ..bench.contract import Audio, Metric
 from .support import check_audio, library, needs, versions_of
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import Metric
+from ..bench.contract import Metric
 from .support import check_images, library, needs, versions_of
 
 __all__ = ["BT709", "IMAGE_METRICS", "ms_ssim_rgb", "mse_rgb", "mse_y", "psnr", "psnr_rgb", "psnr_y", "ssim_rgb"]

@@ -34,7 +34,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ...errors import WeightsError
-from ..contract import Metric
+from ..bench.contract import Metric
 from .support import check_images, find_model, versions_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...datasets.places import places
 from ...errors import UsageError
-from ..contract import Audio, Video
+from ..bench.contract import Audio, Video
 
 __all__ = [
     "check_arrays",

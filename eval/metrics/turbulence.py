@@ -6,7 +6,7 @@ what is summed is float64; spectra are of `rfftn` with norm "forward". Quantitie
 (Pope, "Turbulent Flows", 2000, chapter 6): dissipation 2 nu s_ij s_ij, enstrophy omega_i omega_i, moments of the
 longitudinal derivatives, E(k).
 
-These aren't in the list of `codec bench`, whose arrays may be anything; `codec.eval.zipgan_study` uses them.
+These aren't in the list of `codec bench`, whose arrays may be anything; `codec.eval.studies.zipgan.main` uses them.
 """
 
 from __future__ import annotations

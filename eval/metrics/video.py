@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import Metric, Video
+from ..bench.contract import Metric, Video
 from .images import ms_ssim_rgb, mse_rgb, mse_y, psnr
 from .support import check_frames, needs, versions_of
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 
 from ...registry import names
-from ..contract import Family, Medium
+from ..bench.contract import Family, Medium
 
 __all__ = ["ANCHORS", "families", "is_ours"]
 

@@ -36,8 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, StreamError
-from ..contract import Family, Option, OptionValue, Peer
-from ..readers import MAX_ARRAY_BYTES
+from ..bench.contract import Family, Option, OptionValue, Peer
+from ..bench.readers import MAX_ARRAY_BYTES
 
 __all__ = ["FAMILIES", "error_bound"]
 

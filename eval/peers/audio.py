@@ -39,8 +39,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError, StreamError
-from ..contract import Audio, Family, Option, OptionValue, Peer
-from ..readers import MAX_AUDIO_SAMPLES, MAX_AUDIO_SECONDS, Decoded, audio_samples, frame_samples
+from ..bench.contract import Audio, Family, Option, OptionValue, Peer
+from ..bench.readers import MAX_AUDIO_SAMPLES, MAX_AUDIO_SECONDS, Decoded, audio_samples, frame_samples
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

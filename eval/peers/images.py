@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, StreamError, UsageError
-from ..contract import Family, Option, OptionValue, Peer
+from ..bench.contract import Family, Option, OptionValue, Peer
 
 __all__ = ["FAMILIES", "check_picture", "check_settings", "whole"]
 

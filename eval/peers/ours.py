@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from ... import __version__
-from ...codecs.base import Codec
-from ...codecs.weights import manifests
+from ...codecs.base.codec import Codec
+from ...codecs.base.weights import manifests
 from ...errors import WeightsError
+from ...media.video.values import Frame, VideoInfo, frames_of, stack, to_yuv420
 from ...registry import entry, load_class, names
-from ...video import Frame, VideoInfo, frames_of, stack, to_yuv420
-from ..contract import Family, Medium, Option, OptionValue, Peer, Video
+from ..bench.contract import Family, Medium, Option, OptionValue, Peer, Video
 
 __all__ = ["families", "to_420"]
 

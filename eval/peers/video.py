@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, StreamError, UsageError
-from ...video_write import X26_PRESETS
-from ..contract import Family, Option, OptionValue, Peer, Video
-from ..readers import MAX_VIDEO_PIXELS
+from ...media.video.writer import X26_PRESETS
+from ..bench.contract import Family, Option, OptionValue, Peer, Video
+from ..bench.readers import MAX_VIDEO_PIXELS
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError, StreamError, UsageError, WeightsError
-from ...media import check_size
-from ..contract import Family, Option, OptionValue, Peer
+from ...media.values import check_size
+from ..bench.contract import Family, Option, OptionValue, Peer
 from .images import check_picture, check_settings, whole
 
 __all__ = ["FAMILIES"]

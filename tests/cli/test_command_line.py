@@ -316,7 +316,7 @@ class TestWords:
 
 
 class TestGoals:
-    """--size, --bpp, --psnr: the search itself is tested in tests/codecs/test_search.py."""
+    """--size, --bpp, --psnr: the search itself is tested in tests/codecs/base/test_rate_control.py."""
 
     @pytest.mark.parametrize("goal", [("size", "20kB", 20000.0), ("bpp", "0.25", 0.25), ("psnr", "34", 34.0)])
     def test_goal_arrives(
@@ -326,7 +326,7 @@ class TestGoals:
         monkeypatch: pytest.MonkeyPatch,
         capfd: pytest.CaptureFixture[str],
     ) -> None:
-        from codec.codecs import search
+        from codec.codecs.base import rate_control as search
 
         what, text, value = goal
         asked: list[object] = []

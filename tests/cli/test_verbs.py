@@ -108,8 +108,8 @@ class TestTrain:
             calls.append((args, options))
             return Path("runs/x")
 
-        monkeypatch.setitem(sys.modules, "codec.train.cli", SimpleNamespace(main=main))
-        monkeypatch.setattr("codec.train.cli", SimpleNamespace(main=main), raising=False)
+        monkeypatch.setitem(sys.modules, "codec.train.run", SimpleNamespace(main=main))
+        monkeypatch.setattr("codec.train.run", SimpleNamespace(main=main), raising=False)
         assert run("train", "walloc", "--recipe", "small", "--resume", "--out", "here", "--steps", "7") == 0
         options = {"data": None, "out": "here", "resume": True, "steps": 7, "device": "auto"}
         options |= {"devices": 1, "nodes": 1}
@@ -117,8 +117,8 @@ class TestTrain:
         assert capfd.readouterr().out == "runs/x\n"
 
     def test_missing_extra(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.delitem(sys.modules, "codec.train.cli", raising=False)
-        monkeypatch.delattr("codec.train.cli", raising=False)
+        monkeypatch.delitem(sys.modules, "codec.train.run", raising=False)
+        monkeypatch.delattr("codec.train.run", raising=False)
         monkeypatch.setitem(sys.modules, "yaml", None)
         assert run("train", "walloc", "--recipe", "small") == 2
         assert "codec-suite[train]" in capfd.readouterr().err
@@ -129,8 +129,8 @@ class TestTrain:
         def main(*_: object, **__: object) -> Path:
             raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
 
-        monkeypatch.setitem(sys.modules, "codec.train.cli", SimpleNamespace(main=main))
-        monkeypatch.setattr("codec.train.cli", SimpleNamespace(main=main), raising=False)
+        monkeypatch.setitem(sys.modules, "codec.train.run", SimpleNamespace(main=main))
+        monkeypatch.setattr("codec.train.run", SimpleNamespace(main=main), raising=False)
         assert run("train", "walloc", "--recipe", "small") == 2
         assert "training needs lightning: pip install 'codec-suite[train]'" in capfd.readouterr().err
 

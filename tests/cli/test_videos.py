@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 
 from codec.cli import coding, decode, encode
-from codec.codecs.nirvana import NirvanaCodec
-from codec.codecs.video_encode import EncodeProgress
+from codec.codecs.base.video.encode import EncodeProgress
+from codec.codecs.nirvana.codec import NirvanaCodec
 from codec.errors import UsageError
-from codec.video import SUFFIXES, VideoInfo, VideoWriter, frames_of, open_video, stack
+from codec.media.video.reader import SUFFIXES, open_video
+from codec.media.video.values import VideoInfo, frames_of, stack
+from codec.media.video.writer import VideoWriter
 
-from ..toy_video import noise_clip, toy_presets
+from ..codecs.base.toy_video import noise_clip, toy_presets
 from .helpers import run
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec import registry
-from codec.codecs.base import EncodedPixels, ImageCodec
+from codec.codecs.base.codec import EncodedPixels
+from codec.codecs.base.image import ImageCodec
 from codec.container import Chunk, Header
 from codec.errors import StreamError, UsageError
 

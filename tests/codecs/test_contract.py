@@ -27,7 +27,7 @@ import torch.nn.functional as F
 
 import codec as package
 from codec import registry
-from codec.codecs import weights
+from codec.codecs.base import weights
 from codec.container import read_header, unpack
 from codec.entropy.exact import ExactConv2d, ExactLinear
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from codec.errors import MediaError
-from codec.eval.contract import Family, Option, OptionValue
+from codec.eval.bench.contract import Family, Option, OptionValue
 
 
 class Raw:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from codec.errors import CodecError, UsageError
-from codec.eval import memory
+from codec.eval.studies import memory
 
 DATA = Path(__file__).parents[2] / "samples"
 

@@ -23,12 +23,12 @@ sys.path.insert(0, str(HERE.parent))
 import probes  # noqa: E402
 
 from codec import Picture, registry  # noqa: E402
-from codec.codecs import weights  # noqa: E402
-from codec.codecs.arrays import ArrayCodec  # noqa: E402
-from codec.codecs.base import ImageCodec  # noqa: E402
-from codec.codecs.fields import Bound  # noqa: E402
-from codec.codecs.video import VideoCodec  # noqa: E402
-from codec.codecs.zipgan import ZipganCodec  # noqa: E402
+from codec.codecs.base import weights  # noqa: E402
+from codec.codecs.base.array import ArrayCodec  # noqa: E402
+from codec.codecs.base.field import Bound  # noqa: E402
+from codec.codecs.base.image import ImageCodec  # noqa: E402
+from codec.codecs.base.video.codec import VideoCodec  # noqa: E402
+from codec.codecs.zipgan.codec import ZipganCodec  # noqa: E402
 from codec.container import read_header  # noqa: E402
 
 INDEX = HERE / "golden.json"

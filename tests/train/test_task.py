@@ -16,15 +16,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from codec.codecs import weights
+from codec.codecs.base import weights
 from codec.errors import UsageError
 from codec.train import progress, task
 from codec.train.checkpoints import load_run, save_run
 from codec.train.device_loop import DeviceSteps, run_on_device
+from codec.train.export import whole
 from codec.train.fit import Watch, fit
 from codec.train.progress import Progress
 from codec.train.task import CompressionTask, Loss, Schedule
-from codec.train.weights import whole
 
 ABOUT = {"recipe": "toy/toy", "commit": "", "training_data": "noise", "licence": "MIT"}
 SCHEDULE = Schedule(steps=12, decay_from=8, warmup=2)

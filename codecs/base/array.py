@@ -1,0 +1,154 @@
+"""What codecs of integer arrays and tables share: kinds of input, the file they came in, container, sizes.
+
+A family writes `encode_array` and `decode_array`, beside `from_weights` and `weights_id`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...container import Chunk, Header, check_critical, pack, unpack
+from ...errors import ContainerError, MediaError, StreamError, UsageError
+from ...media.array import FORMS, MAX_BYTES, ArrayFile, read
+from .codec import Codec, Data, EncodedPixels
+
+__all__ = ["ArrayCodec"]
+
+# What was given to `compress`, in params["k"]; an array isn't recorded. Append only.
+_ARRAY, _FILE, _TENSOR = range(3)
+_KIND, _FORM, _CHECK = "k", "f", "c"
+_FILL = "fill"
+_TEXT = "text"
+_DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", _TEXT)
+_DETAIL = {"head": bytes, "names": str, "delimiter": bytes, "newline": bytes, "end": bool}
+
+
+class ArrayCodec(Codec):
+    """Base of lossless codecs for arrays of integers and tables of text, whose first axis counts the items.
+
+    critical_chunks: upper-case tags that the family writes. values_per_byte: no file holds more values than this times
+    its payload bytes (what is simpler is filled up with zeros), so that a decoder can refuse a hostile size at once.
+    """
+
+    medium: ClassVar[str] = "field"
+    critical_chunks: ClassVar[frozenset[str]] = frozenset()
+    values_per_byte: ClassVar[int] = 1024
+    device: str = "cpu"
+
+    @abstractmethod
+    def encode_array(self, array: NDArray[Any]) -> EncodedPixels:
+        """array: bool, integers, or text (rows, columns) of dtype S; not empty; must not be changed."""
+
+    @abstractmethod
+    def decode_array(self, header: Header, chunks: Sequence[Chunk]) -> NDArray[Any]:
+        """The array, of header.shape and dtype, or StreamError. Params and payloads are as hostile as they come."""
+
+    def compress_one(self, x: Any, quality: float | None = None) -> bytes:
+        if quality is not None:
+            raise UsageError(f"{self.name} is lossless: it has no quality")
+        value, kind = self._take_in(x)
+        return self._encode(value, kind)
+
+    def decompress_one(self, data: Data) -> Any:
+        value, kind = self._decode(data)
+        if kind == _FILE:
+            return value
+        if kind == _TENSOR:
+            import torch
+
+            return torch.from_numpy(value.array).to(self.device)
+        return value.array
+
+    def encode_file(self, value: ArrayFile) -> bytes:
+        """The file of an array file; `decompress` of it gives a NumPy array, `decode_file` the array file."""
+        return self._encode(value, _ARRAY)
+
+    def decode_file(self, data: Data) -> ArrayFile:
+        return self._decode(data)[0]
+
+    def _take_in(self, x: Any) -> tuple[ArrayFile, int]:
+        if isinstance(x, ArrayFile):
+            return x, _FILE
+        if isinstance(x, (str, os.PathLike)):
+            return read(os.fspath(x)), _ARRAY
+        if isinstance(x, np.ndarray):
+            return ArrayFile(x.astype(x.dtype.newbyteorder("="), copy=False)), _ARRAY
+        if type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach"):
+            if x.is_floating_point() or x.is_complex():
+                raise UsageError(f"a tensor of {x.dtype}; {self.name} takes integers")
+            return ArrayFile(x.detach().cpu().numpy()), _TENSOR
+        raise UsageError(
+            f"can't compress a {type(x).__name__}: expected a path (IDX, NPY, CSV, PNG, a folder of PNGs), a NumPy "
+            "array or torch tensor of integers whose first axis counts items, or a list of them"
+        )
+
+    def _encode(self, value: ArrayFile, kind: int) -> bytes:
+        array = value.array
+        dtype = _TEXT if array.dtype.kind == "S" else array.dtype.name
+        if dtype not in _DTYPES or not 1 <= array.ndim <= 8 or (dtype == _TEXT and array.ndim != 2):
+            raise MediaError(f"an array of {array.dtype} {array.shape}; expected booleans or integers, 1 to 8 axes")
+        if not array.size:
+            raise MediaError(f"an array of shape {array.shape}: there is nothing in it")
+        encoded = self.encode_array(array)
+        assert not {_KIND, _FORM, _CHECK} & set(encoded.params), "params k, f and c belong to ArrayCodec"
+        chunks = list(encoded.chunks)
+        missing = -(-array.size // self.values_per_byte) - sum(len(chunk.payload) for chunk in chunks)
+        if missing > 0:
+            chunks.append(Chunk(_FILL, bytes(missing)))
+        params = {_KIND: kind, _FORM: FORMS.index(value.form)}
+        header = Header(
+            codec=self.name,
+            stream=self.stream,
+            weights=self.weights_id,
+            coder=encoded.coder,
+            arithmetic=encoded.arithmetic,
+            medium=self.medium,
+            shape=array.shape,
+            dtype=dtype,
+            params={**encoded.params, **{key: n for key, n in params.items() if n}, _CHECK: _checksum(array)},
+            meta=dict(value.detail),
+        )
+        return pack(header, chunks)
+
+    def _decode(self, data: Data) -> tuple[ArrayFile, int]:
+        header, chunks = unpack(data)
+        self.check_made_by_us(header)
+        check_critical(chunks, self.critical_chunks)
+        kind, form = header.params.get(_KIND, _ARRAY), header.params.get(_FORM, 0)
+        if not isinstance(kind, int) or not isinstance(form, int) or kind is True or form is True:
+            raise ContainerError(f"params {_KIND!r} and {_FORM!r} are {kind!r} and {form!r}; expected small numbers")
+        typed = header.dtype in _DTYPES and (header.dtype != _TEXT or len(header.shape) == 2)
+        if not (typed and 0 <= kind <= _TENSOR and 0 <= form < len(FORMS)):
+            raise ContainerError(f"an array of {header.dtype}, kind {kind!r}, form {form!r}: newer, or damaged")
+        for key, value in header.meta.items():
+            if key not in _DETAIL or type(value) is not _DETAIL[key]:
+                raise ContainerError(f"metadata {key!r} aren't what an array has: newer, or damaged")
+        n_values, n_bytes = math.prod(header.shape), sum(len(chunk.payload) for chunk in chunks)
+        item = 1 if header.dtype == _TEXT else np.dtype(header.dtype).itemsize
+        if n_values > self.values_per_byte * n_bytes or n_values * item > MAX_BYTES:
+            raise StreamError(
+                f"{n_bytes} bytes can't hold an array of {header.shape} (at most {self.values_per_byte} values a "
+                "byte): the file is damaged"
+            )
+        array = self.decode_array(header, [chunk for chunk in chunks if chunk.tag != _FILL])
+        right = array.dtype.kind == "S" if header.dtype == _TEXT else array.dtype == np.dtype(header.dtype)
+        assert array.shape == header.shape and right, "decode_array broke its contract"
+        if header.params.get(_CHECK) != _checksum(array):
+            raise StreamError("the values aren't those that were encoded (CRC-32 differs): the file is damaged")
+        return ArrayFile(array, FORMS[form], dict(header.meta)), kind
+
+
+def _checksum(array: NDArray[Any]) -> int:
+    """CRC-32 of type, shape and values. Lossless means that this is worth its 7 bytes."""
+    if array.dtype.kind == "S":
+        return zlib.crc32(b"\0".join(array.reshape(-1).tolist()), zlib.crc32(f"{_TEXT} {array.shape}".encode()))
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return zlib.crc32(little.tobytes(), zlib.crc32(f"{array.dtype.name} {array.shape}".encode()))

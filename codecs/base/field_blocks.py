@@ -1,0 +1,188 @@
+"""Blocks of a field as bytes: masks of missing values, values kept without loss, inflating within limits."""
+
+from __future__ import annotations
+
+import lzma
+import math
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import MediaError, StreamError
+from ...media import hdf5
+
+__all__ = [
+    "MAX_JSON",
+    "SLAB",
+    "Floats",
+    "fill_missing",
+    "inflate",
+    "lossless_slabs",
+    "missing_mask",
+    "pack_exactly",
+    "pack_mask",
+    "restore_missing",
+    "store_rows",
+    "unpack_exactly",
+    "unpack_values",
+    "unxz",
+    "value_range",
+    "within_bound",
+]
+
+Floats = NDArray[Any]
+
+
+SLAB = 1 << 24  # bytes of a dataset that is kept without loss, at a time
+
+
+MAX_JSON = 1 << 26
+
+
+def missing_mask(block: Floats, missing: Sequence[float]) -> NDArray[np.bool_]:
+    mask = ~np.isfinite(block)
+    for value in missing:
+        if math.isfinite(value):
+            mask |= block == block.dtype.type(value)
+    return mask
+
+
+def value_range(blocks: Any, missing: Sequence[float]) -> tuple[float, float]:
+    low, high = math.inf, -math.inf
+    for block in blocks:
+        block = np.asarray(block)
+        valid = block[~missing_mask(block, missing)]
+        if valid.size:
+            low, high = min(low, float(valid.min())), max(high, float(valid.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def fill_missing(block: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """What is missing takes the last value before it along the last axis, else the next one, else the mean."""
+    filled = block.copy()
+    flat, holes = filled.reshape(-1, block.shape[-1]), mask.reshape(-1, block.shape[-1])
+    n = flat.shape[1]
+    last = np.maximum.accumulate(np.where(holes, -1, np.arange(n)), axis=1)
+    following = np.minimum.accumulate(np.where(holes, n, np.arange(n))[:, ::-1], axis=1)[:, ::-1]
+    source = np.where(last >= 0, last, following)
+    known = source < n
+    mean = block.dtype.type(block[~mask].mean(dtype=np.float64)) if not mask.all() else block.dtype.type(0)
+    taken = np.take_along_axis(flat, np.minimum(source, n - 1), axis=1)
+    flat[holes] = np.where(known, taken, mean)[holes]
+    return filled
+
+
+def pack_mask(block: Floats, mask: NDArray[np.bool_]) -> bytes:
+    """Where values are missing, and their bits: which NaN it is survives, too."""
+    bits = block.view(f"u{block.itemsize}")[mask]
+    words = bits[:1] if (bits == bits[0]).all() else bits
+    little = words.astype(words.dtype.newbyteorder("<"), copy=False)
+    return zlib.compress(struct.pack("<Q", len(words)) + np.packbits(mask).tobytes() + little.tobytes(), 9)
+
+
+def restore_missing(values: Floats, side: bytes) -> Floats:
+    n_bits = -(-values.size // 8)
+    body = inflate(side, 8 + n_bits + values.nbytes)
+    if len(body) < 8 + n_bits:
+        raise StreamError("a mask is cut: the file is damaged")
+    (n_words,) = struct.unpack_from("<Q", body)
+    mask = np.unpackbits(np.frombuffer(body, np.uint8, n_bits, 8), count=values.size).astype(bool).reshape(values.shape)
+    n = int(mask.sum())
+    if n_words not in (1, n) or len(body) != 8 + n_bits + n_words * values.itemsize:
+        raise StreamError("a mask doesn't fit its values: the file is damaged")
+    words = np.frombuffer(body, f"<u{values.itemsize}", offset=8 + n_bits).astype(f"u{values.itemsize}")
+    out = values.copy()
+    out.view(words.dtype)[mask] = words
+    return out
+
+
+def within_bound(true: Floats, found: Floats, bound: float) -> bool:
+    from ..layers.interpolation import within
+
+    return found.shape == true.shape and bool(within(true, found, bound).all())
+
+
+def pack_exactly(values: NDArray[Any]) -> bytes:
+    """Bytes of equal weight side by side, then LZMA."""
+    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    planes = little.reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T
+    return lzma.compress(planes.tobytes(), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
+
+
+def unpack_exactly(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    n_bytes = math.prod(shape) * dtype.itemsize
+    body = unxz(data, n_bytes)
+    if len(body) != n_bytes:
+        raise StreamError(f"values of {len(body)} bytes, expected {n_bytes}: the file is damaged")
+    planes = np.frombuffer(body, np.uint8).reshape(dtype.itemsize, -1).T
+    little = np.ascontiguousarray(planes).reshape(-1).view(dtype.newbyteorder("<"))
+    return little.astype(dtype.newbyteorder("=")).reshape(shape)
+
+
+def lossless_slabs(item: Any, node: hdf5.Node) -> Iterator[bytes]:
+    """The values of a dataset, slab by slab."""
+    if node.shape is None or not node.size:
+        return
+    for part in hdf5.slabs(node, SLAB):
+        values = item[part] if node.shape else np.asarray(item[()])
+        if node.dtype == "text":
+            flat = np.asarray(values, dtype=object).ravel().tolist()
+            words = [one if isinstance(one, bytes) else str(one).encode("utf-8", "surrogateescape") for one in flat]
+            lengths = np.array([len(word) for word in words], "<u4").tobytes()
+            yield lzma.compress(lengths + b"".join(words), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
+        elif node.dtype == "reference":
+            raise MediaError(f"{node.path}: a dataset of references can't be kept: remove it")
+        else:
+            values = np.ascontiguousarray(values)
+            yield pack_exactly(values if values.dtype.kind != "V" else values.view(np.uint8))
+
+
+def unpack_values(data: bytes, shape: tuple[int, ...], node: hdf5.Node) -> NDArray[Any]:
+    dtype = hdf5.dtype_of(node.dtype)
+    if node.dtype == "text":
+        n = math.prod(shape)
+        body = unxz(data, MAX_JSON + 4 * n)
+        lengths = np.frombuffer(body, "<u4", min(n, len(body) // 4)).astype(np.int64)
+        ends = 4 * n + np.cumsum(lengths)
+        if len(lengths) != n or (n and ends[-1] != len(body)):
+            raise StreamError(f"{node.path}: text that is cut: the file is damaged")
+        words = np.empty(n, object)
+        words[:] = [body[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+        return words.reshape(shape)
+    if dtype.kind == "V":
+        raw = unpack_exactly(data, (*shape[:-1], (shape[-1] if shape else 1) * dtype.itemsize), np.dtype(np.uint8))
+        return np.frombuffer(raw.tobytes(), dtype).reshape(shape)
+    return unpack_exactly(data, shape, dtype)
+
+
+def store_rows(item: Any, rows: slice, values: NDArray[Any], node: hdf5.Node) -> None:
+    if node.shape:
+        item[rows] = values
+    else:
+        item[()] = values.reshape(())[()]
+
+
+def inflate(data: bytes, limit: int) -> bytes:
+    try:
+        unpacker = zlib.decompressobj()
+        body = unpacker.decompress(data, limit + 1)
+        if len(body) > limit or not unpacker.eof:
+            raise StreamError("a deflated part is too long or cut: the file is damaged")
+        return body
+    except zlib.error as error:
+        raise StreamError(f"a deflated part is damaged ({error})") from None
+
+
+def unxz(data: bytes, limit: int) -> bytes:
+    try:
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28)
+        body = unpacker.decompress(data, limit + 1)
+    except (lzma.LZMAError, EOFError) as error:
+        raise StreamError(f"a part that is kept without loss is damaged ({error})") from None
+    if len(body) > limit or not unpacker.eof:
+        raise StreamError("a part that is kept without loss is too long or cut: the file is damaged")
+    return body

@@ -1,0 +1,230 @@
+"""The contract of all codecs, and what every image codec shares.
+
+A family writes `from_weights`, `weights_id`, `encode_pixels` and `decode_pixels`. `Codec` owns loading and batches,
+`ImageCodec` the kinds of picture (PIL, NumPy, torch, `Picture`, path), grey, transparency, metadata, container and the
+checks that keep a hostile file from making a decoder allocate more than its size justifies.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...container import Chunk, Header, check_critical, pack, read_header, unpack
+from ...errors import ContainerError, MediaError, StreamError, UsageError
+from ...media.bands import bands
+from ...media.image import read_picture, to_pil
+from ...media.values import MAX_PIXELS, Picture
+from .alpha import decode_alpha, encode_alpha
+from .codec import Codec, Data, EncodedPixels, PathLike, codec_for, read_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ImageCodec", "as_picture", "open_file"]
+
+
+# What was given to `compress`, in params["k"] of the file; a PIL image or a path isn't recorded. Append only.
+_PIL, _ARRAY, _PLANE, _TENSOR, _PICTURE = range(5)
+_KIND = "k"
+_ALPHA = "Alph"
+_FILL = "fill"
+
+
+class ImageCodec(Codec):
+    """Base of image codecs.
+
+    critical_chunks: upper-case tags that the family writes. dtypes: what it takes. pixels_per_byte: no file holds more
+    pixels than this times its payload bytes (a flat picture is filled up with zeros), so that a decoder can refuse a
+    hostile size before it allocates anything.
+    """
+
+    medium: ClassVar[str] = "image"
+    critical_chunks: ClassVar[frozenset[str]] = frozenset()
+    dtypes: ClassVar[tuple[str, ...]] = ("uint8", "uint16")
+    pixels_per_byte: ClassVar[int] = 1024
+    device: str = "cpu"
+
+    @abstractmethod
+    def encode_pixels(self, pixels: NDArray[Any], quality: float | None) -> EncodedPixels:
+        """pixels: (H, W, 3) uint8 or uint16, any size from 1x1 on; must not be changed. quality None: the default."""
+
+    @abstractmethod
+    def decode_pixels(self, header: Header, chunks: Sequence[Chunk]) -> NDArray[Any]:
+        """(H, W, 3) of header.dtype, or StreamError.
+
+        The header's fields are in range and H * W is at most `pixels_per_byte` a payload byte; params and payloads
+        are as hostile as they come.
+        """
+
+    def compress_one(self, x: Any, quality: float | None = None) -> bytes:
+        picture, kind = _take_in(x)
+        return self._encode(picture, quality, kind)
+
+    def decompress_one(self, data: Data) -> Any:
+        picture, kind = self._decode(data)
+        return _give_back(picture, kind, self.device)
+
+    def encode_picture(self, picture: Picture, quality: float | None = None) -> bytes:
+        """The file of a picture; `decompress` of it gives a PIL image, as for a path."""
+        return self._encode(picture, quality, _PIL)
+
+    def decode_picture(self, data: Data) -> Picture:
+        """The picture in a file, all 16 bits of it, whatever kind was given to `compress`."""
+        return self._decode(data)[0]
+
+    def _encode(self, picture: Picture, quality: float | None, kind: int) -> bytes:
+        if picture.pixels.dtype.name not in self.dtypes:
+            raise MediaError(f"{self.name} takes {' or '.join(self.dtypes)} pictures, not {picture.pixels.dtype}")
+        pixels = picture.pixels
+        if pixels.shape[2] == 1:
+            pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        encoded = self.encode_pixels(np.ascontiguousarray(pixels), quality)
+        assert _KIND not in encoded.params, "params['k'] belongs to ImageCodec"
+        chunks = list(encoded.chunks)
+        if picture.alpha is not None:
+            chunks.append(Chunk(_ALPHA, encode_alpha(picture.alpha)))
+        height, width, channels = picture.shape
+        missing = -(-height * width // self.pixels_per_byte) - sum(len(chunk.payload) for chunk in chunks)
+        if missing > 0:
+            chunks.append(Chunk(_FILL, bytes(missing)))
+        meta = {"icc": picture.icc, "exif": picture.exif}
+        header = Header(
+            codec=self.name,
+            stream=self.stream,
+            weights=self.weights_id,
+            coder=encoded.coder,
+            arithmetic=encoded.arithmetic,
+            medium=self.medium,
+            shape=(height, width, channels),
+            dtype=picture.pixels.dtype.name,
+            params={**encoded.params, **({_KIND: kind} if kind != _PIL else {})},
+            meta={key: value for key, value in meta.items() if value},
+        )
+        return pack(header, chunks)
+
+    def _decode(self, data: Data) -> tuple[Picture, int]:
+        header, chunks = unpack(data)
+        self.check_made_by_us(header)
+        height, width, channels = header.shape
+        if height * width > MAX_PIXELS:
+            raise ContainerError(f"a picture of {width}x{height}; expected at most {MAX_PIXELS} pixels")
+        check_critical(chunks, {*self.critical_chunks, _ALPHA})
+        kind = header.params.get(_KIND, _PIL)
+        if type(kind) is not int or kind not in range(_PICTURE + 1) or (kind == _PLANE and channels != 1):
+            raise ContainerError(f"params[{_KIND!r}] is {kind!r} for {channels} channels: a newer version, or damaged")
+        if header.dtype not in self.dtypes:
+            raise ContainerError(f"{self.name} with {header.dtype} pixels; expected {' or '.join(self.dtypes)}")
+        for key in ("icc", "exif"):
+            if not isinstance(header.meta.get(key, b""), bytes):
+                raise ContainerError(f"metadata {key!r} aren't bytes: the file is damaged")
+        n_bytes = sum(len(chunk.payload) for chunk in chunks)
+        if height * width > self.pixels_per_byte * n_bytes:
+            raise StreamError(
+                f"{n_bytes} bytes can't hold a picture of {width}x{height} (at most {self.pixels_per_byte} pixels "
+                "a byte): the file is damaged"
+            )
+        planes = [chunk.payload for chunk in chunks if chunk.tag == _ALPHA]
+        if len(planes) != (channels in (2, 4)):
+            raise StreamError(f"{len(planes)} transparency chunks for {channels} channels: the file is damaged")
+        dtype = np.dtype(header.dtype)
+        alpha = decode_alpha(planes[0], (height, width), dtype) if planes else None
+        own = [chunk for chunk in chunks if chunk.tag not in (_ALPHA, _FILL)]
+        pixels = self.decode_pixels(header, own)
+        assert pixels.shape == (height, width, 3) and pixels.dtype == dtype, "decode_pixels broke its contract"
+        if channels < 3:
+            pixels = _grey(pixels)
+        return Picture(pixels, alpha, _bytes(header.meta.get("icc")), _bytes(header.meta.get("exif"))), kind
+
+
+def open_file(path: PathLike, weights: PathLike | None = None, device: str = "cpu") -> Image.Image:
+    """Decode an image file to a PIL image, whatever kind it was made from (the public `codec.open`)."""
+    data = read_file(path)
+    codec = codec_for(read_header(data), weights, device)
+    if not isinstance(codec, ImageCodec):
+        raise MediaError(f"{path} holds {codec.medium}, not an image: use codec.decode")
+    return to_pil(codec.decode_picture(data))
+
+
+# ---- kinds of picture
+
+
+def as_picture(x: Any) -> Picture:
+    """The picture in anything that `ImageCodec.compress` takes (a path, PIL, NumPy, torch, a `Picture`)."""
+    return _take_in(x)[0]
+
+
+def _take_in(x: Any) -> tuple[Picture, int]:
+    if isinstance(x, Picture):
+        return x, _PICTURE
+    if isinstance(x, (str, os.PathLike, Image.Image)):
+        return read_picture(x), _PIL
+    if isinstance(x, np.ndarray):
+        return _from_array(x)
+    if type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach"):
+        return _from_tensor(x), _TENSOR
+    raise UsageError(
+        f"can't compress a {type(x).__name__}: expected a path, a PIL image, a NumPy array (H, W, 3) of uint8 or "
+        "uint16, a torch tensor (3, H, W) of floats in [0, 1], or a list of them"
+    )
+
+
+def _from_array(array: NDArray[Any]) -> tuple[Picture, int]:
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if native.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or 0 in array.shape:
+        raise UsageError(
+            f"an array of {array.dtype} {array.shape}; expected uint8 or uint16, (H, W) or (H, W, 1 to 4); "
+            "a batch is a list of arrays"
+        )
+    if array.ndim == 2:
+        return Picture.from_stacked(native[:, :, None]), _PLANE
+    return Picture.from_stacked(native), _ARRAY
+
+
+def _from_tensor(x: Tensor) -> Picture:
+    if not x.is_floating_point() or x.ndim != 3 or x.shape[0] not in (1, 2, 3, 4) or 0 in x.shape:
+        raise UsageError(
+            f"a tensor of {x.dtype} {tuple(x.shape)}; expected floats in [0, 1], (3, H, W) (or 1, 2, 4 channels); "
+            "a batch is a list: codec.compress(list(batch))"
+        )
+    x = x.detach().to("cpu").float()
+    low, high = float(x.min()), float(x.max())
+    if not (low >= 0.0 and high <= 1.0):
+        raise UsageError(f"a tensor with values from {low:g} to {high:g}; expected [0, 1]: scale it, or x.clamp(0, 1)")
+    array = (x * 255.0).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return Picture.from_stacked(array)
+
+
+def _give_back(picture: Picture, kind: int, device: str) -> Any:
+    if kind == _PICTURE:
+        return picture
+    if kind == _PIL:
+        return to_pil(picture)
+    array = picture.stacked()
+    if kind == _PLANE:
+        return np.ascontiguousarray(array[:, :, 0])
+    if kind == _ARRAY:
+        return array
+    import torch
+
+    top = float(np.iinfo(array.dtype).max)
+    scaled = torch.from_numpy(array.astype(np.float32)).to(device) / top
+    return scaled.permute(2, 0, 1).contiguous()
+
+
+def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, 3) to (H, W, 1): the rounded mean of the channels, in integers."""
+    out = np.empty((*pixels.shape[:2], 1), pixels.dtype)
+    for top, bottom in bands(pixels.shape[0], pixels.shape[1] * 3):
+        out[top:bottom, :, 0] = (pixels[top:bottom].sum(axis=2, dtype=np.uint32) + 1) // 3
+    return out
+
+
+def _bytes(value: object) -> bytes | None:
+    return value if isinstance(value, bytes) else None

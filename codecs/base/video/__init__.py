@@ -1,0 +1,1 @@
+"""The base of video codecs: groups of frames, scenes, encoding, the stream, the journal of an encoding."""

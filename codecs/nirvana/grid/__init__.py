@@ -1,0 +1,1 @@
+"""Preset `grid`: latents on grids, tiny networks, all of it in integers."""

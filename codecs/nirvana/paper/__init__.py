@@ -1,0 +1,1 @@
+"""Preset `paper`: the paper's network and recipe."""

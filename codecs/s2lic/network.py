@@ -1,0 +1,573 @@
+"""S2LIC networks, configuration `small`: residual SwinV2 transforms, hyperprior, slices with a two-pass checkerboard.
+
+Wang, Fu, Cao, Wang, Chen, Liang: "S2LIC: Learned Image Compression with the SwinV2 Block, Adaptive Channel-wise and
+Global-inter Attention Context", arXiv 2403.14471. Differs, to train in little time, to be fast on a CPU and to decode
+the same everywhere:
+
+- analysis and synthesis have a linear shortcut (wavelet packet and a matrix, after AuxT, arXiv 2501.13751) that starts
+  at its closed-form optimum, so step 0 is a transform codec already; the networks add to it and start at zero;
+- nothing runs at full resolution: pictures enter and leave through a pixel-unshuffle of 4, and the dense block of the
+  paper is a residual enhancement of the linear picture at a quarter resolution;
+- one model for all rates: gains per channel, interpolated between knots of the quality, on y and inside the
+  transforms, and starting values of the densities that depend on the quality;
+- SwinV2 blocks are in the analysis only: the synthesis is convolutions and leaky ReLU in 8-bit fixed point, so that
+  files decode to the same pixels on every machine;
+- everything between z and the last slice is convolution and leaky ReLU in fixed point (`entropy.exact`); the channel
+  context is convolutional, the second pass does see the first one (`anchor_context`), latent residual prediction is
+  slim and clipped in place of tanh.
+
+Numbers, and what else was tried: docs/notes/s2lic.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...entropy.exact import ExactConv2d, FixedPoint, freeze, round_half_up, round_through
+from ...entropy.models import GaussianConditional, LaplaceConditional, add_noise
+from ..layers.swin import ResidualSwin
+from ..layers.wavelet import _apply, _plan, analysis, channels_to_blocks, synthesis
+from .layers import (
+    LEVEL_UNIT,
+    LEVELS,
+    MEAN_BITS,
+    MOST_CHANNELS,
+    MOST_PARTS,
+    STEPS,
+    Gain,
+    Knots,
+    RateDistortion,
+    Take,
+    check_choice,
+    check_sizes,
+    checkerboard,
+    estimated_bits,
+    start_gain,
+    table_row,
+)
+
+MATRIX_BITS = 24  # fractional bits of the inverse wavelet matrices
+LEAK = 3  # negative values go on at 2**-3 of their slope: plain ReLUs died by the layer (docs/notes/s2lic.md)
+FINER = 2  # bits that activations have more near the pixels, where rounding them was seen (docs/notes/s2lic.md)
+LOW_BITS = 4  # of these activations, where they have to be cut in two
+WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolution
+
+
+@dataclass(frozen=True)
+class S2licConfig:
+    """Sizes of the small model."""
+
+    latent: int = 320  # channels of y, M in the paper
+    slices: tuple[int, ...] = (16, 16, 32, 64, 192)
+    hyper: int = 96  # channels of z, N in the paper
+    features: int = 256  # of the hyper synthesis
+    analysis_width: tuple[int, int, int] = (96, 160, 256)  # channels at 1/4, 1/8, 1/16 of the resolution
+    analysis_blocks: tuple[int, int, int] = (2, 3, 1)  # residual blocks there
+    synthesis_width: tuple[int, int, int] = (96, 160, 256)
+    synthesis_blocks: tuple[int, int, int] = (3, 4, 2)
+    attention: int = 2  # SwinV2 blocks at 1/16, in the analysis; 0 = none
+    heads: int = 8
+    context: int = 128  # channels of the channel-wise context
+    passes: Literal[1, 2] = 2  # over each slice: all of it at once, or a checkerboard
+    anchor_context: Literal["none", "masked_conv"] = "masked_conv"  # what the second pass sees of the first
+    hidden: int = 224  # of the parameter networks
+    refine: int = 64  # hidden channels of latent residual prediction; 0 = none
+    knots: int = 6  # of everything that depends on the quality
+
+    def __post_init__(self) -> None:
+        """ValueError, which names the setting and what is allowed."""
+        channels, parts = (1, MOST_CHANNELS), (0, MOST_PARTS)
+        widths = ("hyper", "features", "context", "hidden", "heads", "analysis_width", "synthesis_width")
+        limits = {
+            "latent": (1, 3 * 4**WAVELET),  # no more than the wavelets have
+            **dict.fromkeys(widths, channels),
+            **dict.fromkeys(("analysis_blocks", "synthesis_blocks", "attention"), parts),
+            "refine": (0, MOST_CHANNELS),
+            "knots": (2, MOST_PARTS),
+        }
+        stages = ("analysis_width", "analysis_blocks", "synthesis_width", "synthesis_blocks")
+        check_sizes(self, limits, dict.fromkeys(stages, 3))
+        slices = self.slices if isinstance(self.slices, (tuple, list)) else ()
+        whole = 1 <= len(slices) <= MOST_PARTS and all(type(size) is int and size >= 1 for size in slices)
+        if not whole or sum(slices) != self.latent:
+            raise ValueError(
+                f"slices is {self.slices!r:.80}; expected at most {MOST_PARTS} whole numbers of 1 or more that sum to "
+                f"latent, {self.latent}"
+            )
+        check_choice(self, "passes", (1, 2))
+        check_choice(self, "anchor_context", ("none", "masked_conv"))
+        if self.attention and self.analysis_width[2] % self.heads:
+            raise ValueError(
+                f"heads is {self.heads}; expected a divisor of the last analysis_width, {self.analysis_width[2]}"
+            )
+
+    @property
+    def stride(self) -> int:
+        """Sides of pictures are multiples of this: windows of 8 at 1/16 of the resolution."""
+        return 128
+
+    @property
+    def multiple(self) -> int:
+        """Sides of y are multiples of this."""
+        return 1
+
+    @property
+    def quality_steps(self) -> int:
+        return STEPS * (self.knots - 1)
+
+    @property
+    def synthesis_halo(self) -> int:
+        """How many cells of y to each side a pixel depends on: as far as cutting into tiles makes no difference."""
+        n4, n8, n16 = self.synthesis_blocks
+        last = (2 * n4 + 1) / 4  # blocks at 1/4 of the resolution, and the layer that leaves
+        network = 1 + 2 * n16 + n8 + last
+        linear = (4 * (2**WAVELET - 1) + 1) / 2**WAVELET + 1 / 4 + last  # the picture that the network looks at
+        return math.ceil(max(network, linear))
+
+
+def leaky(x: Tensor) -> Tensor:
+    """The activation of the networks that aren't in fixed point: the same as of those that are."""
+    return F.leaky_relu(x, 2.0**-LEAK)
+
+
+class Residual(nn.Module):
+    """x + conv(leaky(conv(x))), zero at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(cast(Tensor, self.second.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(leaky(self.first(x)))
+
+
+def _zero(conv: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(cast(Tensor, conv.bias))
+    return conv
+
+
+class Analysis(nn.Module):
+    """Pictures to latents: a linear map of wavelet packets plus a network."""
+
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        (c4, c8, c16), (n4, n8, n16) = config.analysis_width, config.analysis_blocks
+        self.linear = nn.Conv2d(3 * 4**WAVELET, config.latent, 1, bias=False)
+        self.enter = nn.Conv2d(48, c4, 3, padding=1)
+        self.gain4 = Gain(config.knots, c4)
+        self.stage4 = nn.Sequential(*(Residual(c4) for _ in range(n4)))
+        self.down8 = nn.Conv2d(c4, c8, 3, stride=2, padding=1)
+        self.gain8 = Gain(config.knots, c8)
+        self.stage8 = nn.Sequential(*(Residual(c8) for _ in range(n8)))
+        self.down16 = nn.Conv2d(c8, c16, 3, stride=2, padding=1)
+        self.gain16 = Gain(config.knots, c16)
+        self.stage16 = nn.Sequential(*(Residual(c16) for _ in range(n16)))
+        self.swin16 = ResidualSwin(c16, config.heads, config.attention, 2.0) if config.attention else nn.Identity()
+        self.leave = _zero(nn.Conv2d(c16, config.latent, 1))
+
+    def forward(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """x: (B, 3, H, W), pixels minus 1/2. Returns (B, M, h/16, w/16), before the gain of y.
+
+        size: (h, w) of the picture in x, multiples of 16, from the top left; None: all of it. What lies beyond fills
+        windows of the attention up. The wavelets mustn't see it: their inverse mirrors at the picture's border.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            picture = x if size is None else x[..., : size[0], : size[1]]
+            # matrix products over rows and columns are several times slower on channels_last
+            linear = self.linear(analysis(picture.contiguous(), WAVELET, "symmetric").to(self.linear.weight.dtype))
+        r = self.stage4(self.gain4(self.enter(F.pixel_unshuffle(x, 4)), t))
+        r = self.stage8(self.gain8(leaky(self.down8(r)), t))
+        r = self.swin16(self.stage16(self.gain16(leaky(self.down16(r)), t)))
+        correction = self.leave(r)[..., : linear.shape[-2], : linear.shape[-1]]
+        return linear + correction.to(linear.dtype)
+
+
+class Grid(FixedPoint):
+    """A signed grid that never moves: 2**-exponent."""
+
+    def __init__(self, bits: int = 16, exponent: int = MEAN_BITS) -> None:
+        super().__init__(bits, signed=True, exponent=exponent)
+        self.fixed = exponent
+
+    def calibrate(self, quantile_peak: float | None = None) -> None:
+        self.exponent.fill_(self.fixed)
+
+    def _watch(self, x: Tensor) -> None:
+        pass
+
+
+class Exact(nn.Module):
+    """A convolution with its own quantiser in front: unsigned, which is a leaky ReLU, or signed."""
+
+    def __init__(
+        self,
+        inner: int,
+        outer: int,
+        kernel: int,
+        relu: bool,
+        bits: int = 16,
+        weight_bits: int = 16,
+        carrier: torch.dtype = torch.float64,
+        exponent: int | None = None,
+        split: int = 0,
+    ) -> None:
+        """exponent: of the input's grid; None: fitted to what the input has been in training. split: `ExactConv2d`."""
+        super().__init__()
+        self.input = FixedPoint(bits, not relu, leak=LEAK if relu else 0) if exponent is None else Grid(bits, exponent)
+        self.layer = ExactConv2d(inner, outer, kernel, self.input, weight_bits, carrier, split)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.input(x))
+
+    def zero(self, bias: float = 0.0) -> Exact:
+        nn.init.zeros_(self.layer.conv.weight)
+        nn.init.constant_(cast(Tensor, self.layer.conv.bias), bias)
+        return self
+
+
+class ExactResidual(nn.Module):
+    """x + conv(leaky(conv(x))), zero at the start: 8-bit weights and activations, the stream x itself in 20 bits.
+
+    finer: bits more for the activations.
+    """
+
+    def __init__(self, width: int, finer: int = 0) -> None:
+        super().__init__()
+        f32, split = torch.float32, LOW_BITS if finer else 0
+        self.first = Exact(width, width, 3, relu=False, bits=9 + finer, weight_bits=8, carrier=f32, split=split)
+        self.second = Exact(width, width, 3, relu=True, bits=8 + finer, weight_bits=8, carrier=f32, split=split).zero()
+        self.stream = FixedPoint(20, signed=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stream(x + self.second(self.first(x)))
+
+
+def exact_wavelet(coefficients: Tensor) -> Tensor:
+    """Inverse wavelet packet of coefficients (B, 3 * 4**J, h, w), float64, on a grid of 2**-16 in and out.
+
+    All sums are exact: coefficients below 2**21 units times rows of matrix entries whose magnitudes sum to less than
+    2**28; after the first axis below 2**24.
+    """
+    grid = 2.0**16
+    y = torch.clamp(round_half_up(coefficients * grid), -32 * grid, 32 * grid)
+    y = channels_to_blocks(y, WAVELET)
+    for dim in (-1, -2):
+        plan = _plan(y.shape[dim], WAVELET, "symmetric", True, MATRIX_BITS)
+        y = round_half_up(_apply(y, dim, plan) * 2.0**-MATRIX_BITS)
+    return y * (1 / grid)
+
+
+class Synthesis(nn.Module):
+    """Latents to pictures: the linear picture, and a network that sees it at a quarter resolution and corrects it.
+
+    In fixed point, so that a file decodes to the same pixels on every machine.
+    """
+
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        (c4, c8, c16), (n4, n8, n16) = config.synthesis_width, config.synthesis_blocks
+        f32 = torch.float32
+        self.linear = Exact(config.latent, 3 * 4**WAVELET, 1, relu=False, bits=20, exponent=14)
+        self.enter = Exact(config.latent, c16, 3, relu=False, bits=20, exponent=14)
+        self.gain16 = Gain(config.knots, c16)
+        self.stream16 = FixedPoint(20, signed=True)
+        self.stage16 = nn.Sequential(*(ExactResidual(c16) for _ in range(n16)))
+        self.up8 = Exact(c16, 4 * c8, 1, relu=True, bits=8, weight_bits=8, carrier=f32)
+        self.gain8 = Gain(config.knots, c8)
+        self.stream8 = FixedPoint(20, signed=True)
+        self.stage8 = nn.Sequential(*(ExactResidual(c8) for _ in range(n8)))
+        self.up4 = Exact(c8, 4 * c4, 1, relu=True, bits=8, weight_bits=8, carrier=f32)
+        self.inject = Exact(48, c4, 3, relu=False, bits=10, weight_bits=9, carrier=f32, exponent=9)
+        self.gain4 = Gain(config.knots, c4)
+        self.stream4 = FixedPoint(20, signed=True)
+        self.stage4 = nn.Sequential(*(ExactResidual(c4, FINER) for _ in range(n4)))
+        self.leave = Exact(c4, 48, 3, relu=False, bits=9, weight_bits=8, carrier=f32).zero()
+
+    def forward(self, y: Tensor, t: Tensor) -> Tensor:
+        """y: (B, M, h, w), the gain of y undone. Returns (B, 3, 16 h, 16 w), pixels minus 1/2, not clamped."""
+        with torch.autocast(y.device.type, enabled=False):
+            linear = synthesis(self.linear(y), WAVELET, "symmetric").to(y.dtype)
+        return linear + self.correction(y, linear, t)
+
+    def exactly(self, y: Tensor, step: int) -> Tensor:
+        """The same after `freeze`, in float64 and the same on every machine: pixels on a grid of 2**-16."""
+        linear = exact_wavelet(self.linear(y))
+        return linear + round_half_up(self.correction(y, linear, step).double() * 2**16) * 2.0**-16
+
+    def correction(self, y: Tensor, linear: Tensor, t: Tensor | int) -> Tensor:
+        """What the network adds to the linear picture (B, 3, H, W)."""
+        r = self.stage16(self.stream16(self.gain16.apply_to(self.enter(y), t)))
+        r = self.stage8(self.stream8(self.gain8.apply_to(F.pixel_shuffle(self.up8(r), 2), t)))
+        r = F.pixel_shuffle(self.up4(r), 2) + self.inject(F.pixel_unshuffle(linear, 4))
+        r = self.stage4(self.stream4(self.gain4.apply_to(r, t)))
+        return F.pixel_shuffle(self.leave(r), 4).to(linear.dtype)
+
+
+class HyperAnalysis(nn.Module):
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        n = config.hyper
+        self.net = nn.Sequential(
+            nn.Conv2d(config.latent, n, 3, padding=1),
+            nn.LeakyReLU(2.0**-LEAK),
+            nn.Conv2d(n, n, 5, stride=2, padding=2),
+            nn.LeakyReLU(2.0**-LEAK),
+            nn.Conv2d(n, n, 5, stride=2, padding=2),
+        )
+
+    def forward(self, y: Tensor) -> Tensor:
+        """y -> z before rounding, (B, N, h/4, w/4). The factor lifts z above the noise of rounding."""
+        return 8 * self.net(y).float()
+
+
+class HyperSynthesis(nn.Module):
+    """z_hat (B, N, h/4, w/4) to features (B, F, h, w), to be passed through a leaky quantiser."""
+
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        n, f = config.hyper, config.features
+        self.first = Exact(n, 4 * n, 3, relu=False, exponent=MEAN_BITS)
+        self.second = Exact(n, 4 * n, 3, relu=True)
+        self.third = Exact(n, f, 3, relu=True)
+
+    def forward(self, z: Tensor) -> Tensor:
+        r = F.pixel_shuffle(self.first(z), 2)
+        return self.third(F.pixel_shuffle(self.second(r), 2))
+
+
+class Slice(nn.Module):
+    """Mean and level of the channels start:stop of y, from hyper features, earlier slices and the first pass."""
+
+    def __init__(self, config: S2licConfig, start: int, size: int) -> None:
+        super().__init__()
+        f, c, h = config.features, config.context, config.hidden
+        self.start, self.size = start, size
+        self.channels = Exact(start, c, 3, relu=False, exponent=MEAN_BITS) if start else None
+        seen = f + (c if start else 0)
+        self.anchor = (
+            Exact(size, c, 5 if size <= 64 else 3, relu=False, exponent=MEAN_BITS)
+            if config.passes == 2 and config.anchor_context == "masked_conv"
+            else None
+        )
+        self.first1 = Exact(seen, h, 1, relu=True)
+        self.first2 = Exact(h, 2 * size, 1, relu=True).zero()
+        two = config.passes == 2
+        self.second1 = Exact(seen + (c if self.anchor else 0), h, 1, relu=True) if two else None
+        self.second2 = Exact(h, 2 * size, 1, relu=True).zero() if two else None
+        r = config.refine
+        self.refine1 = Exact(size, r, 3, relu=False, exponent=MEAN_BITS) if r else None
+        self.refine2 = Exact(seen + r, r, 1, relu=True) if r else None
+        self.refine3 = Exact(r, size, 1, relu=True).zero() if r else None
+        self.grid, self.refine_grid = Grid(), Grid()
+
+    def context(self, features: Tensor, before: Tensor) -> Tensor:
+        """features: (B, F, h, w); before: (B, start, h, w), the slices that are known. Both passes use the result."""
+        if self.channels is None:
+            return features
+        return torch.cat([features, in_strips(self.channels, [before], 1)], 1)
+
+    def _density(self, out: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        mean, level = out.split(self.size, 1)
+        return self.grid(mean), base + LEVEL_UNIT * level
+
+    def first(self, context: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and level (not rounded, not clipped), dense; valid on anchors."""
+        return self._density(self.first2(self.first1(context)), base)
+
+    def second(self, context: Tensor, anchors: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for the other cells. anchors: (B, size, h, w), zero where nothing is known yet."""
+        assert self.second1 is not None and self.second2 is not None
+        return self._density(self.second2(self.second1(self.seen(context, anchors))), base)
+
+    def seen(self, context: Tensor, anchors: Tensor) -> Tensor:
+        """What the second pass looks at: the context, and the anchors around each cell."""
+        return context if self.anchor is None else torch.cat([context, in_strips(self.anchor, [anchors], 2)], 1)
+
+    def exactly(self, context: Tensor, base: Tensor, cells: Tensor, second: bool) -> tuple[Tensor, Tensor]:
+        """Mean and table row of the cells of a pass, (size, n) each; context is what `seen` gives for the second."""
+        picked = context.flatten(2).index_select(2, cells)[..., None]
+        first, last = (self.second1, self.second2) if second else (self.first1, self.first2)
+        assert first is not None and last is not None
+        mean, level = self._density(in_strips(lambda x: last(first(x)), [picked], 0, 1 << 14), base)
+        return mean[0, ..., 0], table_row(level)[0, ..., 0]
+
+    def refined(self, y: Tensor, context: Tensor) -> Tensor:
+        """y_hat plus what rounding lost, as far as it can be told: at most half a step."""
+        refine1, refine2, refine3 = self.refine1, self.refine2, self.refine3
+        if refine1 is None or refine2 is None or refine3 is None:
+            return y
+
+        def shift(y: Tensor, context: Tensor) -> Tensor:
+            return refine3(refine2(torch.cat([refine1(y), context], 1)))
+
+        return y + self.refine_grid(in_strips(shift, [y, context], 1).clamp(-0.5, 0.5)).to(y.dtype)
+
+
+def in_strips(layer: Callable[..., Tensor], inputs: list[Tensor], halo: int, cells: int = 1 << 14) -> Tensor:
+    """layer(*inputs), computed a few rows at a time if the inputs have many cells; with exact layers the same values.
+
+    halo: rows to each side that an output depends on.
+    """
+    height, width = inputs[0].shape[-2:]
+    rows = max(1, cells // width)
+    if height <= 2 * rows or torch.is_grad_enabled():
+        return layer(*inputs)
+    parts = []
+    for start in range(0, height, rows):
+        first, stop = max(0, start - halo), min(height, start + rows + halo)
+        part = layer(*(x[..., first:stop, :] for x in inputs))
+        parts.append(part[..., start - first : min(height, start + rows) - first, :])
+    return torch.cat(parts, -2)
+
+
+class S2licNet(nn.Module):
+    """The whole model. Pictures are (B, 3, H, W), sRGB in [0, 1], sides multiples of 128. t: quality, (B,) in 0...1."""
+
+    arithmetic = "int"
+
+    def __init__(self, config: S2licConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.hyper_analysis = HyperAnalysis(config)
+        self.hyper_synthesis = HyperSynthesis(config)
+        starts = [sum(config.slices[:i]) for i in range(len(config.slices))]
+        self.slices = nn.ModuleList(Slice(config, a, n) for a, n in zip(starts, config.slices, strict=True))
+        self.gain = Gain(config.knots, config.latent)  # log2 of 1 / quantisation step
+        self.inverse = Gain(config.knots, config.latent)
+        self.base = Knots(config.knots, config.latent, LEVEL_UNIT)  # levels to start from
+        self.z_mean = Knots(config.knots, config.hyper)
+        self.z_level = Knots(config.knots, config.hyper, LEVEL_UNIT)
+        self.y_density = GaussianConditional(LEVELS)
+        self.z_density = LaplaceConditional(LEVELS)
+        with torch.no_grad():
+            gains = torch.tensor([start_gain(k / (config.knots - 1)) for k in range(config.knots)])
+            self.gain.values.copy_(gains[:, None].expand_as(self.gain.values))
+            self.inverse.values.copy_(-self.gain.values)
+            self.base.values.fill_(16.0 / LEVEL_UNIT)
+            self.z_level.values.fill_(20.0 / LEVEL_UNIT)
+
+    def latents(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16), or that of its part `size`."""
+        return self.gain(self.analysis(x - 0.5, t, size), t)
+
+    def reconstruct(self, y_hat: Tensor, t: Tensor) -> Tensor:
+        """(B, M, h, w), in units of the quantisation step -> pictures, not clamped."""
+        return self.synthesis(self.inverse(y_hat, t), t) + 0.5
+
+    def forward(self, x: Tensor, t: Tensor, hard: bool = False) -> RateDistortion:
+        """Training path: noise for the rate and straight-through rounding for the reconstruction; hard: rounding in
+        both."""
+        y_hat, y_bits, z_bits = self.coded(self.latents(x, t).float(), t, hard)
+        return RateDistortion(self.reconstruct(y_hat, t), y_bits, z_bits)
+
+    def coded(self, y: Tensor, t: Tensor, hard: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (B, M, h, w) as they come out of a file, and the bits of y and z, (B,)."""
+        rounded = hard or not self.training
+        z = self.hyper_analysis(y)
+        with torch.autocast(y.device.type, enabled=torch.is_autocast_enabled(y.device.type) and not hard):
+            z_mean, z_level = self.z_mean.at(t), self.z_level.at(t)
+            # Noise, not rounding, for the synthesis too: a z that still rounds to nothing would teach it nothing.
+            z_hat = round_through(z - z_mean) + z_mean if rounded else add_noise(z)
+            z_bits = estimated_bits(self.z_density, z_hat, z_mean, z_level, not self.training)
+            features = self.hyper_synthesis(z_hat)
+            base = self.base.at(t)
+            anchors = checkerboard(*y.shape[-2:], y.device)
+            done: list[Tensor] = []
+            y_bits = torch.zeros_like(z_bits)
+            for part in self.slices:
+                assert isinstance(part, Slice)
+                where = slice(part.start, part.start + part.size)
+                y_s, base_s = y[:, where], base[:, where]
+                context = part.context(features, torch.cat(done, 1) if done else y[:, :0])
+                mean, level = (out.float() for out in part.first(context, base_s))
+                if self.config.passes == 2:
+                    known = (round_through(y_s - mean) + mean) * anchors
+                    mean2, level2 = part.second(context, known, base_s)
+                    mean = torch.where(anchors, mean, mean2.float())
+                    level = torch.where(anchors, level, level2.float())
+                hat = round_through(y_s - mean) + mean
+                value = hat if rounded else add_noise(y_s)
+                y_bits = y_bits + estimated_bits(self.y_density, value, mean, level, not self.training)
+                done.append(part.refined(hat, context))
+            return torch.cat(done, 1), y_bits, z_bits
+
+    # ---- exact arithmetic, after `freeze`
+
+    def freeze(self) -> S2licNet:
+        """Fixes the integer forms of everything that decodes; for use, not for training."""
+        freeze(self)
+        return self
+
+    def z_parameters(self, step: int) -> tuple[Tensor, Tensor]:
+        """Mean, float64, and table row of each channel of z, (N,), at a quality step."""
+        mean = round_half_up(self.z_mean.exactly(step).flatten() * 2**MEAN_BITS) * 2.0**-MEAN_BITS
+        return mean, table_row(self.z_level.exactly(step)).flatten()
+
+    def predict(self, z_hat: Tensor, height: int, width: int, step: int, take: Take) -> Tensor:
+        """y_hat (1, M, height, width), float64, from z_hat (1, N, ceil(height / 4), ...). Both sides call this.
+
+        take(mean, row, channels, cells): asked for pass after pass, gives y_hat before refinement at the cells,
+        (channels, cells). The encoder makes symbols of its latents, the decoder reads them.
+        """
+        features = self.hyper_synthesis(z_hat)[:, :, :height, :width]
+        base = self.base.exactly(step)
+        anchors = checkerboard(height, width).flatten()
+        masks = (anchors, ~anchors) if self.config.passes == 2 else (torch.ones_like(anchors),)
+        passes = [torch.nonzero(mask).flatten().to(z_hat.device) for mask in masks]
+        y_hat = torch.zeros(1, self.config.latent, height, width, dtype=torch.float64, device=z_hat.device)
+        for part in self.slices:
+            assert isinstance(part, Slice)
+            channels = slice(part.start, part.start + part.size)
+            mine = y_hat[:, channels]
+            flat = mine.flatten(2)[0] if mine.is_contiguous() else mine[0].view(part.size, -1)
+            context = part.context(features, y_hat[:, : part.start])
+            for index, cells in enumerate(passes):
+                if not len(cells):  # a single cell has no anchors
+                    continue
+                seen = part.seen(context, mine) if index else context
+                mean, row = part.exactly(seen, base[:, channels], cells, bool(index))
+                flat[:, cells] = take(mean, row, channels, cells)
+                del seen, mean, row  # hundreds of megabytes of a large picture
+            y_hat[:, channels] = part.refined(mine, context)
+            del context
+        return y_hat
+
+    def pixels(self, y_hat: Tensor, step: int) -> Tensor:
+        """(1, M, h, w) float64 -> (1, 3, 16 h, 16 w) float64 on a grid of 2**-16, around 0...1, not clamped."""
+        return self.synthesis.exactly(self.inverse.apply_to(y_hat, step), step) + 0.5
+
+
+@torch.no_grad()
+def initialise(net: S2licNet, pictures: Tensor) -> dict[str, float]:
+    """Closed-form start: both linear maps from the PCA of wavelet packets, densities from the spread of the latents.
+
+    pictures: (N, 3, H, W) in [0, 1]. Channels are in order of falling variance. Returns PSNR without quantisation.
+    """
+    m = net.config.latent
+    c = torch.cat([analysis(part - 0.5, WAVELET, "symmetric") for part in pictures.split(16)]).double()
+    flat = c.permute(1, 0, 2, 3).reshape(c.shape[1], -1)
+    _, vectors = torch.linalg.eigh(flat @ flat.T / flat.shape[1])
+    basis = vectors.flip(1)[:, :m]  # (768, M)
+    cast(Tensor, net.synthesis.linear.layer.conv.bias).zero_()
+    net.analysis.linear.weight.copy_(basis.T[:, :, None, None])
+    net.synthesis.linear.layer.conv.weight.copy_(basis[:, :, None, None])
+    v = basis.T @ flat
+    deviation = v.std(1).float()
+    scale = (0.5 * deviation * torch.exp2(net.gain.values)).clamp(0.11, 200)
+    net.base.values.copy_(net.y_density.level(scale) / LEVEL_UNIT)
+    back = synthesis((basis @ v).reshape(-1, c.shape[0], *c.shape[2:]).transpose(0, 1), WAVELET, "symmetric") + 0.5
+    mse = (back.clamp(0, 1) - pictures).square().mean((1, 2, 3))
+    return {"psnr": float((-10 * torch.log10(mse.clamp_min(1e-9))).mean())}

@@ -1,0 +1,1 @@
+"""Probabilistic circuits: structure, fitting, exact coding."""

@@ -1,0 +1,1 @@
+"""Rate, distortion and speed of codecs on items, as rows."""

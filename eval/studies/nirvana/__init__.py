@@ -1,0 +1,1 @@
+"""What NIRVANA's parts are worth."""

@@ -1,0 +1,108 @@
+"""Fitting circuits: resumed runs are the same runs, the log, early ends, recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from codec.codecs.base.weights import find, load_tensors
+from codec.entropy.circuits.fit import keep_at
+from codec.errors import UsageError
+from codec.train import circuit
+from codec.train.circuit import CircuitRecipe, fit_array, weights_bytes
+from codec.train.run import RECIPES
+from codec.train.settings import fill
+
+RECIPE = CircuitRecipe(states=3, epochs=4, full=2, batch=50, held_out=0.2, patience=9)
+
+
+def data(n: int = 200) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (rng.integers(0, 4, (n, 1, 1)) * 20 + rng.integers(0, 3, (n, 4, 4))).astype(np.uint8)
+
+
+def test_resumed_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fit_array(data(), RECIPE, tmp_path / "whole")
+    calls = []
+
+    def interrupted(*args: Any) -> float:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    real = circuit.run_epoch
+    monkeypatch.setattr(circuit, "run_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit_array(data(), RECIPE, tmp_path / "parts")
+    again = fit_array(data(), RECIPE, tmp_path / "parts", resume=True)
+    assert weights_bytes(again.circuit, again.domain, {}) == weights_bytes(whole.circuit, whole.domain, {})
+    assert [row["held_out"] for row in again.log] == [row["held_out"] for row in whole.log]
+    assert len(calls) == 3 + 1 + 3
+
+
+def test_other_data_or_settings_are_refused(tmp_path: Path) -> None:
+    fit_array(data(), RECIPE, tmp_path)
+    with pytest.raises(UsageError, match="other data"):
+        fit_array(data(199), RECIPE, tmp_path, resume=True)
+    with pytest.raises(UsageError, match="other data"):
+        fit_array(data(), dataclasses.replace(RECIPE, states=4), tmp_path, resume=True)
+
+
+def test_log(tmp_path: Path) -> None:
+    lines: list[str] = []
+    fitted = fit_array(data(), RECIPE, tmp_path, say=lines.append)
+    first, *log = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    assert first["recipe"]["states"] == 3
+    assert [row["epoch"] for row in log] == [1, 2, 3, 4, 5, 6]
+    assert all(row["seconds"] > 0 and row["held_out"] > 0 for row in log)
+    assert len(lines) == 7
+    assert fitted.log == log
+    assert fitted.log[-1]["train"] < fitted.log[0]["train"]
+
+
+def test_ends_when_nothing_is_gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is kept is the best."""
+    values = iter([5.0, 4.0, 3.0, 4.0, 3.5, 3.4, 3.3, 3.2])
+    monkeypatch.setattr(circuit, "bits_of_mixture", lambda models, x: next(values))
+    recipe = dataclasses.replace(RECIPE, epochs=2, full=20, patience=2)
+    fitted = fit_array(data(), recipe, tmp_path)
+    assert [row["held_out"] for row in fitted.log] == [5.0, 4.0, 3.0, 4.0, 3.5]
+    assert len(json.loads(load_tensors(tmp_path / "best.safetensors").metadata["log"])) == 3
+
+
+def test_keep() -> None:
+    assert [keep_at(p, (0.0, 0.9, 0.99)) for p in (0, 0.25, 0.5, 1.0, 2.0)] == pytest.approx([0, 0.45, 0.9, 0.99, 0.99])
+    assert keep_at(0.3, (0.5,)) == 0.5
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (RECIPES / "circuit").glob("*.yaml")))
+def test_recipes(name: str) -> None:
+    settings = yaml.safe_load((RECIPES / "circuit" / f"{name}.yaml").read_text())
+    recipe = fill(CircuitRecipe, {**settings["model"], **settings["recipe"]}, name)
+    assert settings["tag"] == name
+    # what ships may have 25 MiB: a byte for each of 784 x 256 leaf parameters, and 520 matrices
+    assert (784 * 256 * recipe.states + 520 * recipe.states**2) * recipe.bits / 8 < 25 << 20
+
+
+def test_export(tmp_path: Path) -> None:
+    from codec.media.array import ArrayFile, write
+
+    idx = write(ArrayFile(data(), "idx"))
+    assert isinstance(idx, bytes)
+    (tmp_path / "data.idx").write_bytes(idx)
+    settings = {"tag": "tiny", "file": "data.idx", "model": {"states": 2}, "recipe": {"steps": 2, "full": 0}}
+    about = {"recipe": "x", "commit": "", "training_data": "here", "licence": "MIT"}
+    out = tmp_path / "run"
+    circuit.train(settings, tmp_path, out, False, "auto", about)
+    manifest = find("circuit", "tiny", out)
+    assert manifest.steps == 2
+    assert manifest.parameters == 458
+    assert load_tensors(manifest.path, manifest.sha256).metadata["tag"] == "tiny"
+    assert manifest.metrics["held_out_bits_per_value"] > 0

@@ -1,0 +1,1 @@
+"""Fitting NIRVANA with a recipe, and training its start networks."""
