@@ -41,7 +41,7 @@ __all__ = [
     "whole_folder",
 ]
 
-PACKAGE = Path(__file__).parent  # the root of the package: what is shipped with it lies below
+PACKAGE = Path(__file__).resolve().parent  # the root of the package: what is shipped with it lies below
 STDIO = "-"  # as a source: stdin; as a target: stdout
 MAX_INPUT_BYTES = 1 << 30  # of one input; a device or an endless pipe ends here instead of in swap
 

@@ -1,95 +1,154 @@
-"""Which codecs there are: name -> "module:Class", imported only when one is used.
+"""Which codecs there are: every folder in `codecs/` with a card, and those of other packages by entry point.
 
-Adding a codec is one line here, one file in `codecs/` and one manifest in `weights/`. Imports nothing heavy, so that
-`codec list` answers at once.
+Adding a codec here is one folder (CONTRIBUTING.md). Another package announces its codecs in the entry point group
+`codec.codecs`, each a `Card` or a module that has CARDS; one that can't be imported is a warning and a line in
+`codec list`, and never replaces a codec of ours. A card is read when it is asked for; its class is imported when it is
+used. Imports nothing heavy, so that `codec list` answers at once.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import os
+import sys
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
+from .files import PACKAGE
 
 if TYPE_CHECKING:
-    from .codecs.base.codec import Codec
+    from .codecs.base.settings import Card
 
-__all__ = ["CODECS", "DEFAULT", "Entry", "entry", "load_class", "names", "split_tag"]
+__all__ = ["GROUP", "broken", "default", "entry", "load_class", "names", "split_tag"]
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One codec. suffix is decoration: the signature of a file decides."""
-
-    target: str
-    medium: str
-    suffix: str
-    summary: str
+GROUP = "codec.codecs"  # of entry points
+USUAL = "image"  # the medium of an input that says none: its reader tells what it takes
+_SHARED = ("base", "layers")  # folders of codecs/ that hold no family
 
 
-CODECS: Mapping[str, Entry] = MappingProxyType(
-    {
-        "circuit": Entry(
-            target="codec.codecs.circuit.codec:CircuitCodec",
-            medium="field",
-            suffix=".circuit",
-            summary="probabilistic circuit: lossless, for small images, masks, label maps and tables (codec fit)",
-        ),
-        "interp": Entry(
-            target="codec.codecs.interp.codec:InterpCodec",
-            medium="field",
-            suffix=".interp",
-            summary="interpolation: float fields (HDF5, NetCDF-4) with an error bound that holds for every value",
-        ),
-        "nirvana": Entry(
-            target="codec.codecs.nirvana.codec:NirvanaCodec",
-            medium="video",
-            suffix=".nirvana",
-            summary="NIRVANA: networks fitted to each group of frames, decoded exactly at any seek; slow encoding",
-        ),
-        "s2lic": Entry(
-            target="codec.codecs.s2lic.codec:S2licCodec",
-            medium="image",
-            suffix=".s2lic",
-            summary="S2LIC: transforms with attention, a context model in integers; the smallest files",
-        ),
-        "walloc": Entry(
-            target="codec.codecs.walloc.codec:WallocCodec",
-            medium="image",
-            suffix=".walloc",
-            summary="WaLLoC: wavelet packets, a linear encoder and a neural decoder; very fast encoding",
-        ),
-        "zipgan": Entry(
-            target="codec.codecs.zipgan.codec:ZipganCodec",
-            medium="field",
-            suffix=".zipgan",
-            summary="ZipGAN: turbulence at ratios of 64 to 1000, a generator for small scales; a bound if asked for",
-        ),
-    }
-)
+@functools.cache
+def _families() -> tuple[str, ...]:
+    """Folders of `codecs/` that hold a family, sorted; nothing is imported."""
+    with os.scandir(PACKAGE / "codecs") as items:
+        folders = [item for item in items if item.is_dir() and item.name not in _SHARED]
+        return tuple(sorted(item.name for item in folders if os.path.isfile(os.path.join(item.path, "__init__.py"))))
 
-DEFAULT: Mapping[str, str] = MappingProxyType(
-    {"image": "s2lic", "video": "nirvana", "field": "interp"}
-)  # medium -> codec that is used if none is named
+
+@functools.cache
+def _cards_of(family: str) -> Mapping[str, Card]:
+    """Cards of one folder, by name."""
+    package = f"{__package__}.codecs.{family}"
+    return {card.name: card for card in _located(importlib.import_module(package), package)}
+
+
+@functools.cache
+def _plugins() -> tuple[Mapping[str, Card], Mapping[str, str]]:
+    """Cards of other packages by name; and entry points that can't be used, with the reason."""
+    cards: dict[str, Card] = {}
+    reasons: dict[str, str] = {}
+    if not _announced():
+        return cards, reasons
+    from importlib.metadata import entry_points
+
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            announced = point.load()
+            found = _located(announced, point.module)
+        except Exception as error:  # whatever somebody else's package raises
+            reasons[point.name] = f"{type(error).__name__}: {error}"
+            continue
+        for card in found:
+            if card.name in _ours() or card.name in cards:
+                reasons[point.name] = f"there is a codec {card.name!r} already"
+            else:
+                cards[card.name] = card
+    for name, reason in reasons.items():
+        warnings.warn(f"the codec plug-in {name!r} can't be used ({reason})", RuntimeWarning, stacklevel=2)
+    return cards, reasons
+
+
+def _announced() -> bool:
+    """Whether any installed package has entry points of the group: importing importlib.metadata takes 30 ms."""
+    wanted = f"[{GROUP}]".encode()
+    for folder in dict.fromkeys(sys.path):
+        try:
+            with os.scandir(folder or ".") as items:
+                places = [item.path for item in items if item.name.endswith((".dist-info", ".egg-info"))]
+        except OSError:  # a zip file, or nothing
+            continue
+        for place in places:
+            try:
+                with open(os.path.join(place, "entry_points.txt"), "rb") as file:
+                    if wanted in file.read():
+                        return True
+            except OSError:
+                continue
+    return False
+
+
+def _located(announced: Any, package: str) -> tuple[Card, ...]:
+    """The cards in a module with CARDS, or the one card, with targets that begin with the name of a package."""
+    from dataclasses import replace
+
+    from .codecs.base.settings import Card
+
+    cards = (announced,) if isinstance(announced, Card) else tuple(announced.CARDS)
+    for card in cards:
+        if not isinstance(card, Card):
+            raise TypeError(f"{card!r} isn't a codec.codecs.base.settings.Card")
+    return tuple(replace(card, target=_absolute(card.target, package)) for card in cards)
+
+
+def _absolute(target: str, package: str) -> str:
+    """A card's "module:Class" with the module's full name; ":Class" is in the card's own module."""
+    module, _, attribute = target.partition(":")
+    if not module:
+        return f"{package}:{attribute}"
+    full = module.startswith(package.partition(".")[0] + ".")
+    return target if full else f"{package}.{target}"
+
+
+@functools.cache
+def _ours() -> Mapping[str, Card]:
+    cards = [card for family in _families() for card in _cards_of(family).values()]
+    return {card.name: card for card in sorted(cards, key=lambda card: card.name)}
+
+
+def _all() -> Mapping[str, Card]:
+    return {**_ours(), **_plugins()[0]}
 
 
 def names(medium: str | None = None) -> tuple[str, ...]:
-    """Names of all codecs, or of those of one medium, sorted."""
-    return tuple(sorted(name for name, item in CODECS.items() if medium in (None, item.medium)))
+    """Names of all codecs, or of those of one medium, sorted; plug-ins are among them."""
+    return tuple(sorted(name for name, card in _all().items() if medium in (None, card.medium)))
 
 
-def entry(name: str) -> Entry:
-    """The entry of a codec; `name` may carry a tag ("walloc@16x"). UsageError with the nearest name if unknown."""
+def broken() -> Mapping[str, str]:
+    """Plug-ins that can't be used: name of the entry point, and why."""
+    return _plugins()[1]
+
+
+def entry(name: str) -> Card:
+    """The card of a codec; `name` may carry a tag ("walloc@16x"). UsageError with the nearest name if unknown."""
     plain, _ = split_tag(name)
-    if plain in CODECS:
-        return CODECS[plain]
-    near = difflib.get_close_matches(plain.lower(), CODECS, n=1, cutoff=0.5)
+    if plain in _families() and plain in _cards_of(plain):
+        return _cards_of(plain)[plain]
+    cards = _ours() if plain in _ours() else _all()
+    if plain in cards:
+        return cards[plain]
+    near = difflib.get_close_matches(plain.lower(), cards, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names())}."
     raise UsageError(f"unknown codec {plain!r}: {hint} `codec list` shows all")
+
+
+def default(medium: str | None) -> str | None:
+    """The codec of a medium if none is named; None if one has to be. What nobody can tell is taken for a picture."""
+    wanted = USUAL if medium is None else medium
+    return next((card.name for card in _ours().values() if card.medium == wanted and card.default), None)
 
 
 def split_tag(name: str) -> tuple[str, str | None]:
@@ -100,7 +159,7 @@ def split_tag(name: str) -> tuple[str, str | None]:
     return plain, tag or None
 
 
-def load_class(name: str) -> type[Codec]:
-    """The class of a codec, imported now."""
+def load_class(name: str) -> Any:
+    """The class of a codec (a `codecs.base.codec.Codec`), imported now."""
     module, _, attribute = entry(name).target.partition(":")
     return getattr(importlib.import_module(module), attribute)

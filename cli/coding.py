@@ -1,151 +1,175 @@
-"""What `encode`, `decode`, `verify` and `info` share: the options that go to workers, loaded codecs, what files are."""
+"""What `encode`, `decode`, `verify` and `info` share: options that cards declare, loaded codecs, probes, summaries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import registry
-from ..errors import CodecError, MediaError
+from .. import media, registry
+from ..codecs.base.settings import Card, Select, Setting
+from ..files import STDIO, read_bytes
+from .jobs import Report
+from .options import typed
 
 if TYPE_CHECKING:
-    from ..codecs.base.codec import Codec
-    from ..codecs.base.video.codec import VideoCodec
+    from ..codecs.base.codec import Codec, Summary
     from ..container import Header
-    from ..media.values import Picture
 
-VIDEO_WRITES = (".mkv", ".mp4", ".mov", ".webm", ".y4m", ".png")  # .png: a folder of them
-VIDEO_READS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".y4m")  # as video.SUFFIXES, without importing NumPy
-HEAD_BYTES = (1 << 24) + (1 << 17)  # enough of a file for its header and metadata
-
-
-class VideoOptions(NamedTuple):
-    """changes: of `EncodeSettings`. frames: "start:stop". sound: written, if there is any. bar: draw how far it is, on
-    a terminal."""
-
-    changes: tuple[tuple[str, Any], ...] = ()
-    frames: str | None = None
-    conceal: bool = False
-    encoder: str | None = None
-    sound: bool = True
-    bar: bool = False
+__all__ = [
+    "Model",
+    "Probes",
+    "add_settings",
+    "check_device",
+    "decoder",
+    "encoder",
+    "given",
+    "report_of",
+    "with_suffix",
+]
 
 
-class Options(NamedTuple):
-    """What a worker needs to know; goes to other processes."""
+# ---- options that cards declare
 
-    codec: str | None = None
-    quality: float | None = None
-    weights: str | None = None
-    device: str = "cpu"
-    format: str = ""
-    coder: str | None = None
-    goal: tuple[str, float] | None = None  # "size", "bpp" or "psnr", and its value
-    bound: tuple[str, float] | None = None  # "max_error" or "rel_error", and its value
-    datasets: tuple[str, ...] = ()
-    snapshot: int | None = None
-    at: float | None = None
-    video: VideoOptions = VideoOptions()
-    effort: float = 0.0  # of pictures; that of a video is in `video`
+
+def add_settings(parser: argparse.ArgumentParser, declared: Callable[[Card], Sequence[Setting]]) -> None:
+    """An option for every setting that the cards of all codecs declare; rivals exclude each other."""
+    settings: dict[str, Setting] = {}
+    takers: dict[str, list[str]] = {}
+    cards = [registry.entry(name) for name in registry.names()]
+    for card in cards:
+        for setting in declared(card):
+            if setting.command:
+                settings.setdefault(setting.name, setting)
+                takers.setdefault(setting.name, []).append(card.name)
+    rivals: dict[str, Any] = {}
+    for name, setting in settings.items():
+        place: Any = parser
+        if setting.rivals is not None:
+            place = rivals.setdefault(setting.rivals, None) or parser.add_mutually_exclusive_group()
+            rivals[setting.rivals] = place
+        flags = [f"-{setting.short}"] * bool(setting.short) + [setting.option]
+        words = f"{', '.join(takers[name])}: {setting.help}"
+        if setting.switch is not None:
+            place.add_argument(*flags, dest=name, action="store_const", const=setting.switch, help=words)
+        else:
+            action = "append" if setting.several else "store"
+            place.add_argument(
+                *flags,
+                dest=name,
+                action=action,
+                type=typed(setting.parse, "size" if setting.name == "size" else "number"),
+                metavar=setting.metavar,
+                help=words,
+            )
+
+
+def given(args: argparse.Namespace, declared: Callable[[Card], Sequence[Setting]]) -> dict[str, Any]:
+    """The settings that a command line names, by name."""
+    cards = [registry.entry(name) for name in registry.names()]
+    known = {setting.name: setting for card in cards for setting in declared(card) if setting.command}
+    values = {name: getattr(args, name) for name in known}
+    return {name: tuple(value) if known[name].several else value for name, value in values.items() if value is not None}
 
 
 # ---- loaded codecs
 
+
+class Model(NamedTuple):
+    """Which weights are used and where networks run, as given on the command line; goes to worker processes."""
+
+    weights: str | None = None
+    device: str = "cpu"
+
+
 _ready: dict[tuple[object, ...], Codec] = {}  # loaded once in each process
 
 
-def encoder(options: Options, name: str | None = None) -> Codec:
-    name = name or codec_name(options)
-    key = ("encode", name, options)
+def encoder(name: str, settings: Sequence[tuple[str, Any]], model: Model) -> Codec:
+    """The codec of this name with these settings, loaded once in each process."""
+    key = ("encode", name, tuple(settings), model)
     if key not in _ready:
         from ..codecs.base.codec import Codec
 
-        codec = Codec.load(name, quality=options.quality, weights=options.weights, device=options.device)
-        codec = codec if options.coder is None else codec.with_coder(options.coder)
-        _ready[key] = codec.with_effort(options.effort) if options.effort else codec
+        changes = dict(settings)
+        codec = Codec.load(name, changes.pop("quality", None), model.weights, model.device)
+        _ready[key] = codec.with_settings(**changes) if changes else codec
     return _ready[key]
 
 
-def decoder(options: Options, data: bytes) -> Codec:
-    from ..codecs.base.codec import codec_for
-    from ..container import read_header
-
-    header = read_header(data)
-    key = ("decode", header.codec, header.stream, header.weights, options)
+def decoder(header: Header, model: Model) -> Codec:
+    """The codec that decodes files of this header, loaded once in each process."""
+    key = ("decode", header.codec, header.stream, header.weights, model)
     if key not in _ready:
-        _ready[key] = codec_for(header, weights=options.weights, device=options.device)
+        from ..codecs.base.codec import codec_for
+
+        _ready[key] = codec_for(header, weights=model.weights, device=model.device)
     return _ready[key]
 
 
-def check_device(options: Options) -> None:
-    if options.device != "cpu":
+def check_device(model: Model) -> None:
+    """UsageError, before any input is looked at, for a device that can't be used."""
+    if model.device != "cpu":
         from ..codecs.base.codec import check_device
 
-        check_device(options.device)
+        check_device(model.device)
 
 
-def codec_name(options: Options, source: str = "") -> str:
-    """The codec that is named, or the one of the input's medium, as its name tells it."""
-    if options.codec:
-        return options.codec
-    from ..media.hdf5 import SUFFIXES
-
-    medium = "field" if Path(source).suffix.lower() in SUFFIXES and "field" in registry.DEFAULT else "image"
-    return registry.DEFAULT[medium]
+# ---- what inputs are
 
 
-def is_for_fields(name: str) -> bool:
-    plain, _ = registry.split_tag(name)
-    if registry.entry(plain).medium != "field":
-        return False
-    from ..codecs.base.field import FieldCodec
+class Probes:
+    """What inputs are: each is looked at once. reads_stdin: whether stdin is read to its end for that."""
 
-    return issubclass(registry.load_class(plain), FieldCodec)
+    def __init__(self, reads_stdin: bool = False) -> None:
+        self.reads_stdin = reads_stdin
+        self._by_source: dict[str, media.Probe] = {}
 
-
-def video_codec(codec: Codec) -> VideoCodec:
-    from ..codecs.base.video.codec import VideoCodec
-
-    assert isinstance(codec, VideoCodec), "the codec of a video is a VideoCodec"
-    return codec
+    def __getitem__(self, source: str) -> media.Probe:
+        if source not in self._by_source:
+            whole = self.reads_stdin and source == STDIO
+            self._by_source[source] = media.probe_bytes(read_bytes(STDIO)) if whole else media.probe(source)
+        return self._by_source[source]
 
 
-def decode_picture(options: Options, data: bytes) -> Picture:
-    from ..codecs.base.image import ImageCodec
-
-    codec = decoder(options, data)
-    if not isinstance(codec, ImageCodec):
-        raise MediaError(f"holds {codec.medium}, which this command can't write yet: use codec.decode in Python")
-    return codec.decode_picture(data)
-
-
-# ---- files
-
-
-def is_ours(path: Path) -> bool:
-    """By signature: a suffix is decoration."""
-    from ..container import SIGNATURE
-
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(SIGNATURE)) == SIGNATURE
-    except OSError:
-        return False
-
-
-def video_header_of(path: Path) -> Header | None:
-    """The header of a file of ours that holds a video; otherwise None."""
+def header_of(probe: media.Probe) -> Header:
+    """The header of a file of ours; the error that says what is wrong with any other."""
+    if probe.header is not None:
+        return probe.header
     from ..container import read_header
 
-    try:
-        with open(path, "rb") as file:
-            header = read_header(file.read(HEAD_BYTES))
-    except (OSError, CodecError):
-        return None  # whoever decodes it says what is wrong
-    return header if header.medium == "video" else None
+    return read_header(probe.read())
 
 
-def with_suffix(path: Path, known: Sequence[str], suffix: str) -> Path:
+def with_suffix(path: Path, known: Iterable[str], suffix: str) -> Path:
     """photo.png -> photo.s2lic, but photo.v2 -> photo.v2.walloc: only a suffix that says a format is replaced."""
     return path.with_suffix(suffix) if path.suffix.lower() in known else path.with_name(path.name + suffix)
+
+
+# ---- reports
+
+
+def report_of(summary: Summary, started: float) -> Report:
+    """The report of one input from what its codec says; started: of `time.perf_counter`."""
+    sizes = {"bytes_in": summary.bytes_in, "bytes_out": summary.bytes_out}
+    report = {**summary.about, **{name: size for name, size in sizes.items() if size is not None}}
+    if summary.notes:
+        report["notes"] = list(summary.notes)
+    return {**report, "seconds": time.perf_counter() - started, "words": list(summary.words)}
+
+
+def selection_of(card: Card) -> Sequence[Setting]:
+    """What a codec's files can be asked for when they are decoded."""
+    return card.selection
+
+
+def settings_of(card: Card) -> Sequence[Setting]:
+    """What a codec takes when it encodes."""
+    return card.settings
+
+
+def select_of(args: argparse.Namespace, form: str) -> Select:
+    """The selection that a command line names."""
+    return Select(form=form, **given(args, selection_of))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from .. import registry
+from .. import media, registry
+from ..codecs.base import base_of
 from ..errors import WeightsError
 from ..files import read_bytes
-from .coding import is_for_fields, is_ours
 from .jobs import Job, Report, carry_out, expand
 from .parser import add_inputs
 from .terminal import table
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    jobs = [Job(source) for source, _ in expand(args.inputs, is_ours)]
+    jobs = [Job(source) for source, _ in expand(args.inputs, media.is_ours)]
     return carry_out(args, _info, jobs, shown=table)
 
 
@@ -35,10 +35,9 @@ def _info(job: Job) -> Report:
 
     data = read_bytes(job.source)
     about = describe(data)
-    if about["codec"] in registry.names() and is_for_fields(about["codec"]):
-        from ..codecs.base.field import FieldCodec
-
-        about["fields"] = FieldCodec.describe_fields(data)
+    if about["codec"] in registry.names():
+        medium = registry.entry(about["codec"]).medium
+        about |= {"medium": medium, **base_of(medium).describe(data)}
     return _with_tag(about)
 
 

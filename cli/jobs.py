@@ -13,11 +13,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CodecError, UsageError
 from ..files import STDIO, remove_temporary, set_owner
 from . import terminal
+
+if TYPE_CHECKING:
+    from ..media import Probe
 
 Report = dict[str, Any]  # one JSON object: "input", "status" ("done", "skipped", "failed"), and what the command adds
 
@@ -29,6 +32,8 @@ class Job(NamedTuple):
     target: str | None = None  # path, "-" for stdout, None for commands that write no file
     replace: bool = False  # may take the place of an existing file
     skip: bool = False  # the target is there already, and the user said to keep it
+    codec: str = ""  # the name of the codec that encodes it
+    probe: Probe | None = None  # what the input is, where that was looked at
 
 
 # ---- which inputs, which outputs
@@ -99,15 +104,16 @@ def plan(
     inputs: Sequence[str],
     output: str | None,
     accepts: Accepts,
-    rename: Callable[[Path], Path],
+    rename: Callable[[str, Path], Path],
     force: bool = False,
     skip_existing: bool = False,
     is_one_input: Accepts = no_folder,
 ) -> list[Job]:
     """One job per input file, or UsageError with nothing written yet.
 
-    rename gives the output's name from the input's. output: a file for one input, a folder for several (the tree below
-    each given folder is kept), "-" for stdout; without it each output lies beside its input.
+    rename gives an output's name from its input and the input's place in the tree. output: a file for one input, a
+    folder for several (the tree below each given folder is kept), "-" for stdout; without it each output lies beside
+    its input.
     """
     files = expand(inputs, accepts, is_one_input)
     several = len(files) > 1 or any(os.path.isdir(text) and not is_one_input(Path(text)) for text in inputs)
@@ -120,9 +126,9 @@ def plan(
 
     sources = [source for source, _ in files]
     if output is None:
-        targets = [rename(Path(source)) for source in sources]
+        targets = [rename(source, Path(source)) for source in sources]
     elif _is_folder(output, sources, several):
-        targets = [Path(output) / rename(place) for _, place in files]
+        targets = [Path(output) / rename(source, place) for source, place in files]
     else:
         targets = [Path(output)] * len(files)
     _refuse_collisions(sources, targets)
@@ -297,14 +303,14 @@ def carry_out(
     with terminal.progress(args.verb, wanted=has_bar, total=len(jobs)) as progress:
         for report in run(work, jobs, processes):
             reports.append(report)
-            trace = report.pop("traceback", "")
+            trace, words = report.pop("traceback", ""), report.pop("words", ())
             has_failed = report["status"] == "failed"
             if args.json:
                 print(json.dumps(report), flush=True)
             elif shown is not None and report["status"] == "done":
                 terminal.say(sys.stdout, shown(report) + ("\n" if len(jobs) > 1 else ""))
             if has_failed or not (args.quiet or shown is not None):
-                progress.say(terminal.line(report))
+                progress.say(terminal.line(report, words))
             if has_failed and args.debug and trace:
                 progress.say(trace)
             progress.update(len(reports), len(jobs))

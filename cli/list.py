@@ -24,7 +24,9 @@ def run(args: argparse.Namespace) -> int:
         entry = registry.entry(name)
         if args.json:
             about = {"name": name, "medium": entry.medium, "suffix": entry.suffix, "summary": entry.summary}
-            print(json.dumps({**about, "default": registry.DEFAULT.get(entry.medium) == name}))
+            print(json.dumps({**about, "default": registry.default(entry.medium) == name}))
         else:
             print(f"{name:<12} {entry.medium:<9} {entry.suffix:<10} {entry.summary}")
+    for name, reason in registry.broken().items():
+        print(json.dumps({"name": name, "error": reason}) if args.json else f"{name:<12} can't be used: {reason}")
     return 0

@@ -3,61 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import math
+from collections.abc import Callable
+from typing import Any
 
+from ..codecs.base import settings
 from ..errors import UsageError
 
-__all__ = ["count", "not_negative", "positive", "size_in_bytes", "window", "words"]
-
-_FACTORS = {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "k": 1e3, "m": 1e6, "g": 1e9}
+__all__ = ["count", "not_negative", "positive", "size_in_bytes", "typed", "window", "words"]
 
 
-def positive(text: str) -> float:
-    """A finite number above 0."""
-    number = _number(text)
-    if not 0 < number < math.inf:
-        raise _invalid("number", text)
-    return number
+def typed(parse: Callable[[str], Any], kind: str) -> Callable[[str], Any]:
+    """An argparse type from a function of the text: its ValueError becomes argparse's "invalid KIND value"."""
+
+    def argument(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"invalid {kind} value: {text!r}") from None
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return argument
 
 
-def not_negative(text: str) -> float:
-    """A finite number of at least 0."""
-    number = _number(text)
-    if not 0 <= number < math.inf:
-        raise _invalid("number", text)
-    return number
-
-
-def count(text: str) -> int:
-    """A whole number of at least 0."""
-    try:
-        number = int(text)
-    except ValueError:
-        raise _invalid("number", text) from None
-    if number < 0:
-        raise _invalid("number", text)
-    return number
-
-
-def size_in_bytes(text: str) -> float:
-    """A size in bytes above 0, as 20000, 20kB or 1.5MB; KiB, MiB and GiB are powers of two."""
-    number = text.lower().removesuffix("b")
-    unit = next((unit for unit in _FACTORS if number.endswith(unit)), "")
-    try:
-        return positive(number.removesuffix(unit)) * _FACTORS.get(unit, 1)
-    except argparse.ArgumentTypeError:
-        raise _invalid("size", text) from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise _invalid("number", text) from None
-
-
-def _invalid(kind: str, text: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"invalid {kind} value: {text!r}")
+positive = typed(settings.positive, "number")  # a finite number above 0
+not_negative = typed(settings.not_negative, "number")  # a finite number, 0 or more
+count = typed(settings.count, "number")  # a whole number, 0 or more
+size_in_bytes = typed(settings.size_in_bytes, "size")  # 20000, 20kB, 1.5MB; KiB and MiB are powers of two
 
 
 def words(text: str | None) -> list[str]:

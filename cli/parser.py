@@ -97,7 +97,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """The number of worker processes: `jobs`, 0 for one per core."""
-    words = "worker processes; 0: one per CPU core; one video: for its groups"
+    words = "worker processes; 0: one per CPU core; of one input for its parts, where it has any"
     parser.add_argument("--jobs", type=count, default=1, metavar="N", help=words)
 
 

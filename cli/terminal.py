@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -38,39 +38,21 @@ def escaped(text: str) -> str:
 # ---- reports of single inputs
 
 
-def line(report: Mapping[str, Any]) -> str:
-    """The report of one input for people: one line, and one more for each of its notes."""
+def line(report: Mapping[str, Any], words: Sequence[str] = ()) -> str:
+    """The report of one input for people: one line, and one more for each of its notes.
+
+    words: what the line says between the size of the output and the time it took.
+    """
     source, target = report["input"], report.get("output")
     if report["status"] == "failed":
         return f"{escaped(source)}: {report['error']}"
     head = escaped(source if target is None else f"{source} -> {target}")
     if report["status"] == "skipped":
         return f"{head}: exists, skipped"
+    size = [f"{report['bytes_out']} bytes"] if "bytes_out" in report else []
+    facts = ", ".join([*size, *words, f"{report['seconds']:.2f} s"])
     notes = [f"\n  {escaped(note)}" for note in report.get("notes", ())]
-    return f"{head}: {', '.join(_facts(report))}" + "".join(notes)
-
-
-def _facts(report: Mapping[str, Any]) -> Iterator[str]:
-    """What a report of work that was done says, in the order in which people look for it."""
-    if "bytes_out" in report:
-        yield f"{report['bytes_out']} bytes"
-    if "fields" in report and "bytes_in" in report:
-        yield f"{len(report['fields'])} fields, {report['bytes_in'] / report['bytes_out']:.1f} times smaller"
-    if "bpp" in report:
-        yield f"{report['bpp']:.3f} bpp"
-    if "bits_per_value" in report:
-        yield f"{report['bits_per_value']:.4f} bits a value"
-    if "psnr" in report:
-        yield f"{report['psnr']:.2f} dB"
-    if "quality" in report:
-        yield f"-q {report['quality']:g}"
-    if report.get("output") is None:
-        yield f"ok, {report['codec']} stream {report['stream']}, {report['n_bytes']} bytes"
-    if report.get("key_bytes_extra"):
-        yield f"key groups within scenes take {report['key_bytes_extra']} bytes more than the others"
-    if report.get("resumed"):
-        yield f"{report['resumed']} groups were done before"
-    yield f"{report['seconds']:.2f} s"
+    return f"{head}: {facts}" + "".join(notes)
 
 
 def table(report: Mapping[str, Any]) -> str:

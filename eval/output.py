@@ -6,12 +6,12 @@ Every file of results goes through `write_file`; nothing else in `eval/` replace
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import CodecError
+from ..files import whole
 
 __all__ = ["jsonable", "write_file", "write_json"]
 
@@ -20,13 +20,9 @@ def write_file(path: Path, content: bytes | str) -> None:
     """Writes under another name in the same folder, then renames, so that a reader sees the old file or all of the
     new one. content: text is written as UTF-8. CodecError if it can't be written."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
     try:
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(path, replace=True) as file:
+            file.write(data)
     except OSError as error:
         raise CodecError(f"{path}: can't be written ({error.strerror or error})") from None
 

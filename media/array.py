@@ -23,17 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MediaError, UsageError
+from . import ARRAY_WRITES
 from .image import read_picture, write_picture
 from .values import Picture
 
-__all__ = ["FORMS", "MAX_BYTES", "SUFFIXES", "WRITES", "ArrayFile", "read", "write"]
+__all__ = ["MAX_BYTES", "ArrayFile", "read", "write"]
 
 MAX_BYTES = 1 << 30  # of an array, and of a file
 MAX_CELL = 255  # bytes of a cell of a table
 MAX_AXES = 8
-FORMS = ("array", "idx", "npy", "csv", "picture", "pictures")  # stored by number in files: append only
-SUFFIXES = (".idx", ".gz", ".npy", ".csv", ".tsv", ".png")  # what a folder is searched for
-WRITES = {"idx": (".idx", ".gz"), "npy": (".npy",), "csv": (".csv", ".tsv"), "picture": (".png",), "pictures": ("",)}
 
 _IDX = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4"}
 _IDX_FLOATS = (13, 14)
@@ -53,7 +51,7 @@ class ArrayFile:
     """What is in a file.
 
     array: bool or integers of 1 to 4 bytes or int64, native byte order, any axes; a table is (rows, columns) of bytes.
-    form: of FORMS. detail: what the file needs beside the values to be the same again.
+    form: of ARRAY_FORMS. detail: what the file needs beside the values to be the same again.
     """
 
     array: NDArray[Any]
@@ -239,10 +237,10 @@ def write(value: ArrayFile, suffix: str = "") -> bytes | dict[str, bytes]:
     """
     form = value.form if value.form != "array" else "npy"
     suffix = suffix.lower()
-    fitting = [name for name, suffixes in WRITES.items() if suffix in suffixes]
-    if suffix and suffix not in WRITES[form]:
+    fitting = [name for name, suffixes in ARRAY_WRITES.items() if suffix in suffixes]
+    if suffix and suffix not in ARRAY_WRITES[form]:
         if not fitting:
-            raise UsageError(f"unknown suffix {suffix}: expected {', '.join(WRITES[form])} or .npy")
+            raise UsageError(f"unknown suffix {suffix}: expected {', '.join(ARRAY_WRITES[form])} or .npy")
         form = fitting[0]
     try:
         if form == "npy":

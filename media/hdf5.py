@@ -24,10 +24,9 @@ from ..errors import MediaError, StreamError
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SIGNATURE", "SUFFIXES", "Node", "Tree", "build", "is_hdf5", "read_tree", "slabs"]
+__all__ = ["SIGNATURE", "Node", "Tree", "build", "is_hdf5", "read_tree", "slabs"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".nc4")
 MAX_NODES = 100_000
 MAX_ATTRIBUTE = 1 << 20  # bytes of one value
 MAX_VALUES = 1 << 44  # bytes of a dataset

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import MediaError
+from . import IMAGE_READS, IMAGE_WRITES
 from .bands import bands
 from .png16 import PNG, read_png16, write_png16
 from .values import Picture, check_size
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 __all__ = [
-    "READS",
-    "SUFFIXES",
-    "WRITES",
     "PictureSource",
     "apply_orientation",
     "read_picture",
@@ -38,29 +36,6 @@ __all__ = [
     "write_picture",
 ]
 
-READS = {  # Pillow's names, and the usual suffixes; what a file is, its content says
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "TGA": (".tga",),
-    "AVIF": (".avif",),
-}
-SUFFIXES = {"image": tuple(suffix for suffixes in READS.values() for suffix in suffixes)}  # by medium
-WRITES = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".ppm": "PPM",
-    ".pgm": "PPM",
-}
 TAKES = "a still picture: grey or RGB, 8 or 16 bits a channel, with or without transparency"
 
 PictureSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image
@@ -127,7 +102,7 @@ def _read_stream(stream: BinaryIO) -> Picture:
 def _open(stream: BinaryIO) -> ImageFile:
     """Image.open without its limit on pixels, a module-wide setting that isn't ours to change; nothing is decoded."""
     prefix = stream.read(16)
-    for name in READS:
+    for name in IMAGE_READS:
         if name not in Image.OPEN:
             Image.init()
         if name not in Image.OPEN:
@@ -140,7 +115,7 @@ def _open(stream: BinaryIO) -> ImageFile:
                 return factory(stream, "")
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue
-    raise MediaError(f"not a picture, or of an unknown format; expected one of {', '.join(READS)}")
+    raise MediaError(f"not a picture, or of an unknown format; expected one of {', '.join(IMAGE_READS)}")
 
 
 def _check_depth(image: ImageFile) -> None:
@@ -262,19 +237,19 @@ def to_pil(picture: Picture) -> Image.Image:
 
 
 def write_picture(picture: Picture, target: str | os.PathLike[str] | BinaryIO, format: str | None = None) -> None:
-    """Write as `format` ("PNG", "JPEG", ... one of WRITES), by default what the suffix of target says, else PNG.
+    """Write as `format` ("PNG", "JPEG", ... one of IMAGE_WRITES), by default what the suffix of target says, else PNG.
 
     PNG, WebP and TIFF are written losslessly; 16 bits only as PNG (TIFF too for grey). MediaError for what a format
     can't hold. Dropped silently are only metadata: ICC profile and EXIF in BMP and PPM, EXIF in TIFF.
     """
     if format is None:
         suffix = Path(target).suffix.lower() if isinstance(target, (str, os.PathLike)) else ".png"
-        if suffix not in WRITES:
-            raise MediaError(f"{target}: unknown suffix {suffix!r}; expected one of {', '.join(WRITES)}")
-        format = WRITES[suffix]
+        if suffix not in IMAGE_WRITES:
+            raise MediaError(f"{target}: unknown suffix {suffix!r}; expected one of {', '.join(IMAGE_WRITES)}")
+        format = IMAGE_WRITES[suffix]
     format = format.upper()
-    if format not in WRITES.values():
-        raise MediaError(f"can't write {format}; expected one of {', '.join(sorted(set(WRITES.values())))}")
+    if format not in IMAGE_WRITES.values():
+        raise MediaError(f"can't write {format}; expected one of {', '.join(sorted(set(IMAGE_WRITES.values())))}")
     deep = picture.pixels.dtype == np.uint16
     if deep and not (format == "PNG" or (format == "TIFF" and picture.shape[2] == 1)):
         raise MediaError(f"{format} can't hold this picture's 16 bits a channel: write a PNG")

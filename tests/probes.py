@@ -178,7 +178,7 @@ def digest_of_pixels(data: bytes) -> str:
     """Of shape, type and samples (little-endian) of the picture or array in a file, whoever wrote it."""
     codec = codec_for(read_header(data))
     if isinstance(codec, ArrayCodec):
-        pixels = codec.decode_file(data).array
+        pixels = codec.decode_array_file(data).array
     elif isinstance(codec, (FieldCodec, VideoCodec)):
         pixels = codec.decompress(data)
     else:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from codec import registry
+from codec.codecs.base.settings import Card
 from codec.errors import UsageError
 
 LIGHT = """
@@ -37,8 +38,9 @@ def test_public_names_exist():
 
 def test_names():
     assert "walloc" in registry.names()
-    assert registry.names() == tuple(sorted(registry.CODECS))
-    assert set(registry.names("image")) == {name for name in registry.CODECS if registry.CODECS[name].medium == "image"}
+    assert registry.names() == tuple(sorted(registry.names()))
+    assert set(registry.names("image")) == {n for n in registry.names() if registry.entry(n).medium == "image"}
+    assert {"circuit", "interp", "nirvana", "s2lic", "walloc", "zipgan"} <= set(registry.names())
     assert registry.names("smell") == ()
 
 
@@ -54,8 +56,11 @@ def test_entries_are_complete(name):
 
 
 def test_defaults_are_codecs_of_their_medium():
-    for medium, name in registry.DEFAULT.items():
-        assert registry.entry(name).medium == medium
+    defaults = {medium: registry.default(medium) for medium in ("image", "video", "field", "array", "audio")}
+    assert defaults == {"image": "s2lic", "video": "nirvana", "field": "interp", "array": None, "audio": None}
+    for medium in ("image", "video", "field"):
+        assert registry.entry(str(defaults[medium])).medium == medium
+        assert sum(registry.entry(name).default for name in registry.names(medium)) == 1
 
 
 @pytest.mark.parametrize("name", ["waloc", "WaLLoC", "walloc2", "wallok@16x"])
@@ -81,5 +86,6 @@ def test_bad_tags(name):
 
 
 def test_load_class(monkeypatch):
-    monkeypatch.setattr(registry, "CODECS", {"x": registry.Entry("codec.errors:UsageError", "image", ".x", "x")})
+    card = Card("x", "image", ".x", "x", "codec.errors:UsageError")
+    monkeypatch.setattr(registry, "_ours", lambda: {"x": card})
     assert registry.load_class("x@tag") is UsageError

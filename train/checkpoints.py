@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import UsageError
-from .export import whole
+from ..files import whole
 from .task import CompressionTask
 
 __all__ = ["check_resumable", "checkpoint_to_resume", "fill_task", "load_run", "read_checkpoint", "save_run"]
@@ -74,7 +74,7 @@ def save_run(path: Path, task: CompressionTask, optimizers: Optimizers) -> None:
     checkpoint: dict[str, Any] = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
     checkpoint["state_dict"] = task.state_dict()
     task.on_save_checkpoint(checkpoint)
-    with whole(path) as partial:
+    with whole(path, replace=True, path_only=True) as partial:
         torch.save(checkpoint, partial)
 
 

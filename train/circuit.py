@@ -36,9 +36,10 @@ from ..entropy.circuits.fit import (
 from ..entropy.circuits.mixture import FrozenMixture, frozen
 from ..entropy.circuits.model import HiddenTree
 from ..errors import UsageError
+from ..files import whole
 from ..media.array import read
 from .devices import device_name, training_device
-from .export import whole, write_weights
+from .export import write_weights
 from .settings import fill
 
 __all__ = ["CircuitRecipe", "Fitted", "fit_array", "fit_file", "train", "weights_bytes"]
@@ -145,7 +146,7 @@ def _waited(log: list[dict[str, float]], patience: int) -> bool:
 
 def _write_checkpoint(path: Path, models: list[HiddenTree], mark: str, log: list[dict[str, float]]) -> None:
     arrays = {name: tensor.numpy() for name, tensor in as_float_arrays(models).items()}
-    with whole(path) as partial:
+    with whole(path, replace=True, path_only=True) as partial:
         partial.write_bytes(save(arrays, {"mark": mark, "log": json.dumps(log)}))
 
 

@@ -1,30 +1,19 @@
 """Files that a training run writes: whole or not at all; and weights with their manifest.
 
-Every file of `train/` that must never lie there half written goes through `whole`.
+Every file of `train/` that must never lie there half written goes through `files.whole`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["whole", "write_manifest", "write_weights"]
+from ..files import whole
 
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, which replaces it when the block ends; after an error it is removed."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+__all__ = ["write_manifest", "write_weights"]
 
 
 def write_weights(
@@ -54,7 +43,7 @@ def write_weights(
         "default": default,
         **about,
     }
-    with whole(target) as partial:
+    with whole(target, replace=True, path_only=True) as partial:
         partial.write_bytes(data)
     write_manifest(target, manifest)
     return target
@@ -62,5 +51,5 @@ def write_weights(
 
 def write_manifest(weights: Path, manifest: Mapping[str, Any]) -> None:
     """Writes the JSON file beside a weights file."""
-    with whole(weights.with_suffix(".json")) as partial:
+    with whole(weights.with_suffix(".json"), replace=True, path_only=True) as partial:
         partial.write_text(json.dumps(manifest, indent=2) + "\n")

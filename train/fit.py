@@ -14,8 +14,8 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
+from ..files import whole
 from .checkpoints import check_resumable, checkpoint_to_resume
-from .export import whole
 from .progress import Progress
 from .task import CompressionTask
 
@@ -35,7 +35,7 @@ class Watch(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Does what is due after a step: callbacks come before hooks of the task, so that a checkpoint has it."""
+        """Does what is due after a step. Callbacks come before the task's hooks, which a checkpoint would miss."""
         progress, first = self.progress, trainer.is_global_zero
         progress.tick()
         pl_module.after_steps(trainer.global_step)
@@ -62,7 +62,7 @@ class Watch(Callback):
 
 def save(trainer: lightning.Trainer, path: Path) -> None:
     """Writes a checkpoint that is there whole or not at all. Every process calls this, the first one writes."""
-    with whole(path) if trainer.is_global_zero else nullcontext(path) as partial:
+    with whole(path, replace=True, path_only=True) if trainer.is_global_zero else nullcontext(path) as partial:
         trainer.save_checkpoint(partial, weights_only=False)
 
 

@@ -154,7 +154,7 @@ class Latents:
         self.shell_counts = torch.bincount(self.shells).clamp(min=1)
 
     def hard(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Makes latents (B, C, D, H, W) by the codec's quantiser. noise: (B,), log2 of a step over the field's rms."""
+        """Makes latents (B, C, D, H, W) by the codec's quantiser. noise: (B,), log2 of step over rms."""
         source = (x if self.frame is not None else self.encoder(x)).detach().float()
         step = (2.0**noise)[:, None, None]
         c = torch.fft.fftn(source, dim=(-3, -2, -1), norm="ortho").flatten(2)[..., self.source]

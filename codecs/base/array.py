@@ -1,4 +1,4 @@
-"""What codecs of integer arrays and tables share: kinds of input, the file they came in, container, sizes.
+"""The base of lossless codecs of integer arrays and tables: kinds of input, the file they came in, container, sizes.
 
 A family writes `encode_array` and `decode_array`, beside `from_weights` and `weights_id`.
 """
@@ -10,6 +10,7 @@ import os
 import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 
 from ...container import Chunk, Header, check_critical, pack, unpack
 from ...errors import ContainerError, MediaError, StreamError, UsageError
-from ...media.array import FORMS, MAX_BYTES, ArrayFile, read
-from .codec import Codec, Data, EncodedPixels
+from ...files import STDIO, read_bytes, whole, whole_folder
+from ...media import ARRAY_FORMS, ARRAY_WRITES, MEDIA
+from ...media.array import MAX_BYTES, ArrayFile, read, write
+from .codec import Codec, Data, EncodedPixels, PathLike, Report, Source, Summary, is_torch, opened
+from .settings import ARRAY_SETTINGS, Select, Setting
 
 __all__ = ["ArrayCodec"]
 
@@ -38,7 +42,10 @@ class ArrayCodec(Codec):
     its payload bytes (what is simpler is filled up with zeros), so that a decoder can refuse a hostile size at once.
     """
 
-    medium: ClassVar[str] = "field"
+    medium: ClassVar[str] = "array"
+    wire_medium: ClassVar[str] = "field"  # the header's number for it, from before arrays and fields were told apart
+    any_suffix: ClassVar[bool] = True
+    settings: ClassVar[tuple[Setting, ...]] = ARRAY_SETTINGS
     critical_chunks: ClassVar[frozenset[str]] = frozenset()
     values_per_byte: ClassVar[int] = 1024
     device: str = "cpu"
@@ -67,12 +74,73 @@ class ArrayCodec(Codec):
             return torch.from_numpy(value.array).to(self.device)
         return value.array
 
-    def encode_file(self, value: ArrayFile) -> bytes:
-        """The file of an array file; `decompress` of it gives a NumPy array, `decode_file` the array file."""
+    def encode_array_file(self, value: ArrayFile) -> bytes:
+        """The file of what was read from a file; `decompress` of it gives a NumPy array."""
         return self._encode(value, _ARRAY)
 
-    def decode_file(self, data: Data) -> ArrayFile:
+    def decode_array_file(self, data: Data) -> ArrayFile:
+        """What `encode_array_file` was given: the array, and in which form it came."""
         return self._decode(data)[0]
+
+    # ---- files
+
+    def encode_file(
+        self, source: PathLike, target: PathLike, report: Report | None = None, replace: bool = False
+    ) -> Summary:
+        del report
+        if source != STDIO and os.path.isdir(source):
+            value = read(source)
+            pictures = [item for item in Path(source).iterdir() if item.suffix.lower() == ".png"]
+            n_bytes = sum(item.stat().st_size for item in pictures)
+        else:
+            given = read_bytes(source)
+            value, n_bytes = read(given), len(given)
+        data = self.encode_array_file(value)
+        with whole(target, replace=replace) as file:
+            file.write(data)
+        bits = 8 * len(data) / value.array.size
+        dtype = _TEXT if value.array.dtype.kind == "S" else value.array.dtype.name
+        about = {"codec": self.name, "shape": list(value.array.shape), "dtype": dtype, "bits_per_value": bits}
+        return Summary(n_bytes, len(data), about, [f"{bits:.4f} bits a value"])
+
+    def decode_file(
+        self,
+        source: Source,
+        target: PathLike,
+        select: Select = Select(),  # noqa: B008  frozen
+        report: Report | None = None,
+        replace: bool = False,
+    ) -> Summary:
+        del report
+        data = opened(source).read()
+        value = self.decode_array_file(data)
+        suffix = "" if target == STDIO else select.form_of(target)
+        if suffix not in MEDIA["array"].writes:
+            suffix = ""  # any name will do for a file in the form that it was
+        out = write(value, suffix)
+        if isinstance(out, bytes):
+            with whole(target, replace=replace) as file:
+                file.write(out)
+            n_bytes = len(out)
+        else:
+            with whole_folder(target) as folder:
+                for name, content in out.items():
+                    (folder / name).write_bytes(content)
+            n_bytes = sum(map(len, out.values()))
+        about = {"shape": list(value.array.shape), "dtype": str(value.array.dtype), "form": value.form}
+        return Summary(len(data), n_bytes, about)
+
+    def verify_file(self, source: Source) -> None:
+        self.decompress(opened(source).read())
+
+    @classmethod
+    def output_suffixes(cls, header: Header, select: Select) -> tuple[str, ...]:
+        """The suffix of the form that the file was, then all others: what a form can't hold is refused when decoded."""
+        del select
+        form = header.params.get(_FORM, 0)
+        name = ARRAY_FORMS[form] if isinstance(form, int) and 0 < form < len(ARRAY_FORMS) else "npy"
+        own = ARRAY_WRITES[name]
+        return (*own, *(suffix for suffix in MEDIA["array"].writes if suffix not in own))
 
     def _take_in(self, x: Any) -> tuple[ArrayFile, int]:
         if isinstance(x, ArrayFile):
@@ -81,7 +149,7 @@ class ArrayCodec(Codec):
             return read(os.fspath(x)), _ARRAY
         if isinstance(x, np.ndarray):
             return ArrayFile(x.astype(x.dtype.newbyteorder("="), copy=False)), _ARRAY
-        if type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach"):
+        if is_torch(x):
             if x.is_floating_point() or x.is_complex():
                 raise UsageError(f"a tensor of {x.dtype}; {self.name} takes integers")
             return ArrayFile(x.detach().cpu().numpy()), _TENSOR
@@ -103,14 +171,14 @@ class ArrayCodec(Codec):
         missing = -(-array.size // self.values_per_byte) - sum(len(chunk.payload) for chunk in chunks)
         if missing > 0:
             chunks.append(Chunk(_FILL, bytes(missing)))
-        params = {_KIND: kind, _FORM: FORMS.index(value.form)}
+        params = {_KIND: kind, _FORM: ARRAY_FORMS.index(value.form)}
         header = Header(
             codec=self.name,
             stream=self.stream,
             weights=self.weights_id,
             coder=encoded.coder,
             arithmetic=encoded.arithmetic,
-            medium=self.medium,
+            medium=self.wire_medium,
             shape=array.shape,
             dtype=dtype,
             params={**encoded.params, **{key: n for key, n in params.items() if n}, _CHECK: _checksum(array)},
@@ -126,7 +194,7 @@ class ArrayCodec(Codec):
         if not isinstance(kind, int) or not isinstance(form, int) or kind is True or form is True:
             raise ContainerError(f"params {_KIND!r} and {_FORM!r} are {kind!r} and {form!r}; expected small numbers")
         typed = header.dtype in _DTYPES and (header.dtype != _TEXT or len(header.shape) == 2)
-        if not (typed and 0 <= kind <= _TENSOR and 0 <= form < len(FORMS)):
+        if not (typed and 0 <= kind <= _TENSOR and 0 <= form < len(ARRAY_FORMS)):
             raise ContainerError(f"an array of {header.dtype}, kind {kind!r}, form {form!r}: newer, or damaged")
         for key, value in header.meta.items():
             if key not in _DETAIL or type(value) is not _DETAIL[key]:
@@ -143,7 +211,7 @@ class ArrayCodec(Codec):
         assert array.shape == header.shape and right, "decode_array broke its contract"
         if header.params.get(_CHECK) != _checksum(array):
             raise StreamError("the values aren't those that were encoded (CRC-32 differs): the file is damaged")
-        return ArrayFile(array, FORMS[form], dict(header.meta)), kind
+        return ArrayFile(array, ARRAY_FORMS[form], dict(header.meta)), kind
 
 
 def _checksum(array: NDArray[Any]) -> int:

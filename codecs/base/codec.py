@@ -1,18 +1,26 @@
-"""The contract of all codecs: loading, data to bytes and back, and what checks a file's origin."""
+"""The contract of all codecs: loading, settings, data to bytes and back, files to files.
+
+A family writes `from_weights`, `weights_id` and what the base of its medium asks for (`codecs/base/image.py`, array,
+field, video). Everything that callers need is here: the command, `codec bench` and Python know no medium.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
 from ...container import Chunk, Header, Value, read_header
 from ...errors import ContainerError, MediaError, StreamError, UsageError, WeightsError
+from ...files import STDIO, read_bytes
+from ...media import Probe, probe, probe_bytes
 from ...registry import load_class, names, split_tag
+from .settings import Select, Setting, check_declared
 from .weights import find_by_hash
 
 if TYPE_CHECKING:
@@ -22,41 +30,83 @@ __all__ = [
     "Codec",
     "Data",
     "EncodedPixels",
+    "FileProgress",
     "PathLike",
     "Progress",
+    "Report",
+    "Source",
+    "Summary",
     "check_device",
     "codec_for",
     "decode",
+    "decode_file",
+    "encode_file",
+    "is_torch",
+    "opened",
     "read_file",
     "threads",
 ]
 
 Progress = Callable[[float], None]  # called with the finished part of the work, 0 to 1
-
-
 Data = bytes | bytearray | memoryview
-
-
 PathLike = str | os.PathLike[str]
+Source = PathLike | Data | Probe  # a file of ours: a path, "-" for stdin, its bytes, or what `media.probe` made of it
+
+
+class FileProgress(Protocol):
+    """How far the coding of one file is. fraction: 0 to 1, None while it isn't known. words: one line for people."""
+
+    @property
+    def fraction(self) -> float | None: ...
+    @property
+    def words(self) -> str: ...
+
+
+Report = Callable[[FileProgress], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `encode_file`, `decode_file` or `verify_file` did with one file.
+
+    bytes_in, bytes_out: sizes of the files; None where there is none. about: further facts, plain values by name, as
+    the command prints them with --json. words: facts worth a line, such as "0.312 bpp". notes: what the user should
+    know, such as a sound that was left out.
+    """
+
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    words: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 class Codec(ABC):
     """Data to bytes and back, for one family with one set of weights. Ready when made; never changes afterwards.
 
     stream: version of the family's payload, raised when old files would decode differently; reads: older versions
-    that still decode.
+    that still decode. medium: of the card; wire_medium: as the header of a file names it, where that is another word.
+    any_suffix: whether an output may also have a suffix that says nothing.
+    settings: what `with_settings` takes; selection: what `decode_file` can be asked for. A family takes both from its
+    card.
     """
 
     name: ClassVar[str]
     stream: ClassVar[int]
     medium: ClassVar[str]
+    wire_medium: ClassVar[str] = ""
+    any_suffix: ClassVar[bool] = False
     reads: ClassVar[tuple[int, ...]] = ()
+    settings: ClassVar[tuple[Setting, ...]] = ()
+    selection: ClassVar[tuple[Setting, ...]] = ()
+
+    # ---- making one
 
     @classmethod
     def load(
         cls, name: str, quality: float | None = None, weights: PathLike | None = None, device: str = "cpu"
-    ) -> Codec:
-        """A codec by name, with a tag or without: "walloc", "walloc@16x".
+    ) -> Self:
+        """The codec of this name, with a tag or without: "walloc", "walloc@16x".
 
         quality: what `compress` uses if it isn't told; None: the family's default. weights: a safetensors file in
         place of the shipped one. Raises UsageError (a device that can't be used too), WeightsError.
@@ -73,7 +123,7 @@ class Codec(ABC):
     @classmethod
     @abstractmethod
     def from_weights(cls, tag: str | None, quality: float | None, weights: Path | None, device: str) -> Self:
-        """What `load` calls. Finds the shipped weights of `tag` unless a file is named."""
+        """The codec of a tag, or of a weights file: what `load` calls. Finds shipped weights unless a file is named."""
 
     @classmethod
     def for_header(cls, header: Header, weights: PathLike | None = None, device: str = "cpu") -> Self:
@@ -83,29 +133,39 @@ class Codec(ABC):
         check_device(device)
         tag = None
         if weights is None and header.weights:
-            found = find_by_hash(cls.name, header.weights)
-            tag, weights = found.tag, found.path
+            manifest = find_by_hash(cls.name, header.weights)
+            tag, weights = manifest.tag, manifest.path
         codec = cls.from_weights(tag, None, None if weights is None else Path(weights), device)
         codec.check_made_by_us(header)
         return codec
 
+    # ---- settings
+
+    def with_settings(self, **changes: Any) -> Self:
+        """The same codec with other settings: `codec.with_settings(effort=1)`. What there is, `settings` says.
+
+        UsageError for a setting that the codec doesn't have, or a value that it doesn't take.
+        """
+        check_declared(self.name, changes, self.settings)
+        codec = copy.copy(self)
+        for name, value in changes.items():
+            codec.change_setting(name, value)
+        codec.check_settings()
+        return codec
+
+    def change_setting(self, name: str, value: Any) -> None:
+        """Put one declared setting to a value: called on a fresh copy, by `with_settings` alone. Families extend it."""
+        object.__setattr__(self, name, value)  # some families are frozen dataclasses
+
     def check_settings(self) -> None:  # noqa: B027
         """UsageError for settings that `compress` would refuse: called by `load`, which refuses them sooner."""
-
-    def with_coder(self, coder: str) -> Self:
-        """The same codec, writing its payload with another of its coders (class attribute `coders`); reading any."""
-        raise UsageError(f"{self.name!r} writes its payload in one way only; it can't take coder {coder!r}")
-
-    def with_effort(self, effort: float) -> Self:
-        """The same codec, taking more time to encode for smaller files; 0: the time it usually takes."""
-        if effort == 0:
-            return self
-        raise UsageError(f"{self.name!r} encodes in one way only; it can't take effort {effort:g}")
 
     @property
     @abstractmethod
     def weights_id(self) -> bytes:
         """First 16 bytes of the sha256 of the weights file; b"" for a codec without weights."""
+
+    # ---- data
 
     @overload
     def compress(self, x: list[Any], quality: float | None = None, progress: Progress | None = None) -> list[bytes]: ...
@@ -135,10 +195,59 @@ class Codec(ABC):
         return self.decompress_one(data)
 
     @abstractmethod
-    def compress_one(self, x: Any, quality: float | None) -> bytes: ...
+    def compress_one(self, x: Any, quality: float | None) -> bytes:
+        """The file of one item."""
 
     @abstractmethod
-    def decompress_one(self, data: Data) -> Any: ...
+    def decompress_one(self, data: Data) -> Any:
+        """What was given to `compress_one`."""
+
+    # ---- files
+
+    @abstractmethod
+    def encode_file(
+        self, source: Any, target: PathLike, report: Report | None = None, replace: bool = False
+    ) -> Summary:
+        """Write the file of a source at `target`: whole or not at all.
+
+        source: a path, "-" for stdin, or what the medium's base takes besides. target: a path, or "-" for stdout.
+        report: told how far it is. replace: an existing target may be replaced; otherwise it is FileExistsError.
+        MediaError for a source that can't be read, UsageError for settings that don't fit it.
+        """
+
+    @abstractmethod
+    def decode_file(
+        self,
+        source: Source,
+        target: PathLike,
+        select: Select = Select(),  # noqa: B008  frozen
+        report: Report | None = None,
+        replace: bool = False,
+    ) -> Summary:
+        """Write what a file of this codec holds, or the selected part of it, at `target`: whole or not at all.
+
+        The target's suffix says in which form (`output_suffixes`). StreamError for a damaged file.
+        """
+
+    @abstractmethod
+    def verify_file(self, source: Source) -> None:
+        """Decode all of a file in bounded memory, and keep nothing: StreamError if it is damaged."""
+
+    @classmethod
+    @abstractmethod
+    def output_suffixes(cls, header: Header, select: Select) -> tuple[str, ...]:
+        """Suffixes that `decode_file` can write for a file with this header, the usual one first; "" is a folder."""
+
+    @classmethod
+    def check_select(cls, select: Select) -> None:
+        """UsageError, before anything is decoded, for a selection that no file can have."""
+        del select
+
+    @classmethod
+    def describe(cls, data: Data) -> Mapping[str, Any]:
+        """What `codec info` shows of a file beside what every file has."""
+        del data
+        return {}
 
     def check_made_by_us(self, header: Header) -> None:
         """Refuse a file of another codec, stream version, or set of weights."""
@@ -151,7 +260,7 @@ class Codec(ABC):
                 f"made by {self.name} stream {header.stream}; this version reads up to {self.stream}: "
                 "pip install -U codec-suite"
             )
-        if header.medium != self.medium:
+        if header.medium != (self.wire_medium or self.medium):
             raise ContainerError(f"a file of {self.name!r} with medium {header.medium!r}; expected {self.medium!r}")
         if header.weights != self.weights_id:
             raise WeightsError(
@@ -168,6 +277,80 @@ class EncodedPixels:
     params: Mapping[str, Value] = field(default_factory=dict)
     coder: str = ""
     arithmetic: str = ""
+
+
+# ---- files of any codec
+
+
+def opened(source: Source) -> Probe:
+    """A probe of a file of ours, which a probe already is. stdin ("-") is read to its end."""
+    if isinstance(source, Probe):
+        return source
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return probe_bytes(bytes(source))
+    return probe_bytes(read_bytes(STDIO)) if source == STDIO else probe(source)
+
+
+def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:
+    """The codec that decodes the file of this header. ContainerError if this version doesn't have it."""
+    if header.codec not in names():
+        raise ContainerError(
+            f"made by codec {header.codec!r}, which this version doesn't have: pip install -U codec-suite"
+        )
+    return cast(Codec, load_class(header.codec).for_header(header, weights, device))
+
+
+def decode(data: Data, weights: PathLike | None = None, device: str = "cpu") -> Any:
+    """What is in a file, in the kind that was given to `compress`; codec and weights are found from the file."""
+    return codec_for(read_header(data), weights, device).decompress(data)
+
+
+def encode_file(
+    source: PathLike, target: PathLike, codec: str | None = None, *, replace: bool = False, **settings: Any
+) -> Summary:
+    """Encode a file of any medium (the public `codec.encode_file`).
+
+    codec: a name, with a tag or without; None: the default of what the source holds. settings: as `with_settings`
+    takes them, such as quality=60 or max_error=0.1. Raises as `Codec.encode_file` does.
+    """
+    from ...registry import default
+
+    about = probe(source)
+    name = codec or default(about.medium)
+    if name is None:
+        raise UsageError(f"{about.source} holds {about.medium}, for which there is no default codec: name one")
+    loaded = Codec.load(name)
+    return (loaded.with_settings(**settings) if settings else loaded).encode_file(source, target, replace=replace)
+
+
+def decode_file(
+    source: PathLike, target: PathLike, *, replace: bool = False, device: str = "cpu", **select: Any
+) -> Summary:
+    """Decode a file of any codec into a file (the public `codec.decode_file`).
+
+    select: fields of `Select`, such as frames=(30, 45) or dataset=("/velocity",). Raises as `Codec.decode_file` does.
+    """
+    about = opened(source)
+    header = about.header if about.header is not None else read_header(about.read())
+    loaded = codec_for(header, device=device)
+    check_declared(loaded.name, select, loaded.selection)
+    return loaded.decode_file(about, target, Select(**select), replace=replace)
+
+
+def read_file(path: PathLike) -> bytes:
+    """The bytes of a file, or a MediaError that says why not."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise MediaError(f"{path}: can't be read ({error.strerror or error})") from None
+
+
+# ---- torch
+
+
+def is_torch(x: object) -> bool:
+    """Whether x is a torch tensor, without importing torch."""
+    return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach")
 
 
 def check_device(device: str) -> None:
@@ -194,25 +377,3 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:
-    """The codec that decodes the file of this header. ContainerError if this version doesn't have it."""
-    if header.codec not in names():
-        raise ContainerError(
-            f"made by codec {header.codec!r}, which this version doesn't have: pip install -U codec-suite"
-        )
-    return load_class(header.codec).for_header(header, weights, device)
-
-
-def decode(data: Data, weights: PathLike | None = None, device: str = "cpu") -> Any:
-    """What is in a file, in the kind that was given to `compress`; codec and weights are found from the file."""
-    return codec_for(read_header(data), weights, device).decompress(data)
-
-
-def read_file(path: PathLike) -> bytes:
-    """The bytes of a file, or a MediaError that says why not."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise MediaError(f"{path}: can't be read ({error.strerror or error})") from None

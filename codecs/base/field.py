@@ -1,4 +1,4 @@
-"""What codecs of scientific fields share: arrays of floats and HDF5 files in and out, error bounds, missing values.
+"""The base of codecs of scientific fields: arrays of floats and HDF5 files in and out, error bounds, missing values.
 
 An HDF5 file (NetCDF-4 too) is coded dataset by dataset, and each dataset block by block, so that one dataset or one
 snapshot decodes alone and memory holds one block at a time. What isn't a field (coordinates, integers, text, small or
@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from ...container import Chunk, Header, check_critical, pack, unpack, write
+from ...container import Chunk, Header, check_critical, pack, read_header, unpack, write
 from ...errors import MediaError, StreamError, UsageError
-from ...media import hdf5
-from .codec import Codec, Data, Progress
+from ...files import STDIO, is_in_place, read_bytes, whole
+from ...media import FIELD_READS, hdf5
+from .codec import Codec, Data, PathLike, Progress, Report, Source, Summary, is_torch, opened
 from .field_blocks import (
     MAX_JSON,
     SLAB,
@@ -44,10 +45,10 @@ from .field_blocks import (
     value_range,
     within_bound,
 )
+from .settings import FIELD_SELECTION, FIELD_SETTINGS, Select, Setting
 
 if TYPE_CHECKING:
     import h5py
-    from typing_extensions import Self
 
 __all__ = ["BOUNDED", "LOSSLESS", "Bound", "FieldCodec", "Layout", "layout_of"]
 
@@ -111,8 +112,12 @@ class FieldCodec(Codec):
     medium: ClassVar[str] = "field"
     critical_chunks: ClassVar[frozenset[str]] = frozenset({"Tree", "Bloc", "Loss"})
     methods: ClassVar[Mapping[int, str]] = {}
+    any_suffix: ClassVar[bool] = True
+    settings: ClassVar[tuple[Setting, ...]] = FIELD_SETTINGS
+    selection: ClassVar[tuple[Setting, ...]] = FIELD_SELECTION
     bound: Bound | None
     device: str
+    dataset: tuple[str, ...] = ()  # which datasets of a file are coded as fields; (): what looks like one
 
     @abstractmethod
     def encode_field(self, x: Floats, bound: float) -> tuple[int, bytes]:
@@ -123,13 +128,15 @@ class FieldCodec(Codec):
     def decode_field(self, method: int, payload: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
         """The reverse. StreamError; the payload is as hostile as it comes."""
 
-    @abstractmethod
-    def with_bound(self, bound: Bound) -> Self:
-        """The same codec with another bound."""
-
-    def with_quality(self, quality: float) -> Self:
-        """The same codec with what a quality from 1 to 100 stands for: a bound, unless a family says otherwise."""
-        return self.with_bound(Bound.of_quality(quality))
+    def change_setting(self, name: str, value: Any) -> None:
+        """A quality from 1 to 100 stands for a bound, unless a family says otherwise."""
+        if name == "quality":
+            name, value = "bound", Bound.of_quality(value)
+        elif name in ("max_error", "rel_error"):
+            name, value = "bound", Bound(value, relative=name == "rel_error")
+        elif name == "dataset":
+            value = (value,) if isinstance(value, str) else tuple(value)
+        super().change_setting(name, value)
 
     def _absolute(self, low: float, high: float) -> float:
         """The bound, for values from low to high; infinite if nothing is promised."""
@@ -138,9 +145,9 @@ class FieldCodec(Codec):
     # ---- arrays
 
     def compress_one(self, x: Any, quality: float | None = None) -> bytes:
-        codec = self if quality is None else self.with_quality(quality)
+        codec = self if quality is None else self.with_settings(quality=quality)
         if isinstance(x, (str, os.PathLike)):
-            return codec.encode_file(x)
+            return codec.encode_hdf5(x)
         array, kind = _take_in(x)
         return codec._encode_array(array, kind)
 
@@ -256,14 +263,32 @@ class FieldCodec(Codec):
             return {}
         return _in_words(_read_plan(chunks)[1])
 
+    @classmethod
+    def describe(cls, data: Data) -> Mapping[str, Any]:
+        return {"fields": cls.describe_fields(data)}
+
     def encode_file(
+        self, source: PathLike, target: PathLike, report: Report | None = None, replace: bool = False
+    ) -> Summary:
+        del report
+        given = io.BytesIO(read_bytes(source)) if source == STDIO else source
+        with whole(target, replace=replace) as file:
+            fields, n_out = self._encode_into(file, given, None, None)
+        n_in = given.getbuffer().nbytes if isinstance(given, io.BytesIO) else os.path.getsize(given)
+        words = [f"{len(fields)} fields", f"{n_in / n_out:.1f} times smaller"]
+        return Summary(n_in, n_out, {"codec": self.name, "fields": fields}, words)
+
+    def encode_hdf5(
         self,
         path: str | os.PathLike[str] | io.BytesIO,
         datasets: Sequence[str] | None = None,
         progress: Progress | None = None,
     ) -> bytes:
-        """The file of an HDF5 file. datasets: which are fields (default: what looks like one); all others are kept
-        without loss. MediaError for what isn't HDF5, or can't be kept; UsageError for a dataset that isn't there."""
+        """The bytes that `encode_file` would write of an HDF5 file.
+
+        datasets: which are fields (default: the setting `dataset`, or else what looks like one); all others are kept
+        without loss. MediaError for what isn't HDF5, or can't be kept; UsageError for a dataset that isn't there.
+        """
         out = io.BytesIO()
         self.encode_into(out, path, datasets, progress)
         return out.getvalue()
@@ -275,8 +300,22 @@ class FieldCodec(Codec):
         datasets: Sequence[str] | None = None,
         progress: Progress | None = None,
     ) -> dict[str, str]:
-        """The same bytes into an open file, in memory for one block whatever the number of snapshots: coded blocks
-        wait in a temporary file, since what comes first says how all of them were coded. Returns that, by path."""
+        """Write the same bytes into an open file, and return by path how the fields were coded.
+
+        Memory holds one block whatever the number of snapshots: coded blocks wait in a temporary file, since what comes
+        first says how all of them were coded.
+        """
+        return self._encode_into(out, path, datasets, progress)[0]
+
+    def _encode_into(
+        self,
+        out: BinaryIO,
+        path: PathLike | io.BytesIO,
+        datasets: Sequence[str] | None,
+        progress: Progress | None,
+    ) -> tuple[dict[str, str], int]:
+        """How the fields were coded, by path, and the number of bytes."""
+        datasets = datasets or self.dataset or None
         with _open_hdf5(path) as file, tempfile.TemporaryFile() as waiting:
             tree = hdf5.read_tree(file)
             chosen = _chosen(tree, datasets)
@@ -306,8 +345,8 @@ class FieldCodec(Codec):
             waiting.seek(0)
             first = Chunk("Tree", zlib.compress(text.encode("utf-8", "surrogatepass"), 9))
             rest = (Chunk(tag, waiting.read(n_bytes)) for tag, n_bytes in sizes)
-            write(out, header, itertools.chain([first], rest), 1 + len(sizes))
-        return _in_words(plan)
+            n_bytes = write(out, header, itertools.chain([first], rest), 1 + len(sizes))
+        return _in_words(plan), n_bytes
 
     def _encode_dataset(self, item: Any, node: hdf5.Node, about: dict[str, Any]) -> Iterator[Chunk]:
         """about: filled when all blocks are coded."""
@@ -323,9 +362,86 @@ class FieldCodec(Codec):
         limit = bound if math.isfinite(bound) else None
         about |= {"bound": limit, "blocks": len(rows), "how": ", ".join(sorted(methods))}
 
-    def decode_file(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
-        """Writes the HDF5 file again, at a path that doesn't exist yet or into a buffer. only: of these datasets the
-        values are decoded, all others are left as their fill values."""
+    def decode_file(
+        self,
+        source: Source,
+        target: PathLike,
+        select: Select = Select(),  # noqa: B008  frozen
+        report: Report | None = None,
+        replace: bool = False,
+    ) -> Summary:
+        del report
+        data = opened(source).read()
+        suffix = "" if target == STDIO else select.form_of(target)
+        path = select.dataset[0] if select.dataset else None
+        is_hdf5 = read_header(data).params.get(_KIND, _ARRAY) == _FILE
+        self._check_parts(select, suffix)
+        if is_hdf5 and (suffix in FIELD_READS or (path is None and suffix != ".npy")):
+            n_bytes = self._write_hdf5(data, target, select.dataset, replace)
+            return Summary(len(data), n_bytes, {"form": "hdf5"})
+        if suffix in FIELD_READS:
+            raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy")
+        if is_hdf5 and path is None:
+            raise UsageError("an .npy file holds one array, and this file has several datasets: name one by --dataset")
+        if path is None:
+            array = self.decompress(data)
+        elif select.at is not None:
+            array = self.decode_at(data, path, select.at)
+        else:
+            array = self.decode_dataset(data, path, select.snapshot)
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(array), allow_pickle=False)
+        with whole(target, replace=replace) as file:
+            file.write(buffer.getbuffer())
+        about = {"shape": list(array.shape), "dtype": str(array.dtype), "form": "npy"}
+        return Summary(len(data), buffer.tell(), about)
+
+    @staticmethod
+    def _check_parts(select: Select, suffix: str) -> None:
+        """UsageError where one snapshot is asked for of no dataset, or as an HDF5 file."""
+        if select.snapshot is not None and (not select.dataset or suffix in FIELD_READS):
+            raise UsageError("--snapshot takes one index of the first axis of --dataset, and gives an .npy file")
+        if select.at is not None and (not select.dataset or suffix in FIELD_READS or select.snapshot is not None):
+            raise UsageError("--at takes a place along the first axis of --dataset (3.5), and gives an .npy file")
+
+    def _write_hdf5(self, data: Data, target: PathLike, only: Sequence[str], replace: bool) -> int:
+        """Write the HDF5 file at a target; its number of bytes."""
+        if target == STDIO or is_in_place(target):
+            buffer = io.BytesIO()
+            self.decode_hdf5(data, buffer, only)
+            with whole(target, replace=replace) as file:
+                file.write(buffer.getbuffer())
+            return buffer.getbuffer().nbytes
+        with whole(target, replace=replace, path_only=True) as path:
+            self.decode_hdf5(data, path, only)
+            return os.path.getsize(path)
+
+    def decode_at(self, data: Data, dataset: str, at: float) -> Floats:
+        """A dataset at a place between two snapshots, for families whose cards have the selection `at`."""
+        raise UsageError(f"{self.name} has no latents to interpolate between snapshots")
+
+    def verify_file(self, source: Source) -> None:
+        data = opened(source).read()
+        header, chunks = self._open(data)
+        if header.params.get(_KIND, _ARRAY) != _FILE:
+            self._decode_array(header, chunks)
+            return
+        tree, plan = _read_plan(chunks)
+        for node, parts in _by_dataset(tree, plan, chunks):
+            for _ in self._parts(node, node.path in plan, parts):
+                pass
+
+    @classmethod
+    def output_suffixes(cls, header: Header, select: Select) -> tuple[str, ...]:
+        if header.params.get(_KIND, _ARRAY) != _FILE or select.dataset:
+            return (".npy", *FIELD_READS)
+        return (*FIELD_READS, ".npy")
+
+    def decode_hdf5(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
+        """Write the HDF5 file again, at a path that doesn't exist yet or into a buffer.
+
+        only: of these datasets the values are decoded, all others are left as their fill values.
+        """
         import h5py
 
         header, chunks = self._open(data)
@@ -423,7 +539,7 @@ def _in_words(plan: Mapping[str, Any]) -> dict[str, str]:
 
 def _take_in(x: Any) -> tuple[Floats, int]:
     kind = _ARRAY
-    if type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach"):
+    if is_torch(x):
         x, kind = x.detach().cpu().numpy(), _TENSOR
     if not isinstance(x, np.ndarray):
         raise UsageError(

@@ -1,15 +1,17 @@
-"""The contract of all codecs, and what every image codec shares.
+"""The base of image codecs: kinds of picture, grey, transparency, metadata, container, files, rate control.
 
-A family writes `from_weights`, `weights_id`, `encode_pixels` and `decode_pixels`. `Codec` owns loading and batches,
-`ImageCodec` the kinds of picture (PIL, NumPy, torch, `Picture`, path), grey, transparency, metadata, container and the
-checks that keep a hostile file from making a decoder allocate more than its size justifies.
+A family writes `from_weights`, `weights_id`, `encode_pixels` and `decode_pixels`. `ImageCodec` owns the kinds of
+picture (PIL, NumPy, torch, `Picture`, path) and the checks that keep a hostile file from making a decoder allocate more
+than its size justifies.
 """
 
 from __future__ import annotations
 
+import io
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,11 +20,27 @@ from PIL import Image
 
 from ...container import Chunk, Header, check_critical, pack, read_header, unpack
 from ...errors import ContainerError, MediaError, StreamError, UsageError
+from ...files import read_bytes, whole
+from ...media import IMAGE_WRITES
 from ...media.bands import bands
-from ...media.image import read_picture, to_pil
+from ...media.image import read_picture, to_pil, write_picture
 from ...media.values import MAX_PIXELS, Picture
+from . import rate_control
 from .alpha import decode_alpha, encode_alpha
-from .codec import Codec, Data, EncodedPixels, PathLike, codec_for, read_file
+from .codec import (
+    Codec,
+    Data,
+    EncodedPixels,
+    PathLike,
+    Report,
+    Source,
+    Summary,
+    codec_for,
+    is_torch,
+    opened,
+    read_file,
+)
+from .settings import IMAGE_SETTINGS, Select, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,10 +64,12 @@ class ImageCodec(Codec):
     """
 
     medium: ClassVar[str] = "image"
+    settings: ClassVar[tuple[Setting, ...]] = IMAGE_SETTINGS
     critical_chunks: ClassVar[frozenset[str]] = frozenset()
     dtypes: ClassVar[tuple[str, ...]] = ("uint8", "uint16")
     pixels_per_byte: ClassVar[int] = 1024
     device: str = "cpu"
+    goal: tuple[str, float] | None = None  # "size", "bpp" or "psnr" and its value, in place of a quality
 
     @abstractmethod
     def encode_pixels(self, pixels: NDArray[Any], quality: float | None) -> EncodedPixels:
@@ -63,9 +83,15 @@ class ImageCodec(Codec):
         are as hostile as they come.
         """
 
+    def change_setting(self, name: str, value: Any) -> None:
+        if name in rate_control.GOALS:
+            self.goal = None if value is None else (name, value)
+        else:
+            super().change_setting(name, value)
+
     def compress_one(self, x: Any, quality: float | None = None) -> bytes:
         picture, kind = _take_in(x)
-        return self._encode(picture, quality, kind)
+        return self._reach(picture, quality, kind)[0]
 
     def decompress_one(self, data: Data) -> Any:
         picture, kind = self._decode(data)
@@ -74,6 +100,63 @@ class ImageCodec(Codec):
     def encode_picture(self, picture: Picture, quality: float | None = None) -> bytes:
         """The file of a picture; `decompress` of it gives a PIL image, as for a path."""
         return self._encode(picture, quality, _PIL)
+
+    def _reach(self, picture: Picture, quality: float | None, kind: int) -> tuple[bytes, Mapping[str, Any]]:
+        """The file of a picture at a quality, or else at the goal; and what rate control found, by name."""
+        if quality is not None or self.goal is None:
+            return self._encode(picture, quality, kind), {}
+        what, value = self.goal
+        reached = rate_control.GOALS[what](self, picture, value, encode=partial(self._encode, kind=kind))
+        about = {"quality": round(reached.quality, 2), "encodings": reached.encodings}
+        return reached.data, about | ({"psnr": round(reached.value, 3)} if what == "psnr" else {})
+
+    # ---- files
+
+    def encode_file(
+        self, source: PathLike, target: PathLike, report: Report | None = None, replace: bool = False
+    ) -> Summary:
+        del report  # a picture takes seconds
+        given = read_bytes(source)
+        try:
+            picture = read_picture(given)
+        except MediaError as error:
+            raise MediaError(str(error).removeprefix("the data: ")) from error  # the caller names the file
+        data, reached = self._reach(picture, None, _PIL)
+        with whole(target, replace=replace) as file:
+            file.write(data)
+        height, width, _ = picture.shape
+        bpp = 8 * len(data) / (height * width)
+        about = {"codec": self.name, "shape": list(picture.shape), "dtype": picture.pixels.dtype.name, "bpp": bpp}
+        words = [f"{bpp:.3f} bpp"]
+        words += [f"{reached['psnr']:.2f} dB"] if "psnr" in reached else []
+        words += [f"-q {reached['quality']:g}"] if "quality" in reached else []
+        return Summary(len(given), len(data), about | dict(reached), words)
+
+    def decode_file(
+        self,
+        source: Source,
+        target: PathLike,
+        select: Select = Select(),  # noqa: B008  frozen
+        report: Report | None = None,
+        replace: bool = False,
+    ) -> Summary:
+        del report
+        data = opened(source).read()
+        picture = self.decode_picture(data)
+        buffer = io.BytesIO()
+        write_picture(picture, buffer, IMAGE_WRITES.get(select.form_of(target), "PNG"))
+        with whole(target, replace=replace) as file:
+            file.write(buffer.getbuffer())
+        about = {"shape": list(picture.shape), "dtype": str(picture.pixels.dtype)}
+        return Summary(len(data), buffer.tell(), about)
+
+    def verify_file(self, source: Source) -> None:
+        self.decode_picture(opened(source).read())
+
+    @classmethod
+    def output_suffixes(cls, header: Header, select: Select) -> tuple[str, ...]:
+        del header, select
+        return tuple(IMAGE_WRITES)
 
     def decode_picture(self, data: Data) -> Picture:
         """The picture in a file, all 16 bits of it, whatever kind was given to `compress`."""
@@ -167,7 +250,7 @@ def _take_in(x: Any) -> tuple[Picture, int]:
         return read_picture(x), _PIL
     if isinstance(x, np.ndarray):
         return _from_array(x)
-    if type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach"):
+    if is_torch(x):
         return _from_tensor(x), _TENSOR
     raise UsageError(
         f"can't compress a {type(x).__name__}: expected a path, a PIL image, a NumPy array (H, W, 3) of uint8 or "

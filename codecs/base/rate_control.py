@@ -1,8 +1,8 @@
-"""The quality at which a codec of variable rate hits a size or a PSNR: a few encodings, not a scan.
+"""Rate control: the quality at which a codec of variable rate hits a size or a PSNR, by a few encodings, not a scan.
 
-    found = at_size(codec, picture, n_bytes=20_000)     # the largest file of at most 20 kB
-    found = at_bpp(codec, picture, 0.25)
-    found = at_psnr(codec, picture, 34.0)               # the smallest file of at least 34 dB
+    reached = at_size(codec, picture, n_bytes=20_000)     # the largest file of at most 20 kB
+    reached = at_bpp(codec, picture, 0.25)
+    reached = at_psnr(codec, picture, 34.0)               # the smallest file of at least 34 dB
 
 log2(file size) and PSNR are nearly straight lines over `quality`, so the search interpolates between the two nearest
 encodings and keeps the goal between them.
@@ -11,24 +11,37 @@ encodings and keeps the goal between them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ...errors import UsageError
 from ...media.values import Picture
-from .image import ImageCodec
 
-__all__ = ["Found", "at_bpp", "at_psnr", "at_size"]
+__all__ = ["GOALS", "Reached", "at_bpp", "at_psnr", "at_size"]
 
 MOST = 8  # encodings
 OCTAVES = 4.0  # from the lowest to the highest quality, for the first guess; 12 dB are the same
 
 
+Encode = Callable[[Picture, float], bytes]  # the file of a picture at a quality
+
+
+class PictureCodec(Protocol):
+    """What rate control needs of a codec: an `ImageCodec` has it."""
+
+    name: str
+
+    def encode_picture(self, picture: Picture, quality: float | None = None) -> bytes: ...
+    def decode_picture(self, data: bytes) -> Picture: ...
+
+
 @dataclass(frozen=True)
-class Found:
-    """data: the file. value: what was asked for, as it came out. encodings: how many it took."""
+class Reached:
+    """What a search came to: the file, its quality, the value that was asked for as it came out (bytes, bits per pixel
+    or dB), and how many encodings it took."""
 
     data: bytes
     quality: float
@@ -37,49 +50,54 @@ class Found:
 
 
 def at_size(
-    codec: ImageCodec,
+    codec: PictureCodec,
     picture: Picture,
     n_bytes: float,
     quality: tuple[float, float] = (1.0, 100.0),
     tolerance: float = 0.01,
-) -> Found:
+    encode: Encode | None = None,
+) -> Reached:
     """The largest file of at most n_bytes, or one that falls short of it by less than `tolerance` of it.
+
+    encode: makes the file of a picture at a quality, in place of the codec's `encode_picture`.
 
     UsageError if the file of the lowest quality is larger already.
     """
 
     def measure(q: float) -> tuple[bytes, float]:
-        data = codec.encode_picture(picture, q)
+        data = (encode or codec.encode_picture)(picture, q)
         return data, math.log2(len(data))
 
-    found = _search(measure, math.log2(n_bytes), quality, OCTAVES, -math.log2(1 - tolerance))
-    if len(found.data) > n_bytes:
+    reached = _search(measure, math.log2(n_bytes), quality, OCTAVES, -math.log2(1 - tolerance))
+    if len(reached.data) > n_bytes:
         raise UsageError(
-            f"{n_bytes:.0f} bytes are too few: {codec.name} at quality {found.quality:g} makes {len(found.data)}"
+            f"{n_bytes:.0f} bytes are too few: {codec.name} at quality {reached.quality:g} makes {len(reached.data)}"
         )
-    return Found(found.data, found.quality, float(len(found.data)), found.encodings)
+    return Reached(reached.data, reached.quality, float(len(reached.data)), reached.encodings)
 
 
 def at_bpp(
-    codec: ImageCodec,
+    codec: PictureCodec,
     picture: Picture,
     bpp: float,
     quality: tuple[float, float] = (1.0, 100.0),
     tolerance: float = 0.01,
-) -> Found:
+    encode: Encode | None = None,
+) -> Reached:
     """As `at_size`, in bits per pixel of the whole file."""
     height, width, _ = picture.shape
-    found = at_size(codec, picture, bpp * height * width / 8, quality, tolerance)
-    return Found(found.data, found.quality, 8 * len(found.data) / (height * width), found.encodings)
+    reached = at_size(codec, picture, bpp * height * width / 8, quality, tolerance, encode)
+    return Reached(reached.data, reached.quality, 8 * len(reached.data) / (height * width), reached.encodings)
 
 
 def at_psnr(
-    codec: ImageCodec,
+    codec: PictureCodec,
     picture: Picture,
     decibel: float,
     quality: tuple[float, float] = (1.0, 100.0),
     tolerance: float = 0.05,
-) -> Found:
+    encode: Encode | None = None,
+) -> Reached:
     """The smallest file of at least that PSNR over colours, or one that exceeds it by less than `tolerance` dB.
 
     UsageError if the highest quality does not reach it.
@@ -89,7 +107,7 @@ def at_psnr(
     top = float(np.iinfo(picture.pixels.dtype).max)
 
     def measure(q: float) -> tuple[bytes, float]:
-        data = codec.encode_picture(picture, q)
+        data = (encode or codec.encode_picture)(picture, q)
         error = codec.decode_picture(data).pixels[..., :colours] - original
         return data, 10 * math.log10(top**2 / max(1e-12, float(np.mean(error**2))))
 
@@ -98,12 +116,15 @@ def at_psnr(
         data, value = measure(sum(quality) - q)
         return data, -value
 
-    found = _search(mirrored, -decibel, quality, 3 * OCTAVES, tolerance)
-    if -found.value < decibel:
+    reached = _search(mirrored, -decibel, quality, 3 * OCTAVES, tolerance)
+    if -reached.value < decibel:
         raise UsageError(
-            f"{decibel:g} dB is out of reach: {codec.name} at quality {quality[1]:g} has {-found.value:.2f} dB"
+            f"{decibel:g} dB is out of reach: {codec.name} at quality {quality[1]:g} has {-reached.value:.2f} dB"
         )
-    return Found(found.data, sum(quality) - found.quality, -found.value, found.encodings)
+    return Reached(reached.data, sum(quality) - reached.quality, -reached.value, reached.encodings)
+
+
+GOALS: Mapping[str, Callable[..., Reached]] = {"size": at_size, "bpp": at_bpp, "psnr": at_psnr}
 
 
 def _search(
@@ -112,25 +133,25 @@ def _search(
     quality: tuple[float, float],
     span: float,
     tolerance: float,
-) -> Found:
+) -> Reached:
     """The highest quality whose measure, which rises with it, is at most `goal`; the lowest one if none is.
 
     span: by how much the measure rises over the whole range, about.
     """
     low, high = quality
-    below: Found | None = None
+    below: Reached | None = None
     above: tuple[float, float] | None = None
     q = (low + high) / 2
     for count in range(1, MOST + 1):
         data, value = measure(q)
         if value <= goal:
-            below = Found(data, q, value, count)
+            below = Reached(data, q, value, count)
         else:
             above = (q, value)
         if below is not None and (goal - below.value <= tolerance or below.quality == high):
             return below
         if above is not None and above[0] == low:
-            return Found(data, q, value, count)
+            return Reached(data, q, value, count)
         if below is not None and above is not None:
             if above[0] - below.quality < 1e-3 * (high - low):
                 return below
@@ -141,5 +162,5 @@ def _search(
         q = min(high, max(low, q))
     if below is None:
         data, value = measure(low)
-        below = Found(data, low, value, MOST + 1)
-    return Found(below.data, below.quality, below.value, MOST)
+        below = Reached(data, low, value, MOST + 1)
+    return Reached(below.data, below.quality, below.value, MOST)

@@ -1,1 +1,18 @@
-"""circuit"""
+"""Probabilistic circuits: lossless coding of small images, masks, label maps and tables, fitted to their kind.
+
+Liu, Mandt, Van den Broeck, "Lossless Compression with Probabilistic Circuits", ICLR 2022, arXiv 2111.11632. This is the
+card; the codec: codec. How to use it: docs/codecs/circuit.md.
+"""
+
+from ..base.settings import ARRAY_SETTINGS, Card
+
+CARD = Card(
+    name="circuit",
+    medium="array",
+    suffix=".circuit",
+    summary="probabilistic circuit: lossless, for small images, masks, label maps and tables (codec fit)",
+    target="codec:CircuitCodec",
+    settings=ARRAY_SETTINGS,
+    citation="Liu, Mandt, Van den Broeck, ICLR 2022, arXiv 2111.11632",
+)
+CARDS = (CARD,)

@@ -29,7 +29,9 @@ from ...entropy.circuits.mixture import FrozenMixture
 from ...errors import MediaError, StreamError, UsageError, WeightsError
 from ..base.array import ArrayCodec
 from ..base.codec import Data, EncodedPixels
+from ..base.settings import Setting
 from ..base.weights import find, load_tensors
+from . import CARD
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -213,7 +215,8 @@ class CircuitCodec(ArrayCodec):
     coder: str = _ONE
     extra: dict[str, str] = field(default_factory=dict)
 
-    name: ClassVar[str] = "circuit"
+    name: ClassVar[str] = CARD.name
+    settings: ClassVar[tuple[Setting, ...]] = CARD.settings
     stream: ClassVar[int] = 1
     critical_chunks: ClassVar[frozenset[str]] = frozenset({"Circ", "Rare", "Indx"})
     coders: ClassVar[tuple[str, ...]] = (_ONE, _EACH)
@@ -248,10 +251,9 @@ class CircuitCodec(ArrayCodec):
     def weights_id(self) -> bytes:
         return self.id
 
-    def with_coder(self, coder: str) -> CircuitCodec:
-        if coder not in self.coders:
-            raise UsageError(f"no coder {coder!r} in {self.name}: there are {', '.join(self.coders)}")
-        return CircuitCodec(self.circuit, self.domain, self.id, coder, self.extra)
+    def check_settings(self) -> None:
+        if self.coder not in self.coders:
+            raise UsageError(f"no coder {self.coder!r} in {self.name}: there are {', '.join(self.coders)}")
 
     # encode
 
@@ -308,13 +310,13 @@ class CircuitCodec(ArrayCodec):
         return values.reshape(header.shape)
 
     def decompress_item(self, data: Data, item: int) -> NDArray[Any]:
-        """One item of a file that was made by `with_coder("rans-items")`, without decoding the others."""
+        """One item of a file that was made with the setting coder="rans-items", without decoding the others."""
         from ...container import unpack
 
         header, chunks = unpack(data)
         self.check_made_by_us(header)
         if header.coder != _EACH:
-            raise UsageError('this file has one stream for all items: encode it by with_coder("rans-items")')
+            raise UsageError('this file has one stream for all items: encode it by with_settings(coder="rans-items")')
         n, streams, index, rare = self._parts(header, [chunk for chunk in chunks if chunk.tag[0].isupper()])
         if not 0 <= item < n:
             raise UsageError(f"item {item}: the file has {n}")

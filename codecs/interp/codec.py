@@ -5,8 +5,7 @@ The interpolation coder of `layers.interpolation` for every block. For HDF5 and 
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 
 from ...errors import StreamError, UsageError
 from ..base.field import BOUNDED, Bound, FieldCodec
+from ..base.settings import Setting
 from ..layers import interpolation
+from . import CARD
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,10 +26,14 @@ __all__ = ["InterpCodec"]
 
 @dataclass(frozen=True)
 class InterpCodec(FieldCodec):
+    """The codec `interp` with its error bound: see the module's docstring. quality: 1 to 100, as `Bound.of_quality`."""
+
     bound: Bound
     device: str = "cpu"
 
-    name: ClassVar[str] = "interp"
+    name: ClassVar[str] = CARD.name
+    settings: ClassVar[tuple[Setting, ...]] = CARD.settings
+    selection: ClassVar[tuple[Setting, ...]] = CARD.selection
     stream: ClassVar[int] = 1
     sweep: ClassVar[tuple[float, ...]] = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 
@@ -42,19 +47,10 @@ class InterpCodec(FieldCodec):
     def weights_id(self) -> bytes:
         return b""
 
-    def with_bound(self, bound: Bound) -> InterpCodec:
-        return replace(self, bound=bound)
-
     def encode_field(self, x: NDArray[Any], bound: float) -> tuple[int, bytes]:
-        return BOUNDED, interpolation.encode(x.reshape(_folded(x.shape)), bound)
+        return BOUNDED, interpolation.encode_block(x, bound)
 
     def decode_field(self, method: int, payload: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         if method != BOUNDED:
             raise StreamError(f"a block coded in way {method}: made by a newer version, or damaged")
-        return interpolation.decode(payload, _folded(shape), dtype).reshape(shape)
-
-
-def _folded(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """With the axes in front of the last MAX_AXES merged."""
-    n = len(shape) - interpolation.MAX_AXES
-    return shape if n <= 1 else (math.prod(shape[:n]), *shape[n:])
+        return interpolation.decode_block(payload, shape, dtype)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -456,3 +457,19 @@ def _costs() -> NDArray[np.float32]:
         row[: half + 1] = bits[half : 2 * half + 1]
         row[half + 1 :] = bits[-1] + 2 * np.log2(values[half + 1 :] - half + 1) + 1
     return costs
+
+
+def encode_block(x: NDArray[Any], bound: float) -> bytes:
+    """The same for any number of axes: those in front of the last MAX_AXES are merged."""
+    return encode(x.reshape(_merged(x.shape)), bound)
+
+
+def decode_block(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDArray[Any]:
+    """What `encode_block` was given, within its bound. StreamError if the data aren't of one."""
+    return decode(data, _merged(shape), dtype).reshape(shape)
+
+
+def _merged(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape with the axes in front of the last MAX_AXES merged into one."""
+    n = len(shape) - MAX_AXES
+    return tuple(shape) if n <= 1 else (math.prod(shape[:n]), *shape[n:])

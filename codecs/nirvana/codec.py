@@ -14,8 +14,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import ClassVar
 
+from ..base.settings import Setting
 from ..base.video.codec import VideoCodec
 from ..base.video.groups import Preset
+from . import CARD
 
 __all__ = ["PRESETS", "NirvanaCodec"]
 
@@ -30,7 +32,9 @@ PRESETS: Mapping[str, str] = MappingProxyType(
 class NirvanaCodec(VideoCodec):
     """The codec NIRVANA. `Codec.load("nirvana@paper")` names a preset."""
 
-    name: ClassVar[str] = "nirvana"
+    name: ClassVar[str] = CARD.name
+    settings: ClassVar[tuple[Setting, ...]] = CARD.settings
+    selection: ClassVar[tuple[Setting, ...]] = CARD.selection
     stream: ClassVar[int] = 1
     default_preset: ClassVar[str] = "grid"
     sweep: ClassVar[tuple[float, ...]] = (20, 40, 60, 80)

@@ -33,7 +33,9 @@ from ...entropy.integers import ByteReader, put_varint
 from ...errors import StreamError, UsageError
 from ..base.codec import EncodedPixels
 from ..base.image import ImageCodec
+from ..base.settings import Setting
 from ..base.weights import find, load_tensors
+from . import CARD
 from .layers import MEAN_BITS
 from .refine import STEPS
 from .weights import Model, read_model
@@ -69,7 +71,8 @@ def _own_arithmetic(method: Method) -> Method:
 class S2licCodec(ImageCodec):
     """See the module's docstring. quality: 1 to 100, about 0.13 to 1.9 bits per pixel of a photograph."""
 
-    name: ClassVar[str] = "s2lic"
+    name: ClassVar[str] = CARD.name
+    settings: ClassVar[tuple[Setting, ...]] = CARD.settings
     stream: ClassVar[int] = 1
     critical_chunks: ClassVar[frozenset[str]] = frozenset({_LATENTS})
     sweep: ClassVar[tuple[int, ...]] = (1, *range(10, 101, 10))  # qualities of a rate-distortion curve
@@ -83,8 +86,6 @@ class S2licCodec(ImageCodec):
         effort: float = 0.0,
     ) -> None:
         self.model, self.quality, self.device, self.coder, self.effort = model, quality, device, coder, effort
-        if coder not in self.coders:
-            raise UsageError(f"s2lic has no coder {coder!r}: there are {', '.join(self.coders)}")
 
     coders: ClassVar[tuple[str, ...]] = coder_names()
 
@@ -95,19 +96,14 @@ class S2licCodec(ImageCodec):
         manifest = find(cls.name, tag)
         return cls(read_model(load_tensors(manifest.path, manifest.sha256), device), quality, device)
 
-    def with_coder(self, coder: str) -> Self:
-        return type(self)(self.model, self.quality, self.device, coder, self.effort)
-
-    def with_effort(self, effort: float) -> Self:
-        """1: 20 gradient steps on each picture (`codecs/s2lic/refine.py`); 0: none. Files decode alike."""
-        if not 0 <= effort <= MOST_EFFORT:
-            raise UsageError(f"effort {effort:g}; s2lic takes 0 to {MOST_EFFORT:g}")
-        codec = type(self)(self.model, self.quality, self.device, self.coder, effort)
-        if effort:
-            codec.model.refiner  # noqa: B018  refuses networks that have none
-        return codec
-
     def check_settings(self) -> None:
+        """effort: 1 is 20 gradient steps on each picture (`codecs/s2lic/refine.py`), 0 none; files decode alike."""
+        if self.coder not in self.coders:
+            raise UsageError(f"s2lic has no coder {self.coder!r}: there are {', '.join(self.coders)}")
+        if not 0 <= self.effort <= MOST_EFFORT:
+            raise UsageError(f"effort {self.effort:g}; s2lic takes 0 to {MOST_EFFORT:g}")
+        if self.effort:
+            self.model.refiner  # noqa: B018  refuses networks that have none
         self.step_of(None)
 
     @property

@@ -32,11 +32,13 @@ from ...errors import MediaError, StreamError, UsageError, WeightsError
 from ...media.webp import decode_webp, encode_webp
 from ..base.codec import EncodedPixels
 from ..base.image import ImageCodec, as_picture
+from ..base.settings import Setting
 from ..base.weights import LoadedWeights, find, find_by_hash, load_tensors
 from ..layers import exact_state
 from ..layers.autoencoder_kl import KLDecoder
 from ..layers.lattice import row_parameters, step_positions
 from ..layers.wavelet import _apply, _plan, blocks_to_channels, channels_to_blocks
+from . import CARD
 from .network import COEFFICIENT_BITS, SYNTHESIS_BITS, LinearDecoder, WallocConfig, WallocNet, expansion_table, mirrored
 
 if TYPE_CHECKING:
@@ -114,7 +116,8 @@ class WallocCodec(ImageCodec):
     A codec loaded by tag ("walloc@16x") or from a weights file keeps to its model, and refuses qualities of the other.
     """
 
-    name: ClassVar[str] = "walloc"
+    name: ClassVar[str] = CARD.name
+    settings: ClassVar[tuple[Setting, ...]] = CARD.settings
     stream: ClassVar[int] = 1
     critical_chunks: ClassVar[frozenset[str]] = frozenset({_LATENTS})
     coders: ClassVar[tuple[str, ...]] = ("constriction", "torchac", "webp")
@@ -129,8 +132,6 @@ class WallocCodec(ImageCodec):
     ) -> None:
         self.model, self.quality, self.device, self.pinned, self.coder = model, quality, device, pinned, coder
         self._models: dict[str, Model] = {}  # of other tags, read when they are needed
-        if coder not in self.coders:
-            raise UsageError(f"walloc has no coder {coder!r}: there are {', '.join(self.coders)}")
 
     # ---- loading
 
@@ -144,11 +145,10 @@ class WallocCodec(ImageCodec):
         manifest = find(cls.name, tag)
         return cls(read_model(load_tensors(manifest.path, manifest.sha256), device), quality, device, pinned)
 
-    def with_coder(self, coder: str) -> Self:
-        """The same codec writing its latents another way: "constriction", "torchac" or "webp" (as the paper does)."""
-        return type(self)(self.model, self.quality, self.device, self.pinned, coder)
-
     def check_settings(self) -> None:
+        """coder: how latents are written, "constriction", "torchac" or "webp" (as the paper does)."""
+        if self.coder not in self.coders:
+            raise UsageError(f"walloc has no coder {self.coder!r}: there are {', '.join(self.coders)}")
         self._for_quality(None)
 
     @property
@@ -265,7 +265,7 @@ class WallocCodec(ImageCodec):
     def _context(self) -> tuple[Any, Tables]:
         if self.model.net.context is None or self.model.tables is None:
             raise UsageError(
-                f"the model {self.model.tag!r} has no context model: only with_coder('webp') can store its latents"
+                f"the model {self.model.tag!r} has no context model: with_settings(coder='webp') can store its latents"
             )
         return self.model.net.context, self.model.tables
 

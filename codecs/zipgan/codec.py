@@ -21,7 +21,6 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,9 +32,10 @@ from ...entropy.tables import Tables
 from ...errors import StreamError, UsageError, WeightsError
 from ..base.codec import Data
 from ..base.field import BOUNDED, Bound, FieldCodec, Layout, layout_of
+from ..base.settings import Setting
 from ..base.weights import LoadedWeights, find, load_tensors
-from ..interp.codec import InterpCodec
-from ..layers import spectral
+from ..layers import interpolation, spectral
+from . import CARD
 from .networks import Discriminator, Encoder, Generator, ZipganConfig
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ class ZipganCodec(FieldCodec):
     """See the module's docstring. quality: 1 to 100, a step of 8 x 2^(-quality / 10) root mean squares of the field;
     with a bound it is the bound that counts."""
 
-    name: ClassVar[str] = "zipgan"
+    name: ClassVar[str] = CARD.name
+    settings: ClassVar[tuple[Setting, ...]] = CARD.settings
+    selection: ClassVar[tuple[Setting, ...]] = CARD.selection
     stream: ClassVar[int] = 1
     methods: ClassVar[Mapping[int, str]] = {ZIPGAN: "zipgan"}
     sweep: ClassVar[tuple[float, ...]] = (10, 20, 30, 40, 50, 60)
@@ -119,11 +121,11 @@ class ZipganCodec(FieldCodec):
     def weights_id(self) -> bytes:
         return self.model.id
 
-    def with_bound(self, bound: Bound | None) -> Self:
-        return type(self)(self.model, self.quality, bound, self.device)
-
-    def with_quality(self, quality: float) -> Self:
-        return type(self)(self.model, quality, self.bound, self.device)
+    def change_setting(self, name: str, value: Any) -> None:
+        if name == "quality":
+            self.quality = value
+        else:
+            super().change_setting(name, value)
 
     @property
     def step(self) -> float:
@@ -133,10 +135,10 @@ class ZipganCodec(FieldCodec):
             raise UsageError(f"quality {quality:g}: zipgan takes 1 to 100")
         return float(np.float32(8 * 2 ** (-quality / 10)))
 
-    @cached_property
-    def _fallback(self) -> InterpCodec:
-        quality = DEFAULT_QUALITY if self.quality is None else self.quality
-        return InterpCodec(Bound.of_quality(quality), self.device)
+    @property
+    def _usual_bound(self) -> Bound:
+        """The error bound of blocks that can't be transformed, where none is asked for."""
+        return Bound.of_quality(DEFAULT_QUALITY if self.quality is None else self.quality)
 
     # ---- blocks
 
@@ -151,15 +153,15 @@ class ZipganCodec(FieldCodec):
         if ours is not None and math.isinf(bound):
             return ZIPGAN, ours
         if math.isinf(bound):
-            bound = self._fallback.bound.absolute(float(x.min()), float(x.max()))
+            bound = self._usual_bound.absolute(float(x.min()), float(x.max()))
             if bound == 0:
                 bound = math.ulp(1.0)
-        method, other = self._fallback.encode_field(x, bound)
+        method, other = BOUNDED, interpolation.encode_block(x, bound)
         return (ZIPGAN, ours) if ours is not None and len(ours) < len(other) else (method, other)
 
     def decode_field(self, method: int, payload: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         if method == BOUNDED:
-            return self._fallback.decode_field(method, payload, shape, dtype)
+            return interpolation.decode_block(payload, shape, dtype)
         if method != ZIPGAN:
             raise StreamError(f"a block coded in way {method}: made by a newer version, or damaged")
         layout = layout_of(shape[1:])

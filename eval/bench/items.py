@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, UsageError
-from ...media.image import SUFFIXES as PICTURE_SUFFIXES
+from ...media import MEDIA as OF_MEDIA
 from ...media.image import read_picture
 from . import readers
 from .contract import MEDIA, Audio, Medium, Value, Video
@@ -34,7 +34,7 @@ __all__ = [
     "shape_of",
 ]
 
-SUFFIXES: dict[Medium, tuple[str, ...]] = {"image": PICTURE_SUFFIXES["image"], **readers.SUFFIXES}
+SUFFIXES: dict[Medium, tuple[str, ...]] = {"image": OF_MEDIA["image"].reads, **readers.SUFFIXES}
 _SEPARATOR = "::"  # run.h5::test/velocity
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError
+from ...media import AUDIO_READS, VIDEO_READS
 from .contract import Audio, Medium, Video
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ MAX_AUDIO_SAMPLES = 1 << 29  # over all channels: 2 GiB as float32
 MAX_VIDEO_PIXELS = 1 << 29  # frames * height * width: 1.5 GiB as RGB, twice that for a moment while frames are stacked
 MAX_ARRAY_BYTES = 1 << 30
 SUFFIXES: dict[Medium, tuple[str, ...]] = {
-    "audio": (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wv"),
-    "video": (".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".m4v", ".nut"),
+    "audio": AUDIO_READS,
+    "video": (*VIDEO_READS, ".nut"),
     "array": (".npy", ".h5", ".hdf5"),
 }
 

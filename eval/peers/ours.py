@@ -8,6 +8,8 @@ from typing import Any
 
 from ... import __version__
 from ...codecs.base.codec import Codec
+from ...codecs.base.settings import Setting as Declared
+from ...codecs.base.settings import count, not_negative, positive
 from ...codecs.base.weights import manifests
 from ...errors import WeightsError
 from ...media.video.values import Frame, VideoInfo, frames_of, stack, to_yuv420
@@ -16,7 +18,13 @@ from ..bench.contract import Family, Medium, Option, OptionValue, Peer, Video
 
 __all__ = ["families", "to_420"]
 
-_MEDIA: Mapping[str, Medium] = {"image": "image", "audio": "audio", "video": "video", "field": "array"}
+_MEDIA: Mapping[str, Medium] = {
+    "image": "image",
+    "audio": "audio",
+    "video": "video",
+    "array": "array",
+    "field": "array",
+}
 
 
 def to_420(value: Video) -> tuple[VideoInfo, list[Frame]]:
@@ -53,36 +61,27 @@ class _Ours:
 
 def families() -> tuple[Family, ...]:
     """A family for every codec in the registry whose medium is measured. Its options: the tag of the weights, the
-    quality (0: the default of the weights), and the arithmetic coder where there is a choice."""
+    quality (0: the default of the weights), and what its card declares besides."""
     return tuple(_family(name) for name in names() if entry(name).medium in _MEDIA)
 
 
 def _family(name: str) -> Family:
-    cls = load_class(name)
-    tags = tuple(item.tag for item in manifests(name) if not item.retired)
+    cls, card = load_class(name), entry(name)
+    tags = tuple(getattr(cls, "presets", dict)()) or tuple(item.tag for item in manifests(name) if not item.retired)
     options = {"q": Option(0, "quality, 1 to 100; 0: what the weights were made for", 0, 100)}
-    if entry(name).medium == "video":
-        tags = tuple(getattr(cls, "presets")())  # noqa: B009
-        options["effort"] = Option(-1, "optimiser steps, times the usual number; -1: the preset's choice", -1, 1000)
     if tags:
         options = {"tag": Option("", "weights; default: the codec's choice", choices=("", *tags))} | options
-    coders = getattr(cls, "coders", ())
-    if cls.with_effort is not Codec.with_effort:
-        options["effort"] = Option(0.0, "time spent on each item for smaller files; 1: 20 gradient steps", 0, 100)
-    if coders:
-        options["coder"] = Option("", "entropy coder; default: the codec's choice", choices=("", *coders))
+    declared = {setting.name: option for setting in card.settings if (option := _option(setting, cls)) is not None}
+    options |= declared
 
     def make(settings: Mapping[str, OptionValue], threads: int) -> Peer:
         del threads  # torch's, which the runner sets
-        tag, quality, coder = str(settings.get("tag", "")), float(settings["q"]), str(settings.get("coder", ""))
-        codec = Codec.load(f"{name}@{tag}" if tag else name, quality=quality or None)
-        codec = codec.with_coder(coder) if coder else codec
-        effort = float(settings.get("effort", -1))
-        if entry(name).medium == "video":
-            codec = codec if effort < 0 else getattr(codec, "with_settings")(effort=effort)  # noqa: B009
-        elif effort > 0:
-            codec = codec.with_effort(effort)
-        return _OurVideo(codec) if entry(name).medium == "video" else _Ours(codec)
+        tag, quality = str(settings.get("tag", "")), float(settings["q"])
+        codec: Codec = Codec.load(f"{name}@{tag}" if tag else name, quality=quality or None)
+        given = {key: settings.get(key, option.default) for key, option in declared.items()}
+        changes = {key: value for key, value in given.items() if value != declared[key].default}
+        codec = codec.with_settings(**changes) if changes else codec
+        return _OurVideo(codec) if card.medium == "video" else _Ours(codec)
 
     def versions() -> Mapping[str, str]:
         shipped = [item for item in manifests(name) if not item.retired]
@@ -91,8 +90,8 @@ def _family(name: str) -> Family:
 
     return Family(
         name=name,
-        medium=_MEDIA[entry(name).medium],
-        about=entry(name).summary,
+        medium=_MEDIA[card.medium],
+        about=card.summary,
         options=options,
         make=make,
         axis="q",
@@ -100,6 +99,16 @@ def _family(name: str) -> Family:
         missing=_missing(name),
         versions=versions,
     )
+
+
+def _option(setting: Declared, cls: type[Codec]) -> Option | None:
+    """The option of a declared setting that a codec string can name: coders, and numbers that aren't a rate or a
+    bound, of which -1 stands for the codec's own choice."""
+    if setting.name == "coder":
+        return Option("", "entropy coder; default: the codec's choice", choices=("", *getattr(cls, "coders", ())))
+    if setting.rivals is None and setting.command and setting.parse in (count, positive, not_negative):
+        return Option(-1, f"{setting.help}; -1: the codec's choice", -1, 1000)
+    return None
 
 
 def _missing(name: str) -> Callable[[], str | None]:

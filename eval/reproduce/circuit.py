@@ -144,7 +144,7 @@ def measure(codec: CircuitCodec, images: Bytes, weights_bytes: int, repeat: int 
             raise MediaError("circuit: the images that were decoded aren't those that were encoded")
     symbols, _ = codec.domain.symbols(images)
     bits = codec.circuit.bits(symbols)
-    separate = codec.with_coder("rans-items").compress(images)
+    separate = codec.with_settings(coder="rans-items").compress(images)
     return {
         "items": len(images),
         "pixels": n,

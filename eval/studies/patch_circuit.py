@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from ...entropy.circuits.index_model import IndexModel
 from ...errors import MediaError
-from ...media.image import SUFFIXES, read_picture
+from ...media import MEDIA
+from ...media.image import read_picture
 from ..output import write_file
 from ..reproduce.circuit import picture_codecs
 
@@ -53,7 +54,7 @@ def from_ycocg(ycocg: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
 
 def pictures(folder: Path, limit: int, side: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """RGB pictures of a folder, the middle of each, at most side x side."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES["image"])[:limit]
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MEDIA["image"].reads)[:limit]
     for path in paths:
         pixels = read_picture(path).pixels
         if pixels.dtype != np.uint8:

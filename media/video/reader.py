@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-__all__ = ["MAX_MEMORY", "SUFFIXES", "VideoReader", "VideoSource", "cut", "open_video"]
+__all__ = ["MAX_MEMORY", "VideoReader", "VideoSource", "cut", "open_video"]
 
 MAX_MEMORY = 1 << 30  # bytes of a file that has to be held in memory, since it comes through a pipe
 MAX_PICTURES = 1_000_000  # in a folder
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".y4m")  # what a folder of videos is searched for
 TAKES = "MP4, MOV, MKV, WebM, AVI or Y4M, a folder of PNGs"
 
 VideoSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any]

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from ...errors import CodecError, MediaError, UsageError
+from .. import VIDEO_WRITES
 from ..image import write_picture
 from ..values import Picture
 from . import y4m as video_y4m
@@ -36,9 +37,8 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.packet import Packet
 
-__all__ = ["ENCODERS", "SUFFIXES", "VideoTarget", "VideoWriter", "parse_encoder"]
+__all__ = ["ENCODERS", "VideoTarget", "VideoWriter", "parse_encoder"]
 
-SUFFIXES = (".mkv", ".mp4", ".mov", ".webm", ".y4m")
 VideoTarget = str | os.PathLike[str] | BinaryIO
 
 _MUXERS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov", ".webm": "webm"}
@@ -198,8 +198,10 @@ class VideoWriter:
         self._place: _Place | None = None
         self._closed = False
         suffix = Path(target).suffix.lower() if isinstance(target, (str, os.PathLike)) and target != "-" else ".y4m"
-        if suffix and suffix not in SUFFIXES:
-            raise UsageError(f"{target}: unknown suffix {suffix!r}; expected {', '.join(SUFFIXES)}, or a folder's name")
+        if suffix and suffix not in VIDEO_WRITES:
+            raise UsageError(
+                f"{target}: unknown suffix {suffix!r}; expected {', '.join(VIDEO_WRITES)}, or a folder's name"
+            )
         if suffix not in _MUXERS:
             what = "Y4M" if suffix else "a folder of PNGs"
             if encoder is not None:

@@ -16,8 +16,8 @@ from . import toy_codec
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The registry holds the toy codec only; nothing stays loaded from one test to the next."""
-    monkeypatch.setattr(registry, "CODECS", registry.CODECS)
-    monkeypatch.setattr(registry, "DEFAULT", registry.DEFAULT)
+    for name in ("_families", "_ours", "_plugins"):
+        monkeypatch.setattr(registry, name, getattr(registry, name))
     toy_codec.install()
     coding._ready.clear()
     yield toy_codec

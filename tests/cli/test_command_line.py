@@ -244,7 +244,7 @@ class TestExitCodes:
         assert run("encode", picture(tmp_path / "photo.png"), "-q", "101") == 2
         assert "expected 0 to 100" in capfd.readouterr().err
 
-    @pytest.mark.parametrize("bad", [("-q", "101"), ("--coder", "abc"), ("--device", "foo")])
+    @pytest.mark.parametrize("bad", [("-q", "101"), ("--device", "foo")])
     def test_a_bad_setting_is_said_once(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str], bad: tuple[str, str]
     ) -> None:
@@ -326,16 +326,16 @@ class TestGoals:
         monkeypatch: pytest.MonkeyPatch,
         capfd: pytest.CaptureFixture[str],
     ) -> None:
-        from codec.codecs.base import rate_control as search
+        from codec.codecs.base import rate_control
 
         what, text, value = goal
         asked: list[object] = []
 
-        def found(codec: Any, picture: Any, goal: float) -> search.Found:
+        def reach(codec: Any, picture: Any, goal: float, encode: Any) -> rate_control.Reached:
             asked.append(goal)
-            return search.Found(codec.encode_picture(picture), 12.3456, 34.5678, 3)
+            return rate_control.Reached(encode(picture, 50.0), 12.3456, 34.5678, 3)
 
-        monkeypatch.setattr(search, f"at_{what}", found)
+        monkeypatch.setitem(rate_control.GOALS, what, reach)
         photo = picture(tmp_path / "photo.png")
         assert run("encode", photo, f"--{what}", text, "--json") == 0
         report = json.loads(capfd.readouterr().out)
@@ -355,3 +355,23 @@ class TestGoals:
     )
     def test_usage(self, args: tuple[str, ...], tmp_path: Path) -> None:
         assert run("encode", picture(tmp_path / "photo.png"), *args) == 2
+
+
+def test_decode_opens_a_file_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once to see what it is, which goes with the job, and once to decode it."""
+    import builtins
+    import io
+
+    photo = picture(tmp_path / "photo.png")
+    assert run("encode", photo, "-o", tmp_path / "photo.toy") == 0
+    opened: list[str] = []
+    before = builtins.open
+
+    def counting(file: Any, *args: Any, **settings: Any) -> Any:
+        opened.append(str(file))
+        return before(file, *args, **settings)
+
+    monkeypatch.setattr(builtins, "open", counting)
+    monkeypatch.setattr(io, "open", counting)
+    assert run("decode", tmp_path / "photo.toy", "-o", tmp_path / "back.png") == 0
+    assert opened.count(str(tmp_path / "photo.toy")) == 2

@@ -186,18 +186,18 @@ class TestJobs:
 
 class TestPlan:
     def test_missing_parent_is_no_plan_error(self, tmp_path: Path) -> None:
-        (job,) = jobs.plan([str(tmp_path / "a.png")], None, lambda _: True, lambda p: p.with_suffix(".toy"))
+        (job,) = jobs.plan([str(tmp_path / "a.png")], None, lambda _: True, lambda _, p: p.with_suffix(".toy"))
         assert job.target == str(tmp_path / "a.toy")
 
     def test_several_inputs_need_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_text("a file")
         with pytest.raises(UsageError, match="need a folder"):
-            jobs.plan(["a.png", "b.png"], str(tmp_path / "out"), lambda _: True, lambda p: p.with_suffix(".toy"))
+            jobs.plan(["a.png", "b.png"], str(tmp_path / "out"), lambda _: True, lambda _, p: p.with_suffix(".toy"))
 
     def test_output_is_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "a.toy").mkdir()
         with pytest.raises(UsageError, match="is a folder"):
-            jobs.plan([str(tmp_path / "a.png")], None, lambda _: True, lambda p: p.with_suffix(".toy"), force=True)
+            jobs.plan([str(tmp_path / "a.png")], None, lambda _: True, lambda _, p: p.with_suffix(".toy"), force=True)
 
 
 def test_lack_of_memory_is_no_mistake_of_ours() -> None:

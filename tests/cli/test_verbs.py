@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import re
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec import cli
+from codec import cli, media
 from codec.cli import parser, verbs
+from codec.files import PACKAGE
 
 from .helpers import picture, run
 
@@ -32,8 +34,9 @@ class TestHelp:
         assert len(examples) == 3
         assert max(map(len, text.splitlines())) <= 110
 
-    def test_examples_parse(self) -> None:
+    def test_examples_parse(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What --help shows can be typed."""
+        monkeypatch.undo()  # the toy has few settings
         texts = [parser.EXAMPLES, *(verbs.load(verb).EXAMPLES for verb in verbs.VERBS)]
         lines = [line.strip() for text in texts for line in text.splitlines() if line.startswith("  codec ")]
         assert len(lines) > 15
@@ -200,3 +203,24 @@ class TestDemo:
         a = np.zeros((4, 4, 3), np.uint8)
         assert psnr(a, a) == float("inf")
         assert psnr(a, a + 5) == pytest.approx(34.1514, abs=1e-3)
+
+
+class _SaidByCode(ast.NodeTransformer):
+    """A module without its docstrings and EXAMPLES, which may say "photo"."""
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        return None if ast.unparse(node.targets[0]) == "EXAMPLES" else node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        return ast.Pass() if isinstance(node.value, ast.Constant) else node
+
+
+@pytest.mark.parametrize("module", ["encode", "decode", "verify", "info", "coding", "jobs", "parser"])
+def test_the_command_names_no_medium_and_no_codec(module: str) -> None:
+    """What differs between media is said by cards, bases and `media`: a new medium adds nothing to the command."""
+    tree = ast.parse(Path(verbs.__file__).with_name(f"{module}.py").read_text())
+    code = ast.unparse(_SaidByCode().visit(tree)).lower()
+    families = {place.name for place in (PACKAGE / "codecs").iterdir() if (place / "__init__.py").exists()}
+    names = (families | {*media.MEDIA, "picture", "hdf5", "png", "h5"}) - {"base", "layers"}
+    assert {"s2lic", "nirvana", "video", "field"} <= names
+    assert not {name for name in names if re.search(rf"(?<![a-z]){name}s?(?![a-z])", code)}

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec.cli import coding, decode, encode
-from codec.codecs.base.video.encode import EncodeProgress
+from codec.cli import coding
+from codec.codecs.base.settings import frame_range
+from codec.codecs.base.video.codec import ranges_of
+from codec.codecs.base.video.encode import EncodeProgress, _duration
 from codec.codecs.nirvana.codec import NirvanaCodec
 from codec.errors import UsageError
-from codec.media.video.reader import SUFFIXES, open_video
+from codec.media.video.reader import open_video
 from codec.media.video.values import VideoInfo, frames_of, stack
 from codec.media.video.writer import VideoWriter
 
@@ -45,10 +47,6 @@ def clip(tmp_path: Path) -> Path:
 def read(path: Path) -> np.ndarray:
     with open_video(path) as reader:
         return stack(reader.info, reader)
-
-
-def test_suffixes_are_the_readers() -> None:
-    assert set(coding.VIDEO_READS) == set(SUFFIXES)
 
 
 def test_there_and_back(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -167,10 +165,11 @@ def test_more_workers_than_work(clip: Path, tmp_path: Path, capfd: pytest.Captur
     assert "workers had work" not in capfd.readouterr().err
 
 
-def test_settings_that_are_of_other_media(clip: Path, tmp_path: Path) -> None:
+def test_settings_that_are_of_other_media(clip: Path, tmp_path: Path, capfd: Any) -> None:
     Image.fromarray(noise_clip(1)[0]).save(tmp_path / "a.png")
     assert run("encode", tmp_path / "a.png", "--effort", 2, "-c", "walloc") == 2
     assert run("encode", tmp_path / "a.png", "--enough", 30) == 2
+    assert "s2lic doesn't take --enough: it takes --quality, --size" in capfd.readouterr().err
     assert run("encode", clip, "--size", "20kB") == 2
     assert run("encode", clip, "-q", 300) == 2
     assert run("encode", clip, "-c", "nirvana@nosuch") in (1, 2)
@@ -184,7 +183,7 @@ def test_interrupted(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return ""
 
     with monkeypatch.context() as patch:
-        patch.setattr(encode, "words_of", words_of)
+        patch.setattr(EncodeProgress, "words", property(words_of))
         assert run("encode", clip) == 130
     assert "same command" in capfd.readouterr().err
     assert (tmp_path / "clip.nirvana.part").exists()
@@ -215,18 +214,43 @@ def test_through_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: A
     Stdin.buffer = io.BytesIO((tmp_path / "a.walloc").read_bytes())
     capfd.readouterr()
     assert run("decode", "-", "-o", tmp_path / "d.mkv") == 2
-    assert "is for videos" in capfd.readouterr().err
+    assert "unknown suffix .mkv for a file of walloc" in capfd.readouterr().err
 
 
 def test_words() -> None:
     now = EncodeProgress(12.4, 48, 100, 500, 31.25, 1000.0, 75.0)
-    assert encode.words_of(now) == "frame 12/48, step 100/500, 31.2 dB, 1 min 15 s left"
-    assert "looking" in encode.words_of(now._replace(what="target"))
-    assert decode.ranges_of([3, 4, 5, 9, 11, 12]) == "3-5, 9, 11-12"
-    assert decode.frame_range("30:45") == (30, 45)
-    assert decode.frame_range(":5") == (0, 5)
-    assert decode.frame_range("7") == (7, 8)
-    assert decode.frame_range(None) == (0, None)
+    assert now.words == "frame 12/48, step 100/500, 31.2 dB, 1 min 15 s left"
+    assert "looking" in now._replace(what="target").words
+    assert ranges_of([3, 4, 5, 9, 11, 12]) == "3-5, 9, 11-12"
+    assert frame_range("30:45") == (30, 45)
+    assert frame_range(":5") == (0, 5)
+    assert frame_range("7") == (7, 8)
+    assert (now.fraction, now._replace(total=None).fraction) == (12.4 / 48, None)
     with pytest.raises(UsageError):
-        decode.frame_range("5:2")
-    assert [encode.duration_words(s) for s in (5, 65, 7300)] == ["5 s", "1 min 05 s", "2 h 01 min"]
+        frame_range("5:2")
+    assert [_duration(s) for s in (5, 65, 7300)] == ["5 s", "1 min 05 s", "2 h 01 min"]
+
+
+def test_videos_of_a_folder_are_left_out_with_a_word(clip: Path, tmp_path: Path, capfd: Any) -> None:
+    """A folder of photos with one clip in it doesn't take hours, and nothing is left out in silence."""
+    Image.fromarray(noise_clip(1)[0]).save(tmp_path / "a.png")
+    assert run("encode", tmp_path, "-o", tmp_path / "out", "-c", "walloc") == 0
+    assert "left out" not in capfd.readouterr().err  # the codec is named: its medium is meant
+    assert run("encode", tmp_path, "-o", tmp_path / "all") == 0
+    assert "left out, name their codec with -c: 1 video files (nirvana)" in capfd.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["a.s2lic"]
+    (tmp_path / "clips").mkdir()
+    clip.rename(tmp_path / "clips" / "clip.mkv")
+    assert run("encode", tmp_path / "clips", "-o", tmp_path / "none") == 2
+    assert "1 video files (nirvana)" in capfd.readouterr().err
+    assert run("encode", tmp_path / "clips", "-c", "nirvana", "-o", tmp_path / "coded") == 0
+    assert (tmp_path / "coded" / "clip.nirvana").exists()
+
+
+def test_each_input_gets_the_codec_of_what_it_holds(clip: Path, tmp_path: Path) -> None:
+    """The first bytes decide, whatever a file is called."""
+    Image.fromarray(noise_clip(1)[0]).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.dat")
+    clip.rename(tmp_path / "clip.png")
+    assert run("encode", tmp_path / "a.dat", tmp_path / "clip.png", "-o", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.dat.s2lic", "clip.nirvana"]

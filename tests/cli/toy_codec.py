@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from codec import registry
 from codec.codecs.base.codec import EncodedPixels
 from codec.codecs.base.image import ImageCodec
+from codec.codecs.base.settings import IMAGE_SETTINGS, Card
 from codec.container import Chunk, Header
 from codec.errors import StreamError, UsageError
 
@@ -71,9 +71,10 @@ class ToyCodec(ImageCodec):
 
 def install() -> None:
     """Put the toy into the registry, as the only codec and the default."""
-    entry = registry.Entry(f"{__name__}:ToyCodec", "image", ".toy", "a toy")
-    registry.CODECS = MappingProxyType({"toy": entry})
-    registry.DEFAULT = MappingProxyType({"image": "toy"})
+    card = Card("toy", "image", ".toy", "a toy", f"{__name__}:ToyCodec", settings=IMAGE_SETTINGS, default=True)
+    registry._families = lambda: ()
+    registry._ours = lambda: {"toy": card}
+    registry._plugins = lambda: ({}, {})
 
 
 if __name__ in ("__main__", "__mp_main__"):

@@ -350,7 +350,7 @@ def test_golden_streams(file: str) -> None:
 
 
 def damage(name: str, coder: str, photo: np.ndarray) -> Damage:
-    codec = load(name).with_coder(coder) if coder else load(name)
+    codec = load(name).with_settings(coder=coder) if coder else load(name)
     good = codec.compress(photo[100:124, 100:132])
     expected = codec.decompress(good)
     return Damage(good, codec.decompress, lambda result: np.array_equal(result, expected))

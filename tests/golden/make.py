@@ -73,10 +73,10 @@ def main() -> int:
             codec, values = codec.with_settings(effort=0.02), {"clip": probes.clip()}
         else:
             if isinstance(codec, ZipganCodec):  # what a float network makes is the same everywhere under a bound only
-                codec = codec.with_bound(Bound(1e-2))
+                codec = codec.with_settings(bound=Bound(1e-2))
             values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
         for number, coder in enumerate(probes.coders(codec)):
-            writer: Any = codec.with_coder(coder) if coder else codec
+            writer: Any = codec.with_settings(coder=coder) if coder else codec
             for what, value in values.items():
                 if number and what not in ("rgb", "items"):
                     continue

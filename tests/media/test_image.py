@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from codec.errors import CodecError, MediaError
+from codec.media import IMAGE_READS, IMAGE_WRITES, MEDIA
 from codec.media import image as media
 from codec.media.image import read_picture, to_pil, write_picture
 from codec.media.values import Picture
@@ -289,10 +290,10 @@ def test_files(tmp_path, suffix):
     assert back.exif == (picture.exif if suffix in (".png", ".webp", ".jpg") else None)
 
 
-@pytest.mark.parametrize("suffix", media.SUFFIXES["image"])
+@pytest.mark.parametrize("suffix", MEDIA["image"].reads)
 def test_suffixes_are_of_formats_that_are_read(suffix):
     format = Image.registered_extensions()[suffix]
-    assert format in media.READS
+    assert format in IMAGE_READS
     image = Image.fromarray(noise(5, 4) > 99) if suffix == ".pbm" else Image.fromarray(noise(5, 4))
     stream = io.BytesIO()
     stream.name = "x" + suffix
@@ -301,9 +302,9 @@ def test_suffixes_are_of_formats_that_are_read(suffix):
 
 
 def test_every_format_that_is_read_has_a_suffix():
-    assert set(media.WRITES) <= set(media.SUFFIXES["image"])
-    assert all(media.READS.values())
-    assert ".jp2" not in media.SUFFIXES["image"]
+    assert set(IMAGE_WRITES) <= set(MEDIA["image"].reads)
+    assert all(IMAGE_READS.values())
+    assert ".jp2" not in MEDIA["image"].reads
 
 
 # ---- what is refused

@@ -21,7 +21,6 @@ from codec.errors import UsageError
 from codec.train import progress, task
 from codec.train.checkpoints import load_run, save_run
 from codec.train.device_loop import DeviceSteps, run_on_device
-from codec.train.export import whole
 from codec.train.fit import Watch, fit
 from codec.train.progress import Progress
 from codec.train.task import CompressionTask, Loss, Schedule
@@ -411,21 +410,3 @@ def test_weights_so_far_are_written_with_checkpoints(tmp_path: Path, monkeypatch
     (manifest,) = weights.manifests("toy", tmp_path)
     assert manifest.steps == 5
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 5
-
-
-def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "a.ckpt"
-    path.write_bytes(b"before")
-
-    def fail() -> None:
-        with whole(path) as partial:
-            partial.write_bytes(b"half")
-            raise Stop
-
-    with pytest.raises(Stop):
-        fail()
-    assert path.read_bytes() == b"before"
-    with whole(path) as partial:
-        partial.write_bytes(b"after")
-        assert path.read_bytes() == b"before"
-    assert path.read_bytes() == b"after" and list(tmp_path.iterdir()) == [path]

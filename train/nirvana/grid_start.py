@@ -33,8 +33,10 @@ from ...codecs.nirvana.grid.learn import FilterSample, Samples, learn_densities,
 from ...codecs.nirvana.grid.networks import Nets, load_nets, random_nets, start_nets
 from ...codecs.nirvana.grid.transform import FINE, steps
 from ...errors import UsageError
-from ...media.video.reader import SUFFIXES, open_video
-from ..export import whole, write_weights
+from ...files import whole
+from ...media import VIDEO_READS
+from ...media.video.reader import open_video
+from ..export import write_weights
 from ..settings import fill
 
 __all__ = ["Place", "StartRecipe", "cost_of", "crops", "gather", "places_in", "train"]
@@ -95,9 +97,9 @@ def videos_in(data: Path) -> dict[str, Path]:
     """Lists the videos of a folder, by their names below it."""
     if data.is_file():
         return {data.name: data}
-    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in VIDEO_READS)
     if not paths:
-        raise UsageError(f"{data}: no video here; expected {', '.join(SUFFIXES)}")
+        raise UsageError(f"{data}: no video here; expected {', '.join(VIDEO_READS)}")
     return {path.relative_to(data).as_posix(): path for path in paths}
 
 
@@ -208,7 +210,7 @@ def save_samples(samples: Samples, target: Path) -> None:
         for index, sample in enumerate(items):
             for part in ("inputs", "target", "mask"):
                 tensors[f"filters.{name}.{index:04}.{part}"] = np.ascontiguousarray(getattr(sample, part).numpy())
-    with whole(target) as partial:
+    with whole(target, replace=True, path_only=True) as partial:
         save_file(tensors, partial)
 
 
@@ -262,7 +264,7 @@ class _Run:
         now = time.process_time()
         self.log["seconds"] += now - self.clock
         self.clock = now
-        with whole(self.log_path) as partial:
+        with whole(self.log_path, replace=True, path_only=True) as partial:
             partial.write_text(json.dumps(self.log, indent=1) + "\n")
 
     def cost(self, nets: Nets) -> float:
@@ -285,7 +287,7 @@ class _Run:
         if index < len(self.log["rounds"]):
             return load_nets(path)
         nets = one_round(nets, self.samples(index, nets), self.recipe, self.recipe.seed + index)
-        with whole(path) as partial:
+        with whole(path, replace=True, path_only=True) as partial:
             partial.write_bytes(as_bytes(nets))
         self.log["rounds"].append({"round": index, "cost": self.cost(nets)})
         self.write()

@@ -21,9 +21,9 @@ from ...codecs.nirvana.codec import NirvanaCodec
 from ...codecs.nirvana.paper.fit import NirvanaPreset, Recipe
 from ...codecs.nirvana.paper.network import NetConfig
 from ...errors import UsageError
-from ...media.video.reader import SUFFIXES
+from ...files import whole
+from ...media import VIDEO_READS
 from ..devices import training_device
-from ..export import whole
 from ..settings import fill
 from . import grid_start as nirvana_grid
 
@@ -53,9 +53,11 @@ def train(
         nirvana_grid.train(settings, data, folder, resume, device, about)
         return
     codec = codec_of(settings, str(training_device(device)))
-    videos = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
+    videos = (
+        [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.suffix.lower() in VIDEO_READS)
+    )
     if not videos:
-        raise UsageError(f"{data}: no video here; expected {', '.join(SUFFIXES)} (raw UVG clips: ffmpeg makes Y4M)")
+        raise UsageError(f"{data}: no video here; expected {', '.join(VIDEO_READS)} (raw UVG clips: ffmpeg makes Y4M)")
     results = folder / "results.json"
     rows: dict[str, Any] = json.loads(results.read_text())["videos"] if resume and results.exists() else {}
     for video in videos:
@@ -63,8 +65,8 @@ def train(
         if name in rows:
             continue
         target = folder / (name + ".nirvana")
-        rows[name] = codec.encode_file(video, target, _Say(name), force=True)
-        with whole(results) as partial:
+        rows[name] = dict(codec.encode_file(video, target, _Say(name), replace=True).about)
+        with whole(results, replace=True, path_only=True) as partial:
             partial.write_text(json.dumps({**about, "videos": rows}, indent=1) + "\n")
 
 

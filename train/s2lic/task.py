@@ -183,7 +183,7 @@ def ms_ssim_distortion(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def smallest_crop(config: Config) -> int:
-    """Returns what sides of crops are multiples of: z has 1/64 of the resolution, windows of attention 128 pixels."""
+    """Returns what sides of crops are multiples of: z has 1/64 of the resolution, attention windows of 128."""
     return 64 if isinstance(config, S2licConfig) and not config.attention else config.stride
 
 

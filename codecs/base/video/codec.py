@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,9 +23,15 @@ from numpy.typing import NDArray
 
 from .... import container
 from ....errors import MediaError, UsageError
+from ....files import STDIO, is_in_place, read_bytes, whole
+from ....media import VIDEO_WRITES, Probe
 from ....media.video.reader import VideoReader, open_video
+from ....media.video.sound import cut_audio
 from ....media.video.values import Frame, VideoInfo, frames_of, stack
-from ..codec import Codec, Data, PathLike
+from ....media.video.writer import VideoWriter, parse_encoder
+from ..codec import Codec, Data, PathLike, Report, Summary
+from ..codec import Source as FileSource
+from ..settings import VIDEO_SELECTION, VIDEO_SETTINGS, Select, Setting
 from .encode import EncodeContext, Encoded, EncodeProgress, EncodeSettings, Source, encode, identity_of
 from .groups import Preset
 from .journal import Journal
@@ -34,24 +42,25 @@ if TYPE_CHECKING:
 
 __all__ = ["EncodeProgress", "EncodeSettings", "VideoCodec", "VideoFile"]
 
-Report = Callable[[EncodeProgress], None]
 _OVERHEAD = 150  # bytes of a file's header and chunks, about
 
 
 class VideoCodec(Codec):
     """Base of codecs that fit a network to each group of frames.
 
-    preset: the one that encodes; any of `presets` decodes. settings: of encoding; `with_settings` gives the same codec
+    preset: the one that encodes; any of `presets` decodes. encoding: its settings; `with_settings` gives the same codec
     with others.
     """
 
     medium: ClassVar[str] = "video"
+    settings: ClassVar[tuple[Setting, ...]] = VIDEO_SETTINGS
+    selection: ClassVar[tuple[Setting, ...]] = VIDEO_SELECTION
     coder: ClassVar[str] = "constriction"
     default_preset: ClassVar[str]
     device: str = "cpu"
 
-    def __init__(self, preset: Preset, settings: EncodeSettings, device: str = "cpu") -> None:
-        self.preset, self.settings, self.device = preset, settings, device
+    def __init__(self, preset: Preset, encoding: EncodeSettings, device: str = "cpu") -> None:
+        self.preset, self.encoding, self.device = preset, encoding, device
 
     @classmethod
     @abstractmethod
@@ -77,20 +86,17 @@ class VideoCodec(Codec):
 
     def check_settings(self) -> None:
         """UsageError for settings that can't be, or that this preset can't do."""
-        self.settings.check()
-        if self.settings.effort == 0 and self.preset.needs_effort:
+        self.encoding.check()
+        if self.encoding.effort == 0 and self.preset.needs_effort:
             raise UsageError(f"effort 0: preset {self.preset.name} is nothing without optimiser steps")
         most = self.preset.most_frames
-        if most is not None and (self.settings.group or 0) > most:
+        if most is not None and (self.encoding.group or 0) > most:
             raise UsageError(
-                f"group {self.settings.group}: preset {self.preset.name} has groups of at most {most} frames"
+                f"group {self.encoding.group}: preset {self.preset.name} has groups of at most {most} frames"
             )
 
-    def with_settings(self, **changes: Any) -> Self:
-        """The same codec with some of `EncodeSettings` changed; UsageError for values that can't be."""
-        codec = type(self)(self.preset, replace(self.settings, **changes), self.device)
-        codec.check_settings()
-        return codec
+    def change_setting(self, name: str, value: Any) -> None:
+        self.encoding = replace(self.encoding, **{name: value})
 
     # ---- in memory
 
@@ -111,52 +117,131 @@ class VideoCodec(Codec):
     # ---- files
 
     def encode_file(
-        self, source: Any, target: PathLike, report: Report | None = None, force: bool = False, keep: bool = True
-    ) -> dict[str, Any]:
-        """Encodes a file, folder, array, reader, or (info, frames) into a file, and returns a summary.
+        self,
+        source: Any,
+        target: PathLike,
+        report: Report | None = None,
+        replace: bool = False,
+        keep: bool = True,
+    ) -> Summary:
+        """Encode a file, a folder of PNGs, an array, a reader, or (info, frames) into a file.
 
-        Progress is kept in TARGET.part (unless keep is False): after an interruption the same call goes on from there,
-        and gives the same bytes. The target appears when it is whole.
+        Progress is kept in TARGET.part (unless keep is False, or the target is no file): after an interruption the same
+        call goes on from there, and gives the same bytes. The target appears when it is whole. The rest is as in
+        `Codec.encode_file`.
         """
-        target = Path(os.path.realpath(target))
-        if target.is_dir() or (target.exists() and not force):
-            raise UsageError(f"{target} exists already: name another place, or replace it (force, --force)")
+        place = None if target == STDIO or is_in_place(target) else Path(os.path.realpath(target))
+        if place is not None and (place.is_dir() or (place.exists() and not replace)):
+            raise UsageError(f"{place} exists already: name another place, or replace it (replace=True, --force)")
         with _source(source) as (video, audio):
-            identity = identity_of(video, self.preset, self.settings, f"{self.name} {self.stream}")
-            journal = Journal(target.with_name(target.name + ".part") if keep and video.identity else None, identity)
-            temporary = target.with_name(f".{target.name[:80]}.{os.getpid()}.tmp")
+            identity = identity_of(video, self.preset, self.encoding, f"{self.name} {self.stream}")
+            part = place.with_name(place.name + ".part") if place is not None and keep and video.identity else None
+            if part is not None:
+                part.parent.mkdir(parents=True, exist_ok=True)
+            journal = Journal(part, identity)
             done = False
             try:
                 video, sound = self._with_sound(video, audio)
                 encoded = encode(video, self._context(identity), journal, report)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with open(temporary, "xb") as file:
+                with whole(target, replace=replace) as file:
                     carried = sound()
                     n_bytes = self._write(file, video.info, encoded, carried)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, target)
                 done = True
             finally:
-                temporary.unlink(missing_ok=True)
                 journal.close(remove=done)
-        pixels = encoded.stats["frames"] * video.info.width * video.info.height
-        whole = {"bytes": n_bytes, "bpp": 8 * n_bytes / pixels, "sound_bytes": len(carried or b"")}
-        return {**encoded.stats, "payload_bytes": encoded.stats["bytes"], **whole}
+        n_in = os.path.getsize(source) if isinstance(source, (str, os.PathLike)) and os.path.isfile(source) else None
+        return self._summary(encoded, video.info, n_in, n_bytes, len(carried or b""))
+
+    def _summary(self, encoded: Encoded, info: VideoInfo, n_in: int | None, n_bytes: int, sound_bytes: int) -> Summary:
+        stats = encoded.stats
+        bpp = 8 * n_bytes / (stats["frames"] * info.width * info.height)
+        about = {"codec": self.name, "preset": self.preset.name, **stats, "payload_bytes": stats["bytes"]}
+        about |= {"bytes": n_bytes, "bpp": round(bpp, 4), "psnr": round(stats["psnr"], 4)}
+        about |= {"sound_bytes": sound_bytes} if sound_bytes else {}
+        words = [f"{bpp:.3f} bpp", f"{stats['psnr']:.2f} dB"]
+        if self.encoding.goal:
+            about["quality"] = round(stats["quality"], 2)
+            words.append(f"-q {about['quality']:g}")
+        if stats["key_bytes_extra"]:
+            words.append(f"key groups within scenes take {stats['key_bytes_extra']} bytes more than the others")
+        if stats["resumed"]:
+            words.append(f"{stats['resumed']} groups were done before")
+        notes = [f"{sound_bytes} bytes of it are sound"] if sound_bytes else []
+        if (workers := self.encoding.jobs) > (most := stats["key_groups"]):
+            notes.append(
+                f"{most} of {workers} workers had work: each begins at a key group, --key-every N makes more of them"
+            )
+        return Summary(n_in, n_bytes, about, words, notes)
+
+    def decode_file(
+        self,
+        source: FileSource,
+        target: PathLike,
+        select: Select = Select(),  # noqa: B008  frozen
+        report: Report | None = None,
+        replace: bool = False,
+    ) -> Summary:
+        del report
+        started = time.perf_counter()
+        start, stop = select.frames or (0, None)
+        with self.open_file(_bytes_or_path(source), select.conceal) as file:
+            if start >= file.n_frames:
+                raise UsageError(f"--frames {start}:{'' if stop is None else stop}: there are {file.n_frames} frames")
+            stop = file.n_frames if stop is None else min(stop, file.n_frames)
+            audio, notes = self._sound_of(file, target, select)
+            if select.frames is not None:
+                audio = cut_audio(audio, file.seconds(start), file.seconds(stop))
+            with VideoWriter(target, file.info, audio, select.encoder, replace) as writer:
+                for frame in file.frames(start, stop):
+                    writer.write(frame)
+            notes += writer.notes
+            shape = [stop - start, file.info.height, file.info.width]
+            missing = file.missing
+        if missing:
+            notes.append(f"{len(missing)} frames are missing: {ranges_of(missing)}")
+        fps = round((stop - start) / (time.perf_counter() - started), 2)
+        about = {"codec": self.name, "shape": shape, "dtype": "uint8", "missing": missing, "fps": fps}
+        return Summary(None, os.path.getsize(target) if os.path.isfile(target) else None, about, (), notes)
+
+    @staticmethod
+    def _sound_of(file: VideoFile, target: PathLike, select: Select) -> tuple[bytes | None, list[str]]:
+        """The sound that is written, and a note where the output can't hold the one there is."""
+        audio = file.audio() if select.sound else None
+        form = ".y4m" if target == STDIO else Path(target).suffix.lower()
+        if audio is not None and form in ("", ".y4m"):
+            return None, ["the sound is left out: -o NAME.mkv keeps it"]
+        return audio, []
+
+    def verify_file(self, source: FileSource) -> None:
+        with self.open_file(_bytes_or_path(source)) as file:
+            for _ in file.frames():
+                pass
+            file.audio()
+
+    @classmethod
+    def output_suffixes(cls, header: container.Header, select: Select) -> tuple[str, ...]:
+        """A folder of PNGs has no suffix; it is the usual form where PNG is asked for."""
+        del header
+        return ("", *VIDEO_WRITES) if select.form == ".png" else (*VIDEO_WRITES, "")
+
+    @classmethod
+    def check_select(cls, select: Select) -> None:
+        if select.encoder is not None:
+            parse_encoder(select.encoder)
 
     def _with_sound(
         self, source: Source, audio: Callable[[], bytes | None]
     ) -> tuple[Source, Callable[[], bytes | None]]:
         """The source, with the bytes of its sound counted where a rate is asked for, and what gives that sound."""
-        if not self.settings.sound:
+        if not self.encoding.sound:
             return replace(source, beside=_OVERHEAD), lambda: None
-        if self.settings.bpp is None or not source.again:
+        if self.encoding.bpp is None or not source.again:
             return source, audio
         sound = audio()
         return replace(source, beside=_OVERHEAD + len(sound or b"")), lambda: sound
 
     def _context(self, identity: bytes) -> EncodeContext:
-        return EncodeContext(self.preset, self.settings, identity.hex())
+        return EncodeContext(self.preset, self.encoding, identity.hex())
 
     def _write(self, file: BinaryIO, info: VideoInfo, encoded: Encoded, audio: bytes | None) -> int:
         header = header_of(self.name, self.stream, info, len(encoded.durations), self.preset.name, self.coder)
@@ -230,3 +315,19 @@ def _identity(path: Path) -> str:
             for block in iter(lambda: stream.read(1 << 20), b""):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _bytes_or_path(source: FileSource) -> Data | PathLike:
+    """What `open_file` opens: bytes that are here, or a path. stdin is read whole."""
+    if isinstance(source, Probe):
+        source = source.source if source.data is None else source.data
+    return read_bytes(STDIO) if source == STDIO else source
+
+
+def ranges_of(numbers: Iterable[int]) -> str:
+    """Rising numbers as ranges: 3-8, 20."""
+    out = []
+    for _, pairs in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        held = [number for _, number in pairs]
+        out.append(str(held[0]) if len(held) == 1 else f"{held[0]}-{held[-1]}")
+    return ", ".join(out)

@@ -116,6 +116,28 @@ class EncodeProgress(NamedTuple):
     seconds_left: float | None
     what: str = "groups"
 
+    @property
+    def fraction(self) -> float | None:
+        """The share of the frames that is done, 0 to 1; None where their number isn't known."""
+        return None if not self.total else min(1.0, self.frames / self.total)
+
+    @property
+    def words(self) -> str:
+        """One line for people about how far the encoding is."""
+        if self.what == "target":
+            return f"looking for the quality, step {self.step}/{self.steps}"
+        words = f"frame {self.frames:.0f}" + (f"/{self.total}" if self.total else "")
+        if self.step:
+            words += f", step {self.step}/{self.steps}, {self.psnr:.1f} dB"
+        return words + (f", {_duration(self.seconds_left)} left" if self.seconds_left is not None else "")
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as "1 h 05 min", "3 min 20 s" or "12 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
 
 Report = Callable[[EncodeProgress], None]
 

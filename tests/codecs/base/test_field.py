@@ -66,7 +66,7 @@ def npy(path: Path) -> np.ndarray:
 
 def decoded(codec: FieldCodec, data: bytes) -> io.BytesIO:
     buffer = io.BytesIO()
-    codec.decode_file(data, buffer)
+    codec.decode_hdf5(data, buffer)
     return buffer
 
 
@@ -76,7 +76,7 @@ class TestArrays:
     def test_bound(self, interp: InterpCodec, shape: tuple[int, ...], dtype: str) -> None:
         x = smooth(shape).astype(dtype)
         for bound in (Bound(0.01), Bound(0.3, relative=False), Bound(1e-7)):
-            out = interp.with_bound(bound).decompress(interp.with_bound(bound).compress(x))
+            out = interp.with_settings(bound=bound).decompress(interp.with_settings(bound=bound).compress(x))
             assert out.shape == x.shape
             assert out.dtype == np.dtype(dtype).newbyteorder("=")
             assert np.abs(out.astype(float) - x).max() <= bound.absolute(float(x.min()), float(x.max()))
@@ -115,7 +115,7 @@ class TestArrays:
 
     def test_noise_costs_no_more_than_itself(self, interp: InterpCodec) -> None:
         x = np.random.default_rng(0).integers(0, 1 << 32, 20000).astype(np.uint32).view(np.float32)
-        tight = interp.with_bound(Bound(1e-30, relative=False))
+        tight = interp.with_settings(bound=Bound(1e-30, relative=False))
         data = tight.compress(x)
         assert np.array_equal(tight.decompress(data).view(np.uint32), x.view(np.uint32))
         assert len(data) < x.nbytes + 4000
@@ -148,7 +148,7 @@ class TestArrays:
 
 class TestHdf5:
     def test_what_is_a_field_and_what_isnt(self, interp: InterpCodec, run: Path) -> None:
-        data = interp.encode_file(run)
+        data = interp.encode_hdf5(run)
         assert set(interp.describe_fields(data)) == {"/flow/velocity", "/flow/pressure"}
         before, after = arrays(run), arrays(decoded(interp, data))
         for name in ("x", "lat", "ids", "notes"):
@@ -166,16 +166,16 @@ class TestHdf5:
         )
 
     def test_chosen_datasets(self, interp: InterpCodec, run: Path) -> None:
-        data = interp.encode_file(run, ["lat", "/flow/velocity"])
+        data = interp.encode_hdf5(run, ["lat", "/flow/velocity"])
         assert set(interp.describe_fields(data)) == {"/lat", "/flow/velocity"}
         before, after = arrays(run), arrays(decoded(interp, data))
         assert np.array_equal(before["flow/pressure"], after["flow/pressure"], equal_nan=True)
         for wrong in ("nosuch", "ids", "notes"):
             with pytest.raises(UsageError, match=wrong):
-                interp.encode_file(run, [wrong])
+                interp.encode_hdf5(run, [wrong])
 
     def test_one_dataset_one_snapshot(self, interp: InterpCodec, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        data = interp.encode_file(run)
+        data = interp.encode_hdf5(run)
         whole = arrays(decoded(interp, data))["flow/velocity"]
         assert np.array_equal(interp.decode_dataset(data, "flow/velocity"), whole)
         assert np.array_equal(interp.decode_dataset(data, "/ids", 3), arrays(run)["ids"][3])
@@ -189,7 +189,7 @@ class TestHdf5:
         with pytest.raises(UsageError, match="no dataset"):
             interp.decode_dataset(data, "nosuch")
         part = io.BytesIO()
-        interp.decode_file(data, part, ["/ids"])
+        interp.decode_hdf5(data, part, ["/ids"])
         assert np.array_equal(arrays(part)["ids"], arrays(run)["ids"])
         assert not arrays(part)["flow/velocity"].any()
 
@@ -201,7 +201,7 @@ class TestHdf5:
         if not found:
             pytest.skip("no scientific data at hand: set CODEC_DATA")
         for file in {file.name: file for file in found}.values():
-            data = interp.with_bound(Bound(1e-2)).encode_file(file)
+            data = interp.with_settings(bound=Bound(1e-2)).encode_hdf5(file)
             fields = {path.strip("/") for path in interp.describe_fields(data)}
             assert fields
             before, after = arrays(file), arrays(decoded(interp, data))
@@ -242,7 +242,7 @@ class TestHdf5:
     def test_streamed_is_what_memory_gives(self, interp: InterpCodec, run: Path) -> None:
         out = io.BytesIO()
         how = interp.encode_into(out, run)
-        assert out.getvalue() == interp.encode_file(run)
+        assert out.getvalue() == interp.encode_hdf5(run)
         assert how == interp.describe_fields(out.getvalue())
 
     def test_as_a_dictionary(self, interp: InterpCodec, run: Path) -> None:
@@ -254,7 +254,7 @@ class TestHdf5:
         (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
         for path in (tmp_path / "a.h5", tmp_path / "none.h5", tmp_path):
             with pytest.raises(MediaError):
-                interp.encode_file(path)
+                interp.encode_hdf5(path)
 
 
 class TestDamage:
@@ -271,7 +271,7 @@ class TestDamage:
         with h5py.File(path, "w") as file:
             file["u"] = smooth((20, 21, 22)).astype("f4")
             file["words"] = np.array(["a", "bc"], dtype=h5py.string_dtype())
-        data = interp.encode_file(path)
+        data = interp.encode_hdf5(path)
         expected = arrays(decoded(interp, data))
 
         def same(found: Any) -> bool:
@@ -285,7 +285,7 @@ class TestDamage:
         """With right checksums: blocks of other datasets, too few, too many."""
         from codec.container import pack
 
-        header, chunks = unpack(interp.encode_file(run))
+        header, chunks = unpack(interp.encode_hdf5(run))
         for wrong in (chunks[:-1], [*chunks, chunks[-1]], [chunks[0], *chunks[2:], chunks[1]], chunks[1:]):
             with pytest.raises(StreamError):
                 decoded(interp, pack(header, wrong))

@@ -18,9 +18,11 @@ from PIL import Image
 import codec
 from codec import Codec, ImageCodec, Picture, registry
 from codec.codecs.base import alpha as module
+from codec.codecs.base import codec as contract
 from codec.codecs.base import image as base
 from codec.codecs.base.alpha import decode_alpha, encode_alpha
 from codec.codecs.base.codec import EncodedPixels
+from codec.codecs.base.settings import Card
 from codec.container import Chunk, Header, pack, read_header, unpack
 from codec.errors import CodecError, ContainerError, MediaError, StreamError, UsageError, WeightsError
 from codec.media.image import to_pil, write_picture
@@ -68,10 +70,11 @@ class PlainCodec(ImageCodec):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    entry = registry.Entry(f"{__name__}:PlainCodec", "image", ".plain", "for tests")
-    monkeypatch.setattr(registry, "CODECS", {**registry.CODECS, "plain": entry})
+    card = Card("plain", "image", ".plain", "for tests", f"{__name__}:PlainCodec")
+    ours = {**registry._ours(), "plain": card}
+    monkeypatch.setattr(registry, "_ours", lambda: ours)
     monkeypatch.setattr(registry, "load_class", lambda name: PlainCodec)
-    monkeypatch.setattr(base, "load_class", lambda name: PlainCodec)
+    monkeypatch.setattr(contract, "load_class", lambda name: PlainCodec)
 
 
 @pytest.fixture
@@ -272,7 +275,7 @@ def test_a_file_names_its_weights(tmp_path, plain, monkeypatch):
     class Found:
         tag, path = "16x", weights
 
-    monkeypatch.setattr(base, "find_by_hash", lambda name, first16: Found)
+    monkeypatch.setattr(contract, "find_by_hash", lambda name, first16: Found)
     assert np.array_equal(codec.decode(data), array)
 
 

@@ -108,7 +108,7 @@ class TestRoundTrip:
     @pytest.mark.parametrize("name", DATA)
     @pytest.mark.parametrize("coder", CircuitCodec.coders)
     def test_every_kind(self, codecs: dict[str, CircuitCodec], name: str, coder: str) -> None:
-        codec = codecs[name].with_coder(coder)
+        codec = codecs[name].with_settings(coder=coder)
         for n in (1, 2, 40):
             x = DATA[name](n)
             before = x.copy()
@@ -135,13 +135,13 @@ class TestRoundTrip:
         low = 0 if dtype == "bool" else int(np.iinfo(dtype).min)
         x = rng.integers(low, top, (4, 6, 5), dtype=np.int64).astype(dtype)
         for coder in CircuitCodec.coders:
-            codec = codecs["digits"].with_coder(coder)
+            codec = codecs["digits"].with_settings(coder=coder)
             same(codec.decompress(codec.compress(x)), x)
 
     def test_text_that_is_new(self, codecs: dict[str, CircuitCodec]) -> None:
         x = np.array([[b"a", b"10", b"n3"], [b"", b"\xff" * 200, b"never seen"], [b"b", b"", b""]])
         for coder in CircuitCodec.coders:
-            codec = codecs["table"].with_coder(coder)
+            codec = codecs["table"].with_settings(coder=coder)
             same(codec.decompress(codec.compress(x)), x)
 
     def test_kinds(self, codecs: dict[str, CircuitCodec], tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ class TestRoundTrip:
         x = digits(20)
         x[::3] = 255 - x[::3]
         for coder in CircuitCodec.coders:
-            codec = codecs["masks"].with_coder(coder)
+            codec = codecs["masks"].with_settings(coder=coder)
             data = codec.compress(x)
             assert sum(chunk.tag == "Circ" for chunk in unpack(data)[1]) == 3
             same(codec.decompress(data), x)
@@ -196,7 +196,7 @@ class TestRoundTrip:
 
 class TestItems:
     def test_one_alone(self, codecs: dict[str, CircuitCodec]) -> None:
-        codec, x = codecs["masks"].with_coder("rans-items"), digits(30)
+        codec, x = codecs["masks"].with_settings(coder="rans-items"), digits(30)
         data = codec.compress(x)
         for i in (0, 7, 29):
             same(codec.decompress_item(data, i), x[i])
@@ -208,7 +208,7 @@ class TestItems:
 
     def test_what_it_costs(self, codecs: dict[str, CircuitCodec]) -> None:
         x = digits(200)
-        one, each = (len(codecs["digits"].with_coder(coder).compress(x)) for coder in CircuitCodec.coders)
+        one, each = (len(codecs["digits"].with_settings(coder=coder).compress(x)) for coder in CircuitCodec.coders)
         assert 3 < (each - one) / 200 < 8
 
 
@@ -311,12 +311,12 @@ class TestDamage:
         ("name", "coder"), [("digits", "rans"), ("masks", "rans-items"), ("table", "rans"), ("kinds", "rans")]
     )
     def test_everything(self, codecs: dict[str, CircuitCodec], name: str, coder: str) -> None:
-        codec = codecs[name].with_coder(coder)
+        codec = codecs[name].with_settings(coder=coder)
         x = table(12) if name == "table" else digits(12)
         Damage(codec.compress(x), codec.decompress, lambda found: np.array_equal(found, x)).everything(examples=300)
 
     def test_items(self, codecs: dict[str, CircuitCodec]) -> None:
-        codec, x = codecs["masks"].with_coder("rans-items"), digits(12)
+        codec, x = codecs["masks"].with_settings(coder="rans-items"), digits(12)
 
         def decode(data: bytes) -> Any:
             return codec.decompress_item(data, 5)

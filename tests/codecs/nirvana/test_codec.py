@@ -62,10 +62,10 @@ def equal(a: list[Any], b: list[Any]) -> bool:
 
 
 def test_it_is_the_codec_of_videos() -> None:
-    assert registry.DEFAULT["video"] == "nirvana"
+    assert registry.default("video") == "nirvana"
     codec = package.Codec.load("nirvana@paper", quality=30)
     assert isinstance(codec, NirvanaCodec)
-    assert (codec.preset.name, codec.settings.quality, codec.weights_id) == ("paper", 30, b"")
+    assert (codec.preset.name, codec.encoding.quality, codec.weights_id) == ("paper", 30, b"")
     assert set(nirvana.PRESETS) == set(codec.presets())
 
 
@@ -434,7 +434,7 @@ def test_resumed_is_uninterrupted(toy: NirvanaCodec, tmp_path: Path) -> None:
     part = tmp_path / "clip.nirvana.part"
     part.write_bytes(part.read_bytes()[:-5])  # torn in a crash: that group is lost
     summary = toy.encode_file(clip, path)
-    assert summary["resumed"] == 3
+    assert summary.about["resumed"] == 3
     assert Toy.fits[4:] == [45, 60, 75, 90]
     assert path.read_bytes() == expected
     assert [one.name for one in tmp_path.iterdir()] == ["clip.nirvana"]
@@ -448,9 +448,9 @@ def test_other_settings_or_source_begin_anew(toy: NirvanaCodec, tmp_path: Path) 
         (noise_clip(20), toy.with_settings(group=4)),
     ):
         with pytest.raises(Stop):
-            toy.encode_file(noise_clip(20), path, report=stop_after(9), force=True)
-        summary = codec.encode_file(clip, path, force=True)
-        assert summary["resumed"] == 0
+            toy.encode_file(noise_clip(20), path, report=stop_after(9), replace=True)
+        summary = codec.encode_file(clip, path, replace=True)
+        assert summary.about["resumed"] == 0
         assert path.read_bytes() == codec.compress(clip)
 
 
@@ -487,12 +487,12 @@ def test_a_fit_under_way_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             raise Stop
 
     with pytest.raises(Stop):
-        codec.encode_file(clip, path, report=stop, force=True)
+        codec.encode_file(clip, path, report=stop, replace=True)
     assert sorted(one.name for one in tmp_path.iterdir()) == [
         "clip.nirvana", "clip.nirvana.part", "clip.nirvana.part.0-0"
     ]  # fmt: skip
     again: list[int] = []
-    codec.encode_file(clip, path, report=lambda p: again.append(p.step), force=True)
+    codec.encode_file(clip, path, report=lambda p: again.append(p.step), replace=True)
     assert again[0] == 40  # the checkpoint is of step 39
     assert path.read_bytes() == expected
     assert [one.name for one in tmp_path.iterdir()] == ["clip.nirvana"]
@@ -508,8 +508,8 @@ def test_workers_give_the_same_bytes(tmp_path: Path) -> None:
     reports: list[EncodeProgress] = []
     summary = codec.with_settings(jobs=2).encode_file(clip, path, report=reports.append)
     assert path.read_bytes() == expected
-    assert (summary["groups"], summary["key_groups"]) == (4, 2)
-    assert summary["key_bytes_extra"] > 0
+    assert (summary.about["groups"], summary.about["key_groups"]) == (4, 2)
+    assert summary.about["key_bytes_extra"] > 0
     assert max(report.frames for report in reports) == 12
     with pytest.raises(MediaError, match="breaks"):
         codec.with_settings(jobs=2).encode_file((frames_of(clip)[0], broken()), tmp_path / "other.nirvana")
@@ -549,7 +549,7 @@ def test_what_a_preset_need_not_say() -> None:
     assert Plain().fingerprint() == "" and Plain().most_frames is None
     assert Plain().on("cuda:1") == Plain(device="cuda:1")
     codec = NirvanaCodec(Plain(), EncodeSettings())
-    assert codec.with_settings(group=1024, effort=0).settings.effort == 0
+    assert codec.with_settings(group=1024, effort=0).encoding.effort == 0
     asked = video_encode.EncodeContext(Plain(), EncodeSettings(group=5, key_every=3, effort=0.5), "")
     assert (asked.group_length, asked.key_every, asked.fit_settings(50).effort) == (5, 3, 0.5)
 
@@ -592,10 +592,10 @@ def test_targets(toy: NirvanaCodec, tmp_path: Path, goal: str, value: float) -> 
     found = toy.decompress((tmp_path / "clip.nirvana").read_bytes())
     frames = [[(frame,) for frame in video] for video in (found, clip)]
     if goal == "psnr":
-        assert psnr_of_frames(frames[0], frames[1]) == pytest.approx(summary["psnr"], abs=0.05)
-        assert summary["psnr"] == pytest.approx(value, abs=1.0)
+        assert psnr_of_frames(frames[0], frames[1]) == pytest.approx(summary.about["psnr"], abs=0.05)
+        assert summary.about["psnr"] == pytest.approx(value, abs=1.0)
     else:
-        assert summary["bpp"] == pytest.approx(value, rel=0.2)
+        assert summary.about["bpp"] == pytest.approx(value, rel=0.2)
     assert len(Toy.fits) <= 3 * 4 + 2 * 7  # probes, and two encodings
 
 
@@ -630,7 +630,7 @@ def test_time_left_is_said(toy: NirvanaCodec, tmp_path: Path) -> None:
 def test_a_group_longer_than_the_network_allows() -> None:
     paper = package.Codec.load("nirvana@paper")
     assert isinstance(paper, NirvanaCodec)
-    assert paper.with_settings(group=3).settings.group == 3
+    assert paper.with_settings(group=3).encoding.group == 3
     with pytest.raises(UsageError, match="at most 3"):
         paper.with_settings(group=4)
     with pytest.raises(UsageError, match="effort 0"):

@@ -365,9 +365,9 @@ def test_damaged_quality(tiny: Tiny, photo: np.ndarray, step: object) -> None:
 
 def test_other_coders(tiny: Tiny, photo: np.ndarray) -> None:
     with pytest.raises(UsageError, match="coder"):
-        tiny.codec.with_coder("zip")
+        tiny.codec.with_settings(coder="zip")
     other = next(name for name in S2licCodec.coders if name != tiny.codec.coder)
-    assert tiny.codec.with_coder(other).coder == other
+    assert tiny.codec.with_settings(coder=other).coder == other
 
 
 def test_weights_of_another_network(tiny: Tiny) -> None:

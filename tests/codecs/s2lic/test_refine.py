@@ -44,15 +44,15 @@ def cost(codec: S2licCodec, pixels: np.ndarray, quality: float) -> float:
 
 @pytest.mark.parametrize("quality", [25, 75])
 def test_it_is_worth_it(codec: S2licCodec, crop: np.ndarray, quality: float) -> None:
-    assert cost(codec.with_effort(0.5), crop, quality) < 0.985 * cost(codec, crop, quality)
+    assert cost(codec.with_settings(effort=0.5), crop, quality) < 0.985 * cost(codec, crop, quality)
 
 
 def test_tiles(codec: S2licCodec, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cost(codec, crop, 60)
-    whole = cost(codec.with_effort(0.3), crop, 60)
+    whole = cost(codec.with_settings(effort=0.3), crop, 60)
     monkeypatch.setattr(s2lic_refine, "TILE", 4)
     assert len(list(_tiles(12, 14))) == 12
-    tiled = cost(codec.with_effort(0.3), crop, 60)
+    tiled = cost(codec.with_settings(effort=0.3), crop, 60)
     assert before - tiled > 0.7 * (before - whole) > 0
 
 
@@ -101,7 +101,7 @@ def test_what_a_tile_moves_and_looks_at(codec: S2licCodec, monkeypatch: pytest.M
 
 
 def test_same_bytes_again_and_nothing_changes(codec: S2licCodec, crop: np.ndarray) -> None:
-    plain, small = codec.compress(crop, 40), codec.with_effort(0.1)
+    plain, small = codec.compress(crop, 40), codec.with_settings(effort=0.1)
     files = [small.compress(crop, 40) for _ in range(2)]
     assert files[0] == files[1] != plain
     assert codec.compress(crop, 40) == plain
@@ -110,13 +110,13 @@ def test_same_bytes_again_and_nothing_changes(codec: S2licCodec, crop: np.ndarra
 
 
 def test_a_little_effort_is_a_step(codec: S2licCodec, crop: np.ndarray) -> None:
-    assert codec.with_effort(0.001).compress(crop, 40) != codec.compress(crop, 40)
-    assert codec.with_effort(0).compress(crop, 40) == codec.compress(crop, 40)
+    assert codec.with_settings(effort=0.001).compress(crop, 40) != codec.compress(crop, 40)
+    assert codec.with_settings(effort=0).compress(crop, 40) == codec.compress(crop, 40)
 
 
 def test_weights_are_shared(codec: S2licCodec) -> None:
     exact = dict(codec.model.net.named_parameters())
-    for name, parameter in codec.with_effort(1).model.refiner.net.named_parameters():
+    for name, parameter in codec.with_settings(effort=1).model.refiner.net.named_parameters():
         assert parameter is exact[name]
         assert not parameter.requires_grad
     modes = {part.mode for part in codec.model.net.modules() if isinstance(part, (ExactConv2d, FixedPoint))}
@@ -124,20 +124,20 @@ def test_weights_are_shared(codec: S2licCodec) -> None:
 
 
 def test_kinds_and_sizes(codec: S2licCodec, photo: np.ndarray) -> None:
-    little = codec.with_effort(0.05)
+    little = codec.with_settings(effort=0.05)
     for pixels in (photo[:1, :1], photo[:5, :40], photo[:33, :17].astype(np.uint16) * 257, photo[:40, :40, 0]):
         out = little.decompress(little.compress(np.ascontiguousarray(pixels)))
         assert (out.shape, out.dtype) == (pixels.shape, pixels.dtype)
 
 
 def test_callers_modes_stay_out(codec: S2licCodec, crop: np.ndarray) -> None:
-    little = codec.with_effort(0.1)
+    little = codec.with_settings(effort=0.1)
     expected = little.compress(crop, 30)
     with torch.no_grad():
         assert little.compress(crop, 30) == expected
     with torch.inference_mode():
         assert little.compress(crop, 30) == expected
-        loaded_there = Codec.load("s2lic").with_effort(0.1)
+        loaded_there = Codec.load("s2lic").with_settings(effort=0.1)
     assert loaded_there.compress(crop, 30) == expected
     torch.set_default_dtype(torch.float64)
     try:
@@ -147,15 +147,15 @@ def test_callers_modes_stay_out(codec: S2licCodec, crop: np.ndarray) -> None:
 
 
 def test_coder_and_effort_go_together(codec: S2licCodec) -> None:
-    both = codec.with_effort(0.5).with_coder("torchac")
+    both = codec.with_settings(effort=0.5).with_settings(coder="torchac")
     assert (both.effort, both.coder) == (0.5, "torchac")
-    assert codec.with_coder("torchac").with_effort(2).coder == "torchac"
+    assert codec.with_settings(coder="torchac").with_settings(effort=2).coder == "torchac"
 
 
 @pytest.mark.parametrize("effort", [-0.1, 101.0, float("nan")])
 def test_efforts_that_cant_be(codec: S2licCodec, effort: float) -> None:
     with pytest.raises(UsageError, match="0 to 100"):
-        codec.with_effort(effort)
+        codec.with_settings(effort=effort)
 
 
 def test_networks_that_have_none(codec: S2licCodec) -> None:
@@ -164,11 +164,11 @@ def test_networks_that_have_none(codec: S2licCodec) -> None:
         net = S2licPaperNet(config)
     model = type(codec.model)(net, codec.model.y_tables, codec.model.z_tables, "paper", b"")
     with pytest.raises(UsageError, match="small"):
-        S2licCodec(model).with_effort(1)
+        S2licCodec(model).with_settings(effort=1)
     with pytest.raises(UsageError, match="walloc"):
-        Codec.load("walloc").with_effort(1)
+        Codec.load("walloc").with_settings(effort=1)
     walloc = Codec.load("walloc")
-    assert walloc.with_effort(0) is walloc
+    assert walloc.with_settings(effort=0) is walloc
 
 
 def test_command_line(
@@ -210,7 +210,7 @@ def test_it_is_a_curve_of_the_bench() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu(codec: S2licCodec, crop: np.ndarray) -> None:
-    there = Codec.load("s2lic", device="cuda").with_effort(0.5)
+    there = Codec.load("s2lic", device="cuda").with_settings(effort=0.5)
     assert isinstance(there, S2licCodec)
     assert cost(there, crop, 50) < cost(codec, crop, 50)
     data = there.compress(crop, 50)

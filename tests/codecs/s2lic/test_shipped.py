@@ -136,4 +136,4 @@ def test_weights_for_ms_ssim_are(photo: np.ndarray, tmp_path: Path, capsys: pyte
     assert ms_ssim_rgb(pixels, pictures[other]) > ms_ssim_rgb(pixels, pictures[usual])
     assert psnr(pictures[other], pixels) < psnr(pictures[usual], pixels)
     with pytest.raises(UsageError, match="s2lic@small"):
-        Codec.load(other).with_effort(1)
+        Codec.load(other).with_settings(effort=1)

@@ -175,7 +175,7 @@ def test_gain_of_expanded_latents(tiny: Callable) -> None:
 @pytest.mark.parametrize("tag", TAGS)
 def test_latents_survive_the_file(tag: str, coder: str, tiny: Callable, photo: np.ndarray) -> None:
     """Section 11 (c) of the note on the paper: eval forward is encode, file, decode, to the bit."""
-    walloc = tiny(tag).codec.with_coder(coder)
+    walloc = tiny(tag).codec.with_settings(coder=coder)
     pixels = photo[100:171, 40:138]
     for quality in (None, walloc.model.quality[0], walloc.model.quality[1]):
         gain16 = walloc.model.gain_of(quality)
@@ -195,7 +195,7 @@ def test_latents_survive_the_file(tag: str, coder: str, tiny: Callable, photo: n
 @pytest.mark.parametrize("tag", TAGS)
 def test_coders_decode_to_the_same_pixels(tag: str, tiny: Callable, photo: np.ndarray) -> None:
     pixels = photo[:75, :61]
-    files = {coder: tiny(tag).codec.with_coder(coder).compress(pixels) for coder in CODERS}
+    files = {coder: tiny(tag).codec.with_settings(coder=coder).compress(pixels) for coder in CODERS}
     pictures = [tiny(tag).codec.decompress(data) for data in files.values()]
     assert len(set(files.values())) == 3
     for picture in pictures:
@@ -304,7 +304,7 @@ def test_wild_latents(tiny: Callable) -> None:
     rng = np.random.default_rng(0)
     latents = torch.from_numpy(rng.integers(-127, 128, (1, 12, 5, 7))).float()
     for coder in ("constriction", "torchac"):
-        payload = walloc.with_coder(coder)._entropy_encode(latents, 0)
+        payload = walloc.with_settings(coder=coder)._entropy_encode(latents, 0)
         assert torch.equal(walloc._entropy_decode(payload, coder, 0, 5, 7), latents)
     config = walloc.model.net.config
     payload = webp_from_latents(latents[0].numpy().astype(np.int16), config)
@@ -315,7 +315,7 @@ def test_wild_latents(tiny: Callable) -> None:
 @pytest.mark.parametrize("coder", ["constriction", "torchac"])
 def test_latents_out_of_range_are_refused(value: int, coder: str, tiny: Callable) -> None:
     """A well-formed stream of integers that no encoder finds: an error, not an index out of range."""
-    walloc = tiny("16x").codec.with_coder(coder)
+    walloc = tiny("16x").codec.with_settings(coder=coder)
     latents = torch.zeros(1, 12, 3, 4)
     latents[0, 5, 2, 1] = value
     payload = walloc._entropy_encode(latents, 0)
@@ -383,10 +383,10 @@ class TestLoading:
         walloc = Codec.load("walloc")
         assert isinstance(walloc, WallocCodec)
         for quality in (20, 80):
-            data = walloc.with_coder("webp").compress(photo[:24, :24], quality=quality)
+            data = walloc.with_settings(coder="webp").compress(photo[:24, :24], quality=quality)
             assert read_header(data).coder == "webp"
         with pytest.raises(UsageError, match="webp"):
-            walloc.with_coder("zip")
+            walloc.with_settings(coder="zip")
 
     def test_damaged_weights(self, tiny_weights: dict) -> None:
         state = export_state(tiny_weights["16x"].codec.model.net, tiny_weights["16x"].codec.model.tables)
@@ -466,7 +466,7 @@ def test_sixteen_bits(tiny: Callable, photo: np.ndarray) -> None:
 
 
 def test_webp_of_another_size_is_refused(tiny: Callable, photo: np.ndarray) -> None:
-    walloc = tiny("16x").codec.with_coder("webp")
+    walloc = tiny("16x").codec.with_settings(coder="webp")
     data = walloc.compress(photo[:40, :48])
     for shape in ((40, 56, 3), (48, 40, 3), (8, 8, 3), (33, 49, 3)):
         with pytest.raises(StreamError):
@@ -545,7 +545,7 @@ def test_the_paper_s_model_codes_pictures(photo: np.ndarray) -> None:
     expected = torch.floor(out.x_hat[0].clamp(0, 1).permute(1, 2, 0) * 255 + 0.5)[:61, :70].numpy()
     assert np.abs(walloc.decompress(data) - expected).max() <= 1
     with pytest.raises(UsageError, match="webp"):
-        walloc.with_coder("constriction").compress(pixels)
+        walloc.with_settings(coder="constriction").compress(pixels)
 
 
 def test_wrapped_borders_decode_exactly(tiny: Callable, photo: np.ndarray) -> None:

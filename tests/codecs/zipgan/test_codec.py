@@ -235,7 +235,7 @@ class TestBounds:
             "noise": np.random.default_rng(0).standard_cauchy((12, 13, 14)),
             "mixed": np.stack([smooth((20, 21)) * 1e-3, smooth((20, 21), 1) + 300.0]),
         }[kind]
-        codec = zipgan.with_bound(Bound(bound))
+        codec = zipgan.with_settings(bound=Bound(bound))
         back: Any = codec.decompress(codec.compress(x))
         assert np.abs(back.astype(float) - x).max() <= bound * (float(x.max()) - float(x.min()))
 
@@ -244,7 +244,7 @@ class TestBounds:
         the bound holds all the same."""
         x = flow(32)
         grid = _grid_of(0.05 * (float(x.max()) - float(x.min())))
-        codec = zipgan.with_bound(Bound(0.05))
+        codec = zipgan.with_settings(bound=Bound(0.05))
         data = codec.compress(x)
         exact = ZipganCodec.synthesise
 
@@ -259,14 +259,17 @@ class TestBounds:
     def test_shorter_than_the_fallback_where_it_suits(self, zipgan: ZipganCodec) -> None:
         x = flow(32)
         for bound in (Bound(0.03), Bound(1e-3)):
-            ours = zipgan.with_bound(bound).compress(x)
+            ours = zipgan.with_settings(bound=bound).compress(x)
             other: Any = Codec.load("interp")
-            assert len(ours) < 0.7 * len(other.with_bound(bound).compress(x))
+            assert len(ours) < 0.7 * len(other.with_settings(bound=bound).compress(x))
 
     def test_never_longer_than_the_fallback(self, zipgan: ZipganCodec) -> None:
         x = np.random.default_rng(0).standard_cauchy((30, 31))
         other: Any = Codec.load("interp")
-        assert len(zipgan.with_bound(Bound(1e-4)).compress(x)) < len(other.with_bound(Bound(1e-4)).compress(x)) + 60
+        assert (
+            len(zipgan.with_settings(bound=Bound(1e-4)).compress(x))
+            < len(other.with_settings(bound=Bound(1e-4)).compress(x)) + 60
+        )
 
 
 @pytest.fixture(scope="module")
@@ -315,14 +318,14 @@ class TestTime:
         """With right checksums: latents are read with the same care as fields."""
         from codec.container import pack, unpack
 
-        header, chunks = unpack(zipgan.with_bound(Bound(0.05)).compress(flow(16)))
+        header, chunks = unpack(zipgan.with_settings(bound=Bound(0.05)).compress(flow(16)))
         for n in (0, 3, 6, 9, 12, 25, 40):
             cut = pack(header, [replace(chunks[0], payload=chunks[0].payload[:n])])
             with pytest.raises(StreamError):
                 zipgan.latents_of(cut)
 
     def test_nothing_between_other_things(self, zipgan: ZipganCodec, run: Path) -> None:
-        data = zipgan.encode_file(run)
+        data = zipgan.encode_hdf5(run)
         with pytest.raises(UsageError, match="without loss"):
             zipgan.decode_at(data, "ids", 0.5)
         tiny = zipgan.compress(np.zeros(4))
@@ -332,23 +335,23 @@ class TestTime:
 
 class TestFiles:
     def test_hdf5(self, zipgan: ZipganCodec, run: Path) -> None:
-        data = zipgan.with_quality(60).encode_file(run)
+        data = zipgan.with_settings(quality=60).encode_hdf5(run)
         about = zipgan.describe_fields(data)
         assert about == {"/velocity": "zipgan, without a bound"}
         buffer = io.BytesIO()
-        zipgan.decode_file(data, buffer)
+        zipgan.decode_hdf5(data, buffer)
         with h5py.File(buffer) as back, h5py.File(run) as file:
             assert back.attrs["Re_lambda"] == 34.0
             assert np.array_equal(back["ids"][()], file["ids"][()])  # type: ignore[index]
             assert relative(file["velocity"][()], back["velocity"][()]) < 0.15  # type: ignore[index]
         one = zipgan.decode_dataset(data, "velocity", 2)
         assert np.array_equal(one, zipgan.decode_dataset(data, "velocity")[2])
-        bounded = zipgan.with_bound(Bound(0.01)).encode_file(run)
+        bounded = zipgan.with_settings(bound=Bound(0.01)).encode_hdf5(run)
         assert "within" in zipgan.describe_fields(bounded)["/velocity"]
 
     @pytest.mark.parametrize("bound", [None, Bound(0.02)])
     def test_damage(self, zipgan: ZipganCodec, bound: Bound | None) -> None:
-        codec = zipgan.with_bound(bound)
+        codec = zipgan.with_settings(bound=bound)
         data = codec.compress(flow(12))
         expected = codec.decompress(data)
         harm = Damage(data, codec.decompress, lambda found: np.array_equal(found, expected))

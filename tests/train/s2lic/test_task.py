@@ -246,7 +246,7 @@ def test_ms_ssim_from_another_run(finished: Path, data: Path, tmp_path: Path) ->
         codec = S2licCodec.from_weights(None, None, weights.manifests("s2lic", where)[0].path, "cpu")
         assert codec.model.distortion == said
     with pytest.raises(UsageError, match="trained for ms-ssim"):
-        S2licCodec.from_weights(None, None, weights.manifests("s2lic", folder)[0].path, "cpu").with_effort(1)
+        S2licCodec.from_weights(None, None, weights.manifests("s2lic", folder)[0].path, "cpu").with_settings(effort=1)
 
 
 def test_starts_from_a_weights_file(
