@@ -24,9 +24,9 @@ from .errors import ContainerError
 __all__ = [
     "Buffer",
     "Chunk",
+    "ChunkPlace",
     "ChunkReader",
     "Header",
-    "Place",
     "Scalar",
     "Value",
     "check_critical",
@@ -69,7 +69,7 @@ _EMPTY: Mapping[str, Value] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself. Everything a decoder needs besides the payload and the weights.
+    """The header of a file: everything that a decoder needs besides the payload and the weights.
 
     shape: (H, W, channels incl. alpha) for an image. weights: first 16 bytes of the sha256 of the weights file, or b"".
     """
@@ -88,7 +88,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of payload. tag: four ASCII letters; upper-case first letter: can't be ignored by a reader."""
+    """A tagged piece of payload. tag: four ASCII letters; upper-case first letter: can't be ignored by a reader."""
 
     tag: str
     payload: bytes
@@ -99,21 +99,22 @@ class Chunk:
 
 
 def is_container(data: Buffer) -> bool:
-    """Whether data begin like one of our files."""
+    """True if data begin with the signature of our files."""
     return bytes(data[: len(SIGNATURE)]) == SIGNATURE
 
 
 def pack(header: Header, chunks: Sequence[Chunk]) -> bytes:
-    """The bytes of a file. Raises ContainerError for what the format can't hold."""
+    """The bytes of a file of this header and these chunks. Raises ContainerError for what the format can't hold."""
     return b"".join(_parts(header, chunks, len(chunks)))
 
 
 def write(file: BinaryIO, header: Header, chunks: Iterable[Chunk], n_chunks: int) -> int:
-    """The same into a file, a chunk at a time, for what is larger than memory. Returns the number of bytes."""
+    """Writes the bytes of `pack` to a file, chunk by chunk, for what is larger than memory. Returns their number."""
     return sum(file.write(part) for part in _parts(header, chunks, n_chunks))
 
 
 def _parts(header: Header, chunks: Iterable[Chunk], n_chunks: int) -> Iterator[bytes]:
+    """The bytes of a file in pieces: its start, then frame, payload and CRC-32 of each chunk."""
     check_header(header)
     meta = _dump(dict(header.meta))
     if len(meta) > MAX_META:
@@ -146,7 +147,7 @@ def _parts(header: Header, chunks: Iterable[Chunk], n_chunks: int) -> Iterator[b
 
 
 def unpack(data: Buffer) -> tuple[Header, tuple[Chunk, ...]]:
-    """Header and chunks of a file, all of it verified. Raises ContainerError."""
+    """The header and the chunks of a file, all of it verified. Raises ContainerError."""
     view = _view(data)
     header, spilled, n_chunks, position, crc = _read_start(view)
     if n_chunks * (_CHUNK.size + _CRC.size) > len(view) - position:
@@ -168,7 +169,7 @@ def unpack(data: Buffer) -> tuple[Header, tuple[Chunk, ...]]:
 
 
 def read_header(data: Buffer) -> Header:
-    """The header alone, from a file or from its beginning; the payload is neither needed nor verified."""
+    """The header of a file, from all or the beginning of it; the payload is neither needed nor verified."""
     view = _view(data)
     header, spilled, _, position, crc = _read_start(view)
     if spilled:
@@ -177,8 +178,8 @@ def read_header(data: Buffer) -> Header:
     return header
 
 
-class Place(NamedTuple):
-    """Where a chunk lies: the position of its tag in the file, and the length of its payload."""
+class ChunkPlace(NamedTuple):
+    """The place of a chunk in a file: the position of its tag, and the length of its payload, in bytes."""
 
     tag: str
     position: int
@@ -190,7 +191,7 @@ class Place(NamedTuple):
 
 
 class ChunkReader:
-    """A file on disk (or `io.BytesIO`), chunk by chunk, as strictly as `unpack`: what is read is verified.
+    """A reader of a file on disk (or `io.BytesIO`), chunk by chunk, as strict as `unpack`: what is read is verified.
 
     header; n_chunks: beside the metadata; start: position of the first of them. Raises ContainerError.
     """
@@ -208,14 +209,14 @@ class ChunkReader:
         self.n_chunks = n_chunks - self._spilled
 
     def read(self, index: int, position: int) -> tuple[Chunk, int]:
-        """Chunk number `index`, which begins at `position`; and where it ends."""
+        """Reads chunk number `index`, which begins at `position`. Returns it, and the position where it ends."""
         chunk, end = self._chunk(position, index + self._spilled)
         if chunk.tag == META_TAG:
             raise ContainerError(f"a {META_TAG!r} chunk out of place: the file is damaged; get it again")
         return chunk, end
 
-    def places(self) -> list[Place]:
-        """Of all chunks, by their lengths alone: as many as announced, and no bytes behind them. None is read."""
+    def places(self) -> list[ChunkPlace]:
+        """The places of all chunks, found by their lengths alone: as many as announced, and no bytes behind them."""
         if self.n_chunks * (_CHUNK.size + _CRC.size) > self.n_bytes - self.start:
             raise ContainerError(
                 f"the file announces {self.n_chunks} chunks and has {self.n_bytes - self.start} bytes left for them: "
@@ -227,7 +228,7 @@ class ChunkReader:
             if len(frame) < _CHUNK.size:
                 raise ContainerError(f"cut short inside chunk {index}: get the file again")
             tag, n_bytes = _CHUNK.unpack(frame)
-            place = Place(tag.decode("latin-1"), position, n_bytes)
+            place = ChunkPlace(tag.decode("latin-1"), position, n_bytes)
             if place.end > self.n_bytes:
                 raise ContainerError(f"chunk {index} announces {n_bytes} bytes, more than are left: get the file again")
             out.append(place)
@@ -251,7 +252,7 @@ class ChunkReader:
 
 
 def check_critical(chunks: Sequence[Chunk], known: Collection[str]) -> None:
-    """Refuse critical chunks that a codec doesn't know; ancillary ones may be ignored."""
+    """Raises ContainerError for a critical chunk that a codec doesn't know; ancillary ones may be ignored."""
     for chunk in chunks:
         if chunk.critical and chunk.tag not in known:
             raise ContainerError(
@@ -261,7 +262,7 @@ def check_critical(chunks: Sequence[Chunk], known: Collection[str]) -> None:
 
 
 def describe(data: Buffer) -> dict[str, Any]:
-    """What a file is, as a flat dictionary of plain values (the public `codec.info`). The whole file is verified.
+    """A description of a file, a flat dictionary of plain values (the public `codec.info`). All of it is verified.
 
     Keys: codec, stream, weights (hex), coder, arithmetic, medium, shape, dtype, params, meta (sizes in place of bytes),
     chunks (list of [tag, n_bytes]), n_bytes, overhead (bytes that aren't chunk payload); images also have height,
@@ -295,7 +296,7 @@ def describe(data: Buffer) -> dict[str, Any]:
 
 
 def check_header(header: Header) -> None:
-    """Raise ContainerError unless every field is in its range. Used on both sides."""
+    """Raises ContainerError unless every field of a header is in its range. The writer and the reader call it."""
     for what, name in (("codec", header.codec), ("medium", header.medium), ("dtype", header.dtype)):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ContainerError(f"header: {what} is {name!r}; expected a short lower-case name")
@@ -352,7 +353,7 @@ def _fields(header: Header, meta: dict[str, Value] | None, n_chunks: int) -> lis
 
 
 def _read_start(view: memoryview) -> tuple[Header, bool, int, int, int]:
-    """Header, whether its meta is in the first chunk, number of chunks, position behind it, its CRC."""
+    """The start of a file: header, whether its metadata are in the first chunk, number of chunks, length, CRC-32."""
     head = bytes(view[: len(SIGNATURE)])
     if head != SIGNATURE[: len(head)] or not head:
         raise ContainerError(f"not a codec file: it begins with {head!r}, expected {SIGNATURE!r}")
@@ -418,7 +419,7 @@ def _read_chunk(view: memoryview, position: int, index: int, crc: int) -> tuple[
 
 
 def _chunk_crc(header_crc: int, index: int, frame: Buffer, payload: Buffer) -> int:
-    """CRC-32 that also covers the header's CRC and the position: a chunk of another file, or moved, doesn't pass."""
+    """The CRC-32 of a chunk, the header's CRC and its index: a chunk of another file, or moved, doesn't pass."""
     return zlib.crc32(payload, zlib.crc32(frame, zlib.crc32(struct.pack(">II", header_crc, index))))
 
 
@@ -514,7 +515,7 @@ def _head(major: int, number: int) -> bytes:
 
 
 def _load(view: memoryview, depth: int) -> Any:
-    """The one value that fills view. Arrays come as tuples, maps as read-only mappings with text keys."""
+    """The CBOR value that fills `view`. Arrays come as tuples, maps as read-only mappings with text keys."""
     value, position = _item(view, 0, depth)
     if position != len(view):
         raise ContainerError(f"header: {len(view) - position} bytes too many behind its CBOR")

@@ -32,8 +32,13 @@ __all__ = [
     "PACKAGE",
     "STDIO",
     "PathLike",
-    "is_in_place",
+    "TargetExistsError",
+    "TargetIsFolderError",
+    "is_stream",
+    "name_of",
+    "naming",
     "read_bytes",
+    "refuse_existing",
     "remove_temporary",
     "set_owner",
     "temporary_of",
@@ -50,15 +55,59 @@ PathLike = str | os.PathLike[str]
 _SHOWN_BYTES = 80  # of a target's name in that of its temporary, which may have 255 in all
 
 
+class TargetExistsError(UsageError, FileExistsError):
+    """A target that exists already, and isn't to be replaced or can't be: made of a number, words and a name."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+class TargetIsFolderError(UsageError, IsADirectoryError):
+    """A target that has to be a file, and is a folder: made of a number, words and a name."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+def is_stream(path: PathLike) -> bool:
+    """Whether the bytes behind a name come or go once, in order: those of stdin or stdout, of a device or a pipe."""
+    if path == STDIO:
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 # ---- reading
 
 
+def name_of(source: PathLike) -> str:
+    """The name of a source in words for people."""
+    return "stdin" if source == STDIO else os.fspath(source)
+
+
+@contextlib.contextmanager
+def naming(source: PathLike) -> Iterator[None]:
+    """Puts the name of a source in front of a MediaError about it, unless that begins with it."""
+    try:
+        yield
+    except MediaError as error:
+        name, words = name_of(source), str(error).removeprefix("the data: ")
+        is_named = words.startswith((f"{name}: ", name + os.sep))
+        raise MediaError(words if is_named else f"{name}: {words}") from error.__cause__
+
+
 def read_bytes(source: PathLike, limit: int = MAX_INPUT_BYTES) -> bytes:
-    """All bytes of a file, or of stdin for "-". MediaError if there are more than `limit`."""
+    """All bytes of a file, or of stdin for "-". MediaError if it can't be read, or there are more than `limit`."""
     if source == STDIO:
-        return _read_bounded(sys.stdin.buffer, limit, "stdin")
-    with open(source, "rb") as file:
-        return _read_bounded(file, limit, os.fspath(source))
+        return _read_bounded(sys.stdin.buffer, limit, name_of(source))
+    try:
+        with open(source, "rb") as file:
+            return _read_bounded(file, limit, name_of(source))
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise MediaError(f"{name_of(source)}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _read_bounded(file: BinaryIO, limit: int, name: str) -> bytes:
@@ -86,9 +135,9 @@ def whole(
     """A file to write whose content appears at `target` when the block ends, whole; nothing does if it raises.
 
     The block gets a binary file; with path_only, a path where it makes the file itself. An existing target is
-    FileExistsError unless `replace`, one that appears while the block runs, too. A link is written through; missing
-    folders are made. "-" (stdout), a device or a pipe is written to directly, in order and with no way back: none of
-    them can be had with path_only (UsageError), and a device or pipe only with `replace`.
+    TargetExistsError unless `replace`, one that appears while the block runs, too; a folder is TargetIsFolderError. A
+    link is written through; missing folders are made. "-" (stdout), a device or a pipe is written to directly, in order
+    and with no way back: none of them can be had with path_only (UsageError), and a device or pipe only with `replace`.
     """
     return _whole_path(target, replace) if path_only else _whole_file(target, replace)
 
@@ -98,9 +147,8 @@ def _whole_file(target: PathLike, replace: bool) -> Iterator[BinaryIO]:
     if target == STDIO:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
-    elif is_in_place(target):
-        if not replace:
-            raise FileExistsError(errno.EEXIST, "exists already (--force writes to it)", os.path.realpath(target))
+    elif is_stream(target):
+        refuse_existing(target, replace)
         with open(target, "wb") as device:
             yield device
     else:
@@ -112,13 +160,10 @@ def _whole_file(target: PathLike, replace: bool) -> Iterator[BinaryIO]:
 def _whole_path(target: PathLike, replace: bool) -> Iterator[Path]:
     if target == STDIO:
         raise UsageError("this output is written in place, which stdout can't be: name a file with -o")
-    if is_in_place(target):
+    if is_stream(target):
         raise UsageError(f"this output is written in place, which {os.fspath(target)} can't be: name a file with -o")
+    refuse_existing(target, replace)
     real = Path(os.path.realpath(target))
-    if real.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a folder", str(real))
-    if real.exists() and not replace:
-        raise FileExistsError(errno.EEXIST, "exists already (--force replaces it)", str(real))
     with _temporary(real) as temporary:
         yield temporary
         _sync(temporary)
@@ -132,7 +177,7 @@ def _whole_path(target: PathLike, replace: bool) -> Iterator[Path]:
 def whole_folder(target: PathLike) -> Iterator[Path]:
     """An empty folder to fill, which is renamed to `target` when the block ends; nothing appears if it raises.
 
-    Whatever is at `target` already is FileExistsError: a folder is never replaced.
+    Whatever is at `target` already is TargetExistsError: a folder is never replaced.
     """
     if target == STDIO:
         raise UsageError("the output is a folder of files, and stdout holds one: name a folder with -o")
@@ -145,19 +190,20 @@ def whole_folder(target: PathLike) -> Iterator[Path]:
                 _sync(path)
         if real.exists():  # renaming would go over an empty folder
             words = "exists already, and a folder is never replaced: name another with -o"
-            raise FileExistsError(errno.EEXIST, words, str(real))
+            raise TargetExistsError(errno.EEXIST, words, str(real))
         os.rename(temporary, real)
 
 
-def is_in_place(target: PathLike) -> bool:
-    """Whether a target is written to directly: stdout, or a device or a pipe, which stays what it is."""
+def refuse_existing(target: PathLike, replace: bool) -> None:
+    """Raise, before any work is done for it, what `whole` would raise for a target that is there already."""
     if target == STDIO:
-        return True
-    try:
-        mode = os.stat(target).st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        return
+    real = os.path.realpath(target)
+    if os.path.isdir(real):
+        raise TargetIsFolderError(errno.EISDIR, "is a folder", real)
+    if os.path.exists(target) and not replace:
+        words = "writes to" if is_stream(target) else "replaces"
+        raise TargetExistsError(errno.EEXIST, f"exists already (--force {words} it)", real)
 
 
 @contextlib.contextmanager
@@ -169,7 +215,7 @@ def _temporary(real: Path) -> Iterator[Path]:
         words = (
             f"the temporary file of {real.name} is there: another run writes it, or was killed; if none runs, remove it"
         )
-        raise FileExistsError(errno.EEXIST, words, str(temporary))
+        raise TargetExistsError(errno.EEXIST, words, str(temporary))
     try:
         yield temporary
     finally:
@@ -191,10 +237,10 @@ def _rename_new(temporary: Path, target: Path) -> None:
     try:
         os.link(temporary, target)
     except FileExistsError:
-        raise FileExistsError(errno.EEXIST, words, str(target)) from None
+        raise TargetExistsError(errno.EEXIST, words, str(target)) from None
     except OSError:  # a file system without links
         if target.exists():
-            raise FileExistsError(errno.EEXIST, words, str(target)) from None
+            raise TargetExistsError(errno.EEXIST, words, str(target)) from None
         os.replace(temporary, target)
 
 
@@ -222,7 +268,7 @@ def temporary_of(target: PathLike) -> Path:
 
 
 def remove_temporary(target: PathLike) -> None:
-    """Remove what a worker that was killed has left of a target, if anything."""
+    """Remove the temporary that a worker that was killed has left of a target, if there is one."""
     if target != STDIO:
         _remove(temporary_of(target))
 

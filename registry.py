@@ -1,4 +1,4 @@
-"""Which codecs there are: every folder in `codecs/` with a card, and those of other packages by entry point.
+"""The codecs that there are: every folder in `codecs/` with a card, and those of other packages by entry point.
 
 Adding a codec here is one folder (CONTRIBUTING.md). Another package announces its codecs in the entry point group
 `codec.codecs`, each a `Card` or a module that has CARDS; one that can't be imported is a warning and a line in
@@ -32,7 +32,7 @@ _SHARED = ("base", "layers")  # folders of codecs/ that hold no family
 
 @functools.cache
 def _families() -> tuple[str, ...]:
-    """Folders of `codecs/` that hold a family, sorted; nothing is imported."""
+    """The folders of `codecs/` that hold a family, sorted; nothing is imported."""
     with os.scandir(PACKAGE / "codecs") as items:
         folders = [item for item in items if item.is_dir() and item.name not in _SHARED]
         return tuple(sorted(item.name for item in folders if os.path.isfile(os.path.join(item.path, "__init__.py"))))
@@ -40,14 +40,14 @@ def _families() -> tuple[str, ...]:
 
 @functools.cache
 def _cards_of(family: str) -> Mapping[str, Card]:
-    """Cards of one folder, by name."""
+    """The cards of one folder, by name."""
     package = f"{__package__}.codecs.{family}"
     return {card.name: card for card in _located(importlib.import_module(package), package)}
 
 
 @functools.cache
 def _plugins() -> tuple[Mapping[str, Card], Mapping[str, str]]:
-    """Cards of other packages by name; and entry points that can't be used, with the reason."""
+    """The cards of other packages by name; and entry points that can't be used, with the reason."""
     cards: dict[str, Card] = {}
     reasons: dict[str, str] = {}
     if not _announced():
@@ -56,14 +56,16 @@ def _plugins() -> tuple[Mapping[str, Card], Mapping[str, str]]:
 
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
-            announced = point.load()
-            found = _located(announced, point.module)
+            announced_cards = _located(point.load(), point.module)
         except Exception as error:  # whatever somebody else's package raises
             reasons[point.name] = f"{type(error).__name__}: {error}"
             continue
-        for card in found:
+        for card in announced_cards:
+            suffixes = {other.suffix for other in (*_ours().values(), *cards.values())}
             if card.name in _ours() or card.name in cards:
                 reasons[point.name] = f"there is a codec {card.name!r} already"
+            elif card.suffix in suffixes:
+                reasons[point.name] = f"there is a codec with the suffix {card.suffix!r} already"
             else:
                 cards[card.name] = card
     for name, reason in reasons.items():
@@ -104,31 +106,33 @@ def _located(announced: Any, package: str) -> tuple[Card, ...]:
 
 
 def _absolute(target: str, package: str) -> str:
-    """A card's "module:Class" with the module's full name; ":Class" is in the card's own module."""
+    """The target of a card, "module:Class", with the module's full name; ":Class" is in the card's own module."""
     module, _, attribute = target.partition(":")
     if not module:
         return f"{package}:{attribute}"
-    full = module.startswith(package.partition(".")[0] + ".")
-    return target if full else f"{package}.{target}"
+    is_full = module == package or module.startswith(package.partition(".")[0] + ".")
+    return target if is_full else f"{package}.{target}"
 
 
 @functools.cache
 def _ours() -> Mapping[str, Card]:
+    """The cards of this package, by name, sorted."""
     cards = [card for family in _families() for card in _cards_of(family).values()]
     return {card.name: card for card in sorted(cards, key=lambda card: card.name)}
 
 
 def _all() -> Mapping[str, Card]:
+    """The cards of this package, then of others, by name."""
     return {**_ours(), **_plugins()[0]}
 
 
 def names(medium: str | None = None) -> tuple[str, ...]:
-    """Names of all codecs, or of those of one medium, sorted; plug-ins are among them."""
+    """The names of all codecs, or of those of one medium, sorted; plug-ins are among them."""
     return tuple(sorted(name for name, card in _all().items() if medium in (None, card.medium)))
 
 
 def broken() -> Mapping[str, str]:
-    """Plug-ins that can't be used: name of the entry point, and why."""
+    """The plug-ins that can't be used: name of the entry point, and why."""
     return _plugins()[1]
 
 
@@ -152,7 +156,7 @@ def default(medium: str | None) -> str | None:
 
 
 def split_tag(name: str) -> tuple[str, str | None]:
-    """Split at the tag: "walloc@16x" -> ("walloc", "16x"); "walloc" -> ("walloc", None)."""
+    """The name and the tag in a name with a tag: "walloc@16x" -> ("walloc", "16x"); "walloc" -> ("walloc", None)."""
     plain, at, tag = name.partition("@")
     if not plain or (at and not tag) or "@" in tag:
         raise UsageError(f"codec {name!r}: expected a name, or name@tag as in walloc@16x")
@@ -160,6 +164,13 @@ def split_tag(name: str) -> tuple[str, str | None]:
 
 
 def load_class(name: str) -> Any:
-    """The class of a codec (a `codecs.base.codec.Codec`), imported now."""
-    module, _, attribute = entry(name).target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    """The class of a codec (a `codecs.base.codec.Codec`), imported now; UsageError for a plug-in that can't be."""
+    card = entry(name)
+    module, _, attribute = card.target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # whatever somebody else's package raises
+        if card.name not in _plugins()[0]:
+            raise
+        words = f"the codec plug-in {card.name!r} can't be used ({type(error).__name__}: {error})"
+        raise UsageError(words) from error

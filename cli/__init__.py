@@ -10,10 +10,7 @@ been imported is a name in this file: `list` here isn't the built-in.
 """
 
 if "." not in __name__:
-    raise ImportError(
-        f"this is the `{__name__}` folder of a codec-suite checkout, found because the checkout is on sys.path; "
-        f"use `codec.{__name__}` for it, and run modules as `python -P -m codec...` to get another package of this name"
-    )
+    raise ImportError(f"`{__name__}` is here a folder of a codec-suite checkout: use codec.{__name__}, or python -P")
 
 from .command import main
 

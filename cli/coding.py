@@ -1,4 +1,4 @@
-"""What `encode`, `decode`, `verify` and `info` share: options that cards declare, loaded codecs, probes, summaries."""
+"""Parts of `encode`, `decode` and `verify`: options that cards declare, loaded codecs, probes, reports of one input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import media, registry
 from ..codecs.base.settings import Card, Select, Setting
-from ..files import STDIO, read_bytes
+from ..files import is_stream, read_bytes
 from .jobs import Report
 from .options import typed
 
@@ -78,7 +78,7 @@ def given(args: argparse.Namespace, declared: Callable[[Card], Sequence[Setting]
 
 
 class Model(NamedTuple):
-    """Which weights are used and where networks run, as given on the command line; goes to worker processes."""
+    """The weights that are used and the device that networks run on, as the command line gives them to all workers."""
 
     weights: str | None = None
     device: str = "cpu"
@@ -121,26 +121,17 @@ def check_device(model: Model) -> None:
 
 
 class Probes:
-    """What inputs are: each is looked at once. reads_stdin: whether stdin is read to its end for that."""
+    """Probes of inputs: each is looked at once. reads_streams: whether stdin or a pipe is read to its end for that."""
 
-    def __init__(self, reads_stdin: bool = False) -> None:
-        self.reads_stdin = reads_stdin
+    def __init__(self, reads_streams: bool = False) -> None:
+        self.reads_streams = reads_streams
         self._by_source: dict[str, media.Probe] = {}
 
     def __getitem__(self, source: str) -> media.Probe:
         if source not in self._by_source:
-            whole = self.reads_stdin and source == STDIO
-            self._by_source[source] = media.probe_bytes(read_bytes(STDIO)) if whole else media.probe(source)
+            whole = self.reads_streams and is_stream(source)
+            self._by_source[source] = media.probe_bytes(read_bytes(source), source) if whole else media.probe(source)
         return self._by_source[source]
-
-
-def header_of(probe: media.Probe) -> Header:
-    """The header of a file of ours; the error that says what is wrong with any other."""
-    if probe.header is not None:
-        return probe.header
-    from ..container import read_header
-
-    return read_header(probe.read())
 
 
 def with_suffix(path: Path, known: Iterable[str], suffix: str) -> Path:
@@ -161,12 +152,12 @@ def report_of(summary: Summary, started: float) -> Report:
 
 
 def selection_of(card: Card) -> Sequence[Setting]:
-    """What a codec's files can be asked for when they are decoded."""
+    """The settings by which a codec's files are decoded in part."""
     return card.selection
 
 
 def settings_of(card: Card) -> Sequence[Setting]:
-    """What a codec takes when it encodes."""
+    """The settings that a codec takes when it encodes."""
     return card.settings
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from .. import media, registry
@@ -19,7 +18,6 @@ from .coding import (
     add_settings,
     check_device,
     decoder,
-    header_of,
     report_of,
     select_of,
     selection_of,
@@ -56,7 +54,7 @@ def _forms() -> list[str]:
 
 
 class Options(NamedTuple):
-    """What a worker needs to know; goes to other processes."""
+    """The options of all jobs, as they go to worker processes."""
 
     model: Model
     select: Select
@@ -67,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if form and form.lstrip(".") not in _forms():
         raise UsageError(f"--format {args.format}: expected one of {', '.join(_forms())}")
     options = Options(Model(args.weights, args.device), select_of(args, form))
-    probes = Probes(reads_stdin=True)
+    probes = Probes(reads_streams=True)
     ours = [registry.entry(name).suffix for name in registry.names()]
     jobs = plan(
         args.inputs,
@@ -88,7 +86,7 @@ def _allowed(probe: media.Probe, select: Select) -> tuple[str, ...]:
     """The suffixes that a file can be decoded to, the usual one first; () for one that can't be read."""
     if probe.header is None or probe.header.codec not in registry.names():
         return ()
-    return base_of(registry.entry(probe.header.codec).medium).output_suffixes(probe.header, select)
+    return base_of(registry.entry(probe.header.codec)).output_suffixes(probe.header, select)
 
 
 def _usual_suffix(probe: media.Probe, select: Select) -> str:
@@ -104,19 +102,15 @@ def _check(job: Job, select: Select) -> None:
         return  # its job says what is wrong with it
     card = registry.entry(probe.header.codec)
     check_declared(f"{job.source} is a file of {card.name}, which", select.named, card.selection, option=True)
-    base = base_of(card.medium)
+    base = base_of(card)
     base.check_select(select)
-    suffix = "" if job.target in (None, STDIO) else Path(job.target).suffix.lower()
-    elsewhere = any(suffix in medium.writes for medium in media.MEDIA.values())
-    if suffix and suffix not in allowed and (elsewhere or not base.any_suffix):
-        words = ", ".join(name or "a folder" for name in allowed)
-        raise UsageError(f"{job.target}: unknown suffix {suffix} for a file of {card.name}; expected one of {words}")
+    base.check_output(probe.header, STDIO if job.target is None else job.target, select)
 
 
 def _decode(options: Options, job: Job) -> Report:
     """The work on one input; runs in this process or in others."""
     started = time.perf_counter()
     assert job.probe is not None and job.target is not None
-    codec = decoder(header_of(job.probe), options.model)
+    codec = decoder(job.probe.require_header(), options.model)
     summary = codec.decode_file(job.probe, job.target, options.select, replace=job.replace)
     return report_of(summary, started)

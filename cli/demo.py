@@ -71,6 +71,7 @@ def compare(picture: Path, codec: ImageCodec, out: Path, force: bool = False) ->
     """
     import numpy as np
 
+    from ..media.distortion import psnr
     from ..media.image import read_picture, to_pil
 
     paths = outputs(picture, codec.name, out, force)
@@ -172,14 +173,6 @@ def jpeg_of_size(image: Image.Image, n_bytes: int) -> Jpeg:
         else:
             high = middle - 1
     return Jpeg(best, low)
-
-
-def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Peak signal-to-noise ratio in dB over all channels of two uint8 pictures; inf if they are equal."""
-    import numpy as np
-
-    mse = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
-    return float("inf") if mse == 0 else 10 * float(np.log10(255**2 / mse))
 
 
 def _rgb_of(picture: Picture) -> Pixels:

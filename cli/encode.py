@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 class Options(NamedTuple):
-    """What a worker needs to know; goes to other processes. bar: whether it shows how far one input is."""
+    """The options of all jobs, as they go to worker processes. bar: whether a bar shows how far the one input is."""
 
     model: Model
     settings: tuple[tuple[str, Any], ...]
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Choice:
-    """Which files are meant, and which codec each gets: the one that is named, or the one of what the file holds."""
+    """The choice of inputs and of a codec for each: the one that is named, or the default of what the file holds."""
 
     def __init__(self, named: str | None) -> None:
         self.named = named
@@ -133,8 +133,8 @@ class _Choice:
         medium = self.probes[source].medium
         name = registry.default(medium)
         if name is None:
-            there = ", ".join(registry.names(medium)) or "none yet"
-            raise UsageError(f"{source} holds {medium}, which has no codec by default: name one with -c ({there})")
+            takers = ", ".join(registry.names(medium)) or "none yet"
+            raise UsageError(f"{source} holds {medium}, which has no codec by default: name one with -c ({takers})")
         return name
 
 

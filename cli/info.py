@@ -36,8 +36,8 @@ def _info(job: Job) -> Report:
     data = read_bytes(job.source)
     about = describe(data)
     if about["codec"] in registry.names():
-        medium = registry.entry(about["codec"]).medium
-        about |= {"medium": medium, **base_of(medium).describe(data)}
+        card = registry.entry(about["codec"])
+        about |= {"medium": card.medium, **base_of(card).describe(data)}
     return _with_tag(about)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CodecError, UsageError
-from ..files import STDIO, remove_temporary, set_owner
+from ..files import STDIO, name_of, remove_temporary, set_owner
 from . import terminal
 
 if TYPE_CHECKING:
@@ -196,11 +196,11 @@ def attempt(work: Callable[[Job], Report], job: Job) -> Report:
 
 def _failure(error: Exception, job: Job) -> Report:
     """Why a job failed: "error" in words, "exit_code", and "traceback" if it was a mistake of ours."""
-    if isinstance(error, CodecError):
-        return {"error": str(error), "exit_code": error.exit_code}
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename not in (None, job.source) else ""
         return {"error": f"{error.strerror or error}{where}", "exit_code": 1}
+    if isinstance(error, CodecError):  # that names the input, as the line that shows it does
+        return {"error": str(error).removeprefix(f"{name_of(job.source)}: "), "exit_code": error.exit_code}
     if _is_lack_of_memory(error):
         return {"error": "not enough memory for this input", "exit_code": 1}
     import traceback
@@ -211,7 +211,7 @@ def _failure(error: Exception, job: Job) -> Report:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Also as torch says it: a RuntimeError of its allocator, or its own OutOfMemoryError on a GPU."""
+    """Whether memory ran out; torch says it by a RuntimeError of its allocator, or its own error on a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     words = str(error)

@@ -1,4 +1,4 @@
-"""What the text of an option means: argparse types, and two readers for what is repeated in results as it was typed."""
+"""Values from the texts of options: argparse types, and two readers for what results repeat as it was typed."""
 
 from __future__ import annotations
 

@@ -82,12 +82,12 @@ def build_parser() -> Parser:
 
 
 def add_inputs(parser: argparse.ArgumentParser, folders: str = "folders") -> None:
-    """The inputs of a verb that works on many: `inputs`. folders: what the help says about them."""
+    """Adds the inputs of a verb that works on many: `inputs`. folders: what the help says about them."""
     parser.add_argument("inputs", nargs="+", metavar="IN", help=f"files, {folders}, quoted globs, or - for stdin")
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Where outputs are put, and what happens to files that are there: `output`, `force`, `skip_existing`."""
+    """Adds the options on where outputs are put and on files that are there: `output`, `force`, `skip_existing`."""
     words = "file, or folder for several inputs, or - for stdout; default: beside each input"
     parser.add_argument("-o", "--output", metavar="OUT", help=words)
     existing = parser.add_mutually_exclusive_group()
@@ -96,12 +96,12 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:
-    """The number of worker processes: `jobs`, 0 for one per core."""
+    """Adds the number of worker processes: `jobs`, 0 for one per core."""
     words = "worker processes; 0: one per CPU core; of one input for its parts, where it has any"
     parser.add_argument("--jobs", type=count, default=1, metavar="N", help=words)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Which weights are used, and where the network runs: `weights`, `device`."""
+    """Adds the options on the weights and the device of the network: `weights`, `device`."""
     parser.add_argument("--weights", metavar="FILE", help="weights of your own, in place of the shipped ones")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")

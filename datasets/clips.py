@@ -26,8 +26,11 @@ __all__ = ["CLIPS", "Clip", "excerpt", "write"]
 
 @dataclass(frozen=True)
 class Clip:
-    """source: below the folder of videos. start, stop: frames. box: left, top, width, height; None: all of the frame.
-    about: what it is, and whether the networks that nirvana's groups start from have seen any of it."""
+    """An excerpt of a video. source: its path below the folder of videos. start, stop: frames.
+
+    box: left, top, width, height in pixels; None: all of the frame. about: what it is, and whether the networks that
+    nirvana's groups start from have seen any of it.
+    """
 
     source: str
     start: int
@@ -69,7 +72,7 @@ CLIPS = {
 
 
 def excerpt(clip: Clip, folder: Path) -> tuple[list[Frame], str]:
-    """The frames, cut, the first at time 0; and their size in words."""
+    """Reads the frames of an excerpt, cropped, the first at time 0. Returns them, and in words how many, how large."""
     frames: list[Frame] = []
     with open_video(folder / clip.source) as reader:
         left, top, width, height = clip.box or (0, 0, reader.info.width, reader.info.height)
@@ -83,11 +86,11 @@ def excerpt(clip: Clip, folder: Path) -> tuple[list[Frame], str]:
     if len(frames) != clip.stop - clip.start:
         raise MediaError(f"{clip.source}: frames {clip.start}:{clip.stop}, of a video that ends before")
     first = frames[0].pts
-    return [replace(one, pts=one.pts - first) for one in frames], f"{len(frames)} frames of {width}x{height}"
+    return [replace(frame, pts=frame.pts - first) for frame in frames], f"{len(frames)} frames of {width}x{height}"
 
 
 def write(clip: Clip, folder: Path, target: Path, force: bool = False) -> str:
-    """Writes the excerpt to a file; what it is, in words."""
+    """Writes an excerpt to a video file. Returns the number and the size of its frames in words."""
     frames, words = excerpt(clip, folder)
     with open_video(folder / clip.source) as reader:
         height, width = frames[0].planes[0].shape[:2]
@@ -100,6 +103,7 @@ def write(clip: Clip, folder: Path, target: Path, force: bool = False) -> str:
 
 
 def _cut(frame: Frame, left: int, top: int, width: int, height: int) -> Frame:
+    """A rectangle of a frame, in luma pixels; of chroma planes of half the size, what covers it."""
     planes = []
     for plane in frame.planes:
         half = 1 if plane.shape[:2] == frame.planes[0].shape[:2] else 2

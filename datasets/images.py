@@ -30,7 +30,7 @@ def find_pictures(folder: str | Path) -> list[Path]:
 
 
 def load_pictures(files: list[Path], smallest: int) -> list[Tensor]:
-    """(3, H, W) uint8 tensors of all files that measure at least `smallest` pixels on both sides."""
+    """The pictures as (3, H, W) uint8 tensors, of all files that measure at least `smallest` pixels on both sides."""
     from PIL import Image
 
     out = []
@@ -54,6 +54,7 @@ class RandomCrops(IterableDataset[Tensor]):
         self.weights = areas / areas.sum()
 
     def crop(self, generator: np.random.Generator) -> Tensor:
+        """A random square crop, (3, size, size) uint8, in one of the eight symmetries."""
         picture = self.pictures[generator.choice(len(self.pictures), p=self.weights)]
         top = generator.integers(picture.shape[1] - self.size + 1)
         left = generator.integers(picture.shape[2] - self.size + 1)
@@ -96,7 +97,7 @@ class DeviceCrops:
         self.until[-1] = 2.0  # float32 must not leave a gap below 1
 
     def draw(self, batch: int) -> Tensor:
-        """(batch, 3, size, size) float32 in [0, 1], channels last."""
+        """Draws a batch of crops: (batch, 3, size, size) float32 in [0, 1], channels last."""
         size, device = self.size, self.pixels.device
         chance = torch.rand(6, batch, 1, 1, device=device)
         index = torch.searchsorted(self.until, chance[0].flatten(), right=True)
@@ -116,7 +117,7 @@ class DeviceCrops:
 
 
 def smaller(picture: Tensor, scale: float) -> Tensor:
-    """(3, H, W) uint8, reduced by a bicubic filter that doesn't alias."""
+    """A picture (3, H, W) uint8 made smaller: both sides times `scale`, by a bicubic filter that doesn't alias."""
     size = [round(side * scale) for side in picture.shape[1:]]
     out = F.interpolate(picture[None].float(), size=size, mode="bicubic", antialias=True, align_corners=False)
     return out.round().clamp(0, 255).to(torch.uint8)[0]

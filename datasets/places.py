@@ -1,4 +1,4 @@
-"""Where data lie that are not shipped: a folder named by a recipe, looked for in the usual places."""
+"""The search for data that are not shipped: a folder named by a recipe, looked for in the usual places."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def places() -> list[Path]:
 
 
 def find_data(folder: str, what: str = "training data") -> Path:
-    """A folder below one of `places()`. UsageError says how to name another one."""
+    """The first folder of that name below one of `places()`. UsageError says how to name another one."""
     for place in places():
         if folder and (place / folder).is_dir():
             return place / folder

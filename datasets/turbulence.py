@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from ..files import whole
 
-__all__ = ["Flow", "FlowConfig", "Statistics", "simulate", "viscosity_for", "write_hdf5"]
+__all__ = ["FlowConfig", "Simulation", "Statistics", "simulate", "viscosity_for", "write_hdf5"]
 
 FORCED_TO = 2.5  # largest |k| of the forced shell
 RESOLVED = 1.5  # k_max eta of a run whose Reynolds number isn't given
@@ -36,8 +37,11 @@ _ENERGY = 0.33
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """n: points a side, even. viscosity: kinematic. power: of the forcing, 0 for none. start: "random" (solenoidal,
-    spectrum k^4 exp(-2 (k / 3)^2)) or "taylor-green". courant: dt times max(|u| + |v| + |w|) over the spacing."""
+    """The flow to simulate, and how. n: points a side, even. viscosity: kinematic. power: of the forcing, 0 for none.
+
+    start: "random" (solenoidal, spectrum k^4 exp(-2 (k / 3)^2)) or "taylor-green". courant: dt times
+    max(|u| + |v| + |w|) over the spacing.
+    """
 
     n: int = 64
     viscosity: float = 0.0135
@@ -56,9 +60,11 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one field. energy: u_i u_i / 2. dissipation: 2 nu s_ij s_ij. re_lambda: of Taylor's scale. kmax_eta: largest
-    resolved wave number times Kolmogorov's scale. turnover: integral scale / u'. skewness, flatness: of du_i/dx_i, mean
-    over i. divergence: rms divergence / rms gradient."""
+    """Statistics of a velocity field. energy: u_i u_i / 2. dissipation: 2 nu s_ij s_ij. re_lambda: of Taylor's scale.
+
+    kmax_eta: largest resolved wave number times Kolmogorov's scale. turnover: integral scale / u'. skewness, flatness:
+    of du_i/dx_i, mean over i. divergence: rms divergence / rms gradient.
+    """
 
     energy: float
     dissipation: float
@@ -71,17 +77,18 @@ class Statistics:
 
 
 def viscosity_for(n: int, re_lambda: float | None, power: float) -> float:
-    """Of a forced run that is expected to get near this Reynolds number, or that is resolved to k_max eta = 1.5."""
+    """The viscosity of a forced run that gets near a Reynolds number, or (None) is resolved to k_max eta = 1.5."""
     if re_lambda is None:
         return ((RESOLVED / (n / 3)) ** 4 * power) ** (1 / 3)
     return 15 * (_ENERGY * (power / 0.1) ** (2 / 3)) ** 2 / (power * re_lambda**2)
 
 
-class Flow:
+class Simulation:
     """The state of a simulation. u_hat: (3, n, n, n / 2 + 1) complex.
 
     seeds: several simulations at once, in steps that suit the fastest of them; tensors then have an axis for them in
-    front, and statistics, energies and spectra are those of all together. A GPU is idle most of the time with one.
+    front, and `energy` is the sum of all. `statistics` and `spectrum_of_energy` are for a single one. A GPU is idle
+    most of the time with one.
     """
 
     def __init__(self, config: FlowConfig, device: str = "cpu", seeds: Sequence[int] = ()) -> None:
@@ -93,7 +100,7 @@ class Flow:
         self.k = (half[None, None, :], whole[None, :, None], whole[:, None, None])
         self.k2 = self.k[0] ** 2 + self.k[1] ** 2 + self.k[2] ** 2
         self.inverse_k2 = 1 / self.k2.clamp_min(1)
-        keep = [one.abs() < n / 3 for one in self.k]
+        keep = [k.abs() < n / 3 for k in self.k]
         self.resolved = (keep[0] & keep[1] & keep[2]).to(self.real)
         self.shell = ((self.k2 > 0) & (self.k2 <= FORCED_TO**2)).to(self.real)
         twice = torch.full_like(half, 2.0)
@@ -118,7 +125,7 @@ class Flow:
         return self.spectrum(torch.stack([u, v, torch.zeros_like(u)]))
 
     def _random(self, seed: int) -> Tensor:
-        """Phases and directions by chance, on the same modes for every n, so that a seed means the same flow."""
+        """A random spectrum: phases and directions by chance, on the same modes for every n, so a seed is one flow."""
         n, side = self.config.n, 16
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(3, side, side, side, generator=generator, dtype=torch.float64)
@@ -147,7 +154,7 @@ class Flow:
         return torch.fft.irfftn(spectrum, s=(n, n, n), dim=(-3, -2, -1), norm="forward")
 
     def project(self, f_hat: Tensor) -> Tensor:
-        """Onto fields without divergence."""
+        """Projects the spectrum of a vector field, (..., 3, n, n, n / 2 + 1), onto fields without divergence."""
         k = self.k
         f = f_hat.unbind(-4)
         pressure = (k[0] * f[0] + k[1] * f[1] + k[2] * f[2]) * self.inverse_k2
@@ -162,12 +169,12 @@ class Flow:
         return float(self._energies(u_hat, weight).sum())
 
     def _energies(self, u_hat: Tensor, weight: Tensor | None = None) -> Tensor:
-        """(): float64, where it is; (S,) of several."""
+        """The kinetic energy, float64 on the device of u_hat: () of a single flow, (S,) of several."""
         density = u_hat.real.square().sum(-4) + u_hat.imag.square().sum(-4)
         return (density * self.twice * (1 if weight is None else weight)).sum((-3, -2, -1), dtype=torch.float64) / 2
 
     def rate(self, u_hat: Tensor) -> Tensor:
-        """du_hat/dt but for viscosity."""
+        """The time derivative of u_hat without viscosity: the projected, truncated rotational term, and the forcing."""
         u, omega = self.field(u_hat), self.field(self.curl(u_hat))
         cross = torch.linalg.cross(u, omega, dim=-4)
         change = self.project(self.spectrum(cross)) * self.resolved
@@ -180,8 +187,8 @@ class Flow:
     # ---- time
 
     def advance(self, duration: float, step: float | None = None) -> None:
-        """Steps of equal length that end exactly after `duration`, none longer than `step`, or than the Courant number
-        allows for the flow as it is now."""
+        """Goes on by `duration`, in equal steps that end exactly there, none longer than `step`, or (None) than the
+        Courant number allows for the flow as it is now."""
         if step is None:
             speed = float(self.field(self.u_hat).abs().sum(-4).max())
             step = self.config.courant * (2 * math.pi / self.config.n) / max(speed, 1e-6)
@@ -198,28 +205,29 @@ class Flow:
             raise UsageError(f"the flow became unstable at t = {self.time:.3g}: more viscosity, or a smaller step")
 
     def velocity(self) -> Tensor:
-        """(3, n, n, n) float32; (S, 3, n, n, n) of several."""
+        """The velocity, (3, n, n, n) float32; (S, 3, n, n, n) of several simulations."""
         return self.field(self.u_hat).float()
 
     # ---- what it is like
 
     def spectrum_of_energy(self) -> Tensor:
-        """E(k) for k = 0, 1, ... n / 2: energy in shells of |k| rounded; their sum is the energy."""
+        """The energy spectrum E(k), k = 0, 1, ..., n / 2: energy in shells of |k| rounded; their sum is the energy."""
         density = (self.u_hat.real.square() + self.u_hat.imag.square()).sum(0) * self.twice / 2
         shells = self.k2.sqrt().round().long().flatten()
         return torch.bincount(shells, density.double().flatten())[: self.config.n // 2 + 1]
 
     def statistics(self) -> Statistics:
+        """The statistics of the flow as it is now."""
         nu, energy = self.config.viscosity, self.energy(self.u_hat)
         dissipation = 2 * nu * self.energy(self.u_hat, self.k2)
         variance = 2 * energy / 3  # u'^2
         taylor = math.sqrt(15 * nu * variance / dissipation)
         of_k = self.spectrum_of_energy()[1:]
         integral = math.pi / (2 * variance) * float((of_k / torch.arange(1, len(of_k) + 1, device=of_k.device)).sum())
-        along = self.field(torch.stack([1j * self.k[i] * self.u_hat[i] for i in range(3)])).double()
-        divergence, square = along.sum(0), along.square().mean((1, 2, 3))
-        skewness = (along**3).mean((1, 2, 3)) / square**1.5
-        flatness = (along**4).mean((1, 2, 3)) / square**2
+        longitudinal = self.field(torch.stack([1j * self.k[i] * self.u_hat[i] for i in range(3)])).double()
+        divergence, square = longitudinal.sum(0), longitudinal.square().mean((1, 2, 3))
+        skewness = (longitudinal**3).mean((1, 2, 3)) / square**1.5
+        flatness = (longitudinal**4).mean((1, 2, 3)) / square**2
         gradients = dissipation / nu  # mean of (du_i/dx_j)^2, of a field without divergence
         return Statistics(
             energy=energy,
@@ -237,9 +245,9 @@ class Flow:
 
 
 def snapshots(
-    flow: Flow, count: int, spacing: float, spin_up: float, start: int = 0
+    flow: Simulation, count: int, spacing: float, spin_up: float, start: int = 0
 ) -> Iterator[tuple[int, Tensor, Statistics]]:
-    """(index, velocity, statistics): the first after `spin_up`, then every `spacing`; goes on after `start` of them."""
+    """Snapshots (index, velocity, statistics): after `spin_up`, then every `spacing`; goes on after `start` of them."""
     for index in range(start, count):
         if index == 0:
             parts = math.ceil(spin_up / spacing - 1e-9) if spin_up > 0 else 0
@@ -273,15 +281,15 @@ def simulate(
         raise UsageError(f"{target} exists already: -o names another place, --force replaces it")
     work = target.with_name(target.name + ".part")
     about = json.dumps({**asdict(config), "spacing": spacing, "spin_up": spin_up}, sort_keys=True)
-    flow, rows = Flow(config, device), []
+    flow, rows = Simulation(config, device), []
     state, settings = work / "state.safetensors", work / "settings.json"
     if work.exists():
         if not settings.is_file() or settings.read_text() != about:
             raise UsageError(f"{work} is left of another simulation: remove it, or name another output")
         if state.is_file():
-            found = load_file(state, device=str(flow.device))
-            flow.u_hat = torch.view_as_complex(found["u_hat"])
-            flow.time, rows = float(found["time"]), found["statistics"].tolist()
+            saved = load_file(state, device=str(flow.device))
+            flow.u_hat = torch.view_as_complex(saved["u_hat"])
+            flow.time, rows = float(saved["time"]), saved["statistics"].tolist()
     else:
         work.mkdir(parents=True)
         settings.write_text(about)
@@ -293,14 +301,13 @@ def simulate(
             "time": torch.tensor(flow.time, dtype=torch.float64),
             "statistics": torch.tensor(rows, dtype=torch.float64),
         }
-        save_file(tensors, work / "next.safetensors")
-        os.replace(work / "next.safetensors", state)
+        with whole(state, replace=True, path_only=True) as partial:
+            save_file(tensors, partial)
         if progress is not None:
             progress(index + 1, count, statistics)
-    temporary = work / "whole.h5"
     files = [work / f"{index:06d}.safetensors" for index in range(count)]
-    write_hdf5(temporary, config, rows[:count], (load_file(file)["velocity"] for file in files))
-    os.replace(temporary, target)
+    with whole(target, replace=True, path_only=True) as partial:
+        write_hdf5(partial, config, rows[:count], (load_file(file)["velocity"] for file in files))
     shutil.rmtree(work)
     return target
 
@@ -308,8 +315,8 @@ def simulate(
 def write_hdf5(
     path: str | os.PathLike[str], config: FlowConfig, rows: list[list[float]], fields: Iterator[Tensor]
 ) -> None:
-    """/velocity (snapshot, component, z, y, x) float32, one chunk a snapshot; /time, /statistics, and attributes that
-    say what it is."""
+    """Writes an HDF5 file: /velocity (snapshot, component, z, y, x) float32, one chunk a snapshot; /time, /statistics,
+    and attributes that say what it is."""
     import h5py
 
     names = ["time", *Statistics.__dataclass_fields__]

@@ -2,8 +2,10 @@
 
 tables: frozen integer distributions (`Tables`), what a codec holds.   coders: the arithmetic coders behind them.
 models: differentiable densities for training, frozen by `to_tables()`.   exact: networks in exact arithmetic.
-circuits: hidden Chow-Liu trees, for training and queries; trees: their structure.   circuit_coding: coding with them,
-in integers.   lanes: the arithmetic coder for that.   structured: circuits of any vtree.   index_model: for grids.
+integers: varints and zigzag.   circuits: probabilistic circuits, for training, for queries and for coding in integers.
 
 Nothing is imported here: `tables` needs NumPy and constriction only; `models`, `exact`, `circuits` need torch.
 """
+
+if "." not in __name__:
+    raise ImportError(f"`{__name__}` is here a folder of a codec-suite checkout: use codec.{__name__}, or python -P")

@@ -58,21 +58,21 @@ class Block(NamedTuple):
     columns: Int32Array
 
 
-class Reader(ABC):
-    """A stream being decoded. Raises StreamError, at once or in `finish`, if it can't be what an encoder wrote."""
+class ColumnReader(ABC):
+    """A stream being decoded, block by block. StreamError, at once or in `finish`, for what no encoder wrote."""
 
     @property
     @abstractmethod
     def bits_left(self) -> int:
-        """Upper bound on the information still to come, in bits; 0 if nothing can be taken any more."""
+        """An upper bound on the information still to come, in bits; 0 if nothing can be taken any more."""
 
     @abstractmethod
     def take(self, rows: NDArray[np.intp], counts: NDArray[np.intp]) -> Int32Array:
-        """Columns of the next block, as in `Block.columns`. The caller has checked `bits_left` first."""
+        """Decodes the columns of the next block, as in `Block.columns`. The caller has checked `bits_left` first."""
 
     @abstractmethod
     def finish(self) -> None:
-        """To call after the last block: raises StreamError unless the stream ends here."""
+        """Raises StreamError unless the stream ends here. To be called after the last block."""
 
 
 class Coder(ABC):
@@ -82,19 +82,21 @@ class Coder(ABC):
         self.rows = rows
 
     @abstractmethod
-    def encode(self, blocks: Sequence[Block]) -> bytes: ...
+    def encode(self, blocks: Sequence[Block]) -> bytes:
+        """One stream of the blocks, which are decoded in this order."""
 
     @abstractmethod
-    def open(self, data: bytes) -> Reader: ...
+    def open(self, data: bytes) -> ColumnReader:
+        """A reader of a stream that `encode` made."""
 
 
 def names() -> tuple[str, ...]:
-    """Names that a stream may give; the oracle has none."""
+    """The names of coders that a stream may give; the oracle has none."""
     return tuple(_CODERS)
 
 
 def find(name: str) -> type[Coder]:
-    """The coder of that name; UsageError if there is none. Making one may raise UsageError if something is missing."""
+    """The class of that name; UsageError if there is none. Making one may raise UsageError if something is missing."""
     if name not in _CODERS:
         raise UsageError(f"no arithmetic coder is called {name!r}; there are {', '.join(_CODERS)}")
     return _CODERS[name]
@@ -115,7 +117,7 @@ def _words_from_bytes(data: bytes) -> NDArray[np.uint32]:
 
 
 class ConstrictionCoder(Coder):
-    """constriction's AnsCoder, one call per used row, models built once."""
+    """The coder of constriction's AnsCoder: one call per used row, models built once."""
 
     def __init__(self, rows: Rows) -> None:
         super().__init__(rows)
@@ -141,7 +143,7 @@ class ConstrictionCoder(Coder):
                 end -= count
         return _words_to_bytes(coder.get_compressed())
 
-    def open(self, data: bytes) -> Reader:
+    def open(self, data: bytes) -> ColumnReader:
         try:
             coder = self._ans(_words_from_bytes(data)) if data else None
         except ValueError as error:
@@ -149,7 +151,7 @@ class ConstrictionCoder(Coder):
         return _ConstrictionReader(coder, self._models)
 
 
-class _ConstrictionReader(Reader):
+class _ConstrictionReader(ColumnReader):
     def __init__(self, coder: Any, models: list[Any]) -> None:
         self._coder = coder  # None: an empty stream
         self._models = models
@@ -175,7 +177,7 @@ class _ConstrictionReader(Reader):
 
 
 class NumpyCoder(Coder):
-    """The same stream as `ConstrictionCoder`, bit by bit, one symbol at a time: the oracle of the tests."""
+    """A coder of the same stream as `ConstrictionCoder`, in plain integers, one symbol at a time: the tests' oracle."""
 
     def encode(self, blocks: Sequence[Block]) -> bytes:
         if not blocks:
@@ -195,11 +197,11 @@ class NumpyCoder(Coder):
             state >>= 32
         return _words_to_bytes(np.array(words, dtype=np.uint32))
 
-    def open(self, data: bytes) -> Reader:
+    def open(self, data: bytes) -> ColumnReader:
         return _NumpyReader([int(word) for word in _words_from_bytes(data)] if data else None, self.rows)
 
 
-class _NumpyReader(Reader):
+class _NumpyReader(ColumnReader):
     def __init__(self, words: list[int] | None, rows: Rows) -> None:
         self._words, self._rows, self._state = words, rows, 0
         for _ in range(min(2, len(words or []))):
@@ -265,7 +267,7 @@ def _import_torchac() -> ModuleType:
 
 
 def _widen(cdf: Int32Array, width: int) -> Int32Array:
-    """The row with `width` columns: the added ones have count 1, the others shrink in proportion. Integers only.
+    """A row widened to `width` columns: the added ones have count 1, the others shrink in proportion. Integers only.
 
     torchac takes rows of one width only, and divides by zero in a column without a count.
     """
@@ -279,7 +281,7 @@ def _widen(cdf: Int32Array, width: int) -> Int32Array:
 
 
 class TorchacCoder(Coder):
-    """torchac: rows of similar width go in one segment, behind its length; long ones are cut, so memory is bounded."""
+    """The coder of torchac: rows of similar width go in one segment, behind its length; long segments are cut."""
 
     def __init__(self, rows: Rows) -> None:
         super().__init__(rows)
@@ -300,16 +302,17 @@ class TorchacCoder(Coder):
             self._place[members] = np.arange(len(members))
 
     def segments(self, rows: NDArray[np.intp], counts: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:
-        """(group, positions in the block) of each segment: a pure function of what both sides know."""
-        found: list[tuple[int, NDArray[np.intp]]] = []
+        """The segments of a block as (group, positions in the block): a pure function of what both sides know."""
+        segments: list[tuple[int, NDArray[np.intp]]] = []
         group = np.repeat(self._group[rows], counts)
         for name in np.unique(self._group[rows]).tolist():
             positions = np.flatnonzero(group == name)
             step = max(1, _TORCHAC_CHUNK // self._cdfs[name].shape[1])
-            found.extend((name, positions[start : start + step]) for start in range(0, len(positions), step))
-        return found
+            segments.extend((name, positions[start : start + step]) for start in range(0, len(positions), step))
+        return segments
 
     def cdf_tensor(self, group: int, rows: NDArray[np.intp]) -> Any:
+        """The int16 tensor (n, width + 1) of cumulative counts of n rows of a group, as torchac takes it."""
         import torch
 
         return torch.from_numpy(self._cdfs[group][self._place[rows]])
@@ -329,11 +332,11 @@ class TorchacCoder(Coder):
     def decode_segment(self, group: int, rows: NDArray[np.intp], data: bytes) -> NDArray[np.int16]:
         return self._torchac.decode_int16_normalized_cdf(self.cdf_tensor(group, rows), data).numpy()
 
-    def open(self, data: bytes) -> Reader:
+    def open(self, data: bytes) -> ColumnReader:
         return _TorchacReader(self, data)
 
 
-class _TorchacReader(Reader):
+class _TorchacReader(ColumnReader):
     def __init__(self, coder: TorchacCoder, data: bytes) -> None:
         self._coder, self._bytes = coder, ByteReader(data, "the torchac stream")
 

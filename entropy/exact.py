@@ -41,13 +41,13 @@ def round_half_up(x: Tensor) -> Tensor:
     return torch.floor(x + 0.5)
 
 
-def round_through(x: Tensor) -> Tensor:
-    """Round half up; gradient of the identity."""
+def round_half_up_ste(x: Tensor) -> Tensor:
+    """x rounded half up, with a straight-through gradient: that of the identity."""
     return x + (round_half_up(x) - x).detach()
 
 
 class FixedPoint(nn.Module):
-    """Rounds to multiples of 2**-exponent and clamps to `bits` bits.
+    """A quantiser: rounds to multiples of 2**-exponent and clamps to `bits` bits.
 
     signed: integers from -(2**(bits-1) - 1) to 2**(bits-1) - 1; otherwise 0 to 2**bits - 1, which makes it a ReLU as
     well, or with a leak a leaky ReLU: negative values are multiplied by 2**-leak, and end at -(2**bits - 1) / 2**leak.
@@ -70,7 +70,7 @@ class FixedPoint(nn.Module):
 
     @property
     def largest(self) -> int:
-        """Largest magnitude of the integers."""
+        """The largest magnitude of the integers."""
         return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
 
     def calibrate(self, quantile_peak: float | None = None) -> None:
@@ -81,7 +81,7 @@ class FixedPoint(nn.Module):
 
     @torch.no_grad()
     def _watch(self, x: Tensor) -> None:
-        """Running estimate of the 99.99 % quantile of |x|, from a sample of every 16th call."""
+        """Updates the running estimate of the 99.99 % quantile of |x|, from a sample of every 16th call."""
         self._calls += 1
         if self._calls % 16 == 1:
             # not the maximum: a single outlier must not cost everyone a bit
@@ -107,7 +107,7 @@ class FixedPoint(nn.Module):
             x = self._rectified(x.float()) if self.leak else x.float()
             # on a GPU nothing may make it wait for the processor
             scale = torch.exp2(self.exponent.float()) if x.is_cuda else 2.0 ** int(self.exponent)
-            return torch.clamp(round_through(x * scale), self.smallest, self.largest) * (1 / scale)
+            return torch.clamp(round_half_up_ste(x * scale), self.smallest, self.largest) * (1 / scale)
         scale = 2.0 ** int(self.exponent)
         # one new tensor, then in place: fresh memory costs more than the arithmetic
         x = self._rectified(x).mul_(scale) if self.leak else x * scale
@@ -115,8 +115,7 @@ class FixedPoint(nn.Module):
 
 
 class ExactConv2d(nn.Module):
-    """2-D convolution (zero padding, "same" size) on fixed-point inputs. `ExactLinear` is its 1x1 case on (...,
-    channels).
+    """A 2-D convolution (zero padding, "same" size) on fixed-point inputs; `ExactLinear` is its 1x1 case.
 
     input_format: the quantiser that made the input (its bits bound the sums). weight_bits: at most so many bits a
     weight, sign included; fewer where the sum of a channel would not fit the carrier. Output values lie on a grid of
@@ -137,7 +136,7 @@ class ExactConv2d(nn.Module):
         carrier: torch.dtype = torch.float64,
         split: int = 0,
     ) -> None:
-        """split: of the input's bits, how many are low ones, where all of them together may not fit the carrier."""
+        """Makes a layer in float mode. split: number of low bits of an input, where all may not fit the carrier."""
         super().__init__()
         self.split = split
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
@@ -155,7 +154,7 @@ class ExactConv2d(nn.Module):
 
     @property
     def _largest_input(self) -> int:
-        """What sums are bounded for without a look at the input: its largest integer, or that of its parts."""
+        """The integer that sums are bounded for without a look at the input: its largest, or that of its parts."""
         largest = self.input_format.largest
         return max((largest >> self.split) + 1, 2**self.split) if self.split else largest
 
@@ -212,7 +211,7 @@ class ExactConv2d(nn.Module):
         self.mode = "frozen"
 
     def forward(self, x: Tensor, stride: int = 1, offset: int = 0) -> Tensor:
-        """x: (B, I, H, W) on the grid of `input_format`. Returns (B, O, H, W) at rows, columns offset + n stride."""
+        """Convolves x (B, I, H, W) on its input grid. Returns (B, O, ...) at rows, columns offset + i stride."""
         if self.mode == "frozen":
             assert self._frozen is not None
             weight, bias = self._frozen
@@ -225,18 +224,18 @@ class ExactConv2d(nn.Module):
         if self.mode == "twin":
             limit = 2 ** (self.weight_bits - 1) - 1
             scale = torch.exp2(self.weight_exponent.to(weight.dtype))[:, None, None, None]
-            weight = torch.clamp(round_through(weight * scale), -limit, limit) / scale
+            weight = torch.clamp(round_half_up_ste(weight * scale), -limit, limit) / scale
         y = F.conv2d(x, weight, bias, padding=self.kernel // 2)
         return y[:, :, offset::stride, offset::stride] if stride > 1 or offset else y
 
     def _fits(self, x: Tensor) -> bool:
-        """Whether no sum over this input can leave the carrier, in any order of additions."""
+        """True if no sum over this input can leave the carrier, in any order of additions."""
         squares = x.square().sum(1, keepdim=True)
         windows = F.avg_pool2d(squares, self.kernel, 1, self.kernel // 2) * self.kernel**2
         return float(windows.max()) <= self._safe_square
 
     def _in_parts(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int, offset: int) -> Tensor:
-        """The same from high and low bits; what float32 can't hold is rounded once, as a float64 product would be."""
+        """The convolution by high and low bits; what float32 can't hold is rounded once, as a float64 product is."""
         unit = 2.0 ** (self.split - int(self.input_format.exponent))
         high = torch.floor(x * (1 / unit)) * unit
         zero = torch.zeros_like(bias)
@@ -245,7 +244,7 @@ class ExactConv2d(nn.Module):
 
 
 def exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, offset: int = 0) -> Tensor:
-    """Zero-padded convolution for operands on fixed-point grids whose sums fit their dtype.
+    """A zero-padded convolution of operands on fixed-point grids whose sums fit their dtype.
 
     Returns the outputs at rows and columns offset, offset + stride, ... of the "same"-sized result.
     On GPUs the product is an explicit matrix product in float64, which no TF32 setting touches: library convolutions
@@ -273,7 +272,7 @@ def _exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int, offset: 
 
 
 class ExactLinear(ExactConv2d):
-    """Linear layer on (..., in_features): a 1x1 `ExactConv2d`."""
+    """A linear layer on (..., in_features): a 1x1 `ExactConv2d`."""
 
     def __init__(
         self,

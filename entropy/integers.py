@@ -32,7 +32,7 @@ def put_zigzag(value: int) -> bytes:
 
 
 class ByteReader:
-    """Reads bytes from the front to the end, and never beyond it.
+    """A reader of bytes from the front to the end, and never beyond it.
 
     `at` is the position of what comes next. where: what the bytes are, as a message begins: "a payload".
     StreamError where there are fewer bytes than asked for, and for a varint that `put_varint` can't have written: one

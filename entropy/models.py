@@ -57,22 +57,23 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
 
 
 def add_noise(x: Tensor) -> Tensor:
-    """x + U(-1/2, 1/2): rounding, as far as the rate is concerned."""
+    """x + U(-1/2, 1/2): stands for rounding, as far as the rate is concerned."""
     return x + torch.empty_like(x).uniform_(-0.5, 0.5)
 
 
 def round_ste(x: Tensor, mean: Tensor | None = None) -> Tensor:
-    """x, rounded to integers about the mean, with the gradient of x."""
+    """x rounded to integers about the mean (ties to even), with a straight-through gradient: that of the identity."""
     shift = torch.zeros_like(x) if mean is None else mean
     return x + ((x - shift).round() + shift - x).detach()
 
 
 def _full(x: Tensor) -> Tensor:
-    """float32 instead of any half precision, which has no room for bins of width 1."""
+    """x in float32 if it is in half precision, which has no room for bins of width 1."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _item_bits(bits: Tensor) -> Tensor:
+    """The sum over all axes but the first: (B, ...) to (B,)."""
     return bits.flatten(1).sum(1)
 
 
@@ -93,7 +94,7 @@ def _tables(
 
 
 def _centred_tables(log_pmf: list[Tensor], max_probability: float) -> Tables:
-    """Tables of rows over -h, ..., h; natural logarithms, float64."""
+    """Tables of rows over the symbols -h, ..., h. log_pmf: natural logarithms, float64."""
     pmf = [row.exp().numpy() for row in log_pmf]
     offset = np.array([-(len(p) // 2) for p in pmf])
     return _tables([p / max(1.0, p.sum()) for p in pmf], offset, max_probability)
@@ -106,7 +107,7 @@ class FactorizedPrior(nn.Module):
     """
 
     def __init__(self, channels: int, filters: tuple[int, ...] = (3, 3, 3, 3), init_scale: float = 10.0) -> None:
-        """filters: widths of the hidden layers.   init_scale: about the spread of values that it expects at first."""
+        """Makes an untrained prior. filters: widths of hidden layers. init_scale: spread of values at first."""
         super().__init__()
         self.channels = channels
         widths = (1, *filters, 1)
@@ -120,7 +121,7 @@ class FactorizedPrior(nn.Module):
             self.factors.append(nn.Parameter(torch.zeros(channels, width, 1)))
 
     def cumulative_logits(self, x: Tensor) -> Tensor:
-        """x: (C, 1, n). Returns logit of P(X <= x), same shape, in x's precision."""
+        """The logits of P(X <= x), in x's precision. x: (C, 1, n). Returns the same shape."""
         for i, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
             x = F.softplus(matrix.to(x.dtype)) @ x + bias.to(x.dtype)
             if i < len(self.factors):
@@ -132,24 +133,24 @@ class FactorizedPrior(nn.Module):
         return _log_sigmoid_difference(low, high)
 
     def bits(self, z: Tensor) -> Tensor:
-        """z: (B, C, ...). Returns the cost of each value, same shape."""
+        """The cost of each value in bits. z: (B, C, ...). Returns the same shape."""
         flat = _full(z).transpose(0, 1).reshape(self.channels, 1, -1)
         with torch.autocast(z.device.type, enabled=False):
             bits = self._log_mass(flat) * -_LOG2E
         return bits.reshape(self.channels, z.shape[0], *z.shape[2:]).transpose(0, 1)
 
     def likelihood(self, z: Tensor) -> Tensor:
-        """Probability of each value, same shape."""
+        """The probability of each value. z: (B, C, ...). Returns the same shape."""
         return torch.exp2(-self.bits(z))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """z: (B, C, ...). Returns z with noise (training) or rounded (eval), and bits per item, (B,)."""
+        """Quantises z (B, C, ...). Returns z with noise (training) or rounded (eval), and bits per item, (B,)."""
         z_hat = add_noise(z) if self.training else z.round()
         return z_hat, _item_bits(self.bits(z_hat))
 
     @torch.no_grad()
     def to_tables(self) -> Tables:
-        """One row per channel; symbols are z.round()."""
+        """Frozen tables with one row per channel; symbols are z.round()."""
         limit, device = math.log(_WORTH_A_COLUMN / 4), self.biases[0].device
 
         def first_above(logit: float) -> Tensor:
@@ -186,38 +187,38 @@ class _ScaleConditional(nn.Module, ABC):
         return math.log(self.high / self.low) / (self.levels - 1)
 
     def scale(self, level: Tensor) -> Tensor:
-        """low * (high / low) ** (level / (levels - 1)): level 0 is the smallest scale. Not clipped."""
+        """The scale of a level: low * (high / low) ** (level / (levels - 1)), level 0 the smallest. Not clipped."""
         return self.low * torch.exp(self._step * level)
 
     def level(self, scale: Tensor) -> Tensor:
-        """The reverse, for scales of any origin: round and clip to 0, ..., levels - 1 for a row."""
+        """The level of a scale, the reverse of `scale`: round it and clip it to 0, ..., levels - 1 for a row."""
         return torch.log(scale / self.low) / self._step
 
     @abstractmethod
     def _log_mass(self, distance: Tensor, scale: Tensor) -> Tensor:
-        """Natural logarithm of the mass within 1/2 of a point at that distance (>= 0) from the mean."""
+        """The natural logarithm of the mass within 1/2 of a point at that distance (>= 0) from the mean."""
 
     @abstractmethod
     def _reach(self, scale: float) -> int:
-        """Symbols further from 0 than this are rarer than any that gets a column."""
+        """The distance from 0 beyond which symbols are rarer than any that gets a column."""
 
     def bits(self, y: Tensor, scale: Tensor, mean: Tensor | None = None) -> Tensor:
-        """Cost of each value; shapes broadcast. Scales below `low` count as `low`."""
+        """The cost of each value in bits; shapes broadcast. Scales below `low` count as `low`."""
         distance = (_full(y) if mean is None else _full(y) - _full(mean)).abs()
         return self._log_mass(distance, lower_bound(_full(scale), self.low)) * -_LOG2E
 
     def likelihood(self, y: Tensor, scale: Tensor, mean: Tensor | None = None) -> Tensor:
-        """Probability of each value."""
+        """The probability of each value."""
         return torch.exp2(-self.bits(y, scale, mean))
 
     def forward(self, y: Tensor, scale: Tensor, mean: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """y, scale, mean: (B, ...). Returns y with noise (training) or rounded about the mean (eval), bits (B,)."""
+        """Quantises y (B, ...): noise (training) or rounding about the mean (eval). Returns that, and bits (B,)."""
         y_hat = add_noise(y) if self.training else round_ste(y, mean)
         return y_hat, _item_bits(self.bits(y_hat, scale, mean))
 
     @torch.no_grad()
     def to_tables(self, max_probability: float = MAX_PROBABILITY) -> Tables:
-        """One row per level; symbols are round(y - mean). max_probability: see `Tables.from_pmf`."""
+        """Frozen tables with one row per level; symbols are round(y - mean). max_probability: see `Tables.from_pmf`."""
         log_pmf = []
         for scale in self.scale(torch.arange(self.levels, dtype=torch.float64)):
             distance = torch.arange(self._reach(float(scale)) + 1, dtype=torch.float64)
@@ -227,7 +228,7 @@ class _ScaleConditional(nn.Module, ABC):
 
 
 class GaussianConditional(_ScaleConditional):
-    """Normal density; scale is its standard deviation.
+    """A normal density; scale is its standard deviation.
 
     A bin more than 6 scales from the mean has a mass below 1e-9; its logarithm goes on along the tangent there: bits
     grow linearly, so that one outlier can't dominate a step of training.
@@ -245,7 +246,7 @@ class GaussianConditional(_ScaleConditional):
 
 
 class LaplaceConditional(_ScaleConditional):
-    """Density exp(-|x - mean| / scale) / (2 scale); its standard deviation is sqrt(2) times the scale."""
+    """A Laplace density, exp(-|x - mean| / scale) / (2 scale); its standard deviation is sqrt(2) times the scale."""
 
     def _log_mass(self, distance: Tensor, scale: Tensor) -> Tensor:
         inside = distance.clamp(max=0.5)  # beyond, the mass falls exactly as exp(-distance / scale)
@@ -266,7 +267,7 @@ def _log_sigmoid_difference(low: Tensor, high: Tensor) -> Tensor:
 
 
 def logistic_mixture_bits(x: Tensor, logits: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Cost of each value under sum_m softmax(logits)_m Logistic(mean_m, exp(log_scale_m)), on bins of width 1.
+    """The cost in bits of values under sum_m softmax(logits)_m Logistic(mean_m, exp(log_scale_m)), bins of width 1.
 
     x: (...).   logits, mean, log_scale: (..., M), broadcast against x.   Returns (...).
     Finite, with finite gradients. Scales below 0.02, where one bin holds all there is, count as 0.02.
@@ -294,22 +295,22 @@ class DiscretizedLogisticMixture(nn.Module):
         self.log_scale = nn.Parameter(torch.full((rows, mixtures), math.log(init_scale)))
 
     def bits(self, x: Tensor, row: Tensor) -> Tensor:
-        """Cost of each value. row: integers that broadcast against x, such as arange(C)[:, None, None] for channels."""
+        """The cost in bits of each value. row: integers that broadcast against x, as arange(C)[:, None, None] does."""
         row = row.expand(x.shape)
         return logistic_mixture_bits(x, *(F.embedding(row, p) for p in (self.logits, self.mean, self.log_scale)))
 
     def likelihood(self, x: Tensor, row: Tensor) -> Tensor:
-        """Probability of each value."""
+        """The probability of each value."""
         return torch.exp2(-self.bits(x, row))
 
     def forward(self, x: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, ...). Returns x with noise (training) or rounded (eval), and bits per item, (B,)."""
+        """Quantises x (B, ...). Returns x with noise (training) or rounded (eval), and bits per item, (B,)."""
         x_hat = add_noise(x) if self.training else x.round()
         return x_hat, _item_bits(self.bits(x_hat, row))
 
     @torch.no_grad()
     def to_tables(self) -> Tables:
-        """One row per mixture; symbols are x.round()."""
+        """Frozen tables with one row per mixture; symbols are x.round()."""
         logits, mean, log_scale = (p.double().cpu() for p in (self.logits, self.mean, self.log_scale))
         scale = log_scale.clamp(min=_LOG_SCALE_FLOOR).exp()
         reach = (15 * scale + 1).clamp(max=MAX_COLUMNS)  # exp(-15) < 2**-21

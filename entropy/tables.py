@@ -111,7 +111,7 @@ class Tables:
 
     @staticmethod
     def from_state(state: Mapping[str, NDArray[Any]]) -> Tables:
-        """The reverse of `to_state`; WeightsError if the arrays are not what it writes."""
+        """Tables of the arrays that `to_state` made; WeightsError if they can't be such arrays."""
         try:
             counts, lengths = np.asarray(state["counts"]), np.asarray(state["lengths"])
             if counts.dtype.kind not in "iu" or lengths.dtype.kind not in "iu":
@@ -141,21 +141,21 @@ class Tables:
 
     @cached_property
     def last(self) -> Int32Array:
-        """(K,) each row's last column, the escape."""
+        """The last column of each row, the escape: (K,)."""
         return self.lengths - 1
 
     @cached_property
     def row_min_bits(self) -> NDArray[np.float64]:
-        """(K,) cost of each row's cheapest symbol."""
+        """The cost in bits of each row's cheapest symbol: (K,)."""
         return np.array([16 - np.log2(np.diff(cdf).max()) for cdf in self.rows])
 
     @cached_property
     def min_bits(self) -> float:
-        """Cost of the cheapest symbol of all rows: n bytes can't carry more than about 8 n / min_bits symbols."""
+        """The cost in bits of the cheapest symbol: n bytes can't carry more than about 8 n / min_bits symbols."""
         return float(self.row_min_bits.min())
 
     def bits(self, symbols: IntArray, row: IntArray) -> float:
-        """Ideal code length of the symbols, escapes included. The stream takes 3 to 4 bytes more."""
+        """The ideal code length of the symbols in bits, escapes included. The stream takes 3 to 4 bytes more."""
         total = 0.0
         for block in self._blocks(symbols, row):
             for used, part in zip(block.rows, np.split(block.columns, np.cumsum(block.counts)[:-1]), strict=True):
@@ -165,35 +165,37 @@ class Tables:
     # -------------------------------------------------------------------------------------------- encode and decode
 
     def encode(self, symbols: IntArray, row: IntArray, coder: CoderName = DEFAULT) -> bytes:
-        """One stream of the symbols: arrays of any shape, int32 values."""
+        """Encodes symbols as one stream: int32 values of any shape; `row` says which distribution each of them has."""
         return self.encode_steps([(symbols, row)], coder)
 
     def decode(self, data: Buffer, row: IntArray, coder: CoderName = DEFAULT) -> Int32Array:
-        """The symbols, in the shape of row. StreamError if the stream can't be one of them."""
+        """Decodes the symbols of a stream, in the shape of row. StreamError if the stream can't be one of them."""
         decoder = self.decoder(data, coder)
         symbols = decoder.take(row)
         decoder.finish()
         return symbols
 
     def encode_steps(self, steps: Sequence[tuple[IntArray, IntArray]], coder: CoderName = DEFAULT) -> bytes:
-        """One stream of several (symbols, row): each is decoded after the one before, which may decide its rows."""
+        """Encodes steps of (symbols, row) as one stream: the symbols of a step may decide the rows of the next."""
         return self._coder(coder).encode([block for symbols, row in steps for block in self._blocks(symbols, row)])
 
-    def decoder(self, data: Buffer, coder: CoderName = DEFAULT, largest: int | None = None) -> Decoder:
-        """The decoder of a stream of steps. coder: what the stream's header says. largest: escaped symbols of a larger
-        magnitude are damage, too."""
+    def decoder(self, data: Buffer, coder: CoderName = DEFAULT, largest: int | None = None) -> TableDecoder:
+        """A decoder of a stream of steps. coder: what the stream's header says.
+
+        largest: escaped symbols of a larger magnitude are damage, too.
+        """
         if isinstance(coder, str) and coder not in coders.names():
             raise StreamError(
                 f"the stream was made by the arithmetic coder {coder!r}; this version has {', '.join(coders.names())}: "
                 "pip install -U codec-suite"
             )
-        return Decoder(self, self._coder(coder).open(bytes(data)), largest)
+        return TableDecoder(self, self._coder(coder).open(bytes(data)), largest)
 
     # ----------------------------------------------------------------------------------------------------- internal
 
     @cached_property
     def _all_rows(self) -> tuple[Int32Array, ...]:
-        """Our rows, then those of the tail: the class, then digits of 1, 2, ..., 8 bits."""
+        """The rows of the table, then those of the tail: the class, then digits of 1, 2, ..., 8 bits."""
         tail = [np.cumsum([0, *_CLASS_COUNTS])]
         tail += [np.arange(0, TOTAL + 1, TOTAL >> n) for n in range(1, _DIGIT + 1)]
         return (*self.rows, *(cdf.astype(np.int32) for cdf in tail))
@@ -254,7 +256,7 @@ class Tables:
         return blocks
 
     def _tail_group(self, kind: NDArray[np.int64]) -> _Grouping:
-        """Of the tail's rows: kind 0 is a class, kind n a digit of n bits."""
+        """The grouping by rows of the tail: kind 0 is a class, kind n a digit of n bits."""
         return _Grouping(kind + len(self.lengths), len(self._all_rows))
 
     def _tail_block(self, kind: NDArray[np.int64], columns: NDArray[np.int64]) -> Block:
@@ -262,15 +264,15 @@ class Tables:
         return Block(group.rows, group.counts, group.sort(columns.astype(np.int32)))
 
 
-class Decoder:
-    """Takes the steps of a stream, in the order in which they were encoded."""
+class TableDecoder:
+    """A decoder of a stream, step by step, in the order in which the steps were encoded."""
 
-    def __init__(self, tables: Tables, reader: coders.Reader, largest: int | None = None) -> None:
+    def __init__(self, tables: Tables, reader: coders.ColumnReader, largest: int | None = None) -> None:
         self._tables, self._reader = tables, reader
         self._range = (-(2**31), 2**31 - 1) if largest is None else (-largest, largest)
 
     def take(self, row: IntArray) -> Int32Array:
-        """The next step's symbols, in the shape of row. StreamError if the stream can't hold as many."""
+        """Decodes the symbols of the next step, in the shape of row. StreamError if the stream can't hold as many."""
         tables = self._tables
         row = np.asarray(row)
         if not row.size:
@@ -287,7 +289,7 @@ class Decoder:
         return group.unsort(symbols).reshape(row.shape)
 
     def take_same(self, row: int, n: int) -> Int32Array:
-        """The same as `take` of n times this row, with less to do."""
+        """Decodes n symbols of one row: what `take` does with n times this row, with less to do."""
         tables = self._tables
         if not 0 <= row < len(tables.lengths):
             raise UsageError(f"rows must be integers from 0 to {len(tables.lengths) - 1}")
@@ -303,21 +305,22 @@ class Decoder:
         return symbols
 
     def _escaped(self, first: NDArray[np.int64], last: Int32Array) -> NDArray[np.int64]:
-        """What the escapes stand for. first: symbol of their rows' first column; last: the escape's own column."""
+        """The symbols of escapes. first: symbol of their rows' first column; last: the escape's own column."""
         value = self._tail(len(first))
         half = value >> 1
-        found = np.where(value & 1, first - 1 - half, first + last + half)
+        symbols = np.where(value & 1, first - 1 - half, first + last + half)
         low, high = self._range
-        if (found < low).any() or (found > high).any():
+        if (symbols < low).any() or (symbols > high).any():
             what = "has more than 32 bits" if high == 2**31 - 1 else f"is larger than {high}"
             raise StreamError(f"the entropy-coded stream is damaged: a symbol {what}")
-        return found
+        return symbols
 
     def finish(self) -> None:
-        """After the last step: StreamError unless the stream ends here as it should."""
+        """Raises StreamError unless the stream ends here as it should. To be called after the last step."""
         self._reader.finish()
 
     def _tail(self, n: int) -> NDArray[np.int64]:
+        """Decodes the next n values of the tail: their classes, then their digits."""
         tables = self._tables
         n_bits = self._take(tables._tail_group(np.zeros(n, dtype=np.int64))).astype(np.int64)
         kind, shift = _digits(n_bits)
@@ -366,12 +369,12 @@ class _Grouping:
         return out
 
     def spread(self, per_row: NDArray[Any]) -> NDArray[Any]:
-        """per_row of each sorted symbol."""
+        """The values of `per_row` (K,) that belong to the sorted symbols."""
         return per_row[self.rows].repeat(self.counts)
 
 
 def _digits(n_bits: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Bits and shift, (n, 5) each, of the digits that n_bits are cut into: first the odd ones at the top, then bytes.
+    """The digits of values of n_bits bits: bits and shifts, (n, 5) each, first the odd bits at the top, then bytes.
 
     A digit that a value does not have has 0 bits.
     """

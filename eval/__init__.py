@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+if "." not in __name__:
+    raise ImportError(f"`{__name__}` is here a folder of a codec-suite checkout: use codec.{__name__}, or python -P")
+
 if TYPE_CHECKING:
     from .bench.rows import Table
     from .bench.run import rate_distortion, write_results

@@ -1,4 +1,4 @@
-"""Media: what a file holds, told by its first bytes or its suffix, and the values that codecs take and give back.
+"""The media: what a file holds, told by its first bytes or its suffix, and the values that codecs take and give back.
 
 `probe` decides once what an input is. The tables here are the only ones of suffixes. Readers and writers lie in the
 modules beside: image, array, hdf5, video. May import files, container and errors; this module imports no NumPy, so that
@@ -8,21 +8,23 @@ a command line can be refused at once.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+if "." not in __name__:
+    raise ImportError(f"`{__name__}` is here a folder of a codec-suite checkout: use codec.{__name__}, or python -P")
+
 from ..container import MAX_HEADER, MAX_META, SIGNATURE, Header, read_header
 from ..errors import ContainerError
 from ..files import STDIO, read_bytes
 
-if __name__ == "media":
-    raise ImportError("this is a folder of a codec-suite checkout, found on sys.path: import codec.media")
-
 __all__ = [
     "ARRAY_FORMS",
+    "ARRAY_READS",
     "ARRAY_WRITES",
     "AUDIO_READS",
     "FIELD_READS",
@@ -99,7 +101,12 @@ class Medium:
 
     def is_one_input(self, folder: Path) -> bool:
         """Whether a folder is one input of this medium: there are PNG pictures right in it."""
-        return self.folders and any(item.suffix.lower() == ".png" for item in folder.iterdir() if item.is_file())
+        if not self.folders:
+            return False
+        try:
+            return any(item.suffix.lower() == ".png" for item in folder.iterdir() if item.is_file())
+        except OSError:
+            return False
 
 
 _ALL = (
@@ -123,51 +130,56 @@ def medium_of_suffix(path: str | Path) -> str | None:
 
 # ---- what the first bytes say
 
-_SIGNATURES = (  # offset, bytes, medium; the first that fits decides
-    (0, b"\x89PNG\r\n\x1a\n", "image"),
-    (0, b"\xff\xd8\xff", "image"),
-    (0, b"GIF8", "image"),
-    (0, b"BM", "image"),
-    (0, b"II*\0", "image"),
-    (0, b"MM\0*", "image"),
-    (0, b"\xff\x0a", "image"),  # JPEG XL
-    (0, b"\0\0\0\x0cJXL ", "image"),
-    (0, b"\0\0\0\x0cjP  ", "image"),  # JPEG 2000
-    (8, b"WEBP", "image"),
-    (8, b"AVI ", "video"),
-    (8, b"WAVE", "audio"),
-    (0, b"\x1a\x45\xdf\xa3", "video"),  # Matroska, WebM
-    (0, b"YUV4MPEG2", "video"),
-    (0, b"fLaC", "audio"),
-    (0, b"OggS", "audio"),
-    (0, b"ID3", "audio"),
-    (0, b"FORM", "audio"),
-    (0, b"wvpk", "audio"),
-    (0, b"CDF\x01", "field"),
-    (0, b"CDF\x02", "field"),
-    (0, b"CDF\x05", "field"),
-    (0, b"\x93NUMPY", "array"),
-    (0, b"\x1f\x8b", "array"),
+_SIGNATURES = (  # bytes that a file begins with, and what it holds
+    (b"\x89PNG\r\n\x1a\n", "image"),
+    (b"\xff\xd8\xff", "image"),
+    (b"GIF8", "image"),
+    (b"BM", "image"),
+    (b"II*\0", "image"),
+    (b"MM\0*", "image"),
+    (b"\xff\x0a", "image"),  # JPEG XL
+    (b"\0\0\0\x0cJXL ", "image"),
+    (b"\0\0\0\x0cjP  ", "image"),  # JPEG 2000
+    (b"\x1a\x45\xdf\xa3", "video"),  # Matroska, WebM
+    (b"YUV4MPEG2", "video"),
+    (b"fLaC", "audio"),
+    (b"OggS", "audio"),
+    (b"ID3", "audio"),
+    (b"wvpk", "audio"),
+    (b"CDF\x01", "field"),
+    (b"CDF\x02", "field"),
+    (b"CDF\x05", "field"),
+    (b"\x93NUMPY", "array"),
+    (b"\x1f\x8b", "array"),
 )
+_FORMS = {  # of the containers that begin with RIFF or FORM, a length of 4 bytes and then this
+    b"RIFF": {b"WEBP": "image", b"AVI ": "video", b"WAVE": "audio"},
+    b"FORM": {b"AIFF": "audio", b"AIFC": "audio"},
+}
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # at 0, or behind a user block of 512 bytes times a power of two
 _STILL = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 _SOUND = (b"M4A ", b"M4B ")
+_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # QuickTime from before there was ftyp
 _START = 1 << 12  # bytes in which a signature is looked for
 
 
 def medium_of(start: bytes) -> str | None:
     """The medium of a file that isn't ours, by its first bytes; None where they don't say it."""
-    for offset, signature, medium in _SIGNATURES:
-        if start.startswith(signature, offset):
+    for signature, medium in _SIGNATURES:
+        if start.startswith(signature):
             return medium
+    if start[:4] in _FORMS:
+        return _FORMS[start[:4]].get(start[8:12])
     if any(start.startswith(_HDF5, offset) for offset in (0, 512, 1024, 2048)):
         return "field"
     if start[4:8] == b"ftyp":
         return "image" if start[8:12] in _STILL else "audio" if start[8:12] in _SOUND else "video"
+    if start[4:8] in _ATOMS and start[0] < 9:  # a length of less than 150 MB: no text begins like that
+        return "video"
     if len(start) >= 3 and start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace():
         return "image"
-    if start[:2] == b"\0\0" and start[2:3] in b"\x08\x09\x0b\x0c\x0d\x0e" and len(start) >= 4:
-        return "array"  # IDX
+    if len(start) >= 4 and start[:2] == b"\0\0" and start[2:3] in b"\x08\x09\x0b\x0c\x0d\x0e" and 1 <= start[3] <= 8:
+        return "array"  # IDX: a type and a number of axes, which TGA has a 0 for
     return None
 
 
@@ -176,11 +188,11 @@ def medium_of(start: bytes) -> str | None:
 
 @dataclass(frozen=True)
 class Probe:
-    """What an input is, found out once; it goes with the input to whoever reads it.
+    """The answer to what an input is, found out once; it goes with the input to whoever reads it.
 
     source: a path, or "-" for stdin. ours: whether it begins like a file of this package. header: of a file of ours
     whose header can be read. medium: what a file of another kind holds, by its first bytes or else its suffix; None if
-    neither says it, or it can't be read. data: all bytes, where they are here already because they came through stdin.
+    neither says it. data: all bytes, where they are here already because they can be read only once.
     """
 
     source: str
@@ -190,38 +202,49 @@ class Probe:
     data: bytes | None = field(default=None, repr=False)
 
     def read(self) -> bytes:
-        """All bytes of the input."""
+        """All bytes of the input. MediaError if it can't be read."""
         return read_bytes(self.source) if self.data is None else self.data
+
+    def require_header(self) -> Header:
+        """The header of a file of ours. ContainerError, or MediaError, that says what is wrong with any other."""
+        return read_header(self.read()) if self.header is None else self.header
 
 
 def probe(source: str | os.PathLike[str]) -> Probe:
     """Look at the first bytes of a file, or of stdin for "-", of which nothing is taken.
 
-    What can't be read is a probe that says nothing: whoever opens it reports why.
+    Of what can't be read, or only once (a pipe, a device), the suffix alone says something: whoever opens it reports
+    what is wrong with it. `probe_bytes` looks at what was read from there.
     """
-    source = os.fspath(source)
     if source == STDIO:
         peek = getattr(sys.stdin.buffer, "peek", None)
         start = peek(_START)[:_START] if peek is not None else b""
-        return Probe(source, start.startswith(SIGNATURE), medium=medium_of(start))
+        return Probe(STDIO, start.startswith(SIGNATURE), medium=medium_of(start))
+    path = os.fspath(source)
+    if path == STDIO:  # a file that is called so
+        path = os.path.join(os.curdir, path)
+    by_name = medium_of_suffix(path)
     try:
-        with open(source, "rb") as file:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            return Probe(path, medium=None if stat.S_ISDIR(mode) else by_name)
+        with open(path, "rb") as file:
             start = file.read(_START)
             if not start.startswith(SIGNATURE):
-                return Probe(source, medium=medium_of(start) or medium_of_suffix(source))
+                return Probe(path, medium=medium_of(start) or by_name)
             start += file.read(MAX_HEADER)
             header = _header(start)
             if header is None:  # metadata of their own chunk, or damage
                 header = _header(start + file.read(MAX_META + MAX_HEADER))
-    except OSError:
-        return Probe(source, medium=medium_of_suffix(source))
-    return Probe(source, ours=True, header=header)
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
+        return Probe(path, medium=by_name)
+    return Probe(path, ours=True, header=header)
 
 
-def probe_bytes(data: bytes) -> Probe:
-    """The same for bytes that are here: a whole file, or what came through stdin."""
+def probe_bytes(data: bytes, source: str = STDIO) -> Probe:
+    """Look at bytes that are here: a whole file, or all that came through stdin or another `source`."""
     ours = data.startswith(SIGNATURE)
-    return Probe(STDIO, ours, _header(data) if ours else None, None if ours else medium_of(data[:_START]), data)
+    return Probe(source, ours, _header(data) if ours else None, None if ours else medium_of(data[:_START]), data)
 
 
 def _header(data: bytes) -> Header | None:
@@ -232,8 +255,10 @@ def _header(data: bytes) -> Header | None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file begins like one of this package; its suffix is decoration."""
+    """Whether a file begins like one of this package; its suffix is decoration. Nothing is taken from a pipe."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
         with open(path, "rb") as file:
             return file.read(len(SIGNATURE)) == SIGNATURE
     except OSError:

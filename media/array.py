@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ..errors import MediaError, UsageError
 from . import ARRAY_WRITES
 from .image import read_picture, write_picture
+from .png16 import PNG
 from .values import Picture
 
 __all__ = ["MAX_BYTES", "ArrayFile", "read", "write"]
@@ -41,14 +42,13 @@ _NPY_HEADER = re.compile(
     r"'shape': \(((?:\d{1,15}, ?)*\d{0,15})\), \} *\n",
     re.ASCII,
 )
-_PNG = b"\x89PNG\r\n\x1a\n"
 _DELIMITERS = (b",", b";", b"\t", b"|")
 _NAME = re.compile(r"[^/\\\0-\x1f]{1,255}")
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayFile:
-    """What is in a file.
+    """An array, and the file that it came from.
 
     array: bool or integers of 1 to 4 bytes or int64, native byte order, any axes; a table is (rows, columns) of bytes.
     form: of ARRAY_FORMS. detail: what the file needs beside the values to be the same again.
@@ -63,7 +63,10 @@ class ArrayFile:
 
 
 def read(source: str | os.PathLike[str] | bytes) -> ArrayFile:
-    """A file (path), a folder of PNG pictures, or the bytes of a file. What it is, its content says. MediaError."""
+    """The array in a file (path), in a folder of PNG pictures, or in the bytes of a file; its content says what it is.
+
+    MediaError for what can't be read, or couldn't be written again byte for byte.
+    """
     if not isinstance(source, bytes):
         path = Path(source)
         if path.is_dir():
@@ -78,7 +81,7 @@ def read(source: str | os.PathLike[str] | bytes) -> ArrayFile:
         source = _gunzip(source)
     if source.startswith(_NPY):
         return _read_npy(source)
-    if source.startswith(_PNG):
+    if source.startswith(PNG):
         array = _samples(read_picture(source))[None]
         return ArrayFile(array, "picture")
     if source.startswith(b"\0\0") and len(source) >= 4:
@@ -120,7 +123,7 @@ def _read_npy(data: bytes) -> ArrayFile:
 
 
 def _npy_head(data: bytes) -> tuple[bytes, np.dtype[Any], bool, tuple[int, ...]]:
-    """The header's bytes, and the type, order and shape in it."""
+    """The bytes of an NPY header, and the type, the order (whether Fortran's) and the shape in it."""
     version = data[6:8]
     size = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}.get(bytes(version))
     if size is None or len(data) < 8 + size:
@@ -157,7 +160,7 @@ def _padded(text: str) -> bytes:
 
 
 def _read_csv(data: bytes) -> ArrayFile:
-    """A table: lines of equally many cells, parted by one of , ; tab |. A cell is its bytes, quotes and all."""
+    """The table in lines of equally many cells, parted by one of , ; tab |. A cell is its bytes, quotes and all."""
     if not data or b"\0" in data[: 1 << 16] or b"\0" in data:
         raise MediaError("expected an IDX, NPY, CSV or PNG file, or a folder of PNG pictures")
     newline = b"\r\n" if b"\r\n" in data else b"\n"
@@ -181,25 +184,25 @@ def _read_csv(data: bytes) -> ArrayFile:
 
 
 def _read_folder(path: Path) -> ArrayFile:
-    names = sorted(one.name for one in path.iterdir() if one.suffix.lower() == ".png" and one.is_file())
+    names = sorted(item.name for item in path.iterdir() if item.suffix.lower() == ".png" and item.is_file())
     if not names:
         raise MediaError(f"{path}: no PNG pictures in this folder")
     arrays: list[NDArray[Any]] = []
     for name in names:
-        one = _samples(read_picture(path / name))
-        if arrays and (one.shape != arrays[0].shape or one.dtype != arrays[0].dtype):
+        samples = _samples(read_picture(path / name))
+        if arrays and (samples.shape != arrays[0].shape or samples.dtype != arrays[0].dtype):
             raise MediaError(
-                f"{path / name} is {one.dtype} {one.shape}, {names[0]} is {arrays[0].dtype} {arrays[0].shape}: "
+                f"{path / name} is {samples.dtype} {samples.shape}, {names[0]} is {arrays[0].dtype} {arrays[0].shape}: "
                 "expected pictures of one size and kind"
             )
-        arrays.append(one)
-        if one.nbytes * len(names) > MAX_BYTES:
+        arrays.append(samples)
+        if samples.nbytes * len(names) > MAX_BYTES:
             raise MediaError(f"{path}: more than {MAX_BYTES} bytes of samples: cut it into parts")
     return ArrayFile(np.stack(arrays), "pictures", {"names": "\n".join(_checked_names(names))})
 
 
 def _samples(picture: Picture) -> NDArray[Any]:
-    """(H, W) of a grey picture, (H, W, 3) of a coloured one."""
+    """The samples of a picture: (H, W) of a grey one, (H, W, 3) of a coloured one."""
     if picture.alpha is not None:
         raise MediaError("a picture with transparency; expected grey or RGB")
     pixels = picture.pixels
@@ -207,7 +210,7 @@ def _samples(picture: Picture) -> NDArray[Any]:
 
 
 def _checked_names(names: Sequence[str]) -> Sequence[str]:
-    """File names that may be written into a new folder."""
+    """The names, if they may be written into a new folder; else MediaError."""
     for name in names:
         if not _NAME.fullmatch(name) or name.startswith(".") or not name.lower().endswith(".png"):
             raise MediaError(f"a picture called {name!r}: expected a plain file name that ends in .png")
@@ -230,7 +233,7 @@ def _native(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def write(value: ArrayFile, suffix: str = "") -> bytes | dict[str, bytes]:
-    """The bytes of the file that it was, or of another form by its suffix; of a folder the files in it, by name.
+    """The bytes of the file that an array was, or of another form by its suffix; of a folder the files in it, by name.
 
     suffix: "" for its own form; .npy takes any integers, .idx those up to 32 bits, .gz the same, compressed.
     UsageError for a form that can't hold it.
@@ -269,8 +272,8 @@ def _write_npy(value: ArrayFile) -> bytes:
     head = _canonical_npy(array) if given is None else given
     if not isinstance(head, bytes):
         raise ValueError("its header isn't bytes")
-    found, dtype, fortran, shape = _npy_head(head)
-    if found != head or shape != array.shape or dtype.newbyteorder("=") != array.dtype:
+    parsed, dtype, fortran, shape = _npy_head(head)
+    if parsed != head or shape != array.shape or dtype.newbyteorder("=") != array.dtype:
         raise ValueError("its header is for another array")
     return head + array.astype(dtype).tobytes("F" if fortran else "C")
 

@@ -10,7 +10,7 @@ _BAND = 1 << 20  # samples handled at a time where temporaries are wider than th
 
 
 def bands(height: int, row_size: int) -> Iterator[tuple[int, int]]:
-    """Ranges of rows with about a million samples each, to keep temporaries small."""
+    """The ranges of rows that split a picture into bands of about a million samples: (top, bottom), bottom excluded."""
     step = max(1, _BAND // max(1, row_size))
     for top in range(0, height, step):
         yield top, min(top + step, height)

@@ -1,4 +1,4 @@
-"""How far decoded samples are from the original ones: squared error and PSNR. NumPy only, nothing else of the package.
+"""The distance of decoded samples from the original ones: squared error and PSNR. Imports NumPy alone.
 
 One rule for samples that are all equal: their squared error is 0 and their PSNR is infinite. A caller that stores or
 averages decibels, and needs a finite number, says the largest one that it can use: `at_most`. It bounds every PSNR,

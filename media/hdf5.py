@@ -24,9 +24,8 @@ from ..errors import MediaError, StreamError
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SIGNATURE", "Node", "Tree", "build", "is_hdf5", "read_tree", "slabs"]
+__all__ = ["Node", "Tree", "build", "dtype_of", "read_tree", "slabs"]
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_NODES = 100_000
 MAX_ATTRIBUTE = 1 << 20  # bytes of one value
 MAX_VALUES = 1 << 44  # bytes of a dataset
@@ -35,7 +34,7 @@ _SCALES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABEL
 
 @dataclass(frozen=True)
 class Node:
-    """One name in a file. kind: group, dataset, soft, external, hard (another name of `target`).
+    """A name in an HDF5 file. kind: group, dataset, soft, external, hard (another name of `target`).
 
     dtype: see `_type_of`. attributes: name -> {"type", "shape", "data"}. storage: what a dataset was created with.
     scales: for each axis of a dataset the paths of its dimension scales. scale: name of the dimension scale that this
@@ -61,6 +60,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Tree:
+    """An HDF5 file but for the values of its datasets."""
+
     nodes: tuple[Node, ...]  # the first is the root group; parents before children
 
     @property
@@ -72,9 +73,9 @@ class Tree:
 
     @staticmethod
     def from_json(text: str) -> Tree:
-        """StreamError unless it is the text of a tree that can be built."""
+        """The tree that `as_json` made the text of. StreamError unless it can be built."""
         try:
-            nodes = tuple(_node(one) for one in json.loads(text))
+            nodes = tuple(_node(item) for item in json.loads(text))
             if not 1 <= len(nodes) <= MAX_NODES or nodes[0].path != "/" or nodes[0].kind != "group":
                 raise ValueError("no root")
             seen = {"/": "group"}
@@ -90,16 +91,11 @@ class Tree:
             raise StreamError(f"the description of the HDF5 file is damaged ({error})") from None
 
 
-def is_hdf5(data: bytes) -> bool:
-    """By its first bytes. (A user block may come before them: such files are not taken for HDF5.)"""
-    return data.startswith(SIGNATURE)
-
-
 # ---- reading
 
 
 def read_tree(file: h5py.File) -> Tree:
-    """Everything but the values of datasets. MediaError for what couldn't be built again."""
+    """The tree of a file: everything but the values of datasets. MediaError for what couldn't be built again."""
     nodes: list[Node] = []
     first: dict[Any, str] = {}  # object -> the path it was met under
 
@@ -177,7 +173,8 @@ def _scale_name(item: h5py.Dataset) -> str:
 
 
 def _attributes(path: str, item: Any) -> dict[str, Any]:
-    found = {}
+    """The attributes of a group or a dataset: name -> {"type", "shape", "data"}."""
+    attributes = {}
     for name in item.attrs:
         if name in _SCALES and (name in ("DIMENSION_LIST", "REFERENCE_LIST") or _is_scale_part(item, name)):
             continue
@@ -185,34 +182,34 @@ def _attributes(path: str, item: Any) -> dict[str, Any]:
         attribute = item.attrs.get_id(name)
         kind = _type_of(where, attribute.dtype)
         if attribute.get_space().get_simple_extent_type() == 2:  # H5S_NULL
-            found[name] = {"type": kind, "shape": None, "data": ""}
+            attributes[name] = {"type": kind, "shape": None, "data": ""}
             continue
         value = item.attrs[name]
         if isinstance(kind, str) and kind == "text":
             flat = np.asarray(value, dtype=object).ravel().tolist()
-            data: Any = [one.decode("utf-8", "surrogateescape") if isinstance(one, bytes) else str(one) for one in flat]
+            data: Any = [w.decode("utf-8", "surrogateescape") if isinstance(w, bytes) else str(w) for w in flat]
         elif isinstance(kind, str) and kind == "reference":
             flat = np.asarray(value, dtype=object).ravel().tolist()
-            data = [str(item.file[one].name) if one else "" for one in flat]
+            data = [str(item.file[reference].name) if reference else "" for reference in flat]
         else:
             array = np.empty(attribute.shape, attribute.dtype)
             attribute.read(array)
             if array.nbytes > MAX_ATTRIBUTE:
                 raise MediaError(f"{where} has {array.nbytes} bytes; at most {MAX_ATTRIBUTE}")
             data = _encode(array.tobytes())
-        found[name] = {"type": kind, "shape": list(attribute.shape), "data": data}
-    return found
+        attributes[name] = {"type": kind, "shape": list(attribute.shape), "data": data}
+    return attributes
 
 
 def _is_scale_part(item: Any, name: str) -> bool:
-    """CLASS and NAME of a dimension scale are made again with it; elsewhere they are ordinary."""
+    """Whether an attribute comes back with a dimension scale: CLASS and NAME do, which elsewhere are ordinary."""
     import h5py
 
     return isinstance(item, h5py.Dataset) and (name == "DIMENSION_LABELS" or bool(item.is_scale))
 
 
 def _type_of(where: str, dtype: np.dtype[Any]) -> Any:
-    """A type as JSON: "<f4" and the like; "S12"; "text" (any length); "reference"; {"bool"}, {"enum"}, {"fields"}."""
+    """The JSON of a type: "<f4" and the like, "S12", "text", "reference", "bool", {"enum", "of"} or {"fields", ...}."""
     import h5py
 
     if (enum := h5py.check_enum_dtype(dtype)) is not None:
@@ -238,7 +235,7 @@ def _type_of(where: str, dtype: np.dtype[Any]) -> Any:
 
 
 def dtype_of(kind: Any) -> np.dtype[Any]:
-    """The reverse of `_type_of`. Raises ValueError."""
+    """The type of a JSON that `_type_of` gives. Raises ValueError."""
     import h5py
 
     if isinstance(kind, dict) and "enum" in kind:
@@ -247,7 +244,7 @@ def dtype_of(kind: Any) -> np.dtype[Any]:
             raise ValueError("an enumeration of something else")
         return h5py.enum_dtype({str(k): int(v) for k, v in kind["enum"].items()}, base)
     if isinstance(kind, dict):
-        formats = [dtype_of(one) for _, one in kind["fields"]]
+        formats = [dtype_of(part) for _, part in kind["fields"]]
         names = [str(name) for name, _ in kind["fields"]]
         parts: Any = {"names": names, "formats": formats, "offsets": kind["offsets"], "itemsize": kind["size"]}
         return np.dtype(parts)
@@ -267,7 +264,7 @@ def dtype_of(kind: Any) -> np.dtype[Any]:
 
 
 def build(file: h5py.File, tree: Tree) -> None:
-    """Makes everything of a tree in an empty file; datasets are there, their values aren't yet. StreamError."""
+    """Makes everything of a tree in an empty file, but for the values of datasets. StreamError."""
     try:
         _build(file, tree)
     except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError, OverflowError, IndexError) as error:
@@ -332,12 +329,12 @@ def _attach(file: h5py.File, node: Node) -> None:
             continue
         shape = tuple(value["shape"])
         if value["type"] == "text":
-            flat = [str(one).encode("utf-8", "surrogateescape") for one in value["data"]]
+            flat = [str(word).encode("utf-8", "surrogateescape") for word in value["data"]]
             array: NDArray[Any] = np.empty(len(flat), object)
             array[:] = flat
         elif value["type"] == "reference":
             array = np.empty(len(value["data"]), h5py.ref_dtype)
-            array[:] = [file[str(one)].ref if one else h5py.Reference() for one in value["data"]]
+            array[:] = [file[str(target)].ref if target else h5py.Reference() for target in value["data"]]
         else:
             array = np.frombuffer(_decode(value["data"]), dtype)
         item.attrs.create(name, array.reshape(shape)[()] if not shape else array.reshape(shape), shape, dtype)
@@ -345,7 +342,9 @@ def _attach(file: h5py.File, node: Node) -> None:
 
 # ---- descriptions
 
-_PLAIN = {name: one.default for name, one in Node.__dataclass_fields__.items() if name not in ("path", "kind", "shape")}
+_PLAIN = {
+    name: part.default for name, part in Node.__dataclass_fields__.items() if name not in ("path", "kind", "shape")
+}
 
 
 def _sparse(node: dict[str, Any]) -> dict[str, Any]:
@@ -355,12 +354,12 @@ def _sparse(node: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _node(found: Mapping[str, Any]) -> Node:
-    """From JSON. Raises ValueError and the like."""
-    shape = found.get("shape", ())
-    scales = tuple(tuple(str(one) for one in axis) for axis in found.get("scales", ()))
-    labels = tuple(str(one) for one in found.get("labels", ()))
-    node = Node(**{**found, "shape": None if shape is None else _sides(shape), "scales": scales, "labels": labels})
+def _node(given: Mapping[str, Any]) -> Node:
+    """The node of a JSON object. Raises ValueError and the like."""
+    shape = given.get("shape", ())
+    scales = tuple(tuple(str(path) for path in axis) for axis in given.get("scales", ()))
+    labels = tuple(str(label) for label in given.get("labels", ()))
+    node = Node(**{**given, "shape": None if shape is None else _sides(shape), "scales": scales, "labels": labels})
     if node.kind not in ("group", "dataset", "soft", "external", "hard"):
         raise ValueError(f"kind {node.kind!r}")
     if not node.path.startswith("/") or "\0" in node.path or len(node.path) > 4096:
@@ -390,7 +389,7 @@ def _decode(text: Any) -> bytes:
 
 
 def slabs(node: Node, limit: int) -> Sequence[slice]:
-    """Slices along the first axis of a dataset, each of at most about `limit` bytes."""
+    """The slices of a dataset's first axis that have at most about `limit` bytes each."""
     assert node.shape is not None
     if not node.shape:
         return [slice(0, 1)]

@@ -1,9 +1,9 @@
-"""The typed values that codecs take and give back, and reading and writing them as files. Pictures so far.
+"""Pictures as files: reading them into a `Picture`, from a path, bytes or PIL, and writing them.
 
 Pillow reads and writes 8-bit pictures. It would reduce 16-bit colour to 8 bits, so 16-bit PNGs with more than one
 channel are read with PyAV (FFmpeg) and written by the few lines of `write_png16`, and 16-bit colour in TIFF and PPM is
-refused. What can't be represented without
-loss or guessing (CMYK, float, animation, palettes of palettes) is refused with a `MediaError` that says what is taken.
+refused. What can't be represented without loss or guessing (CMYK, float, animation) is refused with a `MediaError` that
+says what is taken.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def read_picture(source: PictureSource) -> Picture:
 
 
 def _guarded(read: Any, what: str) -> Picture:
-    """Decoders fail on damaged input with nearly any exception; to the caller all of them mean the same."""
+    """The picture that `read` gives, or a MediaError: decoders fail on damaged input with nearly any exception."""
     try:
         return read()
     except MediaError as error:
@@ -100,7 +100,7 @@ def _read_stream(stream: BinaryIO) -> Picture:
 
 
 def _open(stream: BinaryIO) -> ImageFile:
-    """Image.open without its limit on pixels, a module-wide setting that isn't ours to change; nothing is decoded."""
+    """The PIL image of a file, not decoded yet, without Pillow's limit on pixels, a module-wide setting."""
     prefix = stream.read(16)
     for name in IMAGE_READS:
         if name not in Image.OPEN:
@@ -119,7 +119,7 @@ def _open(stream: BinaryIO) -> ImageFile:
 
 
 def _check_depth(image: ImageFile) -> None:
-    """Pillow opens these as 8 bits without a word (or as 32, for a grey PPM). Call before image.load()."""
+    """Refuse what Pillow opens as 8 bits without a word (or as 32, for a grey PPM). Call before image.load()."""
     bits = 8
     if image.format == "TIFF" and image.mode in ("RGB", "RGBA", "RGBX", "RGBa", "LA", "L"):
         bits = int(np.max(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 1)))
@@ -166,7 +166,7 @@ def _from_pil(image: Image.Image) -> Picture:
 
 
 def _metadata(image: Image.Image) -> tuple[int, bytes | None, bytes | None]:
-    """Orientation (1..8), ICC profile, EXIF without its orientation. Call after image.load()."""
+    """The orientation (1..8), the ICC profile, and the EXIF without its orientation. Call after image.load()."""
     orientation = image.getexif().get(_ORIENTATION, 1)
     icc = image.info.get("icc_profile")
     raw = image.info.get("exif")
@@ -178,7 +178,7 @@ def _metadata(image: Image.Image) -> tuple[int, bytes | None, bytes | None]:
 
 
 def _fitting_icc(icc: bytes | None, grey: bool) -> bytes | None:
-    """A profile of another colour space than the pixels (a palette turned to RGB, say) would be wrong: dropped."""
+    """The ICC profile, unless it is of another colour space than the pixels (a palette turned to RGB, say)."""
     if icc is None or len(icc) < 128:
         return None
     return icc if icc[16:20] == (b"GRAY" if grey else b"RGB ") else None
@@ -196,7 +196,7 @@ def apply_orientation(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def without_orientation(exif: bytes) -> bytes | None:
-    """EXIF (a TIFF structure) with the orientation entry taken out of IFD 0 and every other byte where it was.
+    """The EXIF (a TIFF structure) without the orientation entry of IFD 0, and with every other byte where it was.
 
     Entries behind it move up by 12 bytes inside the directory; offsets elsewhere stay valid (maker notes rely on
     that). None if the structure can't be read.

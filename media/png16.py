@@ -19,7 +19,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def read_png16(stream: BinaryIO, size: tuple[int, int]) -> NDArray[np.uint16]:
-    """(H, W, C) of a 16-bit PNG, C = 2, 3 or 4."""
+    """The pixels of a 16-bit PNG, (H, W, C), C = 2, 3 or 4."""
     import av
 
     channels = {"ya16be": 2, "rgb48be": 3, "rgba64be": 4}
@@ -33,7 +33,7 @@ def read_png16(stream: BinaryIO, size: tuple[int, int]) -> NDArray[np.uint16]:
 
 
 def write_png16(picture: Picture, stream: BinaryIO) -> None:
-    """A 16-bit PNG of any channel count (PNG specification, third edition), with iCCP and eXIf."""
+    """Write a 16-bit PNG of any channel count (PNG specification, third edition), with iCCP and eXIf."""
     height, width, channels = picture.shape
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     stream.write(PNG)
@@ -59,7 +59,7 @@ def write_png16(picture: Picture, stream: BinaryIO) -> None:
 
 
 def _png_filter(rows: NDArray[np.uint8], previous: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """(n, bytes a row + 1): each row behind the number of the filter (0 none, 1 left, 2 above, 4 Paeth) it got.
+    """Filtered rows, (n, bytes a row + 1), each behind the number of its filter (0 none, 1 left, 2 above, 4 Paeth).
 
     Chosen as the PNG specification advises: least sum of absolute differences.
     """

@@ -1,4 +1,4 @@
-"""A picture as a value: pixels, transparency, colour profile, EXIF; and how large one may be."""
+"""A picture as a value: pixels, transparency, colour profile, EXIF; and how large it may be."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from ..errors import MediaError
 __all__ = ["MAX_PIXELS", "MAX_SIDE", "Picture", "check_size"]
 
 MAX_PIXELS = 1 << 28
-
-
 MAX_SIDE = (1 << 20) - 1
 
 
@@ -41,17 +39,17 @@ class Picture:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, channels incl. alpha)."""
+        """The shape with transparency: (H, W, 1 to 4)."""
         height, width, channels = self.pixels.shape
         return height, width, channels + (self.alpha is not None)
 
     def stacked(self) -> NDArray[Any]:
-        """(H, W, channels incl. alpha)."""
+        """The pixels with transparency behind them: (H, W, 1 to 4)."""
         return self.pixels if self.alpha is None else np.dstack((self.pixels, self.alpha))
 
     @staticmethod
     def from_stacked(array: NDArray[Any], icc: bytes | None = None, exif: bytes | None = None) -> Picture:
-        """array: (H, W, 1..4), uint8 or uint16; 2 and 4 channels have alpha last."""
+        """The picture of an array, (H, W, 1 to 4), uint8 or uint16; 2 and 4 channels have alpha last."""
         if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
             raise MediaError(f"an array of shape {array.shape}; expected (H, W, 1 to 4)")
         channels = array.shape[2]

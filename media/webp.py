@@ -14,7 +14,7 @@ __all__ = ["decode_webp", "encode_webp"]
 
 
 def encode_webp(array: NDArray[np.uint8], method: int = 4, effort: int = 75) -> bytes:
-    """Lossless WebP of (H, W) or (H, W, 3) uint8, sides up to 16383. method 0..6, effort 0..100: libwebp's."""
+    """The lossless WebP of (H, W) or (H, W, 3) uint8, sides up to 16383. method 0..6, effort 0..100: libwebp's."""
     stream = io.BytesIO()
     image = Image.fromarray(array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2))
     image.save(stream, "WEBP", lossless=True, quality=effort, method=method)
@@ -22,11 +22,11 @@ def encode_webp(array: NDArray[np.uint8], method: int = 4, effort: int = 75) -> 
 
 
 def decode_webp(data: bytes | memoryview, height: int, width: int) -> NDArray[np.uint8]:
-    """(H, W, 3) of what `encode_webp` wrote. Any other size or kind of WebP is refused before it is decoded."""
+    """The array that `encode_webp` was given, as (H, W, 3). MediaError, before it is decoded, for any other WebP."""
     data = bytes(data)
     bits = int.from_bytes(data[21:25], "little")
-    found = (data[:4], data[8:16], data[20:21], (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, bits >> 28)
-    if len(data) < 25 or found != (b"RIFF", b"WEBPVP8L", b"\x2f", height, width, 0):
+    fields = (data[:4], data[8:16], data[20:21], (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, bits >> 28)
+    if len(data) < 25 or fields != (b"RIFF", b"WEBPVP8L", b"\x2f", height, width, 0):
         raise MediaError(f"not a plain lossless WebP of {width}x{height}")
     if int.from_bytes(data[4:8], "little") != len(data) - 8:
         raise MediaError("a WebP of another length than it says")

@@ -39,7 +39,7 @@ def contents(wheel: Path) -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\n")
-    folders = ("codecs", "datasets", "entropy", "eval", "train", "weights", "samples")
+    folders = ("cli", "codecs", "datasets", "entropy", "eval", "media", "train", "weights", "samples")
     kinds = (".py", ".yaml", ".json", ".safetensors", ".png", ".md", ".typed")
     wanted = {
         f"codec/{name}"

@@ -89,14 +89,14 @@ chunks_of = st.lists(st.builds(Chunk, tag=tags, payload=st.binary(max_size=60)),
 @given(headers, chunks_of)
 def test_round_trip(header, chunks):
     data = pack(header, chunks)
-    back, found = unpack(memoryview(data))
-    assert found == tuple(chunks)
+    back, unpacked = unpack(memoryview(data))
+    assert unpacked == tuple(chunks)
     for name in vars(header):
         given_value, got = getattr(header, name), getattr(back, name)
         assert dict(got) == dict(given_value) if name in ("params", "meta") else got == given_value
         if name in ("params", "meta"):
             assert {key: type(value) for key, value in got.items()} == {k: type(v) for k, v in given_value.items()}
-    assert pack(back, found) == data
+    assert pack(back, unpacked) == data
     assert vars(read_header(data)) == vars(back)
 
 
@@ -193,8 +193,8 @@ def test_entries_are_counted_before_they_are_read():
 
 
 def test_chunks_are_bound_to_their_place_and_header():
-    one, two = Chunk("Aaaa", b"1234"), Chunk("Aaaa", b"5678")
-    data, other = pack(PHOTO, [one, two]), pack(Header(**{**vars(PHOTO), "stream": 2}), [one, two])
+    first, second = Chunk("Aaaa", b"1234"), Chunk("Aaaa", b"5678")
+    data, other = pack(PHOTO, [first, second]), pack(Header(**{**vars(PHOTO), "stream": 2}), [first, second])
     with pytest.raises(ContainerError, match="CRC"):
         unpack(data[:-32] + data[-16:] + data[-32:-16])  # in another order
     with pytest.raises(ContainerError, match="CRC"):
@@ -300,11 +300,11 @@ def test_a_reader_of_chunks_reads_what_unpack_reads(spilled: bool) -> None:
     data = pack(header, chunks)
     reader = ChunkReader(io.BytesIO(data))
     assert (reader.header, reader.n_chunks) == (header, 3)
-    position, found = reader.start, []
+    position, read = reader.start, []
     for index in range(3):
         chunk, position = reader.read(index, position)
-        found.append(chunk)
-    assert (tuple(found), position) == (chunks, len(data))
+        read.append(chunk)
+    assert (tuple(read), position) == (chunks, len(data))
     places = reader.places()
     assert [(place.tag, place.n_bytes) for place in places] == [(c.tag, len(c.payload)) for c in chunks]
     assert reader.read(2, places[2].position)[0] == chunks[2]

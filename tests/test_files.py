@@ -198,11 +198,11 @@ class TestInPlace:
     def test_a_device(self) -> None:
         put(Path("/dev/null"), b"abc", "file", replace=True)
         assert Path("/dev/null").is_char_device()
-        assert files.is_in_place("/dev/null")
+        assert files.is_stream("/dev/null")
 
     def test_what_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "x").write_bytes(b"")
-        assert not any(map(files.is_in_place, (tmp_path, tmp_path / "x", tmp_path / "none")))
+        assert not any(map(files.is_stream, (tmp_path, tmp_path / "x", tmp_path / "none")))
 
 
 class TestFolder:

@@ -1,8 +1,7 @@
-"""What tasks on photographs share: which ones are held out, crops for a closed-form start, files of whole pictures."""
+"""The parts that tasks on photographs share: held-out photos, crops for a closed-form start, files of photos."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ..datasets.images import RandomCrops, find_pictures, load_pictures
 from ..errors import UsageError
+from ..media.distortion import psnr
 
 __all__ = ["code_pictures", "first_crops", "middle", "photos_in"]
 
@@ -55,7 +55,7 @@ def code_pictures(codec: Any, pictures: Sequence[Tensor], quality: float | None 
     for picture in pictures:
         pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
         data = codec.compress(pixels, quality)
-        mse = float(np.mean((codec.decompress(data).astype(np.float64) - pixels) ** 2)) / 255**2
-        rows.append((8 * len(data) / (pixels.shape[0] * pixels.shape[1]), -10 * math.log10(max(mse, 1e-10))))
-    bpp, psnr = np.mean(rows, 0)
-    return float(bpp), float(psnr)
+        bpp = 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
+        rows.append((bpp, psnr(codec.decompress(data), pixels, at_most=100.0)))
+    mean_bpp, mean_psnr = np.mean(rows, 0)
+    return float(mean_bpp), float(mean_psnr)

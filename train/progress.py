@@ -1,4 +1,4 @@
-"""What is due after a step, in both ways to run a task: a row of the log, a checkpoint, a look, weights so far.
+"""Work that is due after a step, in both ways to run a task: a row of the log, a checkpoint, a look, weights so far.
 
 Log: `log.jsonl` in the run's folder, one JSON object a line, and the same on stderr.
 """

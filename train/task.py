@@ -164,7 +164,7 @@ class CompressionTask(lightning.LightningModule):
 
     @property
     def position(self) -> float:
-        """Where the run is, in steps of its schedule."""
+        """The place of the run in its schedule, in steps."""
         return self.schedule.position(self.step, self.seconds)
 
     @property

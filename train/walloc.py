@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..codecs.walloc.codec import Model, WallocCodec, export_state, import_state, logistic_tables, metadata
+from ..codecs.walloc.codec import WallocCodec, WallocModel, export_state, import_state, logistic_tables, metadata
 from ..codecs.walloc.network import WallocConfig, WallocNet, initialise
 from ..datasets.images import RandomCrops
 from ..entropy.tables import Tables
@@ -122,7 +122,7 @@ class WallocTask(TwinTask):
         if not self.codes_files:
             return {}
         _, net, tables = snapshot(self.ema)
-        codec = WallocCodec(Model(net, tables, self.tag, self.quality, self.gains, self.nominal, b""))
+        codec = WallocCodec(WallocModel(net, tables, self.tag, self.quality, self.gains, self.nominal, b""))
         context, rows = net.context, []
         assert context is not None
         for picture in self.held_out:

@@ -33,7 +33,7 @@ from torch.nn.utils import parametrize
 from ..codecs.base.weights import load_tensors
 from ..codecs.layers import spectral
 from ..codecs.zipgan.codec import config_from, metadata, networks_from, table_state
-from ..codecs.zipgan.networks import Discriminator, Encoder, Generator, ZipganConfig, project, spectral_resample
+from ..codecs.zipgan.networks import Discriminator, FieldEncoder, Generator, ZipganConfig, project, spectral_resample
 from ..errors import UsageError
 from .checkpoints import Optimizers
 from .device_loop import DeviceSteps, run_on_device
@@ -133,7 +133,7 @@ class Latents:
 
     def __init__(self, config: ZipganConfig, size: int, device: str | torch.device = "cpu") -> None:
         self.config = config
-        self.encoder = Encoder(config).to(device)
+        self.encoder = FieldEncoder(config).to(device)
         side = -(-size // config.factor)
         whole = size if config.encoder == "spectral" else side
         order: spectral.Order = "x-last" if config.encoder == "spectral" else "none"

@@ -1,4 +1,4 @@
-"""The contract of all codecs (codec, settings), and one base for each medium: image, array, field, video.
+"""The contract of all codecs (codec, settings), and a base for each medium: image, array, field, video.
 
 A base owns the kinds of value its medium has, their files, the container, and the checks that hostile files need; a
 family owns its networks and symbols. Bases may import entropy, media, container and files, and no family.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .settings import Card
 
 _BASES = MappingProxyType(
     {
@@ -20,7 +23,14 @@ _BASES = MappingProxyType(
 )
 
 
-def base_of(medium: str) -> Any:
-    """The base class of the codecs of a medium (a `codec.Codec`), imported now, without any family."""
-    module, _, name = _BASES[medium].partition(":")
+def base_of(card: Card) -> Any:
+    """The class to ask about files of a card's codec (a `codec.Codec`): the base of its medium, imported now.
+
+    A medium without a base has codecs of other packages only: then it is the codec's own class.
+    """
+    if card.medium not in _BASES:
+        from ...registry import load_class
+
+        return load_class(card.name)
+    module, _, name = _BASES[card.medium].partition(":")
     return getattr(import_module(module, __name__), name)

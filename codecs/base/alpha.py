@@ -24,7 +24,7 @@ _MAX_WEBP_SIDE = 16383
 
 
 def encode_alpha(alpha: NDArray[Any]) -> bytes:
-    """alpha: (H, W) uint8 or uint16."""
+    """The payload of a transparency plane, (H, W) uint8 or uint16."""
     if (alpha == alpha.flat[0]).all():
         return bytes([_CONSTANT]) + int(alpha.flat[0]).to_bytes(alpha.itemsize, "big")
     plane = alpha.T if alpha.shape[0] > alpha.shape[1] else alpha
@@ -115,7 +115,7 @@ def _unzip(data: memoryview, plane: NDArray[Any]) -> None:
 
 
 def _to_bytes(rows: NDArray[Any]) -> NDArray[np.uint8]:
-    """(n, W) samples to (n, bytes): for 16 bits all high bytes of a row, then all low ones."""
+    """The bytes of rows, (n, W) samples to (n, bytes): of 16 bits all high bytes of a row, then all low ones."""
     if rows.dtype == np.uint8:
         return rows
     return np.concatenate(((rows >> 8).astype(np.uint8), (rows & 255).astype(np.uint8)), axis=1)

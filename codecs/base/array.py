@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from ...container import Chunk, Header, check_critical, pack, unpack
 from ...errors import ContainerError, MediaError, StreamError, UsageError
-from ...files import STDIO, read_bytes, whole, whole_folder
+from ...files import STDIO, naming, read_bytes, refuse_existing, whole, whole_folder
 from ...media import ARRAY_FORMS, ARRAY_WRITES, MEDIA
 from ...media.array import MAX_BYTES, ArrayFile, read, write
-from .codec import Codec, Data, EncodedPixels, PathLike, Report, Source, Summary, is_torch, opened
+from .codec import Codec, Data, EncodedPixels, PathLike, Report, Source, Summary, is_torch, opened, path_of
 from .settings import ARRAY_SETTINGS, Select, Setting
 
 __all__ = ["ArrayCodec"]
@@ -36,7 +36,7 @@ _DETAIL = {"head": bytes, "names": str, "delimiter": bytes, "newline": bytes, "e
 
 
 class ArrayCodec(Codec):
-    """Base of lossless codecs for arrays of integers and tables of text, whose first axis counts the items.
+    """The base of lossless codecs for arrays of integers and tables of text, whose first axis counts the items.
 
     critical_chunks: upper-case tags that the family writes. values_per_byte: no file holds more values than this times
     its payload bytes (what is simpler is filled up with zeros), so that a decoder can refuse a hostile size at once.
@@ -52,7 +52,10 @@ class ArrayCodec(Codec):
 
     @abstractmethod
     def encode_array(self, array: NDArray[Any]) -> EncodedPixels:
-        """array: bool, integers, or text (rows, columns) of dtype S; not empty; must not be changed."""
+        """The chunks of an array, which must not be changed.
+
+        array: bool, integers, or text (rows, columns) of dtype S; not empty.
+        """
 
     @abstractmethod
     def decode_array(self, header: Header, chunks: Sequence[Chunk]) -> NDArray[Any]:
@@ -79,7 +82,7 @@ class ArrayCodec(Codec):
         return self._encode(value, _ARRAY)
 
     def decode_array_file(self, data: Data) -> ArrayFile:
-        """What `encode_array_file` was given: the array, and in which form it came."""
+        """The array that `encode_array_file` was given, and the form in which it came."""
         return self._decode(data)[0]
 
     # ---- files
@@ -88,14 +91,10 @@ class ArrayCodec(Codec):
         self, source: PathLike, target: PathLike, report: Report | None = None, replace: bool = False
     ) -> Summary:
         del report
-        if source != STDIO and os.path.isdir(source):
-            value = read(source)
-            pictures = [item for item in Path(source).iterdir() if item.suffix.lower() == ".png"]
-            n_bytes = sum(item.stat().st_size for item in pictures)
-        else:
-            given = read_bytes(source)
-            value, n_bytes = read(given), len(given)
-        data = self.encode_array_file(value)
+        refuse_existing(target, replace)
+        with naming(path_of(source)):
+            value, n_bytes = _read_file(source)
+            data = self.encode_array_file(value)
         with whole(target, replace=replace) as file:
             file.write(data)
         bits = 8 * len(data) / value.array.size
@@ -112,7 +111,9 @@ class ArrayCodec(Codec):
         replace: bool = False,
     ) -> Summary:
         del report
-        data = opened(source).read()
+        about = opened(source)
+        self.check_request(about.require_header(), target, select, replace)
+        data = about.read()
         value = self.decode_array_file(data)
         suffix = "" if target == STDIO else select.form_of(target)
         if suffix not in MEDIA["array"].writes:
@@ -127,8 +128,8 @@ class ArrayCodec(Codec):
                 for name, content in out.items():
                     (folder / name).write_bytes(content)
             n_bytes = sum(map(len, out.values()))
-        about = {"shape": list(value.array.shape), "dtype": str(value.array.dtype), "form": value.form}
-        return Summary(len(data), n_bytes, about)
+        facts = {"shape": list(value.array.shape), "dtype": str(value.array.dtype), "form": value.form}
+        return Summary(len(data), n_bytes, facts)
 
     def verify_file(self, source: Source) -> None:
         self.decompress(opened(source).read())
@@ -214,8 +215,18 @@ class ArrayCodec(Codec):
         return ArrayFile(array, ARRAY_FORMS[form], dict(header.meta)), kind
 
 
+def _read_file(source: PathLike) -> tuple[ArrayFile, int]:
+    """The array in a file, in stdin or in a folder of PNG pictures, and the number of bytes that it was read from."""
+    if source != STDIO and os.path.isdir(source):
+        value = read(source)
+        pictures = [item for item in Path(source).iterdir() if item.suffix.lower() == ".png"]
+        return value, sum(item.stat().st_size for item in pictures)
+    given = read_bytes(source)
+    return read(given), len(given)
+
+
 def _checksum(array: NDArray[Any]) -> int:
-    """CRC-32 of type, shape and values. Lossless means that this is worth its 7 bytes."""
+    """The CRC-32 of type, shape and values. Lossless means that this is worth its 7 bytes."""
     if array.dtype.kind == "S":
         return zlib.crc32(b"\0".join(array.reshape(-1).tolist()), zlib.crc32(f"{_TEXT} {array.shape}".encode()))
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))

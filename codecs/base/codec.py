@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
 
 from ...container import Chunk, Header, Value, read_header
-from ...errors import ContainerError, MediaError, StreamError, UsageError, WeightsError
-from ...files import STDIO, read_bytes
-from ...media import Probe, probe, probe_bytes
-from ...registry import load_class, names, split_tag
-from .settings import Select, Setting, check_declared
+from ...errors import ContainerError, StreamError, UsageError, WeightsError
+from ...files import STDIO, PathLike, is_stream, read_bytes, refuse_existing
+from ...media import MEDIA, Probe, probe, probe_bytes
+from ...registry import default, load_class, names, split_tag
+from .settings import QUALITY, Select, Setting, check_declared, check_rivals
 from .weights import find_by_hash
 
 if TYPE_CHECKING:
@@ -43,18 +43,17 @@ __all__ = [
     "encode_file",
     "is_torch",
     "opened",
-    "read_file",
+    "path_of",
     "threads",
 ]
 
 Progress = Callable[[float], None]  # called with the finished part of the work, 0 to 1
 Data = bytes | bytearray | memoryview
-PathLike = str | os.PathLike[str]
 Source = PathLike | Data | Probe  # a file of ours: a path, "-" for stdin, its bytes, or what `media.probe` made of it
 
 
 class FileProgress(Protocol):
-    """How far the coding of one file is. fraction: 0 to 1, None while it isn't known. words: one line for people."""
+    """The progress of coding one file. fraction: 0 to 1, None while it isn't known. words: one line for people."""
 
     @property
     def fraction(self) -> float | None: ...
@@ -67,11 +66,11 @@ Report = Callable[[FileProgress], None]
 
 @dataclass(frozen=True)
 class Summary:
-    """What `encode_file`, `decode_file` or `verify_file` did with one file.
+    """The facts about one file that `encode_file` or `decode_file` has written.
 
-    bytes_in, bytes_out: sizes of the files; None where there is none. about: further facts, plain values by name, as
-    the command prints them with --json. words: facts worth a line, such as "0.312 bpp". notes: what the user should
-    know, such as a sound that was left out.
+    bytes_in, bytes_out: sizes of the source and of the target; None where one has none, as a folder, or it isn't known.
+    about: further facts, plain values by name, as the command prints them with --json. words: facts worth a line, such
+    as "0.312 bpp". notes: what the user should know, such as a sound that was left out.
     """
 
     bytes_in: int | None = None
@@ -82,13 +81,12 @@ class Summary:
 
 
 class Codec(ABC):
-    """Data to bytes and back, for one family with one set of weights. Ready when made; never changes afterwards.
+    """A codec: data to bytes and back, for a family with one set of weights. It is ready when made, and never changes.
 
     stream: version of the family's payload, raised when old files would decode differently; reads: older versions
     that still decode. medium: of the card; wire_medium: as the header of a file names it, where that is another word.
-    any_suffix: whether an output may also have a suffix that says nothing.
-    settings: what `with_settings` takes; selection: what `decode_file` can be asked for. A family takes both from its
-    card.
+    any_suffix: whether an output may also have a suffix that no medium knows. settings: what `with_settings` takes;
+    selection: what `decode_file` can be asked for. A family takes both from its card.
     """
 
     name: ClassVar[str]
@@ -113,9 +111,13 @@ class Codec(ABC):
         """
         plain, tag = split_tag(name)
         family = load_class(plain)
+        if not (isinstance(family, type) and issubclass(family, Codec)):
+            raise UsageError(f"the codec {plain!r} can't be used: {family!r} isn't a class of codec.Codec")
         if not issubclass(family, cls):
             raise UsageError(f"{plain!r} isn't a {cls.__name__}: call Codec.load({name!r})")
         check_device(device)
+        if quality is not None:
+            quality = QUALITY.checked(quality)
         codec = family.from_weights(tag, quality, None if weights is None else Path(weights), device)
         codec.check_settings()
         return codec
@@ -142,28 +144,36 @@ class Codec(ABC):
     # ---- settings
 
     def with_settings(self, **changes: Any) -> Self:
-        """The same codec with other settings: `codec.with_settings(effort=1)`. What there is, `settings` says.
+        """The same codec with other settings: `codec.with_settings(effort=1)`. `settings` says which there are.
 
-        UsageError for a setting that the codec doesn't have, or a value that it doesn't take.
+        A text is read as the command reads it: size="20kB". A quality and what refines it (a size, a bound) can be
+        given together, in any order. UsageError for a setting that the codec doesn't have, a value that it doesn't
+        take, or two settings that exclude each other.
         """
         check_declared(self.name, changes, self.settings)
+        declared = {setting.name: setting for setting in self.settings}
+        values = {name: declared[name].checked(value) for name, value in changes.items()}
+        check_rivals(self.name, values, self.settings)
         codec = copy.copy(self)
-        for name, value in changes.items():
-            codec.change_setting(name, value)
+        for name in sorted(values, key=lambda name: name != "quality"):  # first, since the others refine it
+            codec.change_setting(name, values[name])
         codec.check_settings()
         return codec
 
     def change_setting(self, name: str, value: Any) -> None:
-        """Put one declared setting to a value: called on a fresh copy, by `with_settings` alone. Families extend it."""
+        """Give a declared setting a value that is of its kind, or None if it is optional.
+
+        `with_settings` alone calls it, on a fresh copy; families extend it.
+        """
         object.__setattr__(self, name, value)  # some families are frozen dataclasses
 
     def check_settings(self) -> None:  # noqa: B027
-        """UsageError for settings that `compress` would refuse: called by `load`, which refuses them sooner."""
+        """Raise UsageError for settings that `compress` would refuse: `load` and `with_settings` refuse them sooner."""
 
     @property
     @abstractmethod
     def weights_id(self) -> bytes:
-        """First 16 bytes of the sha256 of the weights file; b"" for a codec without weights."""
+        """The first 16 bytes of the sha256 of the weights file; b"" for a codec without weights."""
 
     # ---- data
 
@@ -189,7 +199,7 @@ class Codec(ABC):
     @overload
     def decompress(self, data: Data) -> Any: ...
     def decompress(self, data: Data | list[Data]) -> Any:
-        """What was given to `compress`, in the same kind; a path comes back as a PIL image. A list gives a list."""
+        """The data that `compress` was given, of the same kind; a path comes back as a PIL image, a list as a list."""
         if isinstance(data, list):
             return [self.decompress_one(item) for item in data]
         return self.decompress_one(data)
@@ -200,7 +210,7 @@ class Codec(ABC):
 
     @abstractmethod
     def decompress_one(self, data: Data) -> Any:
-        """What was given to `compress_one`."""
+        """The data that `compress_one` was given."""
 
     # ---- files
 
@@ -211,8 +221,11 @@ class Codec(ABC):
         """Write the file of a source at `target`: whole or not at all.
 
         source: a path, "-" for stdin, or what the medium's base takes besides. target: a path, or "-" for stdout.
-        report: told how far it is. replace: an existing target may be replaced; otherwise it is FileExistsError.
-        MediaError for a source that can't be read, UsageError for settings that don't fit it.
+        report: told how far it is. replace: whether an existing target may be replaced.
+
+        MediaError, with the source's name in front, for one that can't be read; UsageError for settings that don't fit
+        it; files.TargetExistsError (a FileExistsError) or TargetIsFolderError before any work is done; OSError where
+        the target can't be written.
         """
 
     @abstractmethod
@@ -224,28 +237,49 @@ class Codec(ABC):
         report: Report | None = None,
         replace: bool = False,
     ) -> Summary:
-        """Write what a file of this codec holds, or the selected part of it, at `target`: whole or not at all.
+        """Write the content of a file of this codec, or the selected part of it, at `target`: whole or not at all.
 
-        The target's suffix says in which form (`output_suffixes`). StreamError for a damaged file.
+        The target's suffix says in which form (`output_suffixes`). Bases call `check_request` first. ContainerError or
+        StreamError for a damaged file; of sources and targets as `encode_file`.
         """
 
     @abstractmethod
     def verify_file(self, source: Source) -> None:
-        """Decode all of a file in bounded memory, and keep nothing: StreamError if it is damaged."""
+        """Decode all of a file, and keep nothing: ContainerError or StreamError if it is damaged."""
 
     @classmethod
     @abstractmethod
     def output_suffixes(cls, header: Header, select: Select) -> tuple[str, ...]:
         """Suffixes that `decode_file` can write for a file with this header, the usual one first; "" is a folder."""
 
+    def check_request(self, header: Header, target: PathLike, select: Select, replace: bool) -> None:
+        """Raise UsageError, before anything is decoded, for a selection, a form or a target that can't be."""
+        check_declared(self.name, select.named, self.selection)
+        self.check_select(select)
+        if header.codec == self.name:  # else decoding says what is wrong
+            self.check_output(header, target, select)
+        fills = "" in self.output_suffixes(header, select) and not Path(target).suffix and os.path.isdir(target)
+        if not fills:  # an empty folder may be filled with pictures
+            refuse_existing(target, replace)
+
     @classmethod
     def check_select(cls, select: Select) -> None:
-        """UsageError, before anything is decoded, for a selection that no file can have."""
+        """Raise UsageError, before anything is decoded, for a selection that no file can have."""
         del select
 
     @classmethod
+    def check_output(cls, header: Header, target: PathLike, select: Select) -> None:
+        """Raise UsageError for a target whose suffix says a form that a file with this header can't be decoded to."""
+        suffix = "" if target == STDIO else Path(target).suffix.lower()
+        allowed = cls.output_suffixes(header, select)
+        is_known = any(suffix in medium.writes for medium in MEDIA.values())
+        if suffix and suffix not in allowed and (is_known or not cls.any_suffix):
+            words = ", ".join(name or "a folder" for name in allowed)
+            raise UsageError(f"{target}: unknown suffix {suffix} for a file of {header.codec}; expected one of {words}")
+
+    @classmethod
     def describe(cls, data: Data) -> Mapping[str, Any]:
-        """What `codec info` shows of a file beside what every file has."""
+        """Facts that `codec info` shows of a file beside what every file has, by name."""
         del data
         return {}
 
@@ -271,7 +305,7 @@ class Codec(ABC):
 
 @dataclass(frozen=True)
 class EncodedPixels:
-    """What a family makes of the pixels. coder and arithmetic: which ones were used, for the header."""
+    """The chunks that a family makes of pixels or of an array, and the fields of the header that it decides."""
 
     chunks: Sequence[Chunk]
     params: Mapping[str, Value] = field(default_factory=dict)
@@ -282,13 +316,21 @@ class EncodedPixels:
 # ---- files of any codec
 
 
+def path_of(source: Any) -> PathLike:
+    """A source that has to be a file or stdin; UsageError for anything else."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise UsageError(f"can't encode a {type(source).__name__} into a file: expected a path, or '-' for stdin")
+    return source
+
+
 def opened(source: Source) -> Probe:
-    """A probe of a file of ours, which a probe already is. stdin ("-") is read to its end."""
+    """The probe of a file of ours, which a probe already is. What can be read only once, as stdin, is read whole."""
     if isinstance(source, Probe):
-        return source
+        once = source.data is None and is_stream(source.source)
+        return probe_bytes(read_bytes(source.source), source.source) if once else source
     if isinstance(source, (bytes, bytearray, memoryview)):
         return probe_bytes(bytes(source))
-    return probe_bytes(read_bytes(STDIO)) if source == STDIO else probe(source)
+    return probe_bytes(read_bytes(source), os.fspath(source)) if is_stream(source) else probe(source)
 
 
 def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:
@@ -301,48 +343,66 @@ def codec_for(header: Header, weights: PathLike | None = None, device: str = "cp
 
 
 def decode(data: Data, weights: PathLike | None = None, device: str = "cpu") -> Any:
-    """What is in a file, in the kind that was given to `compress`; codec and weights are found from the file."""
+    """The content of a file, in the kind that was given to `compress`; codec and weights are found from the file."""
     return codec_for(read_header(data), weights, device).decompress(data)
 
 
 def encode_file(
-    source: PathLike, target: PathLike, codec: str | None = None, *, replace: bool = False, **settings: Any
+    source: Any,
+    target: PathLike,
+    codec: str | None = None,
+    *,
+    replace: bool = False,
+    weights: PathLike | None = None,
+    device: str = "cpu",
+    **settings: Any,
 ) -> Summary:
     """Encode a file of any medium (the public `codec.encode_file`).
 
-    codec: a name, with a tag or without; None: the default of what the source holds. settings: as `with_settings`
-    takes them, such as quality=60 or max_error=0.1. Raises as `Codec.encode_file` does.
+    source: a path, "-" for stdin, or what else the codec's `encode_file` takes. codec: a name, with a tag or without;
+    None: the default of what the source holds. settings: as `with_settings` takes them, such as quality=60 or
+    max_error=0.1. weights, device: as for `Codec.load`. Raises as `Codec.encode_file` does.
     """
-    from ...registry import default
-
-    about = probe(source)
-    name = codec or default(about.medium)
-    if name is None:
-        raise UsageError(f"{about.source} holds {about.medium}, for which there is no default codec: name one")
-    loaded = Codec.load(name)
+    loaded = Codec.load(_codec_of(source) if codec is None else codec, weights=weights, device=device)
     return (loaded.with_settings(**settings) if settings else loaded).encode_file(source, target, replace=replace)
 
 
+def _codec_of(source: Any) -> str:
+    """The name of the default codec of what a source holds; UsageError where there is none."""
+    about = probe(path_of(source))
+    if os.path.isdir(source):
+        takers = [name for medium in MEDIA.values() if medium.folders for name in names(medium.name)]
+        raise UsageError(f"{about.source} is a folder: name a codec that takes one ({', '.join(takers)})")
+    if about.ours:
+        made_by = "" if about.header is None else f" of {about.header.codec}"
+        raise UsageError(f"{about.source} is a file{made_by} already: decode it first, or name a codec")
+    name = default(about.medium)
+    if name is None:
+        takers = ", ".join(names(about.medium)) or "none yet"
+        raise UsageError(
+            f"{about.source} holds {about.medium}, for which there is no default codec: name one ({takers})"
+        )
+    return name
+
+
 def decode_file(
-    source: PathLike, target: PathLike, *, replace: bool = False, device: str = "cpu", **select: Any
+    source: Source,
+    target: PathLike,
+    *,
+    replace: bool = False,
+    weights: PathLike | None = None,
+    device: str = "cpu",
+    **select: Any,
 ) -> Summary:
     """Decode a file of any codec into a file (the public `codec.decode_file`).
 
-    select: fields of `Select`, such as frames=(30, 45) or dataset=("/velocity",). Raises as `Codec.decode_file` does.
+    select: fields of `Select`, such as frames=(30, 45), dataset="/velocity" or form=".tiff". weights, device: as for
+    `decode`. Raises as `Codec.decode_file` does.
     """
     about = opened(source)
-    header = about.header if about.header is not None else read_header(about.read())
-    loaded = codec_for(header, device=device)
-    check_declared(loaded.name, select, loaded.selection)
+    loaded = codec_for(about.require_header(), weights, device)
+    check_declared(loaded.name, [name for name in select if name != "form"], loaded.selection)
     return loaded.decode_file(about, target, Select(**select), replace=replace)
-
-
-def read_file(path: PathLike) -> bytes:
-    """The bytes of a file, or a MediaError that says why not."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise MediaError(f"{path}: can't be read ({error.strerror or error})") from None
 
 
 # ---- torch
@@ -354,7 +414,7 @@ def is_torch(x: object) -> bool:
 
 
 def check_device(device: str) -> None:
-    """UsageError unless tensors can be made on this device and read back."""
+    """Raise UsageError unless tensors can be made on this device and read back."""
     if device == "cpu":
         return
     import torch
@@ -368,7 +428,7 @@ def check_device(device: str) -> None:
 
 @contextlib.contextmanager
 def threads(n: int) -> Iterator[None]:
-    """torch with n threads, and as before afterwards: the last bits of a float sum may depend on their number."""
+    """Runs torch with n threads, and as before afterwards: the last bits of a float sum may depend on their number."""
     import torch
 
     before = torch.get_num_threads()

@@ -10,30 +10,27 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import math
 import os
 import struct
 import tempfile
-import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from types import NoneType
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from ...container import Chunk, Header, check_critical, pack, read_header, unpack, write
-from ...errors import MediaError, StreamError, UsageError
-from ...files import STDIO, is_in_place, read_bytes, whole
+from ...container import Chunk, Header, check_critical, pack, unpack, write
+from ...errors import StreamError, UsageError
+from ...files import STDIO, is_stream, naming, read_bytes, refuse_existing, whole
 from ...media import FIELD_READS, hdf5
-from .codec import Codec, Data, PathLike, Progress, Report, Source, Summary, is_torch, opened
+from .codec import Codec, Data, PathLike, Progress, Report, Source, Summary, is_torch, opened, path_of
 from .field_blocks import (
-    MAX_JSON,
     SLAB,
     Floats,
     fill_missing,
-    inflate,
     lossless_slabs,
     missing_mask,
     pack_exactly,
@@ -45,43 +42,32 @@ from .field_blocks import (
     value_range,
     within_bound,
 )
+from .field_plan import (
+    FieldPlan,
+    blocks_of,
+    fields_of,
+    find_dataset,
+    missing_values,
+    open_hdf5,
+    shape_of_rows,
+)
 from .settings import FIELD_SELECTION, FIELD_SETTINGS, Select, Setting
 
-if TYPE_CHECKING:
-    import h5py
-
-__all__ = ["BOUNDED", "LOSSLESS", "Bound", "FieldCodec", "Layout", "layout_of"]
-
+__all__ = ["BOUNDED", "LOSSLESS", "Bound", "FieldCodec", "FieldLayout", "layout_of"]
 
 _ARRAY, _TENSOR, _FILE = range(3)  # what was given to `compress`, params["k"]; append only
 _KIND, _BLOCKS = "k", "n"
 LOSSLESS, BOUNDED = range(2)  # how a block is coded; families number theirs from 16 on. Append only
 _HEAD = struct.Struct("<BI")
-_FLOATS = ("<f4", ">f4", "<f8", ">f8")
-BLOCK = 1 << 24  # values of a block, at most, unless a single index of the first axis has more
-_MIN_VALUES, _MIN_SIDE = 4096, 8  # a dataset with fewer values, or shorter sides, isn't a field
-_MAX_COMPONENTS = 6
-_COORDINATES = {
-    "lat",
-    "lon",
-    "latitude",
-    "longitude",
-    "time",
-    "x",
-    "y",
-    "z",
-    "depth",
-    "level",
-    "lev",
-    "height",
-    "rlat",
-    "rlon",
-}
+_MAX_COMPONENTS, _MIN_SIDE = 6, 8  # of an axis that holds components, at most; of an axis of space, at least
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Largest error of a value; relative: of the difference between the dataset's largest and smallest value."""
+    """The largest error of a value.
+
+    relative: in units of the difference between the dataset's largest and smallest value; otherwise of a value.
+    """
 
     value: float
     relative: bool = True
@@ -92,18 +78,18 @@ class Bound:
 
     @staticmethod
     def of_quality(quality: float) -> Bound:
-        """1 to 100: a relative bound of 10^-(1 + quality / 25), so 50 is a thousandth of the range."""
+        """The relative bound of a quality, 1 to 100: 10^-(1 + quality / 25), so 50 is a thousandth of the range."""
         if not 1 <= quality <= 100:
             raise UsageError(f"quality {quality:g}: expected 1 to 100")
         return Bound(10 ** -(1 + quality / 25))
 
     def absolute(self, low: float, high: float) -> float:
-        """For values from low to high. 0 where they are all the same, and the bound is relative: without loss."""
+        """The largest error of values from low to high; 0, without loss, if it is relative and they are the same."""
         return self.value * (high - low) if self.relative else self.value
 
 
 class FieldCodec(Codec):
-    """Base of the codecs for fields of floats.
+    """The base of the codecs for fields of floats.
 
     bound: what `encode` promises; None: nothing. methods: names of the families' own ways to code a block, by number
     from 16 on.
@@ -121,21 +107,23 @@ class FieldCodec(Codec):
 
     @abstractmethod
     def encode_field(self, x: Floats, bound: float) -> tuple[int, bytes]:
-        """(method, payload) of a block: x (B, ...), native floats, finite; its B parts are alike. What `decode_field`
-        gives must be within the bound."""
+        """The method, 16 or more or BOUNDED, and the payload of a block; what `decode_field` gives is within the bound.
+
+        x: (B, ...), native floats, finite; its B parts are alike. bound: absolute, above 0, may be infinite.
+        """
 
     @abstractmethod
     def decode_field(self, method: int, payload: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
-        """The reverse. StreamError; the payload is as hostile as it comes."""
+        """The block that `encode_field` was given, nearly. StreamError: the payload is as hostile as it comes."""
 
     def change_setting(self, name: str, value: Any) -> None:
         """A quality from 1 to 100 stands for a bound, unless a family says otherwise."""
         if name == "quality":
-            name, value = "bound", Bound.of_quality(value)
+            name, value = "bound", None if value is None else Bound.of_quality(value)
         elif name in ("max_error", "rel_error"):
             name, value = "bound", Bound(value, relative=name == "rel_error")
-        elif name == "dataset":
-            value = (value,) if isinstance(value, str) else tuple(value)
+        elif name == "bound" and not isinstance(value, (Bound, NoneType)):
+            raise UsageError(f"bound {value!r}: expected a codec.Bound")
         super().change_setting(name, value)
 
     def _absolute(self, low: float, high: float) -> float:
@@ -155,9 +143,9 @@ class FieldCodec(Codec):
         """The array; of an HDF5 file a dictionary of the arrays of its datasets, by path."""
         header, chunks = self._open(data)
         if header.params.get(_KIND, _ARRAY) == _FILE:
-            tree, plan = _read_plan(chunks)
-            numbers = [node.path for node in tree.datasets if node.dtype != "text" and node.shape is not None]
-            return {path: self._dataset(tree, plan, chunks, path) for path in numbers}
+            plan = FieldPlan.from_chunks(chunks)
+            numbers = [node for node in plan.tree.datasets if node.dtype != "text" and node.shape is not None]
+            return {node.path: self._dataset(plan, chunks, node) for node in numbers}
         array = self._decode_array(header, chunks)
         if header.params.get(_KIND) == _TENSOR:
             import torch
@@ -177,7 +165,7 @@ class FieldCodec(Codec):
         if len(chunks) != len(rows) or any(chunk.tag != "Bloc" for chunk in chunks):
             raise StreamError(f"{len(chunks)} blocks; an array of {header.shape} has {len(rows)}: the file is damaged")
         parts = [
-            self._decode_block(chunk.payload, _shape_of(part, header.shape), dtype, ())
+            self._decode_block(chunk.payload, shape_of_rows(part, header.shape), dtype, ())
             for chunk, part in zip(chunks, rows, strict=True)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -209,7 +197,7 @@ class FieldCodec(Codec):
     # ---- blocks
 
     def _encode_block(self, block: Floats, bound: float, missing: Sequence[float]) -> bytes:
-        """A block with its mask: verified on what the decoder gives."""
+        """The bytes of a block and its mask, verified on what the decoder gives."""
         block = np.ascontiguousarray(block, block.dtype.newbyteorder("="))
         mask = missing_mask(block, missing)
         side, filled = b"", block
@@ -240,7 +228,7 @@ class FieldCodec(Codec):
 
     @staticmethod
     def parts_of(data: bytes) -> tuple[int, bytes, bytes]:
-        """(method, mask, payload) of a block."""
+        """The method, the mask and the payload of a block; StreamError if it is cut."""
         if len(data) < _HEAD.size:
             raise StreamError("a block is cut: the file is damaged")
         method, n_side = _HEAD.unpack_from(data)
@@ -249,7 +237,7 @@ class FieldCodec(Codec):
         return method, data[_HEAD.size : _HEAD.size + n_side], data[_HEAD.size + n_side :]
 
     def method_of(self, payload: bytes) -> str:
-        """How a block is coded, for people."""
+        """The method of a block in words for people."""
         method = payload[0] if payload else -1
         return {LOSSLESS: "lossless", BOUNDED: "interpolation", **self.methods}.get(method, "unknown")
 
@@ -257,11 +245,11 @@ class FieldCodec(Codec):
 
     @staticmethod
     def describe_fields(data: Data) -> dict[str, str]:
-        """For each field of an HDF5 file how it is coded, and its absolute error bound."""
+        """The way in which each field of an HDF5 file is coded, and its absolute error bound, by path."""
         _, chunks = unpack(data)
         if not chunks or chunks[0].tag != "Tree":
             return {}
-        return _in_words(_read_plan(chunks)[1])
+        return FieldPlan.from_chunks(chunks).in_words()
 
     @classmethod
     def describe(cls, data: Data) -> Mapping[str, Any]:
@@ -271,8 +259,9 @@ class FieldCodec(Codec):
         self, source: PathLike, target: PathLike, report: Report | None = None, replace: bool = False
     ) -> Summary:
         del report
-        given = io.BytesIO(read_bytes(source)) if source == STDIO else source
-        with whole(target, replace=replace) as file:
+        refuse_existing(target, replace)
+        given = io.BytesIO(read_bytes(path_of(source))) if is_stream(path_of(source)) else source
+        with naming(source), whole(target, replace=replace) as file:
             fields, n_out = self._encode_into(file, given, None, None)
         n_in = given.getbuffer().nbytes if isinstance(given, io.BytesIO) else os.path.getsize(given)
         words = [f"{len(fields)} fields", f"{n_in / n_out:.1f} times smaller"]
@@ -280,7 +269,7 @@ class FieldCodec(Codec):
 
     def encode_hdf5(
         self,
-        path: str | os.PathLike[str] | io.BytesIO,
+        path: PathLike | io.BytesIO,
         datasets: Sequence[str] | None = None,
         progress: Progress | None = None,
     ) -> bytes:
@@ -314,44 +303,38 @@ class FieldCodec(Codec):
         datasets: Sequence[str] | None,
         progress: Progress | None,
     ) -> tuple[dict[str, str], int]:
-        """How the fields were coded, by path, and the number of bytes."""
-        datasets = datasets or self.dataset or None
-        with _open_hdf5(path) as file, tempfile.TemporaryFile() as waiting:
+        """Does the work of `encode_into`; returns the number of bytes, too."""
+        with open_hdf5(path) as file, tempfile.TemporaryFile() as waiting:
             tree = hdf5.read_tree(file)
-            chosen = _chosen(tree, datasets)
-            plan: dict[str, Any] = {}
+            chosen = fields_of(tree, datasets or self.dataset or None)
+            fields: dict[str, Any] = {}
             sizes: list[tuple[str, int]] = []
             total = sum(node.size for node in tree.datasets) or 1
-            done, fields = 0, 0
+            n_done, n_values = 0, 0
             for node in tree.datasets:
                 if node.path in chosen:
-                    plan[node.path] = {}
-                    parts = self._encode_dataset(file[node.path], node, plan[node.path])
-                    fields += node.size
+                    fields[node.path] = {}
+                    parts = self._encode_dataset(file[node.path], node, fields[node.path])
+                    n_values += node.size
                 else:
                     parts = (Chunk("Loss", part) for part in lossless_slabs(file[node.path], node))
                 for chunk in parts:
                     waiting.write(chunk.payload)
                     sizes.append((chunk.tag, len(chunk.payload)))
-                done += node.size
+                n_done += node.size
                 if progress is not None:
-                    progress(done / total)
-            text = json.dumps({"tree": json.loads(tree.as_json()), "fields": plan}, separators=(",", ":"))
-            if len(text) > MAX_JSON:
-                raise MediaError(f"the names and attributes of this file have {len(text)} bytes; at most {MAX_JSON}")
-            kinds = {str(tree_node.dtype)[1:] for tree_node in tree.datasets if tree_node.path in plan}
-            dtype = "float64" if kinds == {"f8"} else "float32"
-            header = self._header((max(1, fields),), dtype, {_KIND: _FILE, "fields": len(plan)})
+                    progress(n_done / total)
+            plan = FieldPlan(tree, fields)
+            header = self._header((max(1, n_values),), plan.dtype, {_KIND: _FILE, "fields": len(fields)})
             waiting.seek(0)
-            first = Chunk("Tree", zlib.compress(text.encode("utf-8", "surrogatepass"), 9))
-            rest = (Chunk(tag, waiting.read(n_bytes)) for tag, n_bytes in sizes)
-            n_bytes = write(out, header, itertools.chain([first], rest), 1 + len(sizes))
-        return _in_words(plan), n_bytes
+            coded = (Chunk(tag, waiting.read(n_bytes)) for tag, n_bytes in sizes)
+            n_bytes = write(out, header, itertools.chain([plan.as_chunk()], coded), 1 + len(sizes))
+        return plan.in_words(), n_bytes
 
     def _encode_dataset(self, item: Any, node: hdf5.Node, about: dict[str, Any]) -> Iterator[Chunk]:
-        """about: filled when all blocks are coded."""
+        """The chunks of a dataset, block by block; `about` is filled when all are coded."""
         assert node.shape is not None
-        missing = _missing(item)
+        missing = missing_values(item)
         rows = blocks_of(node.shape)
         bound = self._absolute(*value_range((item[part] for part in rows), missing))
         methods: set[str] = set()
@@ -371,16 +354,23 @@ class FieldCodec(Codec):
         replace: bool = False,
     ) -> Summary:
         del report
-        data = opened(source).read()
+        about = opened(source)
+        header = about.require_header()
+        self.check_request(header, target, select, replace)
+        data = about.read()
         suffix = "" if target == STDIO else select.form_of(target)
         path = select.dataset[0] if select.dataset else None
-        is_hdf5 = read_header(data).params.get(_KIND, _ARRAY) == _FILE
+        is_hdf5 = header.params.get(_KIND, _ARRAY) == _FILE
         self._check_parts(select, suffix)
+        if select.dataset and not is_hdf5:
+            raise UsageError(f"this file holds one array and no datasets: leave out {select.dataset[0]!r}")
         if is_hdf5 and (suffix in FIELD_READS or (path is None and suffix != ".npy")):
             n_bytes = self._write_hdf5(data, target, select.dataset, replace)
             return Summary(len(data), n_bytes, {"form": "hdf5"})
         if suffix in FIELD_READS:
             raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy")
+        if len(select.dataset) > 1:
+            raise UsageError(f"an .npy file holds one array, and {len(select.dataset)} datasets are named: -o NAME.h5")
         if is_hdf5 and path is None:
             raise UsageError("an .npy file holds one array, and this file has several datasets: name one by --dataset")
         if path is None:
@@ -389,24 +379,26 @@ class FieldCodec(Codec):
             array = self.decode_at(data, path, select.at)
         else:
             array = self.decode_dataset(data, path, select.snapshot)
+        if array.dtype.kind == "O":
+            raise UsageError(f"{path} holds text, which an .npy file can't: -o NAME.h5")
         buffer = io.BytesIO()
         np.save(buffer, np.asarray(array), allow_pickle=False)
         with whole(target, replace=replace) as file:
             file.write(buffer.getbuffer())
-        about = {"shape": list(array.shape), "dtype": str(array.dtype), "form": "npy"}
-        return Summary(len(data), buffer.tell(), about)
+        facts = {"shape": list(array.shape), "dtype": str(array.dtype), "form": "npy"}
+        return Summary(len(data), buffer.tell(), facts)
 
     @staticmethod
     def _check_parts(select: Select, suffix: str) -> None:
-        """UsageError where one snapshot is asked for of no dataset, or as an HDF5 file."""
+        """Raise UsageError where one snapshot is asked for of no dataset, or as an HDF5 file."""
         if select.snapshot is not None and (not select.dataset or suffix in FIELD_READS):
             raise UsageError("--snapshot takes one index of the first axis of --dataset, and gives an .npy file")
         if select.at is not None and (not select.dataset or suffix in FIELD_READS or select.snapshot is not None):
             raise UsageError("--at takes a place along the first axis of --dataset (3.5), and gives an .npy file")
 
     def _write_hdf5(self, data: Data, target: PathLike, only: Sequence[str], replace: bool) -> int:
-        """Write the HDF5 file at a target; its number of bytes."""
-        if target == STDIO or is_in_place(target):
+        """Write the HDF5 file at a target; returns its number of bytes."""
+        if is_stream(target):
             buffer = io.BytesIO()
             self.decode_hdf5(data, buffer, only)
             with whole(target, replace=replace) as file:
@@ -426,9 +418,9 @@ class FieldCodec(Codec):
         if header.params.get(_KIND, _ARRAY) != _FILE:
             self._decode_array(header, chunks)
             return
-        tree, plan = _read_plan(chunks)
-        for node, parts in _by_dataset(tree, plan, chunks):
-            for _ in self._parts(node, node.path in plan, parts):
+        plan = FieldPlan.from_chunks(chunks)
+        for node, parts in plan.by_dataset(chunks):
+            for _ in self._parts(plan, node, parts):
                 pass
 
     @classmethod
@@ -447,22 +439,21 @@ class FieldCodec(Codec):
         header, chunks = self._open(data)
         if header.params.get(_KIND, _ARRAY) != _FILE:
             raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy, or use codec.decode")
-        tree, plan = _read_plan(chunks)
-        for path in only:
-            _find(tree, path)
+        plan = FieldPlan.from_chunks(chunks)
+        wanted = {find_dataset(plan.tree, path).path for path in only}
         with h5py.File(target, "w", track_order=True) as file:
-            hdf5.build(file, tree)
-            for node, parts in _by_dataset(tree, plan, chunks):
-                if only and node.path not in only:
+            hdf5.build(file, plan.tree)
+            for node, parts in plan.by_dataset(chunks):
+                if wanted and node.path not in wanted:
                     continue
-                for rows, values in self._parts(node, node.path in plan, parts):
+                for rows, values in self._parts(plan, node, parts):
                     store_rows(file[node.path], rows, values, node)
 
     def decode_dataset(self, data: Data, path: str, snapshot: int | None = None) -> Floats:
-        """One dataset of an HDF5 file; or one index of its first axis, of which only the block it is in is decoded."""
+        """The values of a dataset of an HDF5 file, or of an index of its first axis: then only its block is decoded."""
         _, chunks = self._open(data)
-        tree, plan = _read_plan(chunks)
-        return self._dataset(tree, plan, chunks, path, snapshot)
+        plan = FieldPlan.from_chunks(chunks)
+        return self._dataset(plan, chunks, find_dataset(plan.tree, path), snapshot)
 
     def _payload(self, data: Data, dataset: str | None, snapshot: int) -> tuple[bytes, tuple[int, ...]]:
         """The block of an array (which has one), or of the one index of a dataset's first axis; and its shape."""
@@ -471,70 +462,62 @@ class FieldCodec(Codec):
             if header.params.get(_KIND, _ARRAY) == _FILE or len(chunks) != 1:
                 raise UsageError("expected the file of one array, of one block; name a dataset of HDF5 files")
             return chunks[0].payload, header.shape
-        tree, plan = _read_plan(chunks)
-        node = _find(tree, dataset)
-        if node.path not in plan or not node.shape:
+        plan = FieldPlan.from_chunks(chunks)
+        node = find_dataset(plan.tree, dataset)
+        if node.path not in plan.fields or not node.shape:
             raise UsageError(f"{node.path} is kept without loss: there is nothing between its values")
         rows = blocks_of(node.shape)
         if any(part.stop - part.start != 1 for part in rows):
             raise UsageError(f"{node.path}, of shape {node.shape}, isn't kept snapshot by snapshot")
         if not 0 <= snapshot < len(rows):
             raise UsageError(f"{node.path} has {len(rows)} snapshots; there is none at {snapshot}")
-        for one, parts in _by_dataset(tree, plan, chunks):
-            if one.path == node.path:
-                return parts[snapshot].payload, (1, *node.shape[1:])
-        raise StreamError(f"{node.path} isn't in this file any more: it is damaged")
+        return plan.chunks_of(node, chunks)[snapshot].payload, (1, *node.shape[1:])
 
     def dataset_dtype(self, data: Data, path: str) -> np.dtype[Any]:
-        """Of a dataset of an HDF5 file."""
+        """The type of a dataset of an HDF5 file."""
         _, chunks = self._open(data)
-        return hdf5.dtype_of(_find(_read_plan(chunks)[0], path).dtype)
+        return hdf5.dtype_of(find_dataset(FieldPlan.from_chunks(chunks).tree, path).dtype)
 
     def _dataset(
-        self, tree: hdf5.Tree, plan: Mapping[str, Any], chunks: Sequence[Chunk], path: str, snapshot: int | None = None
+        self, plan: FieldPlan, chunks: Sequence[Chunk], node: hdf5.Node, snapshot: int | None = None
     ) -> Floats:
-        node = _find(tree, path)
-        assert node.shape is not None
-        for one, parts in _by_dataset(tree, plan, chunks):
-            if one.path != node.path:
-                continue
-            if snapshot is None:
-                values = [part for _, part in self._parts(node, node.path in plan, parts)]
-                return values[0] if len(values) == 1 else np.concatenate(values)
-            if not node.shape or not 0 <= snapshot < node.shape[0]:
-                raise UsageError(f"{path} has {node.shape[0] if node.shape else 0} snapshots; {snapshot} isn't one")
-            for rows, part in self._parts(node, node.path in plan, parts, snapshot):
-                return part[snapshot - rows.start]
-        raise StreamError(f"{path} isn't in this file any more: it is damaged")
+        """The values of a dataset, or of one index of its first axis."""
+        if node.shape is None:
+            raise UsageError(f"{node.path} holds no array, not even an empty one")
+        if snapshot is not None and (not node.shape or not 0 <= snapshot < node.shape[0]):
+            n_snapshots = node.shape[0] if node.shape else 0
+            raise UsageError(f"{node.path} has {n_snapshots} snapshots; {snapshot} isn't one")
+        if not node.size:  # of which no chunk is written
+            shape = node.shape if snapshot is None else node.shape[1:]
+            return np.empty(shape, hdf5.dtype_of(node.dtype).newbyteorder("="))
+        parts = plan.chunks_of(node, chunks)
+        if snapshot is not None:
+            rows, part = next(self._parts(plan, node, parts, snapshot))
+            return part[snapshot - rows.start]
+        values = [part for _, part in self._parts(plan, node, parts)]
+        return values[0] if len(values) == 1 else np.concatenate(values)
 
     def _parts(
-        self, node: hdf5.Node, field: bool, chunks: Sequence[Chunk], snapshot: int | None = None
+        self, plan: FieldPlan, node: hdf5.Node, chunks: Sequence[Chunk], snapshot: int | None = None
     ) -> Iterator[tuple[slice, Floats]]:
         """Rows and values of a dataset's blocks, decoded one by one; only the one that holds `snapshot`."""
+        is_field = node.path in plan.fields
         assert node.shape is not None
-        rows = blocks_of(node.shape) if field else hdf5.slabs(node, SLAB)
-        tag, dtype = "Bloc" if field else "Loss", hdf5.dtype_of(node.dtype)
+        rows = blocks_of(node.shape) if is_field else hdf5.slabs(node, SLAB)
+        tag, dtype = "Bloc" if is_field else "Loss", hdf5.dtype_of(node.dtype)
         if len(rows) != len(chunks) or any(chunk.tag != tag for chunk in chunks):
             raise StreamError(f"{node.path} has {len(chunks)} blocks, expected {len(rows)}: the file is damaged")
         for part, chunk in zip(rows, chunks, strict=True):
             if snapshot is not None and not part.start <= snapshot < part.stop:
                 continue
-            shape = _shape_of(part, node.shape)
-            if field:
+            shape = shape_of_rows(part, node.shape)
+            if is_field:
                 yield part, self._decode_block(chunk.payload, shape, dtype, ())
             else:
                 yield part, unpack_values(chunk.payload, shape, node)
 
 
-def _in_words(plan: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        path: f"{about.get('how')}, "
-        + ("without a bound" if about.get("bound") is None else f"within {about['bound']:.4g}")
-        for path, about in plan.items()
-    }
-
-
-# ------------------------------------------------------------------------------------------------------ kinds of input
+# ---- kinds of input, and of blocks
 
 
 def _take_in(x: Any) -> tuple[Floats, int]:
@@ -553,34 +536,12 @@ def _take_in(x: Any) -> tuple[Floats, int]:
     return x.astype(x.dtype.newbyteorder("="), copy=False), kind
 
 
-def _open_hdf5(path: str | os.PathLike[str] | io.BytesIO) -> h5py.File:
-    import h5py
-
-    try:
-        return h5py.File(path, "r")
-    except FileNotFoundError:
-        raise MediaError(f"{path}: no such file") from None
-    except OSError as error:
-        name = "the data" if isinstance(path, io.BytesIO) else os.fspath(path)
-        raise MediaError(f"{name}: not an HDF5 file, or a damaged one ({str(error)[:200]})") from None
-
-
-def blocks_of(shape: Sequence[int]) -> list[slice]:
-    """Slices along the first axis: one index each where an index is a snapshot of its own (five axes or more),
-    otherwise as many as fit."""
-    row = math.prod(shape[1:])
-    step = 1 if len(shape) >= 5 else max(1, BLOCK // max(1, row))
-    return [slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
-
-
-def _shape_of(part: slice, shape: Sequence[int]) -> tuple[int, ...]:
-    return (part.stop - part.start, *shape[1:]) if shape else ()
-
-
 @dataclass(frozen=True)
-class Layout:
-    """Fields in a block: count of them, each of components on the axes of `field`. last: components are the last
-    axis."""
+class FieldLayout:
+    """The layout of a block as fields.
+
+    count: of the fields. components: of each. field: the sides of each. last: whether components are the last axis.
+    """
 
     count: int
     components: int
@@ -588,21 +549,24 @@ class Layout:
     last: bool
 
     def items(self, block: Floats) -> list[Floats]:
-        """(C, *field) each, of a block of any leading axes."""
+        """The fields of a block of any leading axes, (C, *field) each."""
         if self.last:
             block = block.reshape(self.count, *self.field, self.components)
             return list(np.moveaxis(block, -1, 1))
         return list(block.reshape(self.count, self.components, *self.field))
 
     def joined(self, items: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
-        """The reverse."""
+        """The block, of this shape, of its fields: the reverse of `items`."""
         block = np.stack(list(items))
         return (np.moveaxis(block, 1, -1) if self.last else block).reshape(shape)
 
 
-def layout_of(shape: tuple[int, ...]) -> Layout | None:
-    """How a transform over space sees a block: the last two or three axes of 8 or more values are space, an axis of
-    at most 6 in front of them or behind holds components. None if there is no space."""
+def layout_of(shape: tuple[int, ...]) -> FieldLayout | None:
+    """The layout of a block for a transform over space; None if there is no space.
+
+    The last two or three axes of 8 or more values are space; an axis of at most 6 in front of them or behind holds
+    components.
+    """
     last = len(shape) >= 3 and shape[-1] <= _MAX_COMPONENTS and min(shape[-3:-1]) >= _MIN_SIDE
     inner = shape[:-1] if last else shape
     n = 0
@@ -612,93 +576,6 @@ def layout_of(shape: tuple[int, ...]) -> Layout | None:
         return None
     outer, field = inner[: len(inner) - n], inner[len(inner) - n :]
     if last:
-        return Layout(math.prod(outer), shape[len(shape) - 1], field, True)
+        return FieldLayout(math.prod(outer), shape[len(shape) - 1], field, True)
     components = next((n for n in outer[-1:] if n <= _MAX_COMPONENTS), 1)
-    return Layout(math.prod(outer) // components, components, field, False)
-
-
-def looks_like_a_field(node: hdf5.Node, scales: set[str]) -> bool:
-    """Floats on a grid of at least two axes, and not what other datasets are placed by."""
-    if node.shape is None or node.dtype not in _FLOATS or len(node.shape) < 2 or node.size < _MIN_VALUES:
-        return False
-    name = node.path.rpartition("/")[2].lower()
-    if node.scale is not None or node.path in scales or "axis" in node.attributes:
-        return False
-    if len(node.shape) == 2 and name in _COORDINATES:
-        return False
-    return sorted(node.shape)[-2] >= _MIN_SIDE
-
-
-def _chosen(tree: hdf5.Tree, datasets: Sequence[str] | None) -> set[str]:
-    scales = {path for node in tree.datasets for axis in node.scales for path in axis}
-    if datasets is None:
-        return {node.path for node in tree.datasets if looks_like_a_field(node, scales)}
-    chosen = {_find(tree, path).path for path in datasets}
-    for node in tree.datasets:
-        if node.path in chosen and (node.dtype not in _FLOATS or not node.shape or not node.size):
-            raise UsageError(f"{node.path} holds {node.dtype} of shape {node.shape}: a field is of float32 or float64")
-    return chosen
-
-
-def _find(tree: hdf5.Tree, path: str) -> hdf5.Node:
-    wanted = "/" + path.strip("/")
-    for node in tree.datasets:
-        if node.path == wanted:
-            return node
-    there = ", ".join(node.path for node in tree.datasets[:12])
-    raise UsageError(f"no dataset {wanted}: there are {there}")
-
-
-def _missing(item: Any) -> tuple[float, ...]:
-    """Values that stand for nothing: _FillValue and missing_value (CF conventions)."""
-    found = []
-    for name in ("_FillValue", "missing_value"):
-        if name in item.attrs:
-            value = np.asarray(item.attrs[name])
-            if value.dtype.kind in "iuf":
-                found += [float(one) for one in value.ravel()[:8]]
-    return tuple(found)
-
-
-# ----------------------------------------------------------------------------------------------------- missing values
-
-
-# ------------------------------------------------------------------------------------------------------- without loss
-
-
-# ------------------------------------------------------------------------------------------------------------- the plan
-
-
-def _read_plan(chunks: Sequence[Chunk]) -> tuple[hdf5.Tree, dict[str, Any]]:
-    if not chunks or chunks[0].tag != "Tree":
-        raise StreamError("the description of the HDF5 file is missing: the file is damaged")
-    try:
-        found = json.loads(inflate(chunks[0].payload, MAX_JSON).decode("utf-8", "surrogatepass"))
-        nodes, fields = found["tree"], dict(found["fields"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise StreamError(f"the description of the HDF5 file is damaged ({error})") from None
-    tree = hdf5.Tree.from_json(json.dumps(nodes))
-    floats = {node.path for node in tree.datasets if node.dtype in _FLOATS and node.shape}
-    sound = all(type(one) is dict and type(one.get("bound")) in (int, float, type(None)) for one in fields.values())
-    if not set(fields) <= floats or not sound:
-        raise StreamError("the description of the HDF5 file names fields that aren't any: the file is damaged")
-    return tree, fields
-
-
-def _by_dataset(
-    tree: hdf5.Tree, plan: Mapping[str, Any], chunks: Sequence[Chunk]
-) -> Iterator[tuple[hdf5.Node, Sequence[Chunk]]]:
-    """Datasets with their chunks, in the order of the file. StreamError if there are others."""
-    at = 1
-    for node in tree.datasets:
-        if node.shape is None or not node.size:
-            n = 0
-        else:
-            n = len(blocks_of(node.shape) if node.path in plan else hdf5.slabs(node, SLAB))
-        if at + n > len(chunks):
-            raise StreamError(f"{node.path} has {len(chunks) - at} blocks, expected {n}: the file is damaged")
-        if n:
-            yield node, chunks[at : at + n]
-        at += n
-    if at != len(chunks):
-        raise StreamError(f"{len(chunks) - at} blocks too many: the file is damaged")
+    return FieldLayout(math.prod(outer) // components, components, field, False)

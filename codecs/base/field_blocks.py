@@ -44,6 +44,7 @@ MAX_JSON = 1 << 26
 
 
 def missing_mask(block: Floats, missing: Sequence[float]) -> NDArray[np.bool_]:
+    """The places where a block holds no number: infinities, NaN and the values in `missing`."""
     mask = ~np.isfinite(block)
     for value in missing:
         if math.isfinite(value):
@@ -52,6 +53,7 @@ def missing_mask(block: Floats, missing: Sequence[float]) -> NDArray[np.bool_]:
 
 
 def value_range(blocks: Any, missing: Sequence[float]) -> tuple[float, float]:
+    """The smallest and the largest number in some blocks; (0, 0) if there is none."""
     low, high = math.inf, -math.inf
     for block in blocks:
         block = np.asarray(block)
@@ -62,7 +64,7 @@ def value_range(blocks: Any, missing: Sequence[float]) -> tuple[float, float]:
 
 
 def fill_missing(block: Floats, mask: NDArray[np.bool_]) -> Floats:
-    """What is missing takes the last value before it along the last axis, else the next one, else the mean."""
+    """The block with numbers in its holes: the last before on the last axis, else the next, else the mean of all."""
     filled = block.copy()
     flat, holes = filled.reshape(-1, block.shape[-1]), mask.reshape(-1, block.shape[-1])
     n = flat.shape[1]
@@ -77,7 +79,7 @@ def fill_missing(block: Floats, mask: NDArray[np.bool_]) -> Floats:
 
 
 def pack_mask(block: Floats, mask: NDArray[np.bool_]) -> bytes:
-    """Where values are missing, and their bits: which NaN it is survives, too."""
+    """The bytes of a mask and of the bits of what it hides, so that even the kind of a NaN survives."""
     bits = block.view(f"u{block.itemsize}")[mask]
     words = bits[:1] if (bits == bits[0]).all() else bits
     little = words.astype(words.dtype.newbyteorder("<"), copy=False)
@@ -85,6 +87,7 @@ def pack_mask(block: Floats, mask: NDArray[np.bool_]) -> bytes:
 
 
 def restore_missing(values: Floats, side: bytes) -> Floats:
+    """The block with what `pack_mask` kept put back. StreamError if that isn't for values of this shape."""
     n_bits = -(-values.size // 8)
     body = inflate(side, 8 + n_bits + values.nbytes)
     if len(body) < 8 + n_bits:
@@ -100,20 +103,22 @@ def restore_missing(values: Floats, side: bytes) -> Floats:
     return out
 
 
-def within_bound(true: Floats, found: Floats, bound: float) -> bool:
+def within_bound(true: Floats, decoded: Floats, bound: float) -> bool:
+    """Whether no decoded value is off by more than the bound, by the coder's own test."""
     from ..layers.interpolation import within
 
-    return found.shape == true.shape and bool(within(true, found, bound).all())
+    return decoded.shape == true.shape and bool(within(true, decoded, bound).all())
 
 
 def pack_exactly(values: NDArray[Any]) -> bytes:
-    """Bytes of equal weight side by side, then LZMA."""
+    """The bytes of values, those of equal weight side by side, under LZMA."""
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     planes = little.reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T
     return lzma.compress(planes.tobytes(), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
 
 
 def unpack_exactly(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The values that `pack_exactly` was given. StreamError if they aren't of this shape."""
     n_bytes = math.prod(shape) * dtype.itemsize
     body = unxz(data, n_bytes)
     if len(body) != n_bytes:
@@ -131,7 +136,7 @@ def lossless_slabs(item: Any, node: hdf5.Node) -> Iterator[bytes]:
         values = item[part] if node.shape else np.asarray(item[()])
         if node.dtype == "text":
             flat = np.asarray(values, dtype=object).ravel().tolist()
-            words = [one if isinstance(one, bytes) else str(one).encode("utf-8", "surrogateescape") for one in flat]
+            words = [w if isinstance(w, bytes) else str(w).encode("utf-8", "surrogateescape") for w in flat]
             lengths = np.array([len(word) for word in words], "<u4").tobytes()
             yield lzma.compress(lengths + b"".join(words), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
         elif node.dtype == "reference":
@@ -142,6 +147,7 @@ def lossless_slabs(item: Any, node: hdf5.Node) -> Iterator[bytes]:
 
 
 def unpack_values(data: bytes, shape: tuple[int, ...], node: hdf5.Node) -> NDArray[Any]:
+    """The values of a slab that `lossless_slabs` wrote."""
     dtype = hdf5.dtype_of(node.dtype)
     if node.dtype == "text":
         n = math.prod(shape)
@@ -160,6 +166,7 @@ def unpack_values(data: bytes, shape: tuple[int, ...], node: hdf5.Node) -> NDArr
 
 
 def store_rows(item: Any, rows: slice, values: NDArray[Any], node: hdf5.Node) -> None:
+    """Put decoded rows into an open dataset."""
     if node.shape:
         item[rows] = values
     else:
@@ -167,6 +174,7 @@ def store_rows(item: Any, rows: slice, values: NDArray[Any], node: hdf5.Node) ->
 
 
 def inflate(data: bytes, limit: int) -> bytes:
+    """The bytes of a zlib stream. StreamError if they are more than `limit`, or the stream is cut or damaged."""
     try:
         unpacker = zlib.decompressobj()
         body = unpacker.decompress(data, limit + 1)
@@ -178,6 +186,7 @@ def inflate(data: bytes, limit: int) -> bytes:
 
 
 def unxz(data: bytes, limit: int) -> bytes:
+    """The bytes of an XZ stream. StreamError if they are more than `limit`, or the stream is cut or damaged."""
     try:
         unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28)
         body = unpacker.decompress(data, limit + 1)

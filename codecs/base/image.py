@@ -20,7 +20,7 @@ from PIL import Image
 
 from ...container import Chunk, Header, check_critical, pack, read_header, unpack
 from ...errors import ContainerError, MediaError, StreamError, UsageError
-from ...files import read_bytes, whole
+from ...files import naming, read_bytes, refuse_existing, whole
 from ...media import IMAGE_WRITES
 from ...media.bands import bands
 from ...media.image import read_picture, to_pil, write_picture
@@ -38,7 +38,7 @@ from .codec import (
     codec_for,
     is_torch,
     opened,
-    read_file,
+    path_of,
 )
 from .settings import IMAGE_SETTINGS, Select, Setting
 
@@ -56,7 +56,7 @@ _FILL = "fill"
 
 
 class ImageCodec(Codec):
-    """Base of image codecs.
+    """The base of image codecs.
 
     critical_chunks: upper-case tags that the family writes. dtypes: what it takes. pixels_per_byte: no file holds more
     pixels than this times its payload bytes (a flat picture is filled up with zeros), so that a decoder can refuse a
@@ -73,21 +73,26 @@ class ImageCodec(Codec):
 
     @abstractmethod
     def encode_pixels(self, pixels: NDArray[Any], quality: float | None) -> EncodedPixels:
-        """pixels: (H, W, 3) uint8 or uint16, any size from 1x1 on; must not be changed. quality None: the default."""
+        """The chunks of a picture, which must not be changed.
+
+        pixels: (H, W, 3) uint8 or uint16, any size from 1x1 on. quality: None for the default.
+        """
 
     @abstractmethod
     def decode_pixels(self, header: Header, chunks: Sequence[Chunk]) -> NDArray[Any]:
-        """(H, W, 3) of header.dtype, or StreamError.
+        """The pixels of a picture, (H, W, 3) of header.dtype, or StreamError.
 
         The header's fields are in range and H * W is at most `pixels_per_byte` a payload byte; params and payloads
         are as hostile as they come.
         """
 
     def change_setting(self, name: str, value: Any) -> None:
+        """A goal takes the place of the one before, and a quality that of any goal."""
         if name in rate_control.GOALS:
             self.goal = None if value is None else (name, value)
         else:
             super().change_setting(name, value)
+            self.goal = None if name == "quality" else self.goal
 
     def compress_one(self, x: Any, quality: float | None = None) -> bytes:
         picture, kind = _take_in(x)
@@ -116,12 +121,11 @@ class ImageCodec(Codec):
         self, source: PathLike, target: PathLike, report: Report | None = None, replace: bool = False
     ) -> Summary:
         del report  # a picture takes seconds
-        given = read_bytes(source)
-        try:
+        refuse_existing(target, replace)
+        given = read_bytes(path_of(source))
+        with naming(source):
             picture = read_picture(given)
-        except MediaError as error:
-            raise MediaError(str(error).removeprefix("the data: ")) from error  # the caller names the file
-        data, reached = self._reach(picture, None, _PIL)
+            data, reached = self._reach(picture, None, _PIL)
         with whole(target, replace=replace) as file:
             file.write(data)
         height, width, _ = picture.shape
@@ -141,14 +145,16 @@ class ImageCodec(Codec):
         replace: bool = False,
     ) -> Summary:
         del report
-        data = opened(source).read()
+        about = opened(source)
+        self.check_request(about.require_header(), target, select, replace)
+        data = about.read()
         picture = self.decode_picture(data)
         buffer = io.BytesIO()
         write_picture(picture, buffer, IMAGE_WRITES.get(select.form_of(target), "PNG"))
         with whole(target, replace=replace) as file:
             file.write(buffer.getbuffer())
-        about = {"shape": list(picture.shape), "dtype": str(picture.pixels.dtype)}
-        return Summary(len(data), buffer.tell(), about)
+        facts = {"shape": list(picture.shape), "dtype": str(picture.pixels.dtype)}
+        return Summary(len(data), buffer.tell(), facts)
 
     def verify_file(self, source: Source) -> None:
         self.decode_picture(opened(source).read())
@@ -228,7 +234,7 @@ class ImageCodec(Codec):
 
 def open_file(path: PathLike, weights: PathLike | None = None, device: str = "cpu") -> Image.Image:
     """Decode an image file to a PIL image, whatever kind it was made from (the public `codec.open`)."""
-    data = read_file(path)
+    data = read_bytes(path)
     codec = codec_for(read_header(data), weights, device)
     if not isinstance(codec, ImageCodec):
         raise MediaError(f"{path} holds {codec.medium}, not an image: use codec.decode")
@@ -302,7 +308,7 @@ def _give_back(picture: Picture, kind: int, device: str) -> Any:
 
 
 def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
-    """(H, W, 3) to (H, W, 1): the rounded mean of the channels, in integers."""
+    """The rounded mean of the channels, in integers: (H, W, 3) to (H, W, 1)."""
     out = np.empty((*pixels.shape[:2], 1), pixels.dtype)
     for top, bottom in bands(pixels.shape[0], pixels.shape[1] * 3):
         out[top:bottom, :, 0] = (pixels[top:bottom].sum(axis=2, dtype=np.uint32) + 1) // 3

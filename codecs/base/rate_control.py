@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from ...errors import UsageError
+from ...media.distortion import psnr, psnr_of_mse
 from ...media.values import Picture
 
 __all__ = ["GOALS", "Reached", "at_bpp", "at_psnr", "at_size"]
@@ -30,7 +31,7 @@ Encode = Callable[[Picture, float], bytes]  # the file of a picture at a quality
 
 
 class PictureCodec(Protocol):
-    """What rate control needs of a codec: an `ImageCodec` has it."""
+    """The part of an `ImageCodec` that rate control needs."""
 
     name: str
 
@@ -40,8 +41,11 @@ class PictureCodec(Protocol):
 
 @dataclass(frozen=True)
 class Reached:
-    """What a search came to: the file, its quality, the value that was asked for as it came out (bytes, bits per pixel
-    or dB), and how many encodings it took."""
+    """The end of a search: a file and how it was found.
+
+    quality: of the file. value: what was asked for, as it came out: bytes, bits per pixel or decibels. encodings: how
+    many it took.
+    """
 
     data: bytes
     quality: float
@@ -60,7 +64,6 @@ def at_size(
     """The largest file of at most n_bytes, or one that falls short of it by less than `tolerance` of it.
 
     encode: makes the file of a picture at a quality, in place of the codec's `encode_picture`.
-
     UsageError if the file of the lowest quality is larger already.
     """
 
@@ -84,7 +87,7 @@ def at_bpp(
     tolerance: float = 0.01,
     encode: Encode | None = None,
 ) -> Reached:
-    """As `at_size`, in bits per pixel of the whole file."""
+    """The largest file of at most so many bits per pixel, all bytes counted; the rest is as for `at_size`."""
     height, width, _ = picture.shape
     reached = at_size(codec, picture, bpp * height * width / 8, quality, tolerance, encode)
     return Reached(reached.data, reached.quality, 8 * len(reached.data) / (height * width), reached.encodings)
@@ -98,18 +101,17 @@ def at_psnr(
     tolerance: float = 0.05,
     encode: Encode | None = None,
 ) -> Reached:
-    """The smallest file of at least that PSNR over colours, or one that exceeds it by less than `tolerance` dB.
+    """The smallest file of at least that PSNR over colours, or one that exceeds it by less than `tolerance` decibels.
 
-    UsageError if the highest quality does not reach it.
+    encode: as for `at_size`. UsageError if the highest quality doesn't reach it.
     """
     colours = 1 if picture.shape[2] < 3 else 3
-    original = picture.pixels.astype(np.float64)
-    top = float(np.iinfo(picture.pixels.dtype).max)
+    peak = float(np.iinfo(picture.pixels.dtype).max)
+    lossless = psnr_of_mse(1e-12, peak)  # the search needs a finite number
 
     def measure(q: float) -> tuple[bytes, float]:
         data = (encode or codec.encode_picture)(picture, q)
-        error = codec.decode_picture(data).pixels[..., :colours] - original
-        return data, 10 * math.log10(top**2 / max(1e-12, float(np.mean(error**2))))
+        return data, psnr(codec.decode_picture(data).pixels[..., :colours], picture.pixels, peak, at_most=lossless)
 
     # the same search upside down: the highest quality is where the goal is certainly met
     def mirrored(q: float) -> tuple[bytes, float]:
@@ -131,12 +133,12 @@ def _search(
     measure: Callable[[float], tuple[bytes, float]],
     goal: float,
     quality: tuple[float, float],
-    span: float,
+    rise: float,
     tolerance: float,
 ) -> Reached:
     """The highest quality whose measure, which rises with it, is at most `goal`; the lowest one if none is.
 
-    span: by how much the measure rises over the whole range, about.
+    rise: of the measure over the whole range of qualities, about.
     """
     low, high = quality
     below: Reached | None = None
@@ -158,7 +160,7 @@ def _search(
             part = (goal - tolerance / 2 - below.value) / (above[1] - below.value)
             q = below.quality + min(0.95, max(0.05, part)) * (above[0] - below.quality)
         else:  # no bracket yet: go by the slope, a little further than it says
-            q += 1.15 * (goal - tolerance / 2 - value) / span * (high - low)
+            q += 1.15 * (goal - tolerance / 2 - value) / rise * (high - low)
         q = min(high, max(low, q))
     if below is None:
         data, value = measure(low)

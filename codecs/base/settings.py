@@ -1,18 +1,22 @@
-"""What a codec says about itself before it is imported: its card, the settings it takes, what a decoder can select.
+"""The data that describe a codec before it is imported: its card, the settings it takes, what a decoder can select.
 
-Plain data, standard library only: the command builds its options from it, `codec bench` its axes, and
-`Codec.with_settings` refuses with it what a codec doesn't declare. A codec's card is in the `__init__` of its folder.
+Plain data that imports nothing heavy: the command builds its options from it, `codec bench` its axes, and
+`Codec.with_settings` refuses with it what a codec doesn't declare, and values of another kind. A codec's card is in
+the `__init__` of its folder.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ...errors import UsageError
+from ...media import MEDIA
 
 __all__ = [
     "ARRAY_SETTINGS",
@@ -36,6 +40,7 @@ __all__ = [
     "PSNR",
     "QUALITY",
     "REL_ERROR",
+    "RESERVED",
     "SIZE",
     "SNAPSHOT",
     "SOUND",
@@ -44,54 +49,71 @@ __all__ = [
     "Card",
     "Select",
     "Setting",
+    "as_it_is",
     "check_declared",
+    "check_rivals",
     "count",
     "frame_range",
     "not_negative",
     "number",
     "positive",
     "size_in_bytes",
+    "text",
 ]
 
 
-# ---- how the text of an option becomes a value
+# ---- how the text of an option, or a value from Python, becomes a value; ValueError or TypeError for what can't be
 
 
-def number(text: str) -> float:
+def as_it_is(given: Any) -> Any:
+    """A value that its codec checks."""
+    return given
+
+
+def text(given: str) -> str:
+    """A text."""
+    if not isinstance(given, str):
+        raise TypeError(given)
+    return given
+
+
+def number(given: str | float) -> float:
     """A finite number."""
-    value = float(text)
+    value = float(given)
     if not math.isfinite(value):
-        raise ValueError(text)
+        raise ValueError(given)
     return value
 
 
-def positive(text: str) -> float:
+def positive(given: str | float) -> float:
     """A finite number above 0."""
-    value = number(text)
+    value = number(given)
     if value <= 0:
-        raise ValueError(text)
+        raise ValueError(given)
     return value
 
 
-def not_negative(text: str) -> float:
+def not_negative(given: str | float) -> float:
     """A finite number, 0 or more."""
-    value = number(text)
+    value = number(given)
     if value < 0:
-        raise ValueError(text)
+        raise ValueError(given)
     return value
 
 
-def count(text: str) -> int:
+def count(given: str | int) -> int:
     """A whole number, 0 or more."""
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
+    value = int(given) if isinstance(given, str) else operator.index(given)
+    if not 0 <= value < 1 << 63:
+        raise ValueError(given)
     return value
 
 
-def size_in_bytes(text: str) -> float:
+def size_in_bytes(given: str | float) -> float:
     """A number of bytes: 20000, 20kB, 1.5MB; KiB and MiB are powers of two."""
-    digits = text.lower().removesuffix("b")
+    if not isinstance(given, str):
+        return positive(given)
+    digits = given.lower().removesuffix("b")
     units = (("ki", 1 << 10), ("mi", 1 << 20), ("gi", 1 << 30), ("k", 1e3), ("m", 1e6), ("g", 1e9))
     for unit, factor in units:
         if digits.endswith(unit):
@@ -99,15 +121,23 @@ def size_in_bytes(text: str) -> float:
     return positive(digits)
 
 
-def frame_range(text: str) -> tuple[int, int | None]:
-    """Frames as "30:45", "30:", ":45" or "30": the first one, and the one after the last; UsageError otherwise."""
-    first, colon, last = text.partition(":")
+def frame_range(given: str | Iterable[int | None]) -> tuple[int, int | None]:
+    """Frames as "30:45", "30:", ":45" or "30", or as a pair: the first one, and the one after the last or None.
+
+    UsageError for what isn't one.
+    """
     try:
-        start, stop = int(first or 0), (int(last) if last else None) if colon else int(first) + 1
-    except ValueError:
+        if isinstance(given, str):
+            first, colon, last = given.partition(":")
+            start, stop = int(first or 0), (int(last) if last else None) if colon else int(first) + 1
+        else:
+            begin, end = given
+            start, stop = operator.index(begin or 0), None if end is None else operator.index(end)
+    except (ValueError, TypeError):
         start, stop = -1, None
     if start < 0 or (stop is not None and stop <= start):
-        raise UsageError(f"--frames {text}: expected START:STOP, counted from 0, STOP not included, as in 30:45")
+        shown = f"--frames {given}" if isinstance(given, str) else f"frames {given!r}"
+        raise UsageError(f"{shown}: expected START:STOP, counted from 0, STOP not included, as in 30:45")
     return start, stop
 
 
@@ -118,22 +148,54 @@ def frame_range(text: str) -> tuple[int, int | None]:
 class Setting:
     """One thing that can be set, with its name, its type and a line of help.
 
-    name: the keyword of `with_settings`, and the option of the command with dashes. parse: the value from an option's
-    text; ValueError or UsageError for a text that can't be. metavar: what help calls the value. short: a letter.
+    name: the keyword of `with_settings`, and the option of the command with dashes. parse: makes the value of an
+    option's text, and checks one that comes from Python; ValueError, TypeError or UsageError for what can't be. The
+    first line of its docstring is what an error says was expected. metavar: what help calls the value. short: a letter.
     rivals: a name that settings share of which only one can be given. switch: an option without a value: when it is
     given, the setting becomes this; negated options read --no-NAME. several: may be given more than once, and is a
-    tuple. command: whether the command offers it; otherwise it is for Python.
+    tuple. command: whether the command offers it; otherwise it is for Python. optional: whether None stands for the
+    codec's own choice.
     """
 
     name: str
     help: str
-    parse: Callable[[str], Any] = str
+    parse: Callable[[Any], Any] = text
     metavar: str | None = None
     short: str | None = None
     rivals: str | None = None
     switch: bool | None = None
     several: bool = False
     command: bool = True
+    optional: bool = False
+
+    def checked(self, given: Any) -> Any:
+        """The value of this setting from Python; a text is read as the command reads it. UsageError if it can't be."""
+        if given is None and self.optional:
+            return None
+        try:
+            if self.switch is not None:
+                if not isinstance(given, bool):
+                    raise TypeError(given)
+                return given
+            if self.several:
+                return tuple(self._parsed(item) for item in ((given,) if isinstance(given, str) else given))
+            return self._parsed(given)
+        except UsageError:
+            raise
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(f"{self.name} {_shown(given)}: expected {self._expected()}") from None
+
+    def _parsed(self, given: Any) -> Any:
+        if given is None or isinstance(given, (bool, bytes)):  # float(True) is 1.0
+            raise TypeError(given)
+        parsed = self.parse(given)
+        return given if isinstance(given, (int, float)) else parsed
+
+    def _expected(self) -> str:
+        if self.switch is not None:
+            return "True or False"
+        words = (self.parse.__doc__ or self.help).partition("\n")[0].rstrip(".")
+        return ("one or several of: " if self.several else "") + words[:1].lower() + words[1:]
 
     @property
     def option(self) -> str:
@@ -142,20 +204,33 @@ class Setting:
         return f"--no-{word}" if self.switch is False else f"--{word}"
 
 
-QUALITY = Setting("quality", "higher is better; the codec says what its numbers mean", number, "Q", "q", "rate")
-SIZE = Setting("size", "the best file of at most so much: 20kB, 1.5MB, 64KiB", size_in_bytes, "N", rivals="rate")
-BPP = Setting("bpp", "the best file of at most so many bits per pixel, as 0.25", positive, "R", rivals="rate")
-PSNR = Setting("psnr", "the smallest file of at least so many decibels", positive, "DB", rivals="rate")
+def _shown(value: Any) -> str:
+    """A value in an error, which mustn't fail for one that is very long."""
+    try:
+        return repr(value)[:80]
+    except Exception:  # of somebody else's type, or a number of too many digits
+        return f"of type {type(value).__name__}"
+
+
+def _of_rate(name: str, help: str, parse: Callable[[Any], Any], metavar: str, short: str | None = None) -> Setting:
+    return Setting(name, help, parse, metavar, short, rivals="rate", optional=True)
+
+
+QUALITY = _of_rate("quality", "higher is better; the codec says what its numbers mean", number, "Q", "q")
+SIZE = _of_rate("size", "the best file of at most so much: 20kB, 1.5MB, 64KiB", size_in_bytes, "N")
+BPP = _of_rate("bpp", "the best file of at most so many bits per pixel, as 0.25", positive, "R")
+PSNR = _of_rate("psnr", "the smallest file of at least so many decibels", positive, "DB")
 EFFORT = Setting("effort", "optimiser steps, as a multiple of the usual number", not_negative, "X")
 CODER = Setting("coder", "how the payload is entropy-coded, as constriction or torchac", metavar="C")
 MAX_ERROR = Setting("max_error", "no value is off by more than E", positive, "E", rivals="bound")
 REL_ERROR = Setting("rel_error", "no value is off by more than R of its dataset's range", positive, "R", rivals="bound")
-BOUND = Setting("bound", "an error bound, a codec.Bound", rivals="bound", command=False)
+BOUND = Setting("bound", "an error bound, a codec.Bound", as_it_is, rivals="bound", command=False, optional=True)
 DATASET = Setting("dataset", "code this dataset and keep the others exactly", metavar="PATH", several=True)
-ENOUGH = Setting("enough", "a group of frames with so many decibels is done", positive, "DB")
-KEY_EVERY = Setting("key_every", "every N-th group of frames can be decoded alone", count, "N")
+FIT_EFFORT = replace(EFFORT, optional=True)
+ENOUGH = Setting("enough", "a group of frames with so many decibels is done", positive, "DB", optional=True)
+KEY_EVERY = Setting("key_every", "every N-th group of frames can be decoded alone", count, "N", optional=True)
 SOUND = Setting("sound", "leave the sound out", switch=False)
-GROUP = Setting("group", "frames of a group", count, command=False)
+GROUP = Setting("group", "frames of a group", count, command=False, optional=True)
 SCENE_CUTS = Setting("scene_cuts", "whether a new scene begins a new group", switch=False, command=False)
 SEED = Setting("seed", "of the random numbers of a fit", count, command=False)
 THREADS = Setting("threads", "of each fit", count, command=False)
@@ -164,7 +239,7 @@ JOBS = Setting("jobs", "worker processes for the groups of one video", count, co
 IMAGE_SETTINGS = (QUALITY, SIZE, BPP, PSNR)
 FIELD_SETTINGS = (QUALITY, MAX_ERROR, REL_ERROR, BOUND, DATASET)
 ARRAY_SETTINGS = (CODER,)
-VIDEO_SETTINGS = (QUALITY, BPP, PSNR, EFFORT, ENOUGH, KEY_EVERY, SOUND, GROUP, SCENE_CUTS, SEED, THREADS, JOBS)
+VIDEO_SETTINGS = (QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, GROUP, SCENE_CUTS, SEED, THREADS, JOBS)
 
 # What a decoder can be asked for.
 SELECT_DATASET = Setting("dataset", "this dataset alone, as .npy (or .h5)", metavar="PATH", several=True)
@@ -180,12 +255,12 @@ VIDEO_SELECTION = (FRAMES, CONCEAL, ENCODER, SOUND)
 
 @dataclass(frozen=True)
 class Select:
-    """What of a file is decoded, and how it is written. The default is all of it.
+    """The part of a file that is decoded, and how it is written; by default all of it. UsageError for what can't be.
 
     frames: (first, the one after the last, or None for the end). dataset: paths of datasets of an HDF5 file. snapshot:
     an index of the first axis of one dataset. at: a place between two of these. conceal: a damaged frame is replaced by
     the last good one. encoder: of the video that is written. sound: whether it is written. form: the suffix that says
-    how the output is written where its name has none.
+    how the output is written where its name has none, as ".tiff".
     """
 
     frames: tuple[int, int | None] | None = None
@@ -197,9 +272,19 @@ class Select:
     sound: bool = True
     form: str = ""
 
+    def __post_init__(self) -> None:
+        for setting in (FRAMES, SELECT_DATASET, SNAPSHOT, AT, CONCEAL, ENCODER, SOUND):
+            given = getattr(self, setting.name)
+            if given is not None:
+                object.__setattr__(self, setting.name, setting.checked(given))
+        if not isinstance(self.form, str):
+            raise UsageError(f"form {self.form!r}: expected a suffix, as '.tiff'")
+        if self.form:
+            object.__setattr__(self, "form", "." + self.form.lower().lstrip("."))
+
     @property
     def named(self) -> tuple[str, ...]:
-        """Names of what isn't as it is by default, but for the form."""
+        """The names of the fields that aren't as they are by default, but for the form."""
         changed = [item.name for item in fields(self) if getattr(self, item.name) != item.default]
         return tuple(name for name in changed if name != "form")
 
@@ -210,15 +295,28 @@ class Select:
 
 # ---- cards
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}", re.ASCII)  # as headers of files take it
+_SUFFIX = re.compile(r"\.[a-z0-9][a-z0-9_.-]*", re.ASCII)
+_SETTING = re.compile(r"(?!no_)[a-z][a-z0-9_]*", re.ASCII)  # --no-NAME is the option of a switch
+_TARGET = re.compile(r"[\w.]*:\w+")
+# Names that settings can't have: the command, or `codec.encode_file`, has another use for them.
+RESERVED = frozenset(
+    [
+        *("codec", "debug", "device", "force", "format", "help", "inputs", "json", "output", "quiet", "replace"),
+        *("report", "select", "skip_existing", "source", "target", "verb", "weights"),
+    ]
+)
+
 
 @dataclass(frozen=True)
 class Card:
-    """What `codec list` shows of a codec, and where its class is.
+    """The description of a codec that `codec list` shows, and where its class is. ValueError for one that can't be.
 
     name: as in `Codec.load`; also in every file. medium: "image", "video", "array", "field", "audio" or "gaussians".
     suffix: of its files; decoration, the signature of a file decides. target: "module:Class", the module relative to
-    the card's package. settings: what its `with_settings` takes. selection: what its `decode_file` can be asked for.
-    default: whether it codes its medium where no codec is named. citation: the paper.
+    the card's package. settings: what its `with_settings` takes. selection: what its `decode_file` can be asked for,
+    fields of `Select`. default: whether it codes its medium where no codec is named; only codecs of this package can
+    be. citation: the paper.
     """
 
     name: str
@@ -231,9 +329,44 @@ class Card:
     default: bool = False
     citation: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ValueError(f"a codec called {self.name!r}; expected up to 32 of a-z, 0-9, _ . and -")
+        if self.medium not in MEDIA:
+            raise ValueError(f"{self.name} is for {self.medium!r}; expected one of {', '.join(MEDIA)}")
+        taken = {suffix for medium in MEDIA.values() for suffix in (*medium.reads, *medium.writes)}
+        if not isinstance(self.suffix, str) or not _SUFFIX.fullmatch(self.suffix) or self.suffix in taken:
+            raise ValueError(f"{self.name} has the suffix {self.suffix!r}; expected one of its own, as '.{self.name}'")
+        if not isinstance(self.target, str) or not _TARGET.fullmatch(self.target):
+            raise ValueError(f"{self.name} has the target {self.target!r}; expected 'module:Class'")
+        if not isinstance(self.summary, str):
+            raise ValueError(f"{self.name} has the summary {self.summary!r}; expected text")
+        for setting in (*self.settings, *self.selection):
+            if not isinstance(setting, Setting) or not _SETTING.fullmatch(setting.name) or setting.name in RESERVED:
+                raise ValueError(f"{self.name} has {setting!r}; expected a Setting, called otherwise")
+            if setting.short is not None and setting.name != QUALITY.name:
+                raise ValueError(f"{self.name} has an option -{setting.short}; only quality has a letter")
+        known = {item.name for item in fields(Select)} - {"form"}
+        if unknown := [setting.name for setting in self.selection if setting.name not in known]:
+            raise ValueError(f"{self.name} selects by {unknown[0]!r}; expected one of {', '.join(sorted(known))}")
+
+
+def check_rivals(name: str, given: Mapping[str, Any], declared: Iterable[Setting]) -> None:
+    """Raise UsageError for two settings of which only one can be given; a quality is what any other refines.
+
+    name: of the codec. given: values by name; None is as if it weren't.
+    """
+    first: dict[str, str] = {}
+    for setting in declared:
+        if setting.rivals is None or setting is QUALITY or given.get(setting.name) is None:
+            continue
+        other = first.setdefault(setting.rivals, setting.name)
+        if other != setting.name:
+            raise UsageError(f"{name} takes one of {other} and {setting.name}, and both are given")
+
 
 def check_declared(name: str, given: Iterable[str], declared: Iterable[Setting], option: bool = False) -> None:
-    """UsageError, in one sentence, for the first of `given` that isn't among the declared ones.
+    """Raise UsageError, in one sentence, for the first name of `given` that isn't among the declared settings.
 
     name: of the codec. option: whether names are said as the command's options.
     """
@@ -241,6 +374,6 @@ def check_declared(name: str, given: Iterable[str], declared: Iterable[Setting],
     for wanted in given:
         if wanted not in known:
             offered = [setting for setting in known.values() if setting.command or not option]
-            words = ", ".join(setting.option if option else setting.name for setting in offered) or "no settings"
+            words = ", ".join(setting.option if option else setting.name for setting in offered) or "nothing"
             shown = "--" + wanted.replace("_", "-") if option else repr(wanted)
             raise UsageError(f"{name} doesn't take {shown}: it takes {words}")

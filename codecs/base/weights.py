@@ -19,7 +19,17 @@ from ...files import PACKAGE
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ID_BYTES", "SHIPPED", "LoadedWeights", "Manifest", "find", "find_by_hash", "load_tensors", "manifests"]
+__all__ = [
+    "ID_BYTES",
+    "SHIPPED",
+    "LoadedWeights",
+    "Manifest",
+    "find",
+    "find_by_hash",
+    "load_tensors",
+    "load_weights",
+    "manifests",
+]
 
 SHIPPED = PACKAGE / "weights"
 ID_BYTES = 16
@@ -46,7 +56,7 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known about one weights file. `path` is where it lies; the other fields are the JSON's.
+    """The facts about a weights file. `path` is where it lies; the other fields are the JSON's.
 
     default: the one to take if no tag is asked for. retired: only kept for decoding old files, never taken by tag.
     """
@@ -71,13 +81,16 @@ class Manifest:
 
     @property
     def id(self) -> bytes:
-        """What the header of a file holds: the first 16 bytes of the sha256."""
+        """The first 16 bytes of the sha256, as the header of a file has them."""
         return bytes.fromhex(self.sha256)[:ID_BYTES]
 
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """tensors: on the CPU, by name. metadata: the text map of the safetensors header. sha256: hex, of the file."""
+    """A weights file in memory.
+
+    tensors: on the CPU, by name. metadata: the text map of the safetensors header. sha256: hex, of the file.
+    """
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
@@ -156,6 +169,14 @@ def load_tensors(path: str | Path, expected_sha256: str | None = None) -> Loaded
     return LoadedWeights(tensors, metadata, sha256)
 
 
+def load_weights(codec: str, tag: str | None, path: Path | None = None) -> LoadedWeights:
+    """The weights file that a path names, or else what ships for a codec under a tag (None: its default)."""
+    if path is not None:
+        return load_tensors(path)
+    manifest = find(codec, tag)
+    return load_tensors(manifest.path, manifest.sha256)
+
+
 def _metadata(data: bytes, path: Path) -> Mapping[str, str]:
     n_header = int.from_bytes(data[:8], "little")
     try:
@@ -171,8 +192,8 @@ def _metadata(data: bytes, path: Path) -> Mapping[str, str]:
 
 
 def _read_folder(folder: Path) -> tuple[Manifest, ...]:
-    found = [_read_manifest(path) for path in sorted(folder.glob("*.json"))]
-    return tuple(sorted(found, key=lambda item: (item.codec, item.tag, item.file)))
+    read = [_read_manifest(path) for path in sorted(folder.glob("*.json"))]
+    return tuple(sorted(read, key=lambda item: (item.codec, item.tag, item.file)))
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -1,7 +1,7 @@
 """Probabilistic circuits: lossless coding of small images, masks, label maps and tables, fitted to their kind.
 
 Liu, Mandt, Van den Broeck, "Lossless Compression with Probabilistic Circuits", ICLR 2022, arXiv 2111.11632. This is the
-card; the codec: codec. How to use it: docs/codecs/circuit.md.
+card. The codec is in codec.py, the circuits are in `entropy/circuits/`. How to use it: docs/codecs/circuit.md.
 """
 
 from ..base.settings import ARRAY_SETTINGS, Card

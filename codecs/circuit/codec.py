@@ -1,8 +1,9 @@
 """Lossless coding of small images, label maps, masks and tables with a probabilistic circuit fitted to their kind.
 
 Liu, Mandt, Van den Broeck, "Lossless Compression with Probabilistic Circuits", ICLR 2022, arXiv 2111.11632. The model
-is theirs, a hidden Chow-Liu tree over all values of an item. Differs: coding is a tour over the tree in exact integers
-(`entropy/circuits/coding.py`), one stream for all items of a call, on a CPU. Numbers, theirs and ours: docs/results.md.
+is theirs, a hidden Chow-Liu tree over all values of an item (`entropy/circuits/model.py`). Differs: coding is a tour
+over the tree in exact integers (`entropy/circuits/coding.py`), one stream for all items of a call, on a CPU. Numbers,
+theirs and ours: docs/results.md.
 
 An item is a row of the first axis: an image of 28 x 28 pixels, a row of a table. A model is for items of one shape; it
 takes any values. What it did not see when it was fitted is an escape symbol in the circuit, and the value itself
@@ -23,14 +24,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...container import Chunk, Header
+from ...container import Chunk, Header, unpack
 from ...entropy.circuits.coding import FrozenCircuit
 from ...entropy.circuits.mixture import FrozenMixture
 from ...errors import MediaError, StreamError, UsageError, WeightsError
 from ..base.array import ArrayCodec
 from ..base.codec import Data, EncodedPixels
 from ..base.settings import Setting
-from ..base.weights import find, load_tensors
+from ..base.weights import load_weights
 from . import CARD
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _ITEM = "s"  # param: a single item was given, without the axis that counts
 
 @dataclass(frozen=True, eq=False)
 class Alphabet:
-    """Values that have a symbol of their own, rising. One more symbol stands for all others: the escape."""
+    """The values that have a symbol of their own, rising; one more symbol, the escape, stands for all others."""
 
     values: NDArray[Any]
 
@@ -60,7 +61,7 @@ class Alphabet:
         return len(self.values) + 1
 
     def symbols(self, values: NDArray[Any]) -> NDArray[np.int32]:
-        """Index of each value, `len(values)` for an escape."""
+        """The symbol of each value, int32 in the same shape: its index, `len(self.values)` for an escape."""
         if not len(self.values):
             return np.zeros(values.shape, np.int32)
         at = np.searchsorted(self.values, values).clip(0, len(self.values) - 1)
@@ -68,22 +69,22 @@ class Alphabet:
 
     @staticmethod
     def of(values: NDArray[Any]) -> Alphabet:
-        """What occurs in these values; of 8-bit numbers with many of them all 256."""
-        found, counts = np.unique(values, return_counts=True)
+        """The alphabet of all values that occur in an array; of 8-bit numbers, if many occur, of all 256."""
+        levels, counts = np.unique(values, return_counts=True)
         kind = values.dtype
         if kind.kind == "b":
             return Alphabet(np.array([0, 1], np.int64))
-        if kind.kind in "iu" and kind.itemsize == 1 and len(found) > _FULL:
+        if kind.kind in "iu" and kind.itemsize == 1 and len(levels) > _FULL:
             low = int(np.iinfo(kind).min)
             return Alphabet(np.arange(low, low + 256, dtype=np.int64))
-        if len(found) > MAX_LEVELS:
-            found = np.sort(found[np.argsort(-counts, kind="stable")[:MAX_LEVELS]])
-        return Alphabet(found if kind.kind == "S" else found.astype(np.int64))
+        if len(levels) > MAX_LEVELS:
+            levels = np.sort(levels[np.argsort(-counts, kind="stable")[:MAX_LEVELS]])
+        return Alphabet(levels if kind.kind == "S" else levels.astype(np.int64))
 
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """Items of one shape, and the symbols of their values.
+    """The items that a circuit is for: their shape, and the symbols of their values.
 
     shape: of an item. text: whether values are bytes. owner: (D,) which alphabet each value of an item has.
     """
@@ -95,7 +96,7 @@ class Domain:
 
     @staticmethod
     def of(array: NDArray[Any]) -> Domain:
-        """Of the items of an array. Columns of a table have alphabets of their own; pixels share one."""
+        """The domain of the items of an array. Columns of a table have alphabets of their own; pixels share one."""
         shape = array.shape[1:]
         n = math.prod(shape)
         if not n or not len(array):
@@ -113,11 +114,11 @@ class Domain:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """(D,) symbols of each value of an item."""
-        return np.array([one.size for one in self.alphabets], np.int64)[self.owner]
+        """The number of symbols of each value of an item, (D,)."""
+        return np.array([alphabet.size for alphabet in self.alphabets], np.int64)[self.owner]
 
     def symbols(self, array: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
-        """(N, D) symbols of items (N, *shape), and the values that have none, item by item."""
+        """The symbols, (N, D), of items (N, *shape), and the values that have none, item by item."""
         flat = array.reshape(len(array), -1)
         if not self.text:
             flat = flat.astype(np.int64)
@@ -125,19 +126,19 @@ class Domain:
         escapes = np.zeros(flat.shape, bool)
         for index, alphabet in enumerate(self.alphabets):
             columns = self._columns(index)
-            out[:, columns] = found = alphabet.symbols(flat[:, columns])
-            escapes[:, columns] = found == len(alphabet.values)
+            out[:, columns] = alphabet.symbols(flat[:, columns])
+            escapes[:, columns] = out[:, columns] == len(alphabet.values)
         return out, flat[escapes]
 
     def escapes(self, symbols: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """(N, D) which symbols are escapes."""
-        known = np.array([len(one.values) for one in self.alphabets])[self.owner]
+        """The mask of the escapes among symbols (N, D)."""
+        known = np.array([len(alphabet.values) for alphabet in self.alphabets])[self.owner]
         return symbols == known
 
     def values(self, symbols: NDArray[np.int32], rare: NDArray[Any]) -> NDArray[Any]:
-        """The reverse of `symbols`: (N, D) int64, or bytes. rare: as many values as there are escapes."""
+        """The inverse of `symbols`: (N, D) int64, or bytes. rare: as many values as there are escapes."""
         if self.text:
-            widths = [one.values.dtype.itemsize for one in self.alphabets] + [rare.dtype.itemsize]
+            widths = [alphabet.values.dtype.itemsize for alphabet in self.alphabets] + [rare.dtype.itemsize]
             out = np.zeros(symbols.shape, f"S{max(widths)}")
         else:
             out = np.zeros(symbols.shape, np.int64)
@@ -149,18 +150,19 @@ class Domain:
         return out
 
     def _columns(self, index: int) -> slice | NDArray[np.intp]:
+        """The columns of (N, D) whose values are of the alphabet of this index."""
         return slice(None) if len(self.alphabets) == 1 else np.flatnonzero(self.owner == index)
 
     # stored
 
     def to_state(self) -> dict[str, NDArray[Any]]:
-        """Arrays for a safetensors file; `shape` and `text` go into its metadata."""
-        lengths = np.array([len(one.values) for one in self.alphabets], np.int32)
+        """The arrays of the domain in a weights file; `shape` and `text` go into its metadata."""
+        lengths = np.array([len(alphabet.values) for alphabet in self.alphabets], np.int32)
         state = {
             "alphabet_lengths": lengths,
             "alphabet_owner": self.owner,
         }
-        values = [value for one in self.alphabets for value in one.values.tolist()]
+        values = [value for alphabet in self.alphabets for value in alphabet.values.tolist()]
         if not self.text:
             return {**state, "alphabet_values": np.array(values, np.int64)}
         widths = np.array([len(value) for value in values], np.int32)
@@ -172,7 +174,7 @@ class Domain:
 
     @staticmethod
     def from_state(state: dict[str, NDArray[Any]], metadata: dict[str, Any]) -> Domain:
-        """The reverse of `to_state`; ValueError, KeyError or TypeError for what it doesn't write."""
+        """The inverse of `to_state`; ValueError, KeyError or TypeError for what it doesn't write."""
         shape, text = tuple(metadata["shape"]), metadata["text"]
         if not all(type(side) is int and side > 0 for side in shape) or type(text) is not bool:
             raise ValueError(f"items of shape {shape}, text {text}")
@@ -206,8 +208,11 @@ class Domain:
 
 @dataclass(frozen=True, eq=False)
 class CircuitCodec(ArrayCodec):
-    """A circuit and the domain it is for. coder: "rans", one stream for all items; "rans-items", one for each, with an
-    index, so that `decompress_item` reads any of them alone (about 6 bytes more an item)."""
+    """The codec `circuit`: a circuit, and the domain it is for.
+
+    coder: "rans", one stream for all items; "rans-items", one for each, with an index, so that `decompress_item` reads
+    any of them alone (about 6 bytes more an item).
+    """
 
     circuit: FrozenCircuit | FrozenMixture
     domain: Domain
@@ -229,20 +234,20 @@ class CircuitCodec(ArrayCodec):
     def from_weights(cls, tag: str | None, quality: float | None, weights: Path | None, device: str) -> Self:
         if quality is not None:
             raise UsageError("circuit is lossless: it has no quality")
-        found = load_tensors(find(cls.name, tag).path if weights is None else weights)
+        loaded = load_weights(cls.name, tag, weights)
         try:
-            if found.metadata.get("codec") != cls.name:
-                raise ValueError(f"made for {found.metadata.get('codec')!r}")
-            about = json.loads(found.metadata["domain"])
-            state = {name: tensor.numpy() for name, tensor in found.tensors.items()}
+            if loaded.metadata.get("codec") != cls.name:
+                raise ValueError(f"made for {loaded.metadata.get('codec')!r}")
+            about = json.loads(loaded.metadata["domain"])
+            state = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
             domain = Domain.from_state(state, about)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             path = weights if weights is not None else "the shipped file"
             raise WeightsError(f"{path}: not weights of a circuit ({error}): make some with `codec fit`") from None
-        return cls(FrozenMixture.from_state(state), domain, found.id, extra=dict(found.metadata))
+        return cls(FrozenMixture.from_state(state), domain, loaded.id, extra=dict(loaded.metadata))
 
     def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        """Arrays and metadata of a weights file."""
+        """The arrays and the metadata of a weights file."""
         about = {"shape": list(self.domain.shape), "text": self.domain.text}
         state = {**self.circuit.to_state(), **self.domain.to_state()}
         return state, {**self.extra, "codec": self.name, "domain": json.dumps(about)}
@@ -294,13 +299,13 @@ class CircuitCodec(ArrayCodec):
     def decode_array(self, header: Header, chunks: Sequence[Chunk]) -> NDArray[Any]:
         n, streams, index, rare = self._parts(header, chunks)
         if header.coder == _ONE:
-            found = [self.circuit.decode(stream, count) for count, stream in streams]
+            decoded = [self.circuit.decode(stream, count) for count, stream in streams]
         else:
-            found = [
+            decoded = [
                 self.circuit.decode_each(_cut(stream, lengths))
                 for (_, stream), lengths in zip(streams, index, strict=True)
             ]
-        symbols = np.concatenate(found)
+        symbols = np.concatenate(decoded)
         escapes = self.domain.escapes(symbols)
         left, owners = _unpack_rare(rare, int(escapes.sum()), self.domain.text, header.coder == _EACH)
         if owners is not None and (owners != np.nonzero(escapes)[0]).any():
@@ -310,9 +315,7 @@ class CircuitCodec(ArrayCodec):
         return values.reshape(header.shape)
 
     def decompress_item(self, data: Data, item: int) -> NDArray[Any]:
-        """One item of a file that was made with the setting coder="rans-items", without decoding the others."""
-        from ...container import unpack
-
+        """One item of a file that was made with coder="rans-items", of the domain's shape, decoded by itself."""
         header, chunks = unpack(data)
         self.check_made_by_us(header)
         if header.coder != _EACH:
@@ -331,15 +334,15 @@ class CircuitCodec(ArrayCodec):
             raise AssertionError("streams hold as many items as the header says: checked")
         left, owners = _unpack_rare(rare, None, self.domain.text, True)
         assert owners is not None
-        mine = left[owners == item]
-        if len(mine) != int(self.domain.escapes(symbols).sum()):
+        own = left[owners == item]
+        if len(own) != int(self.domain.escapes(symbols).sum()):
             raise StreamError("rare values of an item are missing: the file is damaged")
-        return self._checked(self.domain.values(symbols, mine), header).reshape(self.domain.shape)
+        return self._checked(self.domain.values(symbols, own), header).reshape(self.domain.shape)
 
     def _parts(
         self, header: Header, chunks: Sequence[Chunk]
     ) -> tuple[int, list[tuple[int, bytes]], list[NDArray[np.int64]], bytes]:
-        """Number of items, (items, stream) of each segment, lengths of the items' streams, rare values."""
+        """The parts of a file: number of items, (items, stream) of each segment, lengths of streams, rare values."""
         single = header.params.get(_ITEM, False)
         if type(single) is not bool or header.coder not in self.coders or header.arithmetic != "int":
             raise StreamError(f"coder {header.coder!r}, arithmetic {header.arithmetic!r}: a newer version, or damaged")
@@ -368,6 +371,7 @@ class CircuitCodec(ArrayCodec):
         return n, streams, index, payloads["Rare"][0] if payloads["Rare"] else b""
 
     def _checked(self, values: NDArray[Any], header: Header) -> NDArray[Any]:
+        """The values in the header's type; StreamError if they don't fit it."""
         if self.domain.text:
             return values
         dtype = np.dtype(header.dtype)
@@ -378,12 +382,13 @@ class CircuitCodec(ArrayCodec):
 
 
 def _cut(stream: bytes, lengths: NDArray[np.int64]) -> list[bytes]:
+    """The pieces of a stream that have these lengths, which sum to its own."""
     ends = np.cumsum(lengths).tolist()
     return [stream[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
 
 
 def _inflate(payload: bytes, limit: int) -> bytes:
-    """At most so many bytes of a zlib stream."""
+    """The content of a zlib stream; StreamError if it is damaged, or longer than the limit."""
     inflate = zlib.decompressobj()
     try:
         out = inflate.decompress(payload, limit + 1)
@@ -395,7 +400,10 @@ def _inflate(payload: bytes, limit: int) -> bytes:
 
 
 def _pack_rare(left: list[Any], text: bool, owners: NDArray[np.int64] | None) -> bytes:
-    """Bytes of the values in the order of their escapes: their number, with an index their items, the values."""
+    """The chunk of values without a symbol, in the order of their escapes: their number, owners and the values.
+
+    owners: the item of each, for coder "rans-items".
+    """
     parts = [_COUNT.pack(len(left))]
     if owners is not None:
         parts.append(owners.astype("<u4").tobytes())
@@ -410,7 +418,7 @@ def _pack_rare(left: list[Any], text: bool, owners: NDArray[np.int64] | None) ->
 def _unpack_rare(
     payload: bytes, n: int | None, text: bool, with_owners: bool
 ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """n: how many there must be, if that is known."""
+    """The inverse of `_pack_rare`: values and owners. n: how many there must be, if that is known."""
     damaged = StreamError("the rare values don't fit the items: the file is damaged")
     nothing = np.zeros(0, "S1" if text else np.int64), np.zeros(0, np.int64) if with_owners else None
     if not payload:
@@ -425,22 +433,22 @@ def _unpack_rare(
     body = _inflate(payload[_COUNT.size :], size)
     if len(body) != size or size < _COUNT.size:
         raise damaged
-    found, at = _COUNT.unpack_from(body)[0], _COUNT.size
-    if (n is not None and found != n) or found == 0 or found > size:
+    count, at = _COUNT.unpack_from(body)[0], _COUNT.size
+    if (n is not None and count != n) or count == 0 or count > size:
         raise damaged
     owners = None
     if with_owners:
-        if at + 4 * found > size:
+        if at + 4 * count > size:
             raise damaged
-        owners = np.frombuffer(body, "<u4", found, at).astype(np.int64)
-        at += 4 * found
+        owners = np.frombuffer(body, "<u4", count, at).astype(np.int64)
+        at += 4 * count
     if not text:
-        if size - at != 8 * found:
+        if size - at != 8 * count:
             raise damaged
-        return np.frombuffer(body, "<i8", found, at).astype(np.int64), owners
-    widths = list(body[at : at + found])
-    at += found
-    if len(widths) != found or size - at != sum(widths):
+        return np.frombuffer(body, "<i8", count, at).astype(np.int64), owners
+    widths = list(body[at : at + count])
+    at += count
+    if len(widths) != count or size - at != sum(widths):
         raise damaged
     cells = []
     for width in widths:

@@ -1,7 +1,7 @@
 """Interpolation with an error bound that holds for every value: fields of floats, HDF5 and NetCDF-4 files.
 
-The coder is `layers.interpolation`; it needs no weights. This is the card; the codec: codec. How to use it:
-docs/codecs/interp.md.
+After SZ3 (Zhao et al., ICDE 2021), QoZ and HPEZ. This is the card. The codec is in codec.py, the coder in
+`layers/interpolation.py`; there are no weights. How to use it: docs/codecs/interp.md.
 """
 
 from ..base.settings import FIELD_SELECTION, FIELD_SETTINGS, Card

@@ -1,6 +1,7 @@
-"""`interp`: fields of floats with an error bound that holds for every value; needs no weights.
+"""Interpolation for fields of floats, with an error bound that holds for every value: arrays, HDF5, NetCDF-4.
 
-The interpolation coder of `layers.interpolation` for every block. For HDF5 and NetCDF-4 files, and arrays.
+Every block is coded by `layers/interpolation.py`, after SZ3, QoZ and HPEZ, which are cited there with the differences.
+There are no weights.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = ["InterpCodec"]
 
 @dataclass(frozen=True)
 class InterpCodec(FieldCodec):
-    """The codec `interp` with its error bound: see the module's docstring. quality: 1 to 100, as `Bound.of_quality`."""
+    """The codec `interp`: see the module's docstring. quality: 1 to 100, stands for a bound (`Bound.of_quality`)."""
 
     bound: Bound
     device: str = "cpu"
@@ -42,6 +43,10 @@ class InterpCodec(FieldCodec):
         if tag is not None or weights is not None:
             raise UsageError("interp has no weights: leave out the tag, or --weights")
         return cls(Bound.of_quality(50 if quality is None else quality), device)
+
+    def check_settings(self) -> None:
+        if self.bound is None:
+            raise UsageError("interp always has an error bound: give a quality, max_error, rel_error or a codec.Bound")
 
     @property
     def weights_id(self) -> bytes:

@@ -1,1 +1,1 @@
-"""Parts that more than one codec family can use."""
+"""Networks, transforms and context models that more than one family of codecs can use. No family is imported here."""

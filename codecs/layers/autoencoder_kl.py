@@ -1,5 +1,4 @@
-"""The convolutional encoder and decoder that WaLLoC's paper takes over from latent-diffusion autoencoders, one
-resolution only.
+"""The convolutional encoder and decoder that WaLLoC's paper takes over from latent diffusion, at one resolution.
 
 Residual blocks with group normalisation and SiLU, one self-attention block over all positions in the middle. Rombach
 et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022, arXiv 2112.10752 (appendix on the
@@ -20,7 +19,7 @@ def _norm(width: int) -> nn.GroupNorm:
 
 
 class KLBlock(nn.Module):
-    """x + conv(silu(norm(conv(silu(norm(x)))))), 3x3, (B, width, h, w)."""
+    """A residual block, x + conv(silu(norm(conv(silu(norm(x)))))) with 3x3 kernels, on (B, width, h, w)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -50,7 +49,10 @@ class Attention(nn.Module):
 
 
 class KLDecoder(nn.Sequential):
-    """(B, latent, h, w) -> (B, bands, h, w): conv, block, attention, block, three blocks, norm, SiLU, conv."""
+    """The decoder, (B, latent, h, w) to (B, bands, h, w).
+
+    Convolution, block, attention, block, three blocks, norm, SiLU, convolution.
+    """
 
     def __init__(self, latent: int, bands: int, width: int) -> None:
         super().__init__(
@@ -66,7 +68,10 @@ class KLDecoder(nn.Sequential):
 
 
 class KLEncoder(nn.Sequential):
-    """(B, bands, h, w) -> (B, latent, h, w): conv, two blocks, then block, attention, block, norm, SiLU, conv."""
+    """The encoder, (B, bands, h, w) to (B, latent, h, w).
+
+    Convolution, two blocks, then block, attention, block, norm, SiLU, convolution.
+    """
 
     def __init__(self, bands: int, latent: int, width: int) -> None:
         super().__init__(

@@ -1,4 +1,7 @@
-"""Networks with exact layers to and from the tensors of a weights file: integers and exponents, floats for the rest."""
+"""Networks with exact layers, to and from the tensors of a weights file.
+
+Exact layers (`entropy.exact`) are integers and exponents there, everything else is floats.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,15 @@ from torch import Tensor, nn
 from ...entropy.exact import ExactConv2d, FixedPoint
 from ...errors import WeightsError
 
+__all__ = ["check_state", "export_state", "import_state"]
 
-def _exact_parts(net: nn.Module) -> dict[str, nn.Module]:
+
+def _exact_parts(net: nn.Module) -> dict[str, ExactConv2d | FixedPoint]:
     return {name: part for name, part in net.named_modules() if isinstance(part, (ExactConv2d, FixedPoint))}
 
 
 def export_state(net: nn.Module, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
-    """Integers and exponents of exact layers; everything else in `dtype`."""
+    """The tensors of a network in a weights file: integers and exponents of exact layers, all else in `dtype`."""
     exact = _exact_parts(net)
     state: dict[str, Tensor] = {}
     for name, part in exact.items():
@@ -26,7 +31,7 @@ def export_state(net: nn.Module, dtype: torch.dtype = torch.float16) -> dict[str
             state[f"{name}.weight"] = weight.to(torch.int8 if part.weight_bits <= 8 else torch.int16).contiguous()
             state[f"{name}.bias"] = bias.to(torch.int64)
             state[f"{name}.weight_exponent"] = part.weight_exponent.to(torch.int8)
-        elif isinstance(part, FixedPoint):
+        else:
             state[f"{name}.exponent"] = part.exponent.to(torch.int8)
     for name, tensor in net.state_dict().items():
         if not any(name.startswith(f"{n}.") for n in exact):
@@ -34,24 +39,42 @@ def export_state(net: nn.Module, dtype: torch.dtype = torch.float16) -> dict[str
     return state
 
 
+def check_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Raises WeightsError unless the tensors of a weights file are this network's, by name and shape.
+
+    The network may be on the meta device, where it takes no memory.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    for name, part in _exact_parts(net).items():
+        if isinstance(part, ExactConv2d):  # its integers have names of their own
+            for kind in ("weight", "bias"):
+                expected[f"{name}.{kind}"] = expected.pop(f"{name}.conv.{kind}")
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    if wrong:
+        name = wrong[0]
+        raise WeightsError(
+            f"these weights don't fit the network they name: {name} is {given.get(name, 'missing')}, expected "
+            f"{expected.get(name, 'no such tensor')}"
+        )
+
+
 def import_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Fills `net` from the tensors of a weights file. WeightsError if they are not this network's."""
-    rest = dict(state)
+    """Fills a network from the tensors of a weights file; WeightsError if they aren't this network's."""
+    check_state(net, state)
     exact = _exact_parts(net)
     try:
         for name, part in exact.items():
             if isinstance(part, FixedPoint):
-                part.exponent.copy_(rest.pop(f"{name}.exponent").int())
+                part.exponent.copy_(state[f"{name}.exponent"].int())
         for name, part in exact.items():
             if isinstance(part, ExactConv2d):
-                part.weight_exponent.copy_(rest.pop(f"{name}.weight_exponent").int())
+                part.weight_exponent.copy_(state[f"{name}.weight_exponent"].int())
                 scale = torch.exp2(-part.weight_exponent.double())
-                part.conv.weight.data.copy_(rest.pop(f"{name}.weight").double() * scale[:, None, None, None])
+                part.conv.weight.data.copy_(state[f"{name}.weight"].double() * scale[:, None, None, None])
                 fraction = 2.0 ** -int(part.input_format.exponent)
-                cast(Tensor, part.conv.bias).data.copy_(rest.pop(f"{name}.bias").double() * scale * fraction)
-        expected = {key for key in net.state_dict() if not any(key.startswith(f"{n}.") for n in exact)}
-        if set(rest) != expected:
-            raise KeyError(f"unexpected or missing tensors {sorted(set(rest) ^ expected)[:4]}")
-        net.load_state_dict({key: value.float() for key, value in rest.items()}, strict=False)
-    except (KeyError, RuntimeError) as error:
+                cast(Tensor, part.conv.bias).data.copy_(state[f"{name}.bias"].double() * scale * fraction)
+        floats = {key for key in state if not any(key.startswith(f"{name}.") for name in exact)}
+        net.load_state_dict({key: state[key].float() for key in floats}, strict=False)
+    except RuntimeError as error:
         raise WeightsError(f"these weights don't fit the network they name: {error}") from None

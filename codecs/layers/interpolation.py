@@ -79,8 +79,10 @@ _LOOSE = 1 / 64  # an axis that misses 64 times as much, in the square, isn't in
 
 @dataclass(frozen=True)
 class Scheme:
-    """Level l = 1 (the finest), 2, ... gets the bound divided by min(growth^(l - 1), most): what coarse points are
-    wrong by spreads to all that are interpolated from them."""
+    """The bounds of levels: l = 1 (the finest), 2, ... gets the bound divided by min(growth^(l - 1), most).
+
+    Errors of coarse points spread to all that are interpolated from them.
+    """
 
     growth: float = 1.25
     most: float = 2.0
@@ -98,13 +100,16 @@ _TRIAL = 48  # points a side of the middle part on which the scheme is chosen
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the encoder chose. weights: of each axis behind the first, 0 to 255; 0 isn't interpolated along."""
+    """The decisions of the encoder: index of a scheme, and weights of the axes behind the first.
+
+    weights: 0 to 255 each; there is no interpolation along an axis of weight 0.
+    """
 
     scheme: int
     weights: tuple[int, ...]
 
     def folded(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Order of the axes, those that aren't interpolated along first; and the shape with these merged."""
+        """The order of the axes, those that aren't interpolated along first, and the shape with these merged."""
         axes = range(1, len(shape))
         loose = [axis for axis in axes if not self.weights[axis - 1]]
         tight = [axis for axis in axes if self.weights[axis - 1]]
@@ -117,7 +122,9 @@ class _Plan:
 
 
 def encode(x: NDArray[Any], bound: float) -> bytes:
-    """x: (B, ...) float32 or float64, finite, up to MAX_AXES axes behind the first; its B parts are coded alike, apart
+    """The stream of an array, which decodes within a bound.
+
+    x: (B, ...) float32 or float64, finite, up to MAX_AXES axes behind the first; its B parts are coded alike, apart
     from each other. bound: largest difference of any value, above 0.
 
     Whatever `decode` gives differs by at most `bound`, in exact arithmetic: every value was looked at.
@@ -139,7 +146,7 @@ def encode(x: NDArray[Any], bound: float) -> bytes:
 
 
 def decode(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDArray[Any]:
-    """The array, of this shape and type. StreamError if the data aren't of one."""
+    """The array of a stream, of this shape and type. StreamError if the data aren't a stream of one."""
     dtype = np.dtype(dtype)
     if 0 in shape:
         return np.zeros(shape, dtype)
@@ -167,7 +174,7 @@ def decode(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDA
 
 
 def _smoothness(x: NDArray[Any]) -> tuple[int, ...]:
-    """Weights of the axes: inverse mean squares of what cubic interpolation between neighbours misses."""
+    """The weights of the axes, 0 to 255: inverse mean squares of what interpolation between neighbours misses."""
     misses = []
     for axis in range(1, x.ndim):
         n = x.shape[axis]
@@ -181,14 +188,14 @@ def _smoothness(x: NDArray[Any]) -> tuple[int, ...]:
     if not np.isfinite(least):  # nothing to interpolate along
         return tuple(255 if n > 1 else 0 for n in x.shape[1:])
     relative = [1.0 if miss <= least else least / miss for miss in misses]
-    return tuple(round(255 * one) if one > _LOOSE else 0 for one in relative)
+    return tuple(round(255 * weight) if weight > _LOOSE else 0 for weight in relative)
 
 
 # ------------------------------------------------------------------------------------------------------- the traversal
 
 
 class _Part(NamedTuple):
-    """Points of one level whose odd indices (in units of the level's spacing) are along `axes`."""
+    """The points of one level whose odd indices (in units of the level's spacing) are those of `axes`."""
 
     level: int
     axes: tuple[int, ...]
@@ -198,7 +205,7 @@ class _Part(NamedTuple):
 
 
 class _Field:
-    """An array on its way from coarse to fine, of the encoder or of the decoder: both do the same."""
+    """An array that is filled from coarse to fine, by the encoder as by the decoder."""
 
     def __init__(self, shape: Sequence[int], dtype: np.dtype[Any], bound: float, plan: _Plan, middle: float) -> None:
         self.values = np.zeros(shape, dtype)
@@ -206,6 +213,7 @@ class _Field:
         self.bound, self.scheme, self.weights, self.middle = bound, SCHEMES[plan.scheme], plan.used, middle
 
     def parts(self) -> Iterator[_Part]:
+        """The parts in coding order, with predictions from the values that are filled in by then."""
         shape = self.values.shape[1:]
         top = (max(shape, default=1) - 1).bit_length()
         corner = (slice(None), *(slice(0, None, 1 << top) for _ in shape))
@@ -218,15 +226,15 @@ class _Field:
                 if not self.values[index].size:
                     continue
                 axes = tuple(axis + 1 for axis, odd in enumerate(kind) if odd)
-                found = [self._along(index, axis, step) for axis in axes]
+                first, *others = (self._interpolated(index, axis, step) for axis in axes)
                 weights = [float(self.weights[axis - 1]) for axis in axes]
-                total, low, high = found[0] * weights[0], found[0], found[0]
-                for one, weight in zip(found[1:], weights[1:], strict=True):
-                    total, low, high = total + one * weight, np.minimum(low, one), np.maximum(high, one)
-                yield _Part(level, axes, index, total / sum(weights), high - low if len(found) > 1 else 0.0)
+                total, low, high = first * weights[0], first, first
+                for line, weight in zip(others, weights[1:], strict=True):
+                    total, low, high = total + line * weight, np.minimum(low, line), np.maximum(high, line)
+                yield _Part(level, axes, index, total / sum(weights), high - low if others else 0.0)
 
-    def _along(self, index: tuple[slice, ...], axis: int, step: int) -> Float:
-        """Cubic interpolation along an axis, from the points one and three steps away; fewer at the borders."""
+    def _interpolated(self, index: tuple[slice, ...], axis: int, step: int) -> Float:
+        """The cubic interpolation along an axis, from points one and three steps away; fewer at the borders."""
         n = self.values.shape[axis]
         at = np.arange(step, n, 2 * step)
         line = self.values[(*index[:axis], slice(0, None, 2 * step), *index[axis + 1 :])].astype(np.float64)
@@ -239,21 +247,21 @@ class _Field:
         def where(condition: NDArray[np.bool_]) -> NDArray[np.bool_]:
             return condition.reshape([-1 if i == axis else 1 for i in range(line.ndim)])
 
-        before, here, there, behind = known(-1), known(0), known(1), known(2)
-        has_before, has_there, has_behind = where(place > 0), where(place < last), where(place + 1 < last)
-        cubic = (9.0 * (here + there) - (before + behind)) / 16.0
-        left = (6.0 * here + 3.0 * there - before) / 8.0
-        right = (3.0 * here + 6.0 * there - behind) / 8.0
+        before, low, high, behind = known(-1), known(0), known(1), known(2)
+        has_before, has_high, has_behind = where(place > 0), where(place < last), where(place + 1 < last)
+        cubic = (9.0 * (low + high) - (before + behind)) / 16.0
+        left = (6.0 * low + 3.0 * high - before) / 8.0
+        right = (3.0 * low + 6.0 * high - behind) / 8.0
         inner = np.where(
             has_before & has_behind,
             cubic,
-            np.where(has_before, left, np.where(has_behind, right, (here + there) / 2.0)),
+            np.where(has_before, left, np.where(has_behind, right, (low + high) / 2.0)),
         )
-        outer = np.where(has_before, (3.0 * here - before) / 2.0, here)
-        return np.where(has_there, inner, outer)
+        outer = np.where(has_before, (3.0 * low - before) / 2.0, low)
+        return np.where(has_high, inner, outer)
 
     def contexts(self, part: _Part) -> Int:
-        """Which distribution each point of a part has, as an index into the map that the stream carries."""
+        """The context of each point of a part: an index into the stream's map of distributions."""
         share = self.scheme.share(part.level)
         shape = part.predictions.shape
         if not part.axes:
@@ -273,15 +281,15 @@ class _Field:
         return (1 + group * _BINS + bins).astype(np.int16)
 
     def quantised(self, part: _Part, x: NDArray[Any]) -> tuple[Int, NDArray[Any]]:
-        """Symbols of the true values x[part.index], and those values that are stored as they are."""
+        """The symbols of the true values x[part.index], and those values that are stored as they are."""
         share, true = self.scheme.share(part.level), x[part.index]
         step = 2 * self.bound / share
         with np.errstate(over="ignore", invalid="ignore"):
             q = np.rint((true.astype(np.float64) - part.predictions) / step)
             near = np.abs(q) <= _MAX_Q
             q = np.where(near, q, 0)
-            found = (part.predictions + q * step).astype(self.values.dtype)
-        exact = near & within(true, found, self.bound)
+            decoded = (part.predictions + q * step).astype(self.values.dtype)
+        exact = near & within(true, decoded, self.bound)
         symbols = np.where(exact, q, _ESCAPE).astype(np.int32)
         return symbols, true[~exact]
 
@@ -294,19 +302,19 @@ class _Field:
             raise StreamError("an error-bounded stream has too few values: the file is damaged")
         q = np.where(escaped, 0, symbols).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            found = (part.predictions + q * (2 * self.bound / share)).astype(self.values.dtype)
-        found[escaped] = raw[:n]
-        if not np.isfinite(found).all():
+            values = (part.predictions + q * (2 * self.bound / share)).astype(self.values.dtype)
+        values[escaped] = raw[:n]
+        if not np.isfinite(values).all():
             raise StreamError("an error-bounded stream has values beyond its type: the file is damaged")
-        self.values[part.index] = found
+        self.values[part.index] = values
         self.sizes[part.index] = np.abs(q) / share
         return n
 
 
-def within(true: NDArray[Any], found: NDArray[Any], bound: float) -> NDArray[np.bool_]:
-    """Whether |true - found| <= bound, without rounding: a float64 difference can round down to the bound."""
+def within(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> NDArray[np.bool_]:
+    """Whether |true - decoded| <= bound, safely: a float64 difference can round down to the bound."""
     with np.errstate(over="ignore", invalid="ignore"):
-        difference = np.abs(true.astype(np.float64) - found.astype(np.float64))
+        difference = np.abs(true.astype(np.float64) - decoded.astype(np.float64))
     return difference <= bound * (1 - 2.0**-50)
 
 
@@ -325,14 +333,14 @@ def _encode(x: NDArray[Any], bound: float, plan: _Plan) -> bytes:
         steps.append((symbols, field.contexts(part)))
         raw.append(left)
         field.put(part, symbols, left)
-    kinds = _choose(steps)
+    kinds = _cheapest_distributions(steps)
     payload = _tables().encode_steps([(symbols, kinds[contexts]) for symbols, contexts in steps])
     side = _pack_side(kinds, np.concatenate(raw))
     return _HEAD.pack(bound, middle, plan.scheme, len(side)) + bytes(plan.weights) + side + payload
 
 
-def _choose(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.uint8]:
-    """For each context, the distribution under which its symbols are shortest."""
+def _cheapest_distributions(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.uint8]:
+    """The distribution of each context, (contexts,): the one under which its symbols are shortest."""
     costs = _costs()
     most = costs.shape[1] - 1
     keys, counts = [], []
@@ -340,17 +348,17 @@ def _choose(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.uint8]:
         sizes = np.minimum(np.abs(symbols.ravel()), most)
         width = int(sizes.max()) + 1
         table = np.bincount(contexts.ravel().astype(np.int64) * width + sizes)
-        found = np.flatnonzero(table)
-        keys.append(found // width * (most + 1) + found % width)
-        counts.append(table[found])
+        occurring = np.flatnonzero(table)
+        keys.append(occurring // width * (most + 1) + occurring % width)
+        counts.append(table[occurring])
     context, value = np.divmod(np.concatenate(keys), most + 1)
     count = np.concatenate(counts)
     kinds, last = np.zeros(_contexts(), np.uint8), 0
-    for one in range(len(kinds)):
-        mine = context == one
-        if mine.any():
-            last = int((costs[:, value[mine]] @ count[mine]).argmin())
-        kinds[one] = last  # an unused one is like the one before: compresses well
+    for index in range(len(kinds)):
+        own = context == index
+        if own.any():
+            last = int((costs[:, value[own]] @ count[own]).argmin())
+        kinds[index] = last  # an unused one is like the one before: compresses well
     return kinds
 
 
@@ -385,7 +393,7 @@ def _unpack_side(side: bytes, size: int, dtype: np.dtype[Any]) -> tuple[NDArray[
 
 @functools.cache
 def _weights() -> tuple[tuple[int, ...], ...]:
-    """Of |symbol| = 0, 1, ... in each distribution, as integers: two-sided geometric, mixtures of two such, normal."""
+    """The weights of |symbol| = 0, 1, ... in each distribution: two-sided geometric, mixtures of two such, normal."""
     rows = []
     with localcontext() as context:
         context.prec = 28
@@ -425,7 +433,7 @@ def _normal(sigma: Decimal, n: int) -> list[Decimal]:
 
 @functools.cache
 def _tables() -> Tables:
-    """A row for each distribution: symbols -n to n, and the escape. Counts in integers, none below 1."""
+    """The tables, a row for each distribution: symbols -n to n, and the escape. Counts are integers, none below 1."""
     rows = [_counts(weights) for weights in _weights()]
     width = max(map(len, rows)) + 1
     cdf = np.full((len(rows), width), 1 << 16, np.int32)
@@ -436,9 +444,10 @@ def _tables() -> Tables:
 
 
 def _counts(weights: Sequence[int]) -> list[int]:
-    both = [*reversed(weights[1:]), *weights]
-    total, room = sum(both), (1 << 16) - len(both) - 1 - 64  # 1 for each, 64 for the centre's competitors
-    counts = [1 + weight * room // total for weight in both]
+    """The counts of a row of the tables, which sum to 2**16, from the weights of |symbol| = 0, 1, ..."""
+    mirrored = [*reversed(weights[1:]), *weights]
+    total, room = sum(mirrored), (1 << 16) - len(mirrored) - 1 - 64  # 1 for each, 64 for the centre's competitors
+    counts = [1 + weight * room // total for weight in mirrored]
     counts.append(1)  # the escape
     counts[len(weights) - 1] += (1 << 16) - sum(counts)
     return counts
@@ -446,7 +455,7 @@ def _counts(weights: Sequence[int]) -> list[int]:
 
 @functools.cache
 def _costs() -> NDArray[np.float32]:
-    """Bits of |symbol| in each distribution, both signs alike; (distributions, largest + 1). For choosing only."""
+    """The bits of |symbol| in each distribution, (distributions, largest + 1), for the encoder's decisions only."""
     tables = _tables()
     most = int(tables.lengths.max())
     costs = np.empty((len(tables.lengths), most), np.float32)
@@ -460,12 +469,12 @@ def _costs() -> NDArray[np.float32]:
 
 
 def encode_block(x: NDArray[Any], bound: float) -> bytes:
-    """The same for any number of axes: those in front of the last MAX_AXES are merged."""
+    """The stream of an array of any number of axes, as `encode`: those in front of the last MAX_AXES are merged."""
     return encode(x.reshape(_merged(x.shape)), bound)
 
 
 def decode_block(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDArray[Any]:
-    """What `encode_block` was given, within its bound. StreamError if the data aren't of one."""
+    """The array of a stream of `encode_block`. StreamError if the data aren't a stream of one."""
     return decode(data, _merged(shape), dtype).reshape(shape)
 
 

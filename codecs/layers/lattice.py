@@ -28,7 +28,7 @@ MEAN_BITS = 3  # means are multiples of 1/8 step
 
 
 def level_map(height: int, width: int) -> Tensor:
-    """(H, W) int64: lattice level of each position, 0 (every 4th row and column) to 4 (odd squares of the board)."""
+    """The lattice level of each position, (H, W) int64: 0 (every 4th row and column) to 4 (odd squares of a board)."""
     tile = torch.tensor([[0, 4, 2, 4], [4, 3, 4, 3], [2, 4, 1, 4], [4, 3, 4, 3]])
     return tile.repeat(-(-height // 4), -(-width // 4))[:height, :width]
 
@@ -40,26 +40,26 @@ def _level_indices(height: int, width: int) -> tuple[Tensor, ...]:
 
 
 @dataclass(frozen=True)
-class Step:
-    """Channels start:stop at the positions of `levels` are coded together."""
+class LatticeStep:
+    """One step of the coding order: channels start:stop at the positions of some lattice levels, coded together."""
 
     start: int
     stop: int
     levels: tuple[int, ...]
 
 
-def schedule(groups: tuple[int, ...]) -> tuple[Step, ...]:
-    """Coding order for channel groups of the given sizes: the first in five lattice steps, the others in two."""
+def schedule(groups: tuple[int, ...]) -> tuple[LatticeStep, ...]:
+    """The coding order of channel groups of the given sizes: the first in five lattice steps, the others in two."""
     steps, start = [], 0
     for index, size in enumerate(groups):
         passes = [(0,), (1,), (2,), (3,), (4,)] if index == 0 else [(0, 1, 2, 3), (4,)]
-        steps += [Step(start, start + size, levels) for levels in passes]
+        steps += [LatticeStep(start, start + size, levels) for levels in passes]
         start += size
     return tuple(steps)
 
 
 class StepNet(nn.Module):
-    """Mean and scale of one step's latents from what is decoded: a linear predictor plus a small network."""
+    """The predictor of one step: mean and scale of its latents from decoded ones, linearly plus by a small network."""
 
     def __init__(self, in_channels: int, out_channels: int, width: int, kernel: int, symbol_bits: int) -> None:
         super().__init__()
@@ -79,8 +79,10 @@ class StepNet(nn.Module):
             self.first.conv.bias[width:].zero_()
 
     def forward(self, x: Tensor, stride: int = 1, offset: int = 0) -> tuple[Tensor, Tensor]:
-        """x: (B, in_channels, H, W) symbols. Returns mean and log2 scale, (B, out_channels, H, W) each, at the rows
-        and columns offset + n stride only."""
+        """The mean and log2 scale, (B, out_channels, H, W) each, of symbols x (B, in_channels, H, W).
+
+        stride, offset: only the rows and columns offset + n stride are computed.
+        """
         y = self.first(self.input(x), stride, offset)
         hidden, linear = y[:, : -self.out_channels], y[:, -self.out_channels :]
         hidden = self.act2(self.second(self.act1(hidden)))
@@ -89,7 +91,7 @@ class StepNet(nn.Module):
 
 
 class LatticeContext(nn.Module):
-    """Probability model of latents (B, C, H, W): see the module's docstring.
+    """The context model of latents (B, C, H, W): see the module's docstring.
 
     groups: sizes of the channel groups, in coding order, summing to C. The side plane tells the networks the
     quantiser gain (and, by its zero padding, where the border is).
@@ -113,7 +115,7 @@ class LatticeContext(nn.Module):
         )
 
     def _inputs(self, index: int, latents: Tensor, side: Tensor, levels: Tensor) -> Tensor:
-        """What step `index` may see of `latents`: earlier groups whole, its own group at earlier levels."""
+        """The input of a step's network: earlier groups whole, its own group at earlier levels, the side plane."""
         step = self.steps[index]
         parts = [side, latents[:, : step.start]]
         if min(step.levels) > 0:
@@ -121,11 +123,11 @@ class LatticeContext(nn.Module):
         return torch.cat(parts, 1)
 
     def parameters_of(self, index: int, latents: Tensor, side: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log2 scale of step `index`, dense (B, C_step, H, W). Both sides of the codec call this."""
+        """The mean and log2 scale of a step at all positions, (B, C_step, H, W) each, as in training."""
         return self.nets[index](self._inputs(index, latents, side, levels))
 
     def bits(self, latents: Tensor, side: Tensor) -> Tensor:
-        """Differentiable bits of each sample, (B,), under a logistic density integrated over unit bins.
+        """The differentiable bits of each sample, (B,), under a logistic density integrated over unit bins.
 
         latents: (B, C, H, W), companded values with noise or rounding; side: (B, 1, H, W).
         """
@@ -142,7 +144,10 @@ class LatticeContext(nn.Module):
 
     @torch.no_grad()
     def rows(self, index: int, latents: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-        """Table rows and integer means of step `index`, (C_step, positions) int32 each. Frozen networks, B = 1."""
+        """The table rows and integer means of a step, (C_step, positions) int32 each; encoder and decoder call this.
+
+        Networks are frozen, B is 1.
+        """
         height, width = latents.shape[-2:]
         step = self.steps[index]
         where = step_positions(step, height, width)
@@ -173,13 +178,16 @@ def _positions(levels: tuple[int, ...], height: int, width: int) -> Tensor:
     return torch.sort(torch.cat([per_level[level] for level in levels])).values
 
 
-def step_positions(step: Step, height: int, width: int) -> Tensor:
-    """Flat indices of the step's positions, in raster order."""
+def step_positions(step: LatticeStep, height: int, width: int) -> Tensor:
+    """The flat indices of a step's positions, in raster order."""
     return _positions(step.levels, height, width)
 
 
 def logistic_bits(x: Tensor, scale: Tensor) -> Tensor:
-    """-log2 of the mass of a logistic density of this scale in [x - 1/2, x + 1/2]. Stable in float32 for any x."""
+    """The bits of x under a logistic density of this scale: -log2 of its mass in [x - 1/2, x + 1/2].
+
+    Stable in float32 for any x.
+    """
     # mass = sinh(1/2s) / (cosh(x/s) + cosh(1/2s)): symmetric, no cancellation; in logs so that nothing overflows.
     half = 0.5 / scale
     far = x.abs() / scale
@@ -189,24 +197,24 @@ def logistic_bits(x: Tensor, scale: Tensor) -> Tensor:
 
 
 def scale_values() -> Tensor:
-    """(64,) float64 logistic scales, log-spaced."""
+    """The logistic scales, (64,) float64, log-spaced."""
     return torch.exp2(LOG2_SCALE_MIN + torch.arange(SCALES, dtype=torch.float64) / STEPS_PER_OCTAVE)
 
 
 def mean_shifts() -> Tensor:
-    """(64,) how many of the 3 fractional bits of the mean are dropped: a wide density does not need them."""
+    """The fractional bits of the mean, of 3, that each scale drops, (64,): a wide density does not need them."""
     scales = scale_values()
     return (scales > 0.5).int() + (scales > 1.0).int() + (scales > 2.0).int()
 
 
 def row_offsets() -> Tensor:
-    """(65,) first table row of each scale: it has 2**(3 - shift) rows, one for each remaining fraction of the mean."""
+    """The first table row of each scale, (65,): it has 2**(3 - shift) rows, one for each remaining fraction."""
     counts = 2 ** (MEAN_BITS - mean_shifts())
     return F.pad(torch.cumsum(counts, 0), (1, 0)).int()
 
 
 def row_parameters() -> tuple[Tensor, Tensor]:
-    """(rows,) float64 logistic mean in [-1/2, 1/2) and scale of every table row."""
+    """The logistic mean in [-1/2, 1/2) and the scale of every table row, (rows,) float64 each."""
     means, scales = [], []
     for shift, scale in zip(mean_shifts().tolist(), scale_values().tolist(), strict=True):
         count = 2 ** (MEAN_BITS - shift)
@@ -221,7 +229,10 @@ def _row_constants() -> tuple[Tensor, Tensor]:
 
 
 def table_rows(mean: Tensor, log_scale: Tensor, largest: int) -> tuple[Tensor, Tensor]:
-    """(row, centre) int32 from means and log2 scales on fixed-point grids; the coded symbol is latent - centre."""
+    """The table row and the centre, int32, of means and log2 scales on fixed-point grids.
+
+    The coded symbol is latent - centre.
+    """
     shifts, offsets = _row_constants()
     # Single correctly rounded operations on exact inputs: the same on every machine.
     index = round_half_up((log_scale - LOG2_SCALE_MIN) * STEPS_PER_OCTAVE).clamp_(0, SCALES - 1).long()

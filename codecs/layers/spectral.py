@@ -1,4 +1,4 @@
-"""Transform coding of whole fields in wave number space: which coefficients there are, and their symbols.
+"""Transform coding of whole fields in wave number space: the coefficients that are kept, and their symbols.
 
 Turbulence far from walls is statistically homogeneous, and for a homogeneous field the Karhunen-Loève transform is
 the Fourier transform: coefficients are uncorrelated, with a variance that depends on the length of the wave vector.
@@ -54,7 +54,10 @@ def _scales() -> GaussianConditional:
 
 
 def make_tables() -> Tables:
-    """One row to a level; level 0 is never coded. For weights files: another machine may round them otherwise."""
+    """The tables of all levels, a row each; level 0 is never coded.
+
+    They are kept in weights files: another machine may round them otherwise.
+    """
     return _scales().to_tables()
 
 
@@ -78,31 +81,31 @@ class Modes:
 
     @cached_property
     def _reach(self) -> tuple[int, ...]:
-        """Periodic: largest wave number of each axis. Otherwise: how many cosines."""
+        """The largest wave number of each axis of a periodic field; else the number of cosines."""
         if self.periodic:
             return tuple((size - 1) // 2 for size in self.coarse)
         return self.coarse
 
     @property
     def groups(self) -> int:
-        """How many sets of components have spreads of their own."""
+        """The number of groups of components that have spreads of their own."""
         return 1 if self.order != "none" else self.components
 
     @cached_property
     def wave(self) -> Floats:
-        """(d, n): wave vectors of the coded coefficients, in cycles per longest axis."""
+        """The wave vectors of the coded coefficients, (d, n), in cycles per longest axis."""
         longest = max(self.shape)
         if self.periodic:
             ranges = [np.arange(-k, k + 1) * (longest / size) for k, size in zip(self._reach, self.shape, strict=True)]
         else:
             ranges = [np.arange(k) * (0.5 * longest / size) for k, size in zip(self._reach, self.shape, strict=True)]
-        grid = np.stack([one.ravel() for one in np.meshgrid(*ranges, indexing="ij")])
+        grid = np.stack([axis.ravel() for axis in np.meshgrid(*ranges, indexing="ij")])
         # periodic: of k and -k, which are conjugate, the one behind the middle; the middle is the mean
         return grid[:, grid.shape[1] // 2 + 1 :] if self.periodic else grid[:, 1:]
 
     @cached_property
     def shell(self) -> NDArray[np.intp]:
-        """(n,): the nearest whole number to the length of the wave vector."""
+        """The shell of each coefficient, (n,): the nearest whole number to the length of its wave vector."""
         return np.floor(np.sqrt((self.wave**2).sum(0)) + 0.5).astype(np.intp)
 
     @property
@@ -111,7 +114,7 @@ class Modes:
 
     @cached_property
     def frame(self) -> Floats:
-        """(2, 3, n): unit vectors across the wave vectors, for solenoidal fields."""
+        """The unit vectors across the wave vectors, (2, 3, n), for solenoidal fields."""
         k = self._vectors(self.wave)
         thin = np.argmin(np.abs(k), axis=0)
         reference = np.zeros_like(k)
@@ -123,14 +126,16 @@ class Modes:
         return np.stack([first, second])
 
     def _vectors(self, wave: Floats) -> Floats:
-        """Wave vectors with component i along the axis of velocity component i."""
+        """The wave vectors, (3, n), with component i along the axis of velocity component i."""
         return wave[::-1] if self.order == "x-last" else wave
 
     # ---- coefficients of fields
 
     def analyse(self, field: Floats) -> tuple[Floats, Floats]:
-        """(mean (C,), coefficients (S, n)) of a field (C, *shape); S real numbers to a mode: components, and real and
-        imaginary parts."""
+        """The mean (C,) and the coefficients (S, n) of a field (C, *shape).
+
+        A mode has S real numbers: its components and, where periodic, their real and imaginary parts.
+        """
         field = np.asarray(field, np.float64)
         mean = field.mean(self.axes)
         if not self.periodic:
@@ -146,7 +151,7 @@ class Modes:
         return mean, np.concatenate([flat.real, flat.imag])
 
     def synthesise(self, mean: Floats, coefficients: Floats, shape: tuple[int, ...] | None = None) -> Floats:
-        """(C, *shape): the field; on another grid than `self.shape` the same function, sampled there."""
+        """The field of a mean and coefficients, (C, *shape); on another grid the same function, sampled there."""
         shape = self.shape if shape is None else shape
         gain = math.sqrt(math.prod(shape) / math.prod(self.shape))
         if not self.periodic:
@@ -173,7 +178,7 @@ class Modes:
 
 
 def _cosines(field: Floats, n_axes: int) -> Floats:
-    """DCT-II of the last axes, orthonormal: the Fourier transform of the field and its mirror image."""
+    """The orthonormal DCT-II of the last axes: the Fourier transform of the field and its mirror image."""
     for axis in range(-n_axes, 0):
         x = np.moveaxis(field, axis, -1)
         n = x.shape[-1]
@@ -185,7 +190,7 @@ def _cosines(field: Floats, n_axes: int) -> Floats:
 
 
 def _from_cosines(field: Floats, n_axes: int) -> Floats:
-    """The reverse."""
+    """The inverse of `_cosines`."""
     for axis in range(-n_axes, 0):
         x = np.moveaxis(field, axis, -1)
         n = x.shape[-1]
@@ -200,13 +205,13 @@ def _from_cosines(field: Floats, n_axes: int) -> Floats:
 
 
 def levels_of(modes: Modes, coefficients: Floats, step: float) -> NDArray[np.int64]:
-    """(G, shells): which Gaussian codes each shell. 0: nothing of it is coded."""
+    """The level, the Gaussian, of each shell, (G, shells); 0: nothing of it is coded."""
     parts = len(coefficients) // modes.groups
     counts = np.maximum(np.bincount(modes.shell, minlength=modes.shells), 1)
     power = np.stack(
         [
-            np.bincount(modes.shell, (one**2).sum(0), modes.shells) / (counts * parts)
-            for one in _grouped(modes, coefficients)
+            np.bincount(modes.shell, (group**2).sum(0), modes.shells) / (counts * parts)
+            for group in _grouped(modes, coefficients)
         ]
     )
     spread = np.sqrt(power) / step
@@ -214,13 +219,13 @@ def levels_of(modes: Modes, coefficients: Floats, step: float) -> NDArray[np.int
 
 
 def level_of(spread: Floats) -> NDArray[np.int64]:
-    """The nearest level to a standard deviation in steps."""
+    """The nearest level to each standard deviation, in quantisation steps."""
     position = np.log(spread / LOW) / math.log(HIGH / LOW) * (LEVELS - 1)
     return np.clip(np.floor(position + 0.5), 0, LEVELS - 1).astype(np.int64)
 
 
 def _grouped(modes: Modes, coefficients: Floats) -> Floats:
-    """(G, parts, n): rows of the coefficients by the group whose spreads they share."""
+    """The coefficients by the group whose spreads they share, (G, parts, n)."""
     if modes.order != "none":
         return coefficients[None]
     if not modes.periodic:
@@ -229,7 +234,7 @@ def _grouped(modes: Modes, coefficients: Floats) -> Floats:
 
 
 def rows_of(modes: Modes, levels: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
-    """(S, n): the row of each coefficient."""
+    """The table row of each coefficient, (S, n)."""
     by_mode = levels[:, modes.shell]  # (G, n)
     if modes.order != "none":
         return np.broadcast_to(by_mode, (parts, by_mode.shape[1]))
@@ -237,13 +242,16 @@ def rows_of(modes: Modes, levels: NDArray[np.int64], parts: int) -> NDArray[np.i
 
 
 def quantise(coefficients: Floats, step: float, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Symbols, 0 where nothing is coded. (A dead zone saves as many bits as the error that it adds would.)"""
+    """The symbols of coefficients, (S, n), 0 where nothing is coded.
+
+    There is no dead zone: the bits that it saves are worth no more than the error that it adds.
+    """
     symbols = np.rint(coefficients / step)
     return np.where(rows > 0, np.clip(symbols, -(2**30), 2**30), 0).astype(np.int32)
 
 
 def restore(symbols: NDArray[np.int32], step: float, rows: NDArray[np.int64]) -> Floats:
-    """Coefficients: each symbol's centre of mass under its Gaussian, which is the best guess in the mean square."""
+    """The coefficients of symbols, (S, n): each one's centre of mass under its Gaussian, best in the mean square."""
     size = np.abs(symbols)
     centre = centres()[rows, np.minimum(size, _CENTRED)]
     return np.sign(symbols) * np.where(size <= _CENTRED, centre, size) * step
@@ -254,7 +262,7 @@ _CENTRED = 6  # symbols beyond this are restored at themselves
 
 @lru_cache(maxsize=1)
 def centres() -> Floats:
-    """(LEVELS, _CENTRED + 1): E |x| given that it was rounded to 0, 1, ...; 0 for 0, whose sign isn't known."""
+    """The centres of mass in steps, (LEVELS, _CENTRED + 1): E |x| where |x| was rounded to 0, 1, ...; 0 for 0."""
     out = np.tile(np.arange(_CENTRED + 1.0), (LEVELS, 1))
     for level in range(1, LEVELS):
         scale = LOW * (HIGH / LOW) ** (level / (LEVELS - 1))
@@ -273,17 +281,17 @@ def centres() -> Floats:
 
 
 def _wave_grid(shape: tuple[int, ...], order: Order) -> Floats:
-    """(3, *half shape): wave numbers that belong to the velocity components, of rfftn; Nyquist's count as 0."""
+    """The wave numbers of rfftn that belong to the velocity components, (3, *half shape); Nyquist's count as 0."""
     k = [np.fft.fftfreq(size) for size in shape[:-1]] + [np.fft.rfftfreq(shape[-1])]
-    for one, size in zip(k, shape, strict=True):
+    for numbers, size in zip(k, shape, strict=True):
         if size % 2 == 0:
-            one[np.abs(one) == 0.5] = 0
+            numbers[np.abs(numbers) == 0.5] = 0
     grid = np.stack(np.meshgrid(*k, indexing="ij"))
     return grid[::-1] if order == "x-last" else grid
 
 
 def divergence(field: Floats, order: Order) -> float:
-    """Root mean square of the divergence over that of the gradient, of a periodic velocity field (3, *shape)."""
+    """The root mean square of the divergence over that of the gradient, of a periodic velocity field (3, *shape)."""
     spectrum = np.fft.rfftn(field, axes=(-3, -2, -1))
     k = _wave_grid(field.shape[1:], order)
     weight = np.full(spectrum.shape[-1], 2.0)  # of what rfftn leaves out
@@ -296,7 +304,10 @@ def divergence(field: Floats, order: Order) -> float:
 
 
 def project(field: Floats, order: Order, reach: tuple[int, ...] | None = None) -> Floats:
-    """The nearest divergence-free field, without wave numbers above reach (one to an axis). float64."""
+    """The nearest divergence-free field, (3, *shape) float64, without wave numbers above reach (one to an axis).
+
+    order "none": the field keeps its divergence.
+    """
     spectrum = np.fft.rfftn(np.asarray(field, np.float64), axes=(-3, -2, -1))
     if order != "none":
         k = _wave_grid(field.shape[1:], order)

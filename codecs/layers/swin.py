@@ -1,4 +1,4 @@
-"""SwinV2 blocks (Liu et al., "Swin Transformer V2", arXiv 2111.09883) in the residual form of TIC and S2LIC.
+"""SwinV2 blocks in the residual form of TIC and S2LIC: Liu et al., "Swin Transformer V2", arXiv 2111.09883.
 
 Window attention on (B, C, H, W) with cosine similarity, a continuous position bias and residual post-norm.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # what is cached may be used in training, too
 def _offsets(window: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Log-spaced offsets ((2w-1)**2, 2), and which of them each pair of tokens has, (w**2, w**2)."""
+    """The log-spaced offsets in a window, ((2w-1)**2, 2), and the index of each pair of tokens', (w**2, w**2)."""
     line = torch.arange(window)
     places = torch.stack(torch.meshgrid(line, line, indexing="ij")).flatten(1)  # (2, w w)
     relative = places[:, :, None] - places[:, None, :] + window - 1
@@ -32,7 +32,7 @@ def _offsets(window: int, device: torch.device) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def _seams(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """(windows, 1, w**2, w**2): -1000 between tokens that are neighbours only because the picture was rolled.
+    """The mask of a shifted attention, (windows, 1, w**2, w**2): -1000 between tokens that only the roll put together.
 
     SwinV2's -100 leaves denormal weights in float32, which are slow and not quite zero.
     """
@@ -46,12 +46,15 @@ def _seams(height: int, width: int, window: int, shift: int, device: torch.devic
 
 
 def wide(x: Tensor) -> Tensor:
-    """float32 in place of half precisions."""
+    """The tensor x, in float32 where it is in half precision."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class SwinBlock(nn.Module):
-    """x + LN(attention(x)), then x + LN(MLP(x)), on tokens (B, H, W, C); H and W are multiples of the window."""
+    """A SwinV2 block on tokens (B, H, W, C): x + LN(attention(x)), then x + LN(MLP(x)).
+
+    H and W are multiples of the window.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class SwinBlock(nn.Module):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
     ) -> None:
-        """drop_path: how often, in training, a sample passes a branch by."""
+        """drop_path: the probability, in training, that a sample passes a branch by."""
         super().__init__()
         self.heads, self.window, self.shift, self.drop_path = heads, window, shift, drop_path
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -76,7 +79,7 @@ class SwinBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def bias(self) -> Tensor:
-        """(1, heads, w**2, w**2)"""
+        """The position bias of the attention, (1, heads, w**2, w**2)."""
         weight = cast(nn.Linear, self.position[0]).weight
         table, index = _offsets(self.window, weight.device)
         values = wide(self.position(table.to(weight.dtype)))
@@ -84,6 +87,7 @@ class SwinBlock(nn.Module):
         return 16 * torch.sigmoid(chosen)[None]
 
     def attention(self, x: Tensor) -> Tensor:
+        """Window attention on tokens (B, H, W, C), shifted by `shift`."""
         b, h, w, c = x.shape
         n = self.window
         # a picture of one window has no neighbours to shift to
@@ -105,6 +109,7 @@ class SwinBlock(nn.Module):
         return torch.roll(x, (shift, shift), (1, 2)) if shift else x
 
     def _kept(self, branch: Tensor) -> Tensor:
+        """The branch with stochastic depth: in training some samples of it are 0, the others scaled up."""
         if not self.training or not self.drop_path:
             return branch
         keep = torch.rand(len(branch), 1, 1, 1, device=branch.device) >= self.drop_path
@@ -116,7 +121,7 @@ class SwinBlock(nn.Module):
 
 
 class ResidualSwin(nn.Module):
-    """RS2TB: `depth` SwinV2 blocks, every second one shifted by half a window, plus a shortcut. (B, C, H, W)."""
+    """A residual stage (RS2TB) on (B, C, H, W): `depth` SwinV2 blocks, every second one shifted, plus a shortcut."""
 
     def __init__(
         self, width: int, heads: int, depth: int, mlp_ratio: float = 4.0, drop_path: Sequence[float] = ()

@@ -37,7 +37,7 @@ CHUNK = 64  # samples per matrix product
 
 
 def _next(x: NDArray, boundary: Boundary) -> NDArray:
-    """x[n + 1] at n, past the end: its reflection about the last odd sample, or the first value."""
+    """The next sample x[n + 1] of each; past the end, its reflection about the last odd sample, or the first value."""
     return np.concatenate([x[1:], x[:1] if boundary == "periodization" else x[-1:]])
 
 
@@ -46,7 +46,7 @@ def _previous(x: NDArray, boundary: Boundary) -> NDArray:
 
 
 def split(x: NDArray, boundary: Boundary) -> tuple[NDArray, NDArray]:
-    """One CDF 9/7 level along axis 0 by lifting: (N, ...) -> low (N/2, ...), high (N/2, ...). N is even."""
+    """The low and high bands, (N/2, ...) each, of x (N, ...): one CDF 9/7 level along axis 0 by lifting; N is even."""
     low, high = x[0::2].copy(), x[1::2].copy()
     high += _ALPHA * (low + _next(low, boundary))
     low += _BETA * (high + _previous(high, boundary))
@@ -56,7 +56,7 @@ def split(x: NDArray, boundary: Boundary) -> tuple[NDArray, NDArray]:
 
 
 def merge(low: NDArray, high: NDArray, boundary: Boundary) -> NDArray:
-    """Inverse of `split`."""
+    """The inverse of `split`."""
     low, high = low / _LOW_SCALE, high / -_HIGH_SCALE
     low = low - _DELTA * (high + _previous(high, boundary))
     high = high - _GAMMA * (low + _next(low, boundary))
@@ -67,7 +67,7 @@ def merge(low: NDArray, high: NDArray, boundary: Boundary) -> NDArray:
 
 @lru_cache(maxsize=64)
 def analysis_matrix(n: int, levels: int, boundary: Boundary) -> NDArray[np.float64]:
-    """(n, n) matrix of J packet levels on n samples. Row 2**J * block + band: all bands of a block lie together.
+    """The matrix of J packet levels on n samples, (n, n). Row 2**J * block + band: a block's bands lie together.
 
     Bands are numbered with the latest split fastest (natural order, the order of the authors' code).
     """
@@ -79,7 +79,7 @@ def analysis_matrix(n: int, levels: int, boundary: Boundary) -> NDArray[np.float
 
 @lru_cache(maxsize=64)
 def synthesis_matrix(n: int, levels: int, boundary: Boundary) -> NDArray[np.float64]:
-    """Inverse of `analysis_matrix`: columns are (block, band)."""
+    """The inverse of `analysis_matrix`, (n, n): columns are (block, band)."""
     unit = np.eye(n).reshape(n // 2**levels, 2**levels, n)
     bands = [unit[:, b] for b in range(2**levels)]
     while len(bands) > 1:
@@ -88,8 +88,11 @@ def synthesis_matrix(n: int, levels: int, boundary: Boundary) -> NDArray[np.floa
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    """output[out] = matrix @ input[source], where `input` has been extended by `_Plan.wrap` samples at both ends."""
+class PlanChunk:
+    """One piece of a transform: output[out] = matrix @ input[source].
+
+    The input has been extended by `TransformPlan.wrap` samples at both ends.
+    """
 
     out: slice
     source: slice
@@ -97,14 +100,16 @@ class _Chunk:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class TransformPlan:
+    """The pieces of a transform along one axis. wrap: samples by which the input is extended at both ends, wrapped."""
+
     wrap: int
-    chunks: tuple[_Chunk, ...]
+    chunks: tuple[PlanChunk, ...]
 
 
 @lru_cache(maxsize=64)
-def _plan(n: int, levels: int, boundary: Boundary, inverse: bool, fraction_bits: int | None) -> _Plan:
-    """How to transform n samples piece by piece. Away from the borders the rows repeat: those chunks share one matrix.
+def transform_plan(n: int, levels: int, boundary: Boundary, inverse: bool, fraction_bits: int | None) -> TransformPlan:
+    """The plan that transforms n samples piece by piece. Away from the borders rows repeat: chunks share one matrix.
 
     fraction_bits: matrix entries are rounded to multiples of 2**-fraction_bits and held as integers (None: as they
     are).
@@ -117,7 +122,7 @@ def _plan(n: int, levels: int, boundary: Boundary, inverse: bool, fraction_bits:
         return torch.from_numpy(np.ascontiguousarray(m if fraction_bits is None else np.rint(m * 2.0**fraction_bits)))
 
     if n <= 2 * (CHUNK + reach):
-        return _Plan(0, (_Chunk(slice(0, n), slice(0, n), matrix(n, slice(None), slice(None))),))
+        return TransformPlan(0, (PlanChunk(slice(0, n), slice(0, n), matrix(n, slice(None), slice(None))),))
     inner = 2 * (CHUNK + 2 * reach)  # a signal long enough for one chunk to be out of reach of both its ends
     body = matrix(inner, slice(2 * reach, 2 * reach + CHUNK), slice(reach, 3 * reach + CHUNK))
     if boundary == "periodization":
@@ -125,34 +130,34 @@ def _plan(n: int, levels: int, boundary: Boundary, inverse: bool, fraction_bits:
         for start in range(0, n, CHUNK):
             size = min(CHUNK, n - start)
             chunks.append(
-                _Chunk(
+                PlanChunk(
                     slice(start, start + size), slice(start, start + size + 2 * reach), body[:size, : size + 2 * reach]
                 )
             )
-        return _Plan(reach, tuple(chunks))
+        return TransformPlan(reach, tuple(chunks))
     size = CHUNK + 2 * reach
     head = matrix(size, slice(0, CHUNK), slice(0, CHUNK + reach))
-    chunks = [_Chunk(slice(0, CHUNK), slice(0, CHUNK + reach), head)]
+    chunks = [PlanChunk(slice(0, CHUNK), slice(0, CHUNK + reach), head)]
     start = CHUNK
     while n - start >= 2 * CHUNK + reach:
-        chunks.append(_Chunk(slice(start, start + CHUNK), slice(start - reach, start + CHUNK + reach), body))
+        chunks.append(PlanChunk(slice(start, start + CHUNK), slice(start - reach, start + CHUNK + reach), body))
         start += CHUNK
     rest = n - start
     size = rest + 2 * reach
     tail = matrix(size, slice(2 * reach, size), slice(reach, size))
-    chunks.append(_Chunk(slice(start, n), slice(start - reach, n), tail))
-    return _Plan(0, tuple(chunks))
+    chunks.append(PlanChunk(slice(start, n), slice(start - reach, n), tail))
+    return TransformPlan(0, tuple(chunks))
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is cached may be used in training, too
 def _carried(matrix: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A matrix of a plan where the data is: a copy for each call would make a GPU wait for the processor."""
+    """A matrix of a plan on a device: a copy for each call would make a GPU wait for the processor."""
     return matrix.to(device, dtype)
 
 
-def _apply(x: Tensor, dim: int, plan: _Plan) -> Tensor:
-    """The transform of `plan` along dimension -1 or -2 of x (..., H, W)."""
+def apply_plan(x: Tensor, dim: int, plan: TransformPlan) -> Tensor:
+    """The transform of a plan along dimension -1 or -2 of x (..., H, W)."""
     if plan.wrap:
         x = torch.cat([x.narrow(dim, x.shape[dim] - plan.wrap, plan.wrap), x, x.narrow(dim, 0, plan.wrap)], dim)
     pieces = []
@@ -164,27 +169,27 @@ def _apply(x: Tensor, dim: int, plan: _Plan) -> Tensor:
 
 
 def analysis(x: Tensor, levels: int, boundary: Boundary) -> Tensor:
-    """Wavelet packet coefficients of a batch of pictures.
+    """The wavelet packet coefficients of a batch of pictures.
 
     x: (B, C, H, W), H and W multiples of 2**levels. Returns (B, C * 4**levels, H / 2**levels, W / 2**levels); channel =
     ((c * 4 + b1) * 4 + b2) * 4 + ..., where b_j = 2 * (vertical high-pass at level j) + (horizontal high-pass at
     level j).
     """
     height, width = x.shape[-2:]
-    x = _apply(x, -2, _plan(height, levels, boundary, False, None))
-    x = _apply(x, -1, _plan(width, levels, boundary, False, None))
+    x = apply_plan(x, -2, transform_plan(height, levels, boundary, False, None))
+    x = apply_plan(x, -1, transform_plan(width, levels, boundary, False, None))
     return blocks_to_channels(x, levels)
 
 
 def synthesis(y: Tensor, levels: int, boundary: Boundary) -> Tensor:
-    """Inverse of `analysis`, for y (B, C * 4**levels, h, w)."""
+    """The inverse of `analysis`, for y (B, C * 4**levels, h, w)."""
     x = channels_to_blocks(y, levels)
-    x = _apply(x, -1, _plan(x.shape[-1], levels, boundary, True, None))
-    return _apply(x, -2, _plan(x.shape[-2], levels, boundary, True, None))
+    x = apply_plan(x, -1, transform_plan(x.shape[-1], levels, boundary, True, None))
+    return apply_plan(x, -2, transform_plan(x.shape[-2], levels, boundary, True, None))
 
 
 def blocks_to_channels(x: Tensor, levels: int) -> Tensor:
-    """(B, C, h * 2**J, w * 2**J) with bands inside blocks -> (B, C * 4**J, h, w)."""
+    """Coefficients (B, C * 4**J, h, w), bands as channels, of x (B, C, h * 2**J, w * 2**J) with bands inside blocks."""
     b, c, height, width = x.shape
     h, w = height >> levels, width >> levels
     x = x.reshape(b, c, h, *(2,) * levels, w, *(2,) * levels)
@@ -193,7 +198,7 @@ def blocks_to_channels(x: Tensor, levels: int) -> Tensor:
 
 
 def channels_to_blocks(y: Tensor, levels: int) -> Tensor:
-    """Inverse of `blocks_to_channels`."""
+    """The inverse of `blocks_to_channels`."""
     b, channels, h, w = y.shape
     y = y.reshape(b, channels >> 2 * levels, *(2,) * (2 * levels), h, w)
     vertical = [2 + 2 * j for j in range(levels)]

@@ -1,4 +1,4 @@
-"""What both networks of S2LIC share: levels of the tables, quality knots, the checkerboard, the rate of training."""
+"""The parts that both networks of S2LIC share: table levels, quality knots, the checkerboard, the rate in training."""
 
 from __future__ import annotations
 
@@ -37,32 +37,19 @@ __all__ = [
 ]
 
 LEVELS = 64  # rows of the tables of y and of z
-
-
 MEAN_BITS = 4  # means, and so all values of y_hat and z_hat, are multiples of 1/16
-
-
 TABLE_BITS = 10  # knots are multiples of 1/1024
-
-
 LEVEL_UNIT = 8.0  # networks and knots give levels in this unit, so that they learn fast; a power of two keeps it exact
-
-
 STEPS = 64  # quality steps between two knots: interpolation is exact
-
-
 LAMBDA = (0.0012, 0.2)  # weight of 255^2 MSE against bits per pixel at the lowest and highest quality
-
 
 # A config comes from a recipe or a weights file, and may ask for terabytes: no network of ours is near these sizes.
 MOST_CHANNELS = 4096  # of a layer
-
-
 MOST_PARTS = 64  # blocks of a stage, slices, knots
 
 
 def check_sizes(config: object, limits: Mapping[str, tuple[int, int]], counts: Mapping[str, int]) -> None:
-    """ValueError if a setting isn't a whole number between its limits, or such numbers, as many as counts has."""
+    """Raises ValueError if a setting isn't a whole number between its limits, or `counts` such numbers."""
     for name, (least, most) in limits.items():
         value = getattr(config, name)
         count = counts.get(name)
@@ -73,16 +60,16 @@ def check_sizes(config: object, limits: Mapping[str, tuple[int, int]], counts: M
 
 
 def check_choice(config: object, name: str, allowed: Sequence[str | int]) -> None:
-    """ValueError if the setting isn't one of these."""
+    """Raises ValueError if the setting isn't one of these."""
     value = getattr(config, name)
     if not any(type(value) is type(choice) and value == choice for choice in allowed):
         raise ValueError(f"{name} is {value!r:.80}; there are {', '.join(map(str, allowed)).lower()}")
 
 
 class Knots(nn.Module):
-    """A vector that depends on the quality: linear between knots. `at(t)` for t (B,) in 0...1 is (B, C, 1, 1).
+    """A vector of C values that depends on the quality: linear between knots.
 
-    unit: a power of two, of what a value of 1 stands for: how fast it learns.
+    unit: a power of two, what a value of 1 stands for: how fast it learns.
     """
 
     def __init__(self, knots: int, channels: int, unit: float = 1.0) -> None:
@@ -91,13 +78,14 @@ class Knots(nn.Module):
         self.values = nn.Parameter(torch.zeros(knots, channels))
 
     def at(self, t: Tensor) -> Tensor:
+        """The vector at the qualities t, (B,) in 0...1: (B, C, 1, 1)."""
         last = len(self.values) - 1
         place = (t * last).clamp(0, last)[:, None]
         near = (1 - (place - torch.arange(last + 1, device=t.device)).abs()).clamp_min(0)  # (B, knots): two share the 1
         return self.unit * (near @ self.values)[:, :, None, None]
 
     def exactly(self, step: int) -> Tensor:
-        """(1, C, 1, 1) float64: the values at a quality step, on a grid of 2**-(TABLE_BITS + 6) units, exactly."""
+        """The vector at a quality step, (1, C, 1, 1) float64: exact multiples of 2**-(TABLE_BITS + 6) units."""
         low = min(step // STEPS, len(self.values) - 2)
         part = step - low * STEPS
         ends = round_half_up(self.values.detach()[low : low + 2].double() * 2**TABLE_BITS)
@@ -107,17 +95,17 @@ class Knots(nn.Module):
 
 
 class Gain(Knots):
-    """exp2 of a vector of knots."""
+    """A gain per channel that depends on the quality: exp2 of a vector of knots."""
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return x * torch.exp2(self.at(t)).to(x.dtype)
 
     def apply_to(self, x: Tensor, t: Tensor | int) -> Tensor:
-        """t: (B,) in 0...1, or a quality step, for exact arithmetic."""
+        """The product of x (B, C, h, w) and the gain; t: (B,) in 0...1, or a quality step, for exact arithmetic."""
         return x * self.factor(t).to(x.dtype) if isinstance(t, int) else self(x, t)
 
     def factor(self, step: int) -> Tensor:
-        """(1, C, 1, 1) float64: exp2, with 16 fractional bits to each octave."""
+        """The gain at a quality step, (1, C, 1, 1) float64, with 16 fractional bits to each octave."""
         exponent = self.exactly(step)
         octave = torch.floor(exponent)
         fraction = ((exponent - octave) * 2 ** (TABLE_BITS + 6)).long()
@@ -126,19 +114,19 @@ class Gain(Knots):
 
 @lru_cache(maxsize=1)
 def exp2_table() -> Tensor:
-    """(2**16,) float64: 2**(k / 2**16), rounded to multiples of 2**-16, which no library's last bit can change."""
+    """The powers 2**(k / 2**16), (2**16,) float64, rounded to multiples of 2**-16: no library's last bit shows."""
     with torch.inference_mode(False):  # what is cached may be used in training, too
         return round_half_up(torch.exp2(torch.arange(1 << 16, dtype=torch.float64) / (1 << 16)) * 2**16) * 2.0**-16
 
 
 def table_row(level: Tensor) -> Tensor:
-    """Row of the tables, uint8, from a level of exact arithmetic."""
+    """The table row, uint8, of a level in exact arithmetic."""
     return round_half_up(level).clamp_(0, LEVELS - 1).to(torch.uint8)
 
 
 @lru_cache(maxsize=8)
 def checkerboard(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """(H, W) bool: the anchors, cells with an odd sum of row and column."""
+    """The anchors of a checkerboard, (H, W) bool: cells with an odd sum of row and column."""
     with torch.inference_mode(False):  # what is cached may be used in training, too
         return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2 == 1
 
@@ -149,7 +137,7 @@ Take = Callable[[Tensor, Tensor, slice, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """x_hat: (B, 3, H, W) in [0, 1], not clamped. y_bits, z_bits: (B,), estimated."""
+    """Pictures as they are decoded, x_hat (B, 3, H, W) around [0, 1], not clamped; estimated bits of y and z, (B,)."""
 
     x_hat: Tensor
     y_bits: Tensor
@@ -159,7 +147,7 @@ class RateDistortion:
 def estimated_bits(
     density: GaussianConditional | LaplaceConditional, y: Tensor, mean: Tensor, level: Tensor, rows: bool
 ) -> Tensor:
-    """(B,) bits of y, which is noisy or rounded; levels as the table rows have them if `rows`."""
+    """The bits of y (B, C, h, w), noisy or rounded, under a density, (B,). rows: levels are rounded as for tables."""
     level = -lower_bound(-lower_bound(level, 0.0), 1.0 - LEVELS)
     if rows:
         level = round_half_up(level)
@@ -168,10 +156,10 @@ def estimated_bits(
 
 
 def rate_weight(t: float) -> float:
-    """Lambda of a quality t in 0...1: weight of 255^2 MSE (pixels in [0, 1]) against bits per pixel."""
+    """The lambda of a quality t in 0...1: weight of 255^2 MSE (pixels in [0, 1]) against bits per pixel."""
     return LAMBDA[0] * (LAMBDA[1] / LAMBDA[0]) ** t
 
 
 def start_gain(t: float) -> float:
-    """log2 of the gain of an orthonormal transform that is right for `rate_weight(t)` at high rate."""
+    """The log2 of the gain of an orthonormal transform that is right for `rate_weight(t)` at high rate."""
     return 0.5 * math.log2(rate_weight(t) * 255**2 * 2 * math.log(2) / 36) + 0.6

@@ -1,4 +1,4 @@
-"""S2LIC networks, configuration `small`: residual SwinV2 transforms, hyperprior, slices with a two-pass checkerboard.
+"""The networks of S2LIC, configuration `small`: transforms, hyperprior, slices with a two-pass checkerboard.
 
 Wang, Fu, Cao, Wang, Chen, Liang: "S2LIC: Learned Image Compression with the SwinV2 Block, Adaptive Channel-wise and
 Global-inter Attention Context", arXiv 2403.14471. Differs, to train in little time, to be fast on a CPU and to decode
@@ -30,10 +30,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...entropy.exact import ExactConv2d, FixedPoint, freeze, round_half_up, round_through
+from ...entropy.exact import ExactConv2d, FixedPoint, freeze, round_half_up, round_half_up_ste
 from ...entropy.models import GaussianConditional, LaplaceConditional, add_noise
 from ..layers.swin import ResidualSwin
-from ..layers.wavelet import _apply, _plan, analysis, channels_to_blocks, synthesis
+from ..layers.wavelet import analysis, apply_plan, channels_to_blocks, synthesis, transform_plan
 from .layers import (
     LEVEL_UNIT,
     LEVELS,
@@ -62,7 +62,7 @@ WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolutio
 
 @dataclass(frozen=True)
 class S2licConfig:
-    """Sizes of the small model."""
+    """The sizes of the configuration `small`."""
 
     latent: int = 320  # channels of y, M in the paper
     slices: tuple[int, ...] = (16, 16, 32, 64, 192)
@@ -82,7 +82,7 @@ class S2licConfig:
     knots: int = 6  # of everything that depends on the quality
 
     def __post_init__(self) -> None:
-        """ValueError, which names the setting and what is allowed."""
+        """Raises ValueError, which names the setting and what is allowed."""
         channels, parts = (1, MOST_CHANNELS), (0, MOST_PARTS)
         widths = ("hyper", "features", "context", "hidden", "heads", "analysis_width", "synthesis_width")
         limits = {
@@ -110,12 +110,12 @@ class S2licConfig:
 
     @property
     def stride(self) -> int:
-        """Sides of pictures are multiples of this: windows of 8 at 1/16 of the resolution."""
+        """The sides of pictures are multiples of this: windows of 8 at 1/16 of the resolution."""
         return 128
 
     @property
     def multiple(self) -> int:
-        """Sides of y are multiples of this."""
+        """The sides of y are multiples of this."""
         return 1
 
     @property
@@ -124,7 +124,7 @@ class S2licConfig:
 
     @property
     def synthesis_halo(self) -> int:
-        """How many cells of y to each side a pixel depends on: as far as cutting into tiles makes no difference."""
+        """The cells of y to each side that a pixel depends on; tiles with so many around them make no difference."""
         n4, n8, n16 = self.synthesis_blocks
         last = (2 * n4 + 1) / 4  # blocks at 1/4 of the resolution, and the layer that leaves
         network = 1 + 2 * n16 + n8 + last
@@ -133,12 +133,12 @@ class S2licConfig:
 
 
 def leaky(x: Tensor) -> Tensor:
-    """The activation of the networks that aren't in fixed point: the same as of those that are."""
+    """The activation of networks in floats, the same as that of networks in fixed point: a leaky ReLU."""
     return F.leaky_relu(x, 2.0**-LEAK)
 
 
 class Residual(nn.Module):
-    """x + conv(leaky(conv(x))), zero at the start."""
+    """A residual block, x + conv(leaky(conv(x))) with 3x3 kernels, on (B, width, h, w): the identity at the start."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ def _zero(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class Analysis(nn.Module):
-    """Pictures to latents: a linear map of wavelet packets plus a network."""
+    """The analysis transform, pictures to latents: a linear map of wavelet packets plus a network."""
 
     def __init__(self, config: S2licConfig) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class Analysis(nn.Module):
         self.leave = _zero(nn.Conv2d(c16, config.latent, 1))
 
     def forward(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """x: (B, 3, H, W), pixels minus 1/2. Returns (B, M, h/16, w/16), before the gain of y.
+        """Latents (B, M, h/16, w/16), before the gain of y, of pixels minus 1/2, (B, 3, H, W).
 
         size: (h, w) of the picture in x, multiples of 16, from the top left; None: all of it. What lies beyond fills
         windows of the attention up. The wavelets mustn't see it: their inverse mirrors at the picture's border.
@@ -194,7 +194,7 @@ class Analysis(nn.Module):
 
 
 class Grid(FixedPoint):
-    """A signed grid that never moves: 2**-exponent."""
+    """A signed fixed-point grid, 2**-exponent, that calibration doesn't move."""
 
     def __init__(self, bits: int = 16, exponent: int = MEAN_BITS) -> None:
         super().__init__(bits, signed=True, exponent=exponent)
@@ -222,7 +222,7 @@ class Exact(nn.Module):
         exponent: int | None = None,
         split: int = 0,
     ) -> None:
-        """exponent: of the input's grid; None: fitted to what the input has been in training. split: `ExactConv2d`."""
+        """exponent: of the input's grid; None: fitted to the inputs of training. split: see `ExactConv2d`."""
         super().__init__()
         self.input = FixedPoint(bits, not relu, leak=LEAK if relu else 0) if exponent is None else Grid(bits, exponent)
         self.layer = ExactConv2d(inner, outer, kernel, self.input, weight_bits, carrier, split)
@@ -237,7 +237,7 @@ class Exact(nn.Module):
 
 
 class ExactResidual(nn.Module):
-    """x + conv(leaky(conv(x))), zero at the start: 8-bit weights and activations, the stream x itself in 20 bits.
+    """A `Residual` block in fixed point: 8-bit weights and activations, the stream x itself in 20 bits.
 
     finer: bits more for the activations.
     """
@@ -254,7 +254,7 @@ class ExactResidual(nn.Module):
 
 
 def exact_wavelet(coefficients: Tensor) -> Tensor:
-    """Inverse wavelet packet of coefficients (B, 3 * 4**J, h, w), float64, on a grid of 2**-16 in and out.
+    """The inverse wavelet packet of coefficients (B, 3 * 4**J, h, w), float64, on a grid of 2**-16 in and out.
 
     All sums are exact: coefficients below 2**21 units times rows of matrix entries whose magnitudes sum to less than
     2**28; after the first axis below 2**24.
@@ -263,13 +263,13 @@ def exact_wavelet(coefficients: Tensor) -> Tensor:
     y = torch.clamp(round_half_up(coefficients * grid), -32 * grid, 32 * grid)
     y = channels_to_blocks(y, WAVELET)
     for dim in (-1, -2):
-        plan = _plan(y.shape[dim], WAVELET, "symmetric", True, MATRIX_BITS)
-        y = round_half_up(_apply(y, dim, plan) * 2.0**-MATRIX_BITS)
+        plan = transform_plan(y.shape[dim], WAVELET, "symmetric", True, MATRIX_BITS)
+        y = round_half_up(apply_plan(y, dim, plan) * 2.0**-MATRIX_BITS)
     return y * (1 / grid)
 
 
 class Synthesis(nn.Module):
-    """Latents to pictures: the linear picture, and a network that sees it at a quarter resolution and corrects it.
+    """The synthesis transform: a linear picture, and a network that sees it at a quarter resolution and corrects it.
 
     In fixed point, so that a file decodes to the same pixels on every machine.
     """
@@ -295,18 +295,18 @@ class Synthesis(nn.Module):
         self.leave = Exact(c4, 48, 3, relu=False, bits=9, weight_bits=8, carrier=f32).zero()
 
     def forward(self, y: Tensor, t: Tensor) -> Tensor:
-        """y: (B, M, h, w), the gain of y undone. Returns (B, 3, 16 h, 16 w), pixels minus 1/2, not clamped."""
+        """Pixels minus 1/2, (B, 3, 16 h, 16 w), not clamped, of latents y (B, M, h, w), their gain undone."""
         with torch.autocast(y.device.type, enabled=False):
             linear = synthesis(self.linear(y), WAVELET, "symmetric").to(y.dtype)
         return linear + self.correction(y, linear, t)
 
     def exactly(self, y: Tensor, step: int) -> Tensor:
-        """The same after `freeze`, in float64 and the same on every machine: pixels on a grid of 2**-16."""
+        """`forward` after `freeze`, at a quality step: float64 on a grid of 2**-16, the same on every machine."""
         linear = exact_wavelet(self.linear(y))
         return linear + round_half_up(self.correction(y, linear, step).double() * 2**16) * 2.0**-16
 
     def correction(self, y: Tensor, linear: Tensor, t: Tensor | int) -> Tensor:
-        """What the network adds to the linear picture (B, 3, H, W)."""
+        """The network's correction of the linear picture, (B, 3, H, W); t: (B,), or a quality step after `freeze`."""
         r = self.stage16(self.stream16(self.gain16.apply_to(self.enter(y), t)))
         r = self.stage8(self.stream8(self.gain8.apply_to(F.pixel_shuffle(self.up8(r), 2), t)))
         r = F.pixel_shuffle(self.up4(r), 2) + self.inject(F.pixel_unshuffle(linear, 4))
@@ -315,6 +315,8 @@ class Synthesis(nn.Module):
 
 
 class HyperAnalysis(nn.Module):
+    """The hyper analysis: latents to hyper latents at a quarter of their resolution."""
+
     def __init__(self, config: S2licConfig) -> None:
         super().__init__()
         n = config.hyper
@@ -327,12 +329,15 @@ class HyperAnalysis(nn.Module):
         )
 
     def forward(self, y: Tensor) -> Tensor:
-        """y -> z before rounding, (B, N, h/4, w/4). The factor lifts z above the noise of rounding."""
+        """The hyper latents z before rounding, (B, N, h/4, w/4), of y (B, M, h, w); h, w are multiples of 4.
+
+        The factor of 8 lifts z above the noise of rounding.
+        """
         return 8 * self.net(y).float()
 
 
 class HyperSynthesis(nn.Module):
-    """z_hat (B, N, h/4, w/4) to features (B, F, h, w), to be passed through a leaky quantiser."""
+    """The hyper synthesis: z_hat (B, N, h/4, w/4) to features (B, F, h, w), which a leaky quantiser follows."""
 
     def __init__(self, config: S2licConfig) -> None:
         super().__init__()
@@ -347,7 +352,10 @@ class HyperSynthesis(nn.Module):
 
 
 class Slice(nn.Module):
-    """Mean and level of the channels start:stop of y, from hyper features, earlier slices and the first pass."""
+    """The context model of one slice, channels of y: mean and level of each latent.
+
+    It sees the hyper features, earlier slices and, in the second pass, the first.
+    """
 
     def __init__(self, config: S2licConfig, start: int, size: int) -> None:
         super().__init__()
@@ -371,31 +379,37 @@ class Slice(nn.Module):
         self.refine3 = Exact(r, size, 1, relu=True).zero() if r else None
         self.grid, self.refine_grid = Grid(), Grid()
 
-    def context(self, features: Tensor, before: Tensor) -> Tensor:
-        """features: (B, F, h, w); before: (B, start, h, w), the slices that are known. Both passes use the result."""
+    def context(self, features: Tensor, known: Tensor) -> Tensor:
+        """The context (B, C, h, w) of both passes: features (B, F, h, w), and a convolution of the known slices.
+
+        known: (B, start, h, w).
+        """
         if self.channels is None:
             return features
-        return torch.cat([features, in_strips(self.channels, [before], 1)], 1)
+        return torch.cat([features, in_strips(self.channels, [known], 1)], 1)
 
     def _density(self, out: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         mean, level = out.split(self.size, 1)
         return self.grid(mean), base + LEVEL_UNIT * level
 
     def first(self, context: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and level (not rounded, not clipped), dense; valid on anchors."""
+        """The mean and level (not rounded, not clipped) of all cells, (B, size, h, w); valid on anchors."""
         return self._density(self.first2(self.first1(context)), base)
 
     def second(self, context: Tensor, anchors: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for the other cells. anchors: (B, size, h, w), zero where nothing is known yet."""
+        """The mean and level in the second pass. anchors: y_hat (B, size, h, w), zero where it isn't known yet."""
         assert self.second1 is not None and self.second2 is not None
         return self._density(self.second2(self.second1(self.seen(context, anchors))), base)
 
     def seen(self, context: Tensor, anchors: Tensor) -> Tensor:
-        """What the second pass looks at: the context, and the anchors around each cell."""
+        """The input of the second pass: the context, and a convolution of the anchors."""
         return context if self.anchor is None else torch.cat([context, in_strips(self.anchor, [anchors], 2)], 1)
 
     def exactly(self, context: Tensor, base: Tensor, cells: Tensor, second: bool) -> tuple[Tensor, Tensor]:
-        """Mean and table row of the cells of a pass, (size, n) each; context is what `seen` gives for the second."""
+        """The mean and table row of n cells of a pass, (size, n) each, after `freeze`.
+
+        cells: flat indices, (n,). context: for the second pass, what `seen` gives.
+        """
         picked = context.flatten(2).index_select(2, cells)[..., None]
         first, last = (self.second1, self.second2) if second else (self.first1, self.first2)
         assert first is not None and last is not None
@@ -403,7 +417,7 @@ class Slice(nn.Module):
         return mean[0, ..., 0], table_row(level)[0, ..., 0]
 
     def refined(self, y: Tensor, context: Tensor) -> Tensor:
-        """y_hat plus what rounding lost, as far as it can be told: at most half a step."""
+        """Latents with an estimate of what rounding lost, at most half a step (latent residual prediction); as y."""
         refine1, refine2, refine3 = self.refine1, self.refine2, self.refine3
         if refine1 is None or refine2 is None or refine3 is None:
             return y
@@ -415,7 +429,7 @@ class Slice(nn.Module):
 
 
 def in_strips(layer: Callable[..., Tensor], inputs: list[Tensor], halo: int, cells: int = 1 << 14) -> Tensor:
-    """layer(*inputs), computed a few rows at a time if the inputs have many cells; with exact layers the same values.
+    """The output of a layer, computed a few rows at a time if the inputs have many cells; the same for exact layers.
 
     halo: rows to each side that an output depends on.
     """
@@ -432,7 +446,7 @@ def in_strips(layer: Callable[..., Tensor], inputs: list[Tensor], halo: int, cel
 
 
 class S2licNet(nn.Module):
-    """The whole model. Pictures are (B, 3, H, W), sRGB in [0, 1], sides multiples of 128. t: quality, (B,) in 0...1."""
+    """The whole network. Pictures: (B, 3, H, W), sRGB in [0, 1], sides multiples of 128. t: quality, (B,) in 0...1."""
 
     arithmetic = "int"
 
@@ -460,27 +474,27 @@ class S2licNet(nn.Module):
             self.z_level.values.fill_(20.0 / LEVEL_UNIT)
 
     def latents(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16), or that of its part `size`."""
+        """The latents y of pictures x, in quantisation steps: (B, M, H/16, W/16). size: (h, w) of the part of x."""
         return self.gain(self.analysis(x - 0.5, t, size), t)
 
     def reconstruct(self, y_hat: Tensor, t: Tensor) -> Tensor:
-        """(B, M, h, w), in units of the quantisation step -> pictures, not clamped."""
+        """The pictures (B, 3, 16 h, 16 w), not clamped, of latents (B, M, h, w) in quantisation steps."""
         return self.synthesis(self.inverse(y_hat, t), t) + 0.5
 
     def forward(self, x: Tensor, t: Tensor, hard: bool = False) -> RateDistortion:
-        """Training path: noise for the rate and straight-through rounding for the reconstruction; hard: rounding in
+        """The training path: additive noise for the rate, straight-through rounding for the picture; hard: rounding for
         both."""
         y_hat, y_bits, z_bits = self.coded(self.latents(x, t).float(), t, hard)
         return RateDistortion(self.reconstruct(y_hat, t), y_bits, z_bits)
 
     def coded(self, y: Tensor, t: Tensor, hard: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents (B, M, h, w) as they come out of a file, and the bits of y and z, (B,)."""
+        """The latents as they are decoded, (B, M, h, w), of y in quantisation steps, and the bits of y and z, (B,)."""
         rounded = hard or not self.training
         z = self.hyper_analysis(y)
         with torch.autocast(y.device.type, enabled=torch.is_autocast_enabled(y.device.type) and not hard):
             z_mean, z_level = self.z_mean.at(t), self.z_level.at(t)
             # Noise, not rounding, for the synthesis too: a z that still rounds to nothing would teach it nothing.
-            z_hat = round_through(z - z_mean) + z_mean if rounded else add_noise(z)
+            z_hat = round_half_up_ste(z - z_mean) + z_mean if rounded else add_noise(z)
             z_bits = estimated_bits(self.z_density, z_hat, z_mean, z_level, not self.training)
             features = self.hyper_synthesis(z_hat)
             base = self.base.at(t)
@@ -494,11 +508,11 @@ class S2licNet(nn.Module):
                 context = part.context(features, torch.cat(done, 1) if done else y[:, :0])
                 mean, level = (out.float() for out in part.first(context, base_s))
                 if self.config.passes == 2:
-                    known = (round_through(y_s - mean) + mean) * anchors
+                    known = (round_half_up_ste(y_s - mean) + mean) * anchors
                     mean2, level2 = part.second(context, known, base_s)
                     mean = torch.where(anchors, mean, mean2.float())
                     level = torch.where(anchors, level, level2.float())
-                hat = round_through(y_s - mean) + mean
+                hat = round_half_up_ste(y_s - mean) + mean
                 value = hat if rounded else add_noise(y_s)
                 y_bits = y_bits + estimated_bits(self.y_density, value, mean, level, not self.training)
                 done.append(part.refined(hat, context))
@@ -512,15 +526,16 @@ class S2licNet(nn.Module):
         return self
 
     def z_parameters(self, step: int) -> tuple[Tensor, Tensor]:
-        """Mean, float64, and table row of each channel of z, (N,), at a quality step."""
+        """The mean, float64, and the table row of each channel of z, (N,), at a quality step."""
         mean = round_half_up(self.z_mean.exactly(step).flatten() * 2**MEAN_BITS) * 2.0**-MEAN_BITS
         return mean, table_row(self.z_level.exactly(step)).flatten()
 
     def predict(self, z_hat: Tensor, height: int, width: int, step: int, take: Take) -> Tensor:
-        """y_hat (1, M, height, width), float64, from z_hat (1, N, ceil(height / 4), ...). Both sides call this.
+        """The decoded latents y_hat, (1, M, height, width) float64, slice after slice; encoder and decoder call this.
 
-        take(mean, row, channels, cells): asked for pass after pass, gives y_hat before refinement at the cells,
-        (channels, cells). The encoder makes symbols of its latents, the decoder reads them.
+        z_hat: (1, N, ceil(height / 4), ceil(width / 4)). take(mean, row, channels, cells): called pass after pass,
+        gives y_hat before refinement at the cells, (channels, cells). The encoder makes symbols of its latents, the
+        decoder reads them.
         """
         features = self.hyper_synthesis(z_hat)[:, :, :height, :width]
         base = self.base.exactly(step)
@@ -546,13 +561,13 @@ class S2licNet(nn.Module):
         return y_hat
 
     def pixels(self, y_hat: Tensor, step: int) -> Tensor:
-        """(1, M, h, w) float64 -> (1, 3, 16 h, 16 w) float64 on a grid of 2**-16, around 0...1, not clamped."""
+        """The picture of y_hat (1, M, h, w) float64: (1, 3, 16 h, 16 w) float64 on a grid of 2**-16, not clamped."""
         return self.synthesis.exactly(self.inverse.apply_to(y_hat, step), step) + 0.5
 
 
 @torch.no_grad()
 def initialise(net: S2licNet, pictures: Tensor) -> dict[str, float]:
-    """Closed-form start: both linear maps from the PCA of wavelet packets, densities from the spread of the latents.
+    """Sets a closed-form start: linear maps from the PCA of wavelet packets, densities from the spread of latents.
 
     pictures: (N, 3, H, W) in [0, 1]. Channels are in order of falling variance. Returns PSNR without quantisation.
     """

@@ -1,4 +1,4 @@
-"""S2LIC as published, configuration `paper`: for people with GPUs. What ships is `codecs/s2lic/network.py`.
+"""The networks of S2LIC as published, configuration `paper`: for people with GPUs. No weights ship; network.py's do.
 
 Wang, Fu, Cao, Wang, Chen, Liang: "S2LIC: Learned Image Compression with the SwinV2 Block, Adaptive Channel-wise and
 Global-inter Attention Context", arXiv 2403.14471; structure from the authors' one released file, missing pieces from
@@ -18,7 +18,7 @@ the works it takes them from (MLIC, TIC, InvCompress, DAT). Where neither says, 
 The channel context is convolutional, as its figure is labelled, and has no use for the heads it is given; the latent
 residual prediction is MLIC's later, slim one.
 
-Differs: one model for all rates, by a gain per channel of y as in `s2lic_net`; z has a Laplace density whose mean and
+Differs: one model for all rates, by a gain per channel of y as in network.py; z has a Laplace density whose mean and
 scale depend on the quality, in place of CompressAI's entropy bottleneck, so there is no auxiliary loss either. 74.2 M
 parameters with `anchor_context="none"`. Coding computes everything from z on in float64 and rounds means and levels to
 a grid: two machines disagree with a probability of about 1e-6 a picture, and then the decoder says so, since files
@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...entropy.exact import round_half_up, round_through
+from ...entropy.exact import round_half_up, round_half_up_ste
 from ...entropy.models import GaussianConditional, LaplaceConditional, add_noise
 from ..layers.swin import ResidualSwin
 from .layers import (
@@ -60,7 +60,7 @@ from .layers import (
 
 @dataclass(frozen=True)
 class S2licPaperConfig:
-    """Defaults are the paper's."""
+    """The sizes of the configuration `paper`; defaults are the paper's."""
 
     width: int = 192  # N
     latent: int = 320  # M
@@ -80,7 +80,7 @@ class S2licPaperConfig:
     knots: int = 6
 
     def __post_init__(self) -> None:
-        """ValueError, which names the setting and what is allowed."""
+        """Raises ValueError, which names the setting and what is allowed."""
         limits = {
             **dict.fromkeys(("width", "latent", "heads"), (1, MOST_CHANNELS)),
             **dict.fromkeys(("slices", "depths"), (1, MOST_PARTS)),
@@ -108,12 +108,12 @@ class S2licPaperConfig:
 
     @property
     def stride(self) -> int:
-        """Sides of pictures are multiples of this."""
+        """The sides of pictures are multiples of this."""
         return 64
 
     @property
     def multiple(self) -> int:
-        """Sides of y are multiples of this: windows of 8 in the synthesis, at 1/8 of the resolution."""
+        """The sides of y are multiples of this: windows of 8 in the synthesis, at 1/8 of the resolution."""
         return 4
 
     @property
@@ -122,7 +122,7 @@ class S2licPaperConfig:
 
     @property
     def synthesis_halo(self) -> int:
-        """Cells of y to each side that a tile is given. The attention sees further: cuts change pixels a little."""
+        """The cells of y around a tile. The attention sees further, so cuts change pixels a little."""
         return 7
 
     @property
@@ -131,7 +131,10 @@ class S2licPaperConfig:
 
 
 class DenseBlock(nn.Module):
-    """Five 3x3 convolutions, each of everything before it; ends at zero."""
+    """A dense block, (B, inner, h, w) to (B, outer, h, w): five 3x3 convolutions, each of everything before it.
+
+    Its output is zero at the start.
+    """
 
     def __init__(self, inner: int, outer: int, growth: int = 32) -> None:
         super().__init__()
@@ -154,7 +157,10 @@ class DenseBlock(nn.Module):
 
 
 class Enhancement(nn.Module):
-    """x + 0.2 F(x), F at full resolution: half of the work of the whole model. The identity at the start."""
+    """The enhancement of pictures, x + 0.2 F(x), F at full resolution: half of the work of the whole model.
+
+    The identity at the start.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -183,7 +189,7 @@ def _norm(kind: str, width: int) -> nn.Module:
 
 
 class SpatialMap(nn.Sequential):
-    """(B, d, h, w) -> (B, 1, h, w) in 0...1."""
+    """A modulation by place, from DAT: (B, d, h, w) to (B, 1, h, w) in 0...1."""
 
     def __init__(self, width: int, norm: str) -> None:
         hidden = max(2, width // 16)
@@ -193,7 +199,7 @@ class SpatialMap(nn.Sequential):
 
 
 class ChannelMap(nn.Sequential):
-    """(B, d, h, w) -> (B, d, 1, 1) in 0...1."""
+    """A modulation by channel, from DAT: (B, d, h, w) to (B, d, 1, 1) in 0...1."""
 
     def __init__(self, width: int, norm: str) -> None:
         hidden = max(2, width // 8)
@@ -212,7 +218,7 @@ def _depthwise(width: int, norm: str) -> nn.Sequential:
 
 
 class ChannelContext(nn.Module):
-    """AC: two convolutional branches on the known slices that modulate one another."""
+    """The adaptive channel context (AC): two convolutional branches on the known slices that modulate one another."""
 
     def __init__(self, width: int, out: int, norm: str) -> None:
         super().__init__()
@@ -229,12 +235,12 @@ class ChannelContext(nn.Module):
 
 
 class DeformableAttention(nn.Module):
-    """Each latent looks at keys sampled from the whole picture, at places that the picture itself shifts."""
+    """Deformable attention: each latent looks at keys from the whole picture, sampled at learned places."""
 
     def __init__(
         self, width: int, heads: int, kernel: int, max_keys: int, offset_norm: str = "none", groups: int | None = None
     ) -> None:
-        """groups: of channels that are sampled at places of their own; None: as many as heads."""
+        """groups: how many groups of channels are sampled at places of their own; None: as many as heads."""
         super().__init__()
         self.heads, self.max_keys, self.groups = heads, max_keys, groups or heads
         self.query, self.key, self.value, self.out = (nn.Conv2d(width, width, 1) for _ in range(4))
@@ -267,14 +273,14 @@ class DeformableAttention(nn.Module):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Over the channels of each place, (B, d, h, w)."""
+    """Layer normalisation over the channels of each place, (B, d, h, w)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class GlobalContext(nn.Module):
-    """AG: deformable attention over the known slices, modulated by a local branch and modulating it."""
+    """The global context (AG): deformable attention on the known slices and a local branch modulate one another."""
 
     def __init__(self, width: int, out: int, heads: int, config: S2licPaperConfig) -> None:
         super().__init__()
@@ -301,7 +307,7 @@ def _parameters(inner: int, size: int) -> nn.Sequential:
 
 
 class Prediction(nn.Module):
-    """Latent residual prediction: at most half a step."""
+    """Latent residual prediction, (B, size, h, w): at most half a step."""
 
     def __init__(self, inner: int, size: int) -> None:
         super().__init__()
@@ -318,7 +324,7 @@ class Prediction(nn.Module):
 
 
 class PaperSlice(nn.Module):
-    """One slice of the ACGC entropy model."""
+    """The context model of one slice, channels of y: ACGC, as in the paper."""
 
     def __init__(self, config: S2licPaperConfig, index: int) -> None:
         super().__init__()
@@ -340,7 +346,7 @@ class PaperSlice(nn.Module):
         return torch.cat([self.channels(known), self.everywhere(known), features], 1)
 
     def density(self, context: Tensor, anchors: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and level (16 at the start), dense. anchors: None in the first pass."""
+        """The mean and level of all cells, (B, size, h, w). anchors: their y_hat; None in the first pass."""
         if anchors is None:
             out = self.first(context)
         else:
@@ -349,8 +355,22 @@ class PaperSlice(nn.Module):
         return mean, 16 + LEVEL_UNIT * level
 
 
+def _hyper_synthesis(config: S2licPaperConfig) -> nn.Sequential:
+    """The network from z_hat (B, N, h/4, w/4) to hyper features (B, 2 M, h, w): `hyper_order` is the option."""
+    n, m = config.width, config.latent
+    wide = m * 3 // 2
+    if config.hyper_order == "mlic":
+        first = (nn.Conv2d(n, m, 3, padding=1), _subpixel(m, m))
+        second = (nn.Conv2d(m, wide, 3, padding=1), _subpixel(wide, wide))
+    else:
+        first = (_subpixel(n, m), nn.Conv2d(m, m, 3, padding=1))
+        second = (_subpixel(m, wide), nn.Conv2d(wide, wide, 3, padding=1))
+    layers = [layer for stage in (*first, *second) for layer in (stage, nn.GELU())]
+    return nn.Sequential(*layers, nn.Conv2d(wide, 2 * m, 3, padding=1))
+
+
 class S2licPaperNet(nn.Module):
-    """The whole model. Pictures are (B, 3, H, W), sRGB in [0, 1], sides multiples of 64. t: quality, (B,) in 0...1."""
+    """The whole network. Pictures: (B, 3, H, W), sRGB in [0, 1], sides multiples of 64. t: quality, (B,) in 0...1."""
 
     arithmetic = "float64"
 
@@ -397,24 +417,7 @@ class S2licPaperNet(nn.Module):
             nn.GELU(),
             nn.Conv2d(n, n, 3, stride=2, padding=1),
         )
-        wide = m * 3 // 2
-        if config.hyper_order == "mlic":
-            enlarged = (nn.Conv2d(n, m, 3, padding=1), _subpixel(m, m))
-            again = (nn.Conv2d(m, wide, 3, padding=1), _subpixel(wide, wide))
-        else:
-            enlarged = (_subpixel(n, m), nn.Conv2d(m, m, 3, padding=1))
-            again = (_subpixel(m, wide), nn.Conv2d(wide, wide, 3, padding=1))
-        self.hyper_synthesis = nn.Sequential(
-            enlarged[0],
-            nn.GELU(),
-            enlarged[1],
-            nn.GELU(),
-            again[0],
-            nn.GELU(),
-            again[1],
-            nn.GELU(),
-            nn.Conv2d(wide, 2 * m, 3, padding=1),
-        )
+        self.hyper_synthesis = _hyper_synthesis(config)
         self.slices = nn.ModuleList(PaperSlice(config, index) for index in range(config.slices))
         self.gain = Gain(config.knots, m)
         self.inverse = Gain(config.knots, m)
@@ -429,22 +432,22 @@ class S2licPaperNet(nn.Module):
             self.z_level.values.fill_(20.0 / LEVEL_UNIT)
 
     def latents(self, x: Tensor, t: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """(B, 3, H, W) -> y in units of its quantisation step, (B, M, H/16, W/16), or that of its part `size`."""
+        """The latents y of pictures x, in quantisation steps: (B, M, H/16, W/16). size: (h, w) of the part of x."""
         height, width = x.shape[-2:] if size is None else size
         y = self.gain(self.analysis(self.analysis_enhance(x - 0.5)), t)
         return y[..., : height // 16, : width // 16]
 
     def reconstruct(self, y_hat: Tensor, t: Tensor | int) -> Tensor:
-        """(B, M, h, w), in units of the quantisation step -> pictures, not clamped."""
+        """The pictures (B, 3, 16 h, 16 w), not clamped, of latents (B, M, h, w) in quantisation steps."""
         return self.synthesis_enhance(self.synthesis(self.inverse.apply_to(y_hat, t))) + 0.5
 
     def forward(self, x: Tensor, t: Tensor, hard: bool = False) -> RateDistortion:
-        """As `S2licNet.forward`."""
+        """The training path, as `S2licNet.forward`."""
         y = self.latents(x, t).float()
         z = self.hyper_analysis(y).float()
         z_mean, z_level = self.z_mean.at(t), self.z_level.at(t)
         rounded = hard or not self.training
-        z_hat = round_through(z - z_mean) + z_mean
+        z_hat = round_half_up_ste(z - z_mean) + z_mean
         z_bits = estimated_bits(self.z_density, z_hat if rounded else add_noise(z), z_mean, z_level, not self.training)
         features = self.hyper_synthesis(z_hat)
         hyper_means = features.chunk(2, 1)[1]
@@ -456,12 +459,12 @@ class S2licPaperNet(nn.Module):
             y_s = y[:, part.start : part.start + part.size]
             context = part.context(features, known)
             mean1, level1 = (v.float() for v in part.density(context, None))
-            first = (round_through(y_s - mean1) + mean1) * anchors
+            first = (round_half_up_ste(y_s - mean1) + mean1) * anchors
             first = first + anchors * part.first_residual(hyper_means, known, first)
             mean2, level2 = (v.float() for v in part.density(context, first))
             mean, level = torch.where(anchors, mean1, mean2), torch.where(anchors, level1, level2)
-            hat = torch.where(anchors, first, round_through(y_s - mean2) + mean2)
-            value = round_through(y_s - mean) + mean if rounded else add_noise(y_s)
+            hat = torch.where(anchors, first, round_half_up_ste(y_s - mean2) + mean2)
+            value = round_half_up_ste(y_s - mean) + mean if rounded else add_noise(y_s)
             y_bits = y_bits + estimated_bits(self.y_density, value, mean, level, not self.training)
             hat = hat + ~anchors * part.second_residual(hyper_means, known, hat)
             known = torch.cat([known, hat.to(known.dtype)], 1)
@@ -470,18 +473,18 @@ class S2licPaperNet(nn.Module):
     # ---- coding
 
     def freeze(self) -> S2licPaperNet:
-        """float64 for everything that decodes."""
+        """Turns everything that decodes to float64; for use, not for training."""
         for part in (self.hyper_synthesis, self.slices, self.synthesis, self.synthesis_enhance):
             part.double()
         return self.eval()
 
     def z_parameters(self, step: int) -> tuple[Tensor, Tensor]:
-        """As `S2licNet.z_parameters`."""
+        """The mean and table row of each channel of z, as `S2licNet.z_parameters`."""
         mean = round_half_up(self.z_mean.exactly(step).flatten() * 2**MEAN_BITS) * 2.0**-MEAN_BITS
         return mean, table_row(self.z_level.exactly(step)).flatten()
 
     def predict(self, z_hat: Tensor, height: int, width: int, step: int, take: Take) -> Tensor:
-        """As `S2licNet.predict`."""
+        """The decoded latents y_hat, as `S2licNet.predict`."""
         grid = 2.0**MEAN_BITS
         features = self.hyper_synthesis(z_hat)[:, :, :height, :width]
         hyper_means = features.chunk(2, 1)[1]
@@ -508,5 +511,5 @@ class S2licPaperNet(nn.Module):
         return known
 
     def pixels(self, y_hat: Tensor, step: int) -> Tensor:
-        """As `S2licNet.pixels`, in float64."""
+        """The picture of y_hat, as `S2licNet.pixels`, but for the grid."""
         return self.reconstruct(y_hat, step)

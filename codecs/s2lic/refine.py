@@ -1,4 +1,4 @@
-"""Latents of one picture, refined by gradient steps on what its own file costs: bits plus lambda times squared error.
+"""Refinement while encoding: gradient steps on the latents of one picture lower bits plus lambda times squared error.
 
 Yang, Bamler, Mandt: "Improving Inference for Neural Image Compression", NeurIPS 2020, arXiv 2006.04240, section 3
 (iterative inference, stochastic Gumbel annealing). An analysis network is trained to be good on average; what it gives
@@ -30,8 +30,9 @@ from torch.backends import mkldnn
 from ...entropy.exact import ExactConv2d, FixedPoint
 from .layers import LEVELS, checkerboard, estimated_bits, rate_weight
 from .network import S2licNet, Slice
+from .tiles import CELL, Tile, around, tiles
 
-__all__ = ["STEPS", "Refiner"]
+__all__ = ["HALO", "MARGIN", "STEPS", "Refiner", "refined_tiles", "slices_of"]
 
 STEPS = 20  # of effort 1
 RATE = 0.06  # of a Newton step, for STEPS steps: while it is constant, in the first half
@@ -40,13 +41,12 @@ TEMPERATURES = (0.45, 0.08)  # of the rounding, at the first and at the last ste
 LARGEST_STEP = 0.5
 FLOOR = 2.0  # bits per squared unit, added to each curvature
 WIDTH = 0.03  # squared units, added to a scale's square: soft symbols of the narrowest rows aren't on their mean
-TILE = 48  # cells of y to a side
 HALO = 8  # cells around a tile that are seen
 MARGIN = 2  # of these, the cells whose pixels count
 
 
 class Refiner:
-    """Holds the float form of a network. Makes no gradients for its weights; never changes."""
+    """The float form of a network, which refines latents: it makes no gradients for its weights, and never changes."""
 
     def __init__(self, net: S2licNet) -> None:
         self.net = _float_form(net)
@@ -59,24 +59,23 @@ class Refiner:
 
         z_hat: (1, N, ceil(h / 4), ceil(w / 4)). cut(rows, columns): the pixels of these rows and columns of cells,
         (1, 3, 16 rows, 16 columns) float32 in [0, 1]. size: (H, W) of the picture, pixels. step: the quality step.
-        The same machine gives the same latents again, with the same
-        number of threads: sums of float32 depend on it in their last bits, and steps go on from them.
+        steps: how many gradient steps. The same machine gives the same latents again, with the same number of threads:
+        sums of float32 depend on it in their last bits, and steps go on from them.
         """
         with torch.inference_mode(False), torch.enable_grad():
             y, z_hat = y.clone(), z_hat.float()
             generator = torch.Generator(y.device).manual_seed(0)
-            for inner, outer in _tiles(*y.shape[-2:]):
-                tile = _Tile(self, y, z_hat, cut, size, step, inner, outer, generator)
-                y[(..., *inner)] = tile.refined(steps)
+            for tile, seen in refined_tiles(*y.shape[-2:]):
+                work = _TileSteps(self, y, z_hat, cut, size, step, tile, seen, generator)
+                y[(..., *slices_of(tile))] = work.refined(steps)
         return y
 
 
-Cut = Callable[[range, range], Tensor]
-Place = tuple[slice, slice]
+Cut = Callable[[range, range], Tensor]  # the pixels of rows and columns of cells: see `Refiner.__call__`
 
 
-class _Tile:
-    """What the steps on one tile need."""
+class _TileSteps:
+    """The gradient steps on one tile, and the tensors that they share."""
 
     def __init__(
         self,
@@ -86,33 +85,34 @@ class _Tile:
         cut: Cut,
         size: tuple[int, int],
         step: int,
-        inner: Place,
-        outer: Place,
+        tile: Tile,
+        seen: Tile,
         generator: torch.Generator,
     ) -> None:
         self.net, self.bf16, self.generator = refiner.net, refiner.bf16, generator
         quality = step / self.net.config.quality_steps
         self.t = torch.tensor([quality], dtype=torch.float32, device=y.device)
         self.weight = rate_weight(quality) * 255**2 / 3  # of the sum over pixels and colours, against bits
-        self.start = y[(..., *outer)].clone()
-        self.x = cut(*(range(side.start, side.stop) for side in outer)).clone()
-        z_hat = z_hat[(..., *(slice(side.start // 4, -(-side.stop // 4)) for side in outer))]
+        self.start = y[(..., *slices_of(seen))].clone()
+        self.x = cut(*seen).clone()
+        z_hat = z_hat[(..., *(slice(side.start // 4, -(-side.stop // 4)) for side in seen))]
         cells = self.start.shape[-2:]
         with torch.no_grad():
             self.features = self.net.hyper_synthesis(z_hat)[..., : cells[0], : cells[1]]
-        self.inner = tuple(
-            slice(mine.start - all_.start, mine.stop - all_.start) for mine, all_ in zip(inner, outer, strict=True)
+        self.inner = tuple(  # the tile's own cells, in what is seen
+            slice(own.start - side.start, own.stop - side.start) for own, side in zip(tile, seen, strict=True)
         )
         self.moves = torch.zeros(1, 1, *cells, dtype=torch.float32, device=y.device)
         self.moves[(..., *self.inner)] = 1
         counts = torch.zeros_like(self.moves)
         counts[(..., *(slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in self.inner))] = 1
-        self.counts = counts.repeat_interleave(16, -2).repeat_interleave(16, -1)
-        for dim, (side, all_) in enumerate(zip(size, outer, strict=True), start=2):  # cells may reach over the edges
-            inside = torch.arange(self.counts.shape[dim], device=y.device) < side - 16 * all_.start
+        self.counts = counts.repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
+        for dim, (length, side) in enumerate(zip(size, seen, strict=True), start=2):  # cells may reach over the edges
+            inside = torch.arange(self.counts.shape[dim], device=y.device) < length - CELL * side.start
             self.counts *= inside.view(-1, 1) if dim == 2 else inside
 
     def refined(self, steps: int) -> Tensor:
+        """Better latents of the tile, (1, M, h, w), after so many steps."""
         y = self.start.clone()
         damping = self._damping()
         velocity = torch.zeros_like(y)
@@ -126,6 +126,7 @@ class _Tile:
         return y[(..., *self.inner)]
 
     def _gradient(self, y: Tensor, temperature: float) -> Tensor:
+        """The gradient of bits plus lambda times squared error by y, in the shape of y."""
         y = y.detach().requires_grad_()
         with torch.autocast(y.device.type, torch.bfloat16, enabled=self.bf16):
             y_hat, bits, _ = self._coded(y, temperature)
@@ -137,7 +138,10 @@ class _Tile:
 
     @torch.no_grad()
     def _damping(self) -> Tensor:
-        """1 / curvature of each latent; 0 for those that stay: outside the tile, or where the symbol is always 0."""
+        """The inverse curvature of the cost by each latent; 0 for those that stay.
+
+        Latents stay outside the tile, and where the symbol is always 0.
+        """
         y_hat, _, level = self._coded(self.start, None)
         with torch.enable_grad():
             y_hat = y_hat.detach().requires_grad_()
@@ -152,7 +156,10 @@ class _Tile:
         return self.moves * (level >= 0.5) / (of_error + of_bits + FLOOR)
 
     def _coded(self, y: Tensor, temperature: float | None) -> tuple[Tensor, Tensor, Tensor]:
-        """y_hat, its bits (1,) and levels, with rounding as soft as the temperature; None: rounding."""
+        """Latents as they are decoded, y_hat; their bits, (1,); and their levels. As `S2licNet.predict`, in floats.
+
+        temperature: of soft rounding; None: rounding.
+        """
         base = self.net.base.at(self.t)
         anchors = checkerboard(*y.shape[-2:], y.device)
         two = self.net.config.passes == 2
@@ -176,7 +183,7 @@ class _Tile:
         return torch.cat(done, 1), bits, torch.cat(levels, 1)
 
     def _rounded(self, x: Tensor, temperature: float | None) -> Tensor:
-        """x between its two integers: Gumbel-softmax of Yang et al., equations 11 and 12; None: rounding."""
+        """Soft rounding of x to its two integers: Gumbel-softmax of Yang et al., eq. 11 and 12; None: rounding."""
         if temperature is None:
             return torch.round(x)
         low = torch.floor(x).detach()
@@ -187,7 +194,7 @@ class _Tile:
 
 
 def _has_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 by itself."""
+    """Whether this processor has instructions for bfloat16."""
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None) if mkldnn.is_available() else None
     return supported is not None and bool(supported())
 
@@ -205,17 +212,16 @@ def _float_form(net: S2licNet) -> S2licNet:
     return out.eval()
 
 
-def _tiles(height: int, width: int) -> Iterator[tuple[Place, Place]]:
-    """Tiles, and the same with the cells around them, from whole cells of z on."""
-    for top, bottom in _pieces(height):
-        for left, right in _pieces(width):
-            rows, columns = (
-                slice(max(0, start - HALO) // 4 * 4, min(size, stop + HALO))
-                for start, stop, size in ((top, bottom, height), (left, right, width))
-            )
-            yield (slice(top, bottom), slice(left, right)), (rows, columns)
+def refined_tiles(height: int, width: int) -> Iterator[tuple[Tile, Tile]]:
+    """The tiles of y (..., height, width) that are refined one after another, each with the cells that are seen for it.
+
+    What is seen starts at a whole cell of z.
+    """
+    for tile in tiles(height, width, even=True):
+        near = (around(cells, size, HALO) for cells, size in zip(tile, (height, width), strict=True))
+        rows, columns = (range(cells.start // 4 * 4, cells.stop) for cells in near)
+        yield tile, (rows, columns)
 
 
-def _pieces(size: int) -> list[tuple[int, int]]:
-    count = max(1, round(size / TILE))
-    return [(size * index // count, size * (index + 1) // count) for index in range(count)]
+def slices_of(tile: Tile) -> tuple[slice, slice]:
+    return slice(tile[0].start, tile[0].stop), slice(tile[1].start, tile[1].stop)

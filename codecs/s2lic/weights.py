@@ -1,4 +1,7 @@
-"""The weights files of S2LIC: configuration, tables and network, read strictly."""
+"""The weights files of S2LIC: configuration, tables and network, read strictly.
+
+What any family does with exact layers in such files is in `layers/exact_state.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...entropy.exact import ExactConv2d
 from ...entropy.models import GaussianConditional, LaplaceConditional
 from ...entropy.tables import Tables
 from ...errors import UsageError, WeightsError
 from ..base.weights import LoadedWeights
-from ..layers.exact_state import import_state
+from ..layers.exact_state import check_state, import_state
 from .layers import LEVELS
 from .network import S2licConfig, S2licNet
 from .paper import S2licPaperConfig, S2licPaperNet
@@ -27,7 +29,7 @@ __all__ = [
     "CONFIGS",
     "MOST_PROBABLE",
     "Config",
-    "Model",
+    "S2licModel",
     "check_tensors",
     "config_from",
     "fill_network",
@@ -40,8 +42,8 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Model:
-    """Frozen networks, tables and what the weights file says about them."""
+class S2licModel:
+    """The content of a weights file: frozen networks, tables, and facts about them."""
 
     net: S2licNet | S2licPaperNet
     y_tables: Tables
@@ -67,11 +69,11 @@ class Model:
             return Refiner(self.net)
 
 
-MOST_PROBABLE = 1 - 2**-12  # of a symbol: streams of narrow rows may be this short
+MOST_PROBABLE = 1 - 2**-12  # largest probability of a symbol: streams of narrow rows may be this short
 
 
 def make_tables() -> tuple[Tables, Tables]:
-    """Of y and of z."""
+    """The tables of y and of z that an export starts from: Gaussian and Laplace densities of all levels."""
     return (
         GaussianConditional(LEVELS).to_tables(MOST_PROBABLE),
         LaplaceConditional(LEVELS).to_tables(MOST_PROBABLE),
@@ -79,8 +81,6 @@ def make_tables() -> tuple[Tables, Tables]:
 
 
 Config = S2licConfig | S2licPaperConfig
-
-
 CONFIGS: Mapping[str, type[Config]] = {"small": S2licConfig, "paper": S2licPaperConfig}
 
 
@@ -89,14 +89,14 @@ def network_of(config: Config) -> S2licNet | S2licPaperNet:
 
 
 def metadata(config: Config, tag: str, distortion: str = "mse") -> dict[str, str]:
-    """Text map of a weights file: all that is needed to rebuild the network, and what it was trained for."""
+    """The text map of a weights file: what is needed to rebuild the network, and what it was trained for."""
     network = next(name for name, kind in CONFIGS.items() if isinstance(config, kind))
     about = {"network": network, "config": asdict(config), "tag": tag, "distortion": distortion}
     return {"codec": "s2lic", "s2lic": json.dumps(about, sort_keys=True)}
 
 
 def config_from(network: str, values: Mapping[str, Any]) -> Config:
-    """ValueError, KeyError or TypeError if there is no such network."""
+    """The configuration of a network by its name; ValueError, KeyError or TypeError if there is none such."""
     kind = CONFIGS[network]
     if unknown := set(values) - {field.name for field in fields(kind)}:
         raise ValueError(f"unknown settings {sorted(unknown)}")
@@ -105,8 +105,8 @@ def config_from(network: str, values: Mapping[str, Any]) -> Config:
 
 
 @torch.inference_mode(False)  # the refiner needs gradients through these weights, wherever they were loaded
-def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
-    """Networks and tables of a weights file, frozen, in eval mode. WeightsError if it holds anything else."""
+def read_model(weights: LoadedWeights, device: str = "cpu") -> S2licModel:
+    """The model of a weights file: networks frozen, in eval mode. WeightsError if it holds anything else."""
     try:
         about = json.loads(weights.metadata["s2lic"])
         config, tag = config_from(about["network"], about["config"]), str(about["tag"])
@@ -124,7 +124,7 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
         raise WeightsError(f"the entropy tables in the weights aren't integers ({error}): {_OTHER_WEIGHTS}") from None
     except WeightsError as error:
         raise WeightsError(f"{error}; {_OTHER_WEIGHTS}") from None
-    if rows := [len(one.lengths) for one in tables if len(one.lengths) != LEVELS]:
+    if rows := [len(table.lengths) for table in tables if len(table.lengths) != LEVELS]:
         raise WeightsError(f"an entropy table in the weights has {rows[0]} rows, not {LEVELS}: {_OTHER_WEIGHTS}")
     if _exceeds_defaults(config):
         with torch.device("meta"):  # takes no memory, but a second
@@ -135,7 +135,7 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
     net.requires_grad_(False)
     net.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     try:
-        return Model(net.freeze(), tables[0], tables[1], tag, weights.id, distortion)
+        return S2licModel(net.freeze(), tables[0], tables[1], tag, weights.id, distortion)
     except (ValueError, ArithmeticError) as error:  # sums that don't fit
         raise WeightsError(f"the integers in these weights can't be right ({error}): {_OTHER_WEIGHTS}") from None
 
@@ -156,43 +156,40 @@ def _exceeds_defaults(config: Config) -> bool:
 
 
 def check_tensors(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) -> None:
-    """WeightsError if the tensors of a weights file, those of the tables left out, aren't this network's."""
-    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    for name, part in net.named_modules():
-        if isinstance(part, ExactConv2d):  # its integers have names of their own
-            for kind in ("weight", "bias"):
-                expected[f"{name}.{kind}"] = expected.pop(f"{name}.conv.{kind}")
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    if wrong:
-        name = wrong[0]
-        raise WeightsError(
-            f"these weights don't fit the network they name: {name} is {found.get(name, 'missing')}, expected "
-            f"{expected.get(name, 'no such tensor')}: {_OTHER_WEIGHTS}"
-        )
+    """Raises WeightsError unless the tensors of a weights file, those of the tables left out, are this network's."""
+    try:
+        check_state(net, state)
+    except WeightsError as error:
+        raise WeightsError(f"{error}: {_OTHER_WEIGHTS}") from None
 
 
 def fill_network(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) -> None:
     """Fills a network from the tensors of a weights file; WeightsError if they aren't its own, or aren't numbers."""
-    check_tensors(net, state)
     try:
-        for name, tensor in state.items():
-            # how many batches were seen is no weight, and float16 may not hold it
-            looked_at = tensor.is_floating_point() and not name.endswith(".num_batches_tracked")
-            if tensor.is_complex() or (looked_at and not bool(torch.isfinite(tensor).all())):
-                raise WeightsError(f"{name} in the weights isn't all finite numbers: {_OTHER_WEIGHTS}")
-            if name.endswith("exponent") and float(tensor.double().abs().max()) > 128:  # they are written as int8
-                raise WeightsError(f"{name} in the weights is beyond -128 to 127: {_OTHER_WEIGHTS}")
+        _check_numbers(state)
         import_state(net, state)
+    except WeightsError as error:
+        raise WeightsError(f"{error}: {_OTHER_WEIGHTS}") from None
     except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:  # types and exponents nobody writes
         raise WeightsError(f"these weights can't be read ({error}): {_OTHER_WEIGHTS}") from None
+
+
+def _check_numbers(state: Mapping[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        # how many batches were seen is no weight, and float16 may not hold it
+        looked_at = tensor.is_floating_point() and not name.endswith(".num_batches_tracked")
+        if tensor.is_complex() or (looked_at and not bool(torch.isfinite(tensor).all())):
+            raise WeightsError(f"{name} in the weights isn't all finite numbers")
+        exponents = name.endswith("exponent") and tensor.numel()
+        if exponents and float(tensor.double().abs().max()) > 128:  # they are written as int8
+            raise WeightsError(f"{name} in the weights is beyond -128 to 127")
 
 
 _TABLE = ("counts", "lengths", "offset")
 
 
 def table_state(y_tables: Tables, z_tables: Tables) -> dict[str, Tensor]:
-    """Tensors of the tables in a weights file."""
+    """The tensors of the tables in a weights file."""
     return {
         f"{name}_tables.{key}": torch.from_numpy(np.array(value))
         for name, tables in (("y", y_tables), ("z", z_tables))

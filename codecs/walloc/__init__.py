@@ -1,7 +1,7 @@
 """WaLLoC for images: wavelet packets, a linear encoder and a neural decoder.
 
-Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv 2412.09405. This is the card;
-the codec: codec; its networks: network. How to use it: docs/codecs/walloc.md.
+Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv 2412.09405. This is the
+card. The codec is in codec.py, its networks are in network.py. How to use it: docs/codecs/walloc.md.
 """
 
 from ..base.settings import CODER, IMAGE_SETTINGS, Card

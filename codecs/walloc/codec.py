@@ -12,12 +12,11 @@ weights ship, this holds for the latents, and for pixels up to rounding.)
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -33,11 +32,12 @@ from ...media.webp import decode_webp, encode_webp
 from ..base.codec import EncodedPixels
 from ..base.image import ImageCodec, as_picture
 from ..base.settings import Setting
-from ..base.weights import LoadedWeights, find, find_by_hash, load_tensors
+from ..base.weights import LoadedWeights, find_by_hash, load_weights
 from ..layers import exact_state
 from ..layers.autoencoder_kl import KLDecoder
+from ..layers.inference import own_arithmetic
 from ..layers.lattice import row_parameters, step_positions
-from ..layers.wavelet import _apply, _plan, blocks_to_channels, channels_to_blocks
+from ..layers.wavelet import apply_plan, blocks_to_channels, channels_to_blocks, transform_plan
 from . import CARD
 from .network import COEFFICIENT_BITS, SYNTHESIS_BITS, LinearDecoder, WallocConfig, WallocNet, expansion_table, mirrored
 
@@ -57,11 +57,11 @@ _WEBP_SIDE = 16383
 
 
 @dataclass(frozen=True)
-class Latents:
-    """Compressed-domain view of a picture, for learning on it.
+class WallocLatents:
+    """The compressed domain of a picture, for learning on it.
 
     integers: (latent, h, w) int8, what the file stores. scale: (latent, 1, 1) float32: integers * scale is the output
-    of the encoder's 1x1 convolution to first order; `expanded` is what the decoder takes it for. gain16: 16 log2 of the
+    of the encoder's 1x1 convolution to first order; `expanded` is how the decoder reads them. gain16: 16 log2 of the
     gain before the quantiser, as in the file.
     """
 
@@ -71,14 +71,14 @@ class Latents:
 
     @property
     def expanded(self) -> Tensor:
-        """(latent, h, w) float32: the inverse compander undoes the coarser steps of large values."""
+        """The latents as the decoder reads them, (latent, h, w) float32: with the compander's coarser steps undone."""
         table = expansion_table(8).to(self.integers.device)
         return (table[self.integers.long() + 127] * 2.0 ** (-self.gain16 / 16)).float()
 
 
 @dataclass(frozen=True)
-class Model:
-    """Frozen networks, tables and what the weights file says about them."""
+class WallocModel:
+    """The content of a weights file: frozen networks, tables, and facts about them."""
 
     net: WallocNet
     tables: Tables | None
@@ -89,29 +89,18 @@ class Model:
     id: bytes
 
     def gain_of(self, quality: float | None) -> int:
+        """The gain at a quality of this model's range, as 16 log2(gain); quality None: the nominal gain."""
         if quality is None:
             return self.nominal
         (low, high), (first, last) = self.quality, self.gain16
         return round(first + (quality - low) / (high - low) * (last - first))
 
 
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def _own_arithmetic(method: Method) -> Method:
-    """Runs a method of the codec without gradients, and out of reach of a caller's autocast."""
-
-    @functools.wraps(method)
-    def run(self: WallocCodec, *args: Any) -> Any:
-        with torch.inference_mode(), torch.autocast(torch.device(self.device).type, enabled=False):
-            return method(self, *args)
-
-    return cast(Method, run)
-
-
 class WallocCodec(ImageCodec):
-    """See the module's docstring. quality: 1 to 50 is the "16x" model, above 50 to 100 the "4x" model, finer steps
-    upwards.
+    """The codec `walloc`: see the module's docstring.
+
+    quality: 1 to 50 is the "16x" model, above 50 to 100 the "4x" model, finer steps upwards. coder: how latents are
+    written, "constriction", "torchac" or "webp" (as the paper does).
 
     A codec loaded by tag ("walloc@16x") or from a weights file keeps to its model, and refuses qualities of the other.
     """
@@ -124,29 +113,24 @@ class WallocCodec(ImageCodec):
 
     def __init__(
         self,
-        model: Model,
+        model: WallocModel,
         quality: float | None = None,
         device: str = "cpu",
         pinned: bool = True,
         coder: str = DEFAULT_CODER,
     ) -> None:
         self.model, self.quality, self.device, self.pinned, self.coder = model, quality, device, pinned, coder
-        self._models: dict[str, Model] = {}  # of other tags, read when they are needed
+        self._models: dict[str, WallocModel] = {}  # of other tags, read when they are needed
 
     # ---- loading
 
     @classmethod
     def from_weights(cls, tag: str | None, quality: float | None, weights: Path | None, device: str) -> Self:
-        if weights is not None:
-            return cls(read_model(load_tensors(weights), device), quality, device)
-        pinned = tag is not None
-        if tag is None:
-            tag = _tag_for(quality)
-        manifest = find(cls.name, tag)
-        return cls(read_model(load_tensors(manifest.path, manifest.sha256), device), quality, device, pinned)
+        pinned = tag is not None or weights is not None
+        loaded = load_weights(cls.name, _tag_for(quality) if tag is None else tag, weights)
+        return cls(read_model(loaded, device), quality, device, pinned)
 
     def check_settings(self) -> None:
-        """coder: how latents are written, "constriction", "torchac" or "webp" (as the paper does)."""
         if self.coder not in self.coders:
             raise UsageError(f"walloc has no coder {self.coder!r}: there are {', '.join(self.coders)}")
         self._for_quality(None)
@@ -156,7 +140,7 @@ class WallocCodec(ImageCodec):
         return self.model.id
 
     def _for_quality(self, quality: float | None) -> WallocCodec:
-        """This codec, or the one with the model that covers `quality`."""
+        """The codec whose model covers a quality: this one, or a sibling; UsageError where this one is pinned."""
         quality = self.quality if quality is None else quality
         if quality is None:
             return self
@@ -173,7 +157,7 @@ class WallocCodec(ImageCodec):
         return self._sibling(_tag_for(quality))
 
     def _sibling(self, tag: str) -> WallocCodec:
-        """This codec with the shipped model of another tag, which is read once."""
+        """The codec with the shipped model of another tag, which is read once."""
         if tag == self.model.tag:
             return self
         if tag not in self._models:
@@ -185,7 +169,7 @@ class WallocCodec(ImageCodec):
         return super(WallocCodec, codec)._encode(picture, self.quality if quality is None else quality, kind)
 
     def _decode(self, data: bytes | bytearray | memoryview) -> tuple[Picture, int]:
-        """A codec without a tag reads the files of both models, as it writes them."""
+        """`ImageCodec._decode`; a codec without a tag reads the files of both models, as it writes them."""
         if not self.pinned:
             header = read_header(data)
             if header.codec == self.name and header.weights != self.weights_id:
@@ -203,9 +187,9 @@ class WallocCodec(ImageCodec):
 
     # ---- encoding
 
-    @_own_arithmetic
+    @own_arithmetic
     def integers(self, pixels: NDArray[Any], gain16: int) -> Tensor:
-        """Integer latents (1, latent, h, w), float32, of (H, W, 3) pixels, made strip by strip."""
+        """The integer latents, (1, latent, h, w) float32, of (H, W, 3) pixels, made strip by strip."""
         net = self.model.net
         config = net.config
         stride = config.stride
@@ -217,8 +201,8 @@ class WallocCodec(ImageCodec):
         full_height, full_width = pixels.shape[:2]
         h, w = full_height // stride, full_width // stride
         out = torch.empty(1, config.latent, h, w, dtype=torch.float32, device=self.device)
-        across = _plan(full_width, config.levels, config.boundary, False, None)
-        down = _plan(full_height, config.levels, config.boundary, False, None)
+        across = transform_plan(full_width, config.levels, config.boundary, False, None)
+        down = transform_plan(full_height, config.levels, config.boundary, False, None)
         gain = 2.0 ** (gain16 / 16)
         chunks = down.chunks
         # the full encoder sees further than one latent: it takes the picture whole
@@ -233,7 +217,7 @@ class WallocCodec(ImageCodec):
             for chunk in group:
                 source = strip[:, :, chunk.source.start - start : chunk.source.stop - start]
                 parts.append(torch.matmul(chunk.matrix.to(strip), source))
-            coefficients = _apply(torch.cat(parts, 2) if len(parts) > 1 else parts[0], -1, across)
+            coefficients = apply_plan(torch.cat(parts, 2) if len(parts) > 1 else parts[0], -1, across)
             coefficients = blocks_to_channels(coefficients, config.levels)
             u = net.compander(net.encoder(coefficients) * gain)
             out[:, :, group[0].out.start // stride : group[-1].out.stop // stride] = torch.round(u)
@@ -248,8 +232,9 @@ class WallocCodec(ImageCodec):
             payload = self._entropy_encode(latents, gain16)
         return EncodedPixels([Chunk(_LATENTS, payload)], {_GAIN: gain16}, self.coder, "int")
 
-    @_own_arithmetic
+    @own_arithmetic
     def _entropy_encode(self, latents: Tensor, gain16: int) -> bytes:
+        """The stream of latents (1, latent, h, w) under the context model."""
         context, tables = self._context()
         h, w = latents.shape[-2:]
         side = self.model.net.side(latents.shape, gain16)
@@ -263,6 +248,7 @@ class WallocCodec(ImageCodec):
         return tables.encode_steps(steps, self.coder)
 
     def _context(self) -> tuple[Any, Tables]:
+        """The context model and its tables; UsageError for a model that has none."""
         if self.model.net.context is None or self.model.tables is None:
             raise UsageError(
                 f"the model {self.model.tag!r} has no context model: with_settings(coder='webp') can store its latents"
@@ -278,6 +264,7 @@ class WallocCodec(ImageCodec):
         return self._synthesise(latents, gain16, height, width, np.dtype(header.dtype))
 
     def _read_latents(self, header: Header, chunks: Sequence[Chunk], height: int, width: int) -> Tensor:
+        """The latents (1, latent, h, w), float32, of a file; StreamError if it is damaged."""
         payloads = [chunk.payload for chunk in chunks if chunk.tag == _LATENTS]
         if len(payloads) != 1:
             raise StreamError(f"{len(payloads)} chunks of latents, expected 1: the file is damaged")
@@ -294,8 +281,9 @@ class WallocCodec(ImageCodec):
             )
         return self._entropy_decode(payloads[0], header.coder, gain16, h, w)
 
-    @_own_arithmetic
+    @own_arithmetic
     def _entropy_decode(self, payload: bytes, coder: str, gain16: int, h: int, w: int) -> Tensor:
+        """The latents (1, latent, h, w), float32, of a stream of `_entropy_encode`; StreamError if it is damaged."""
         context, tables = self._context()
         net = self.model.net
         if net.config.latent * h * w * tables.min_bits > 8 * len(payload) + 64:
@@ -318,9 +306,9 @@ class WallocCodec(ImageCodec):
         decoder.finish()
         return latents
 
-    @_own_arithmetic
+    @own_arithmetic
     def _synthesise(self, latents: Tensor, gain16: int, height: int, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Pixels (height, width, 3) from integer latents, in tiles of bounded memory; the cut makes no difference."""
+        """The picture of integer latents, (height, width, 3), tile by tile; the cut makes no difference."""
         net = self.model.net
         stride = net.config.stride
         full_height, full_width = latents.shape[-2] * stride, latents.shape[-1] * stride
@@ -349,7 +337,7 @@ class WallocCodec(ImageCodec):
         return out
 
     def _inverse_wavelet(self, latents: Tensor, gain16: int, start: int, stop: int) -> Tensor:
-        """Rows start:stop of the picture before the post-filter, minus 1/2: (1, 3, rows, W) float64 on a 2**-16 grid.
+        """The rows start:stop of pixels minus 1/2 before the post-filter, (1, 3, rows, W) float64 on a 2**-16 grid.
 
         start and stop are multiples of the stride. All sums are exact: coefficients of at most 21 bits, 23 after the
         first axis, times rows of matrix entries whose magnitudes sum to 2**26.5.
@@ -357,8 +345,8 @@ class WallocCodec(ImageCodec):
         net = self.model.net
         levels, boundary, stride = net.config.levels, net.config.boundary, net.config.stride
         h = latents.shape[-2]
-        down = _plan(h * stride, levels, boundary, True, SYNTHESIS_BITS)
-        across = _plan(latents.shape[-1] * stride, levels, boundary, True, SYNTHESIS_BITS)
+        down = transform_plan(h * stride, levels, boundary, True, SYNTHESIS_BITS)
+        across = transform_plan(latents.shape[-1] * stride, levels, boundary, True, SYNTHESIS_BITS)
         chunks = [c for c in down.chunks if c.out.stop > start and c.out.start < stop]
         first, last = (0, h) if down.wrap else (chunks[0].source.start // stride, chunks[-1].source.stop // stride)
         if isinstance(net.decoder, LinearDecoder):
@@ -371,7 +359,7 @@ class WallocCodec(ImageCodec):
             y = net.decoder(net.expand_exact(latents[:, :, first:last], gain16).float())
         grid = 2.0**COEFFICIENT_BITS
         y = torch.clamp(round_half_up(y.double() * grid), -16 * grid, 16 * grid)
-        y = _apply(channels_to_blocks(y, levels), -1, across)
+        y = apply_plan(channels_to_blocks(y, levels), -1, across)
         y = round_half_up(y.mul_(2.0**-SYNTHESIS_BITS))
         base = first * stride
         if down.wrap:
@@ -386,8 +374,8 @@ class WallocCodec(ImageCodec):
 
     # ---- the compressed domain
 
-    def latents(self, x: Any, quality: float | None = None) -> Latents:
-        """Integer latents of a picture (any kind that `compress` takes) and their scale; see `Latents`.
+    def latents(self, x: Any, quality: float | None = None) -> WallocLatents:
+        """The compressed domain of a picture, of any kind that `compress` takes.
 
         Sides are padded up to a multiple of 2**J = 8 by mirroring at the bottom and right; grey is taken as RGB,
         transparency is left out.
@@ -403,7 +391,7 @@ class WallocCodec(ImageCodec):
         # slope of the compander at zero: 2 M / (s sqrt(2 pi))
         slope = 2 * compander.limit / (compander.scale * (2 * np.pi) ** 0.5) * 2.0 ** (gain16 / 16)
         scale = torch.full((len(integers), 1, 1), 1 / slope, dtype=torch.float32)
-        return Latents(integers, scale, gain16)
+        return WallocLatents(integers, scale, gain16)
 
 
 def _tag_for(quality: float | None) -> str:
@@ -413,8 +401,8 @@ def _tag_for(quality: float | None) -> str:
 # ---- latents as a lossless WebP picture (paper; section 6 of the authors' package)
 
 
-def _tiles(config: WallocConfig) -> tuple[int, int]:
-    """(planes, n): latent = planes * n**2 with 3 planes (RGB) or 1 (grey)."""
+def _webp_tiling(config: WallocConfig) -> tuple[int, int]:
+    """The tiling (planes, n): latent = planes * n**2, with 3 planes (RGB) or 1 (grey)."""
     for planes in (3, 1):
         n = round((config.latent / planes) ** 0.5)
         if n * n * planes == config.latent:
@@ -423,8 +411,8 @@ def _tiles(config: WallocConfig) -> tuple[int, int]:
 
 
 def webp_from_latents(latents: NDArray[np.int16], config: WallocConfig) -> bytes:
-    """(latent, h, w) integers -> lossless WebP: channel (plane, i, j) is the tile at row i, column j of its plane."""
-    planes, n = _tiles(config)
+    """The latents (latent, h, w) as a lossless WebP: channel (plane, i, j) is the tile (i, j) of its plane."""
+    planes, n = _webp_tiling(config)
     _, h, w = latents.shape
     if max(n * h, n * w) > _WEBP_SIDE:
         raise MediaError(
@@ -437,8 +425,8 @@ def webp_from_latents(latents: NDArray[np.int16], config: WallocConfig) -> bytes
 
 
 def latents_from_webp(payload: bytes, config: WallocConfig, h: int, w: int) -> NDArray[np.int16]:
-    """Inverse of `webp_from_latents`; StreamError unless the picture is what the header says."""
-    planes, n = _tiles(config)
+    """The inverse of `webp_from_latents`; StreamError unless the picture is what the header says."""
+    planes, n = _webp_tiling(config)
     try:
         tiled = decode_webp(payload, n * h, n * w)[:, :, :planes]
     except MediaError as error:
@@ -454,7 +442,7 @@ def latents_from_webp(payload: bytes, config: WallocConfig, h: int, w: int) -> N
 
 
 def logistic_tables(largest: int) -> Tables:
-    """Tables of every row of `layers.lattice`: logistic densities over integers, cut where they carry under 2**-17."""
+    """The tables of every row of `layers.lattice`: logistic densities over integers, cut where they carry < 2**-17."""
     means, scales = row_parameters()
     pmf, offsets = [], []
     for mean, scale in zip(means.tolist(), scales.tolist(), strict=True):
@@ -467,7 +455,7 @@ def logistic_tables(largest: int) -> Tables:
 
 
 def export_state(net: WallocNet, tables: Tables | None) -> dict[str, Tensor]:
-    """Tensors of a weights file: integers and exponents of exact layers, floats of the others, entropy tables."""
+    """The tensors of a weights file: integers and exponents of exact layers, floats of the others, entropy tables."""
     state = exact_state.export_state(net, torch.float32)
     if tables is not None:
         state |= {f"tables.{k}": torch.from_numpy(np.array(v)) for k, v in tables.to_state().items()}
@@ -475,7 +463,7 @@ def export_state(net: WallocNet, tables: Tables | None) -> dict[str, Tensor]:
 
 
 def import_state(net: WallocNet, state: Mapping[str, Tensor]) -> Tables | None:
-    """Fills `net` from the tensors of a weights file. WeightsError if they are not this network's."""
+    """Fills a network from the tensors of a weights file, and returns the tables. WeightsError if they don't fit."""
     tables = {k.removeprefix("tables."): v.numpy() for k, v in state.items() if k.startswith("tables.")}
     exact_state.import_state(net, {k: v for k, v in state.items() if not k.startswith("tables.")})
     try:
@@ -487,13 +475,13 @@ def import_state(net: WallocNet, state: Mapping[str, Tensor]) -> Tables | None:
 def metadata(
     config: WallocConfig, tag: str, quality: tuple[float, float], gain16: tuple[int, int], nominal: int
 ) -> dict[str, str]:
-    """Text map of a weights file: all that is needed to rebuild the network."""
+    """The text map of a weights file: all that is needed to rebuild the network."""
     fields = {"config": asdict(config), "tag": tag, "quality": quality, "gain16": gain16, "nominal": nominal}
     return {"codec": "walloc", "walloc": json.dumps(fields, sort_keys=True)}
 
 
-def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
-    """Networks and tables of a weights file, frozen, in eval mode."""
+def read_model(weights: LoadedWeights, device: str = "cpu") -> WallocModel:
+    """The model of a weights file: networks frozen, in eval mode. WeightsError if it holds anything else."""
     try:
         fields = json.loads(weights.metadata["walloc"])
         config = fields["config"]
@@ -507,7 +495,7 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
     tables = import_state(net, weights.tensors)
     net.requires_grad_(False)
     net.to(device).freeze()
-    return Model(
+    return WallocModel(
         net,
         tables,
         tag,

@@ -1,4 +1,4 @@
-"""WaLLoC networks: wavelet packet, linear encoder, Gaussian companding, decoder of constant resolution.
+"""The networks of WaLLoC: wavelet packet, linear encoder, Gaussian companding, decoder of constant resolution.
 
 Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv 2412.09405. The configurations
 of the paper are here with its decoder (`decoder="paper"`). Differs, in the configurations that ship
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ...entropy.exact import ExactConv2d, FixedPoint, freeze, round_half_up
 from ..layers.lattice import LatticeContext
-from ..layers.wavelet import Boundary, _apply, _plan, analysis, channels_to_blocks
+from ..layers.wavelet import Boundary, analysis, apply_plan, channels_to_blocks, transform_plan
 
 COEFFICIENT_BITS = 16  # fractional bits of wavelet coefficients in the exact decoder; pixels span one unit
 SYNTHESIS_BITS = 24  # fractional bits of the inverse wavelet matrices
@@ -28,7 +28,7 @@ SYNTHESIS_BITS = 24  # fractional bits of the inverse wavelet matrices
 
 @dataclass(frozen=True)
 class WallocConfig:
-    """Sizes of one model. Defaults are those of the paper's "16x" image model."""
+    """The sizes of one model; defaults are those of the paper's "16x" image model."""
 
     levels: int = 3  # J: wavelet packet levels
     latent: int = 12  # latent channels
@@ -68,7 +68,7 @@ PAPER_CONFIGS = {
 
 
 class Compander(nn.Module):
-    """Gaussian-CDF squashing of latents to b bits (section 3 of the note; b = latent_bits).
+    """The compander, which squashes latents to b = latent_bits bits by a Gaussian CDF.
 
     u = 2 M (Phi(v / s) - 1/2) with s = (2**(b-1) - 1) / 1.85 and M = 2**(b-1) - 1 + 0.499: near zero u = 1.49 v.
     """
@@ -89,7 +89,10 @@ class Compander(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """r + conv(relu(conv(relu(r)))), 8-bit weights and activations, the stream r itself in 22 bits."""
+    """A residual block in fixed point, r + conv(relu(conv(relu(r)))), on (B, width, h, w).
+
+    8-bit weights and activations, the stream r itself in 22 bits.
+    """
 
     def __init__(self, width: int, stream: FixedPoint) -> None:
         super().__init__()
@@ -105,7 +108,10 @@ class ResidualBlock(nn.Module):
 
 
 class LinearDecoder(nn.Module):
-    """Latents to wavelet coefficients by one 3x3 convolution: 16-bit latents and weights in float64, exactly."""
+    """The decoder of the shipped models: one 3x3 convolution from latents to wavelet coefficients, exactly.
+
+    Latents and weights have 16 bits, in float64.
+    """
 
     def __init__(self, config: WallocConfig) -> None:
         super().__init__()
@@ -113,13 +119,13 @@ class LinearDecoder(nn.Module):
         self.linear = ExactConv2d(config.latent, config.bands, 3, self.input, 16, torch.float64)
 
     def forward(self, v: Tensor) -> Tensor:
-        """v: (B, latent, h, w) expanded latents. Returns (B, 3 * 4**J, h, w)."""
+        """The wavelet coefficients (B, 3 * 4**J, h, w) of expanded latents v, (B, latent, h, w)."""
         with torch.autocast(v.device.type, enabled=False):
             return self.linear(self.input(v))
 
 
 class PostFilter(nn.Module):
-    """What the linear map cannot know: a residual network on the picture, at half resolution, that starts at zero.
+    """The post-filter: a residual network on the decoded picture, at half resolution, that starts at zero.
 
     Its weights are shared by all positions of a block, which learns many times faster than the same work done on
     wavelet coefficients; a learned offset for each position in a block tells it where it is. 8-bit weights and
@@ -147,7 +153,7 @@ class PostFilter(nn.Module):
         self.border = -(-reach // config.stride) * config.stride  # the same in whole blocks
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, 3, H, W), pixel values minus 1/2, H and W multiples of the block. Returns x plus the correction."""
+        """The corrected picture, of x (B, 3, H, W): pixel values minus 1/2, H and W multiples of the block."""
         z = F.pixel_unshuffle(x.to(torch.float32), self.factor).contiguous(memory_format=torch.channels_last)
         z = self.first(self.input(z))
         repeats = (1, 1, z.shape[2] // self.phase.shape[2], z.shape[3] // self.phase.shape[3])
@@ -159,14 +165,17 @@ class PostFilter(nn.Module):
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """x_hat: (B, 3, H, W) in [0, 1], not clamped. bits: (B,), estimated; zeros for a model without a context model."""
+    """Pictures as they are decoded, x_hat (B, 3, H, W) around [0, 1], not clamped, and their estimated bits, (B,).
+
+    bits: zeros for a model without a context model.
+    """
 
     x_hat: Tensor
     bits: Tensor
 
 
 class WallocNet(nn.Module):
-    """The whole model. Pictures are (B, 3, H, W), sRGB in [0, 1], sides multiples of 2**J."""
+    """The whole network. Pictures: (B, 3, H, W), sRGB in [0, 1], sides multiples of 2**J."""
 
     def __init__(self, config: WallocConfig) -> None:
         super().__init__()
@@ -190,16 +199,16 @@ class WallocNet(nn.Module):
         )
 
     def coefficients(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> wavelet packet coefficients (B, 3 * 4**J, h, w)."""
+        """The wavelet packet coefficients (B, 3 * 4**J, h, w) of pictures (B, 3, H, W) in [0, 1]."""
         return analysis(x - 0.5, self.config.levels, self.config.boundary)
 
     def latents(self, x: Tensor, log2_gain: Tensor | float = 0.0) -> Tensor:
-        """Companded latents before rounding, (B, latent, h, w), inside +-(2**(latent_bits - 1) - 0.5)."""
+        """The companded latents before rounding, (B, latent, h, w), inside +-(2**(latent_bits - 1) - 0.5)."""
         gain = torch.exp2(torch.as_tensor(log2_gain, dtype=x.dtype, device=x.device))
         return self.compander(self.encoder(self.coefficients(x)) * gain.reshape(-1, 1, 1, 1))
 
     def reconstruct(self, u: Tensor, log2_gain: Tensor | float = 0.0) -> Tensor:
-        """Companded latents, noisy or rounded, -> pictures (B, 3, H, W), in the arithmetic of training."""
+        """The pictures (B, 3, H, W) of companded latents, noisy or rounded, in the arithmetic of training."""
         gain = torch.exp2(torch.as_tensor(-log2_gain, dtype=u.dtype, device=u.device))
         v = self.compander.inverse(u) * gain.reshape(-1, 1, 1, 1)
         # Zeros beyond the borders cost less than mirroring, which on a crop of 128 pixels would double the work.
@@ -214,13 +223,14 @@ class WallocNet(nn.Module):
         return x + 0.5
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
+        """The pictures minus 1/2, (B, 3, H, W), of wavelet packet coefficients (B, 3 * 4**J, h, w)."""
         x = channels_to_blocks(coefficients, self.config.levels)
         for dim in (-1, -2):
-            x = _apply(x, dim, _plan(x.shape[dim], self.config.levels, self.config.boundary, True, None))
+            x = apply_plan(x, dim, transform_plan(x.shape[dim], self.config.levels, self.config.boundary, True, None))
         return x
 
     def forward(self, x: Tensor, log2_gain: Tensor, hard: bool) -> RateDistortion:
-        """Training path. log2_gain: (B,). hard: latents are rounded, so no gradient reaches the encoder; else noisy."""
+        """The training path. log2_gain: (B,). hard: rounding, so that no gradient reaches the encoder; else noise."""
         with torch.autocast(x.device.type, enabled=False):
             u = self.latents(x, log2_gain)
             # ties never matter here, and torch.round is the one rounding all encoders share
@@ -231,7 +241,7 @@ class WallocNet(nn.Module):
         return RateDistortion(self.reconstruct(u, log2_gain), bits)
 
     def side(self, shape: torch.Size | tuple[int, ...], gain16: Tensor | float) -> Tensor:
-        """Side plane of the context model: 16 log2(gain), (B, 1, h, w)."""
+        """The side plane of the context model, (B, 1, h, w): 16 log2(gain). shape: of the latents."""
         b, _, h, w = shape
         weight = self.encoder.weight if isinstance(self.encoder, nn.Conv2d) else next(self.encoder.parameters())
         plane = torch.as_tensor(gain16, dtype=weight.dtype, device=weight.device).reshape(-1, 1, 1, 1)
@@ -245,7 +255,7 @@ class WallocNet(nn.Module):
         return self
 
     def expand_exact(self, symbols: Tensor, gain16: int) -> Tensor:
-        """Integer latents -> expanded latents in float64, exact on every machine: table look-up and one product.
+        """The expanded latents of integer ones, in float64, exact on every machine: a table look-up and one product.
 
         symbols: (B, latent, h, w), |symbols| <= 2**(latent_bits - 1) - 1.
         """
@@ -256,7 +266,7 @@ class WallocNet(nn.Module):
 
 
 def mirrored(start: int, stop: int, size: int) -> Tensor:
-    """Indices start..stop - 1 folded into 0..size - 1 by reflection about the first and the last one."""
+    """The indices start..stop - 1 folded into 0..size - 1 by reflection about the first and the last one."""
     if size == 1:
         return torch.zeros(stop - start, dtype=torch.int64)
     folded = torch.arange(start, stop) % (2 * (size - 1))
@@ -264,7 +274,7 @@ def mirrored(start: int, stop: int, size: int) -> Tensor:
 
 
 def extended(x: Tensor, border: int) -> Tensor:
-    """x (B, C, H, W) with `border` more rows and columns on each side, mirrored."""
+    """The tensor x (B, C, H, W) with `border` more rows and columns on each side, mirrored."""
     for dim in (2, 3):
         size = x.shape[dim]
         x = x.index_select(dim, mirrored(-border, size + border, size).to(x.device))
@@ -272,7 +282,7 @@ def extended(x: Tensor, border: int) -> Tensor:
 
 
 def expansion_table(bits: int) -> Tensor:
-    """(2**bits - 1,) float64: the inverse compander at each integer, rounded to multiples of 2**-16."""
+    """The inverse compander at each integer, (2**bits - 1,) float64, rounded to multiples of 2**-16."""
     compander = Compander(bits)
     integers = torch.arange(-compander.largest, compander.largest + 1, dtype=torch.float64)
     return round_half_up(compander.inverse(integers) * 2.0**16) * 2.0**-16
@@ -280,7 +290,7 @@ def expansion_table(bits: int) -> Tensor:
 
 @torch.no_grad()
 def initialise(net: WallocNet, pictures: Tensor, bits_per_pixel: float) -> dict[str, float]:
-    """Closed-form start: encoder from the PCA of wavelet packets, linear decoder by least squares on rounded latents.
+    """Sets a closed-form start: encoder from the PCA of wavelet packets, linear decoder by least squares.
 
     pictures: (N, 3, H, W) in [0, 1]. The step is chosen so that the first-order entropy of the latents, summed over
     channels, is `bits_per_pixel`. Channels are put in order of falling spatial correlation, which is the coding order

@@ -1,8 +1,8 @@
 """ZipGAN for turbulence: latents of few wave numbers, and a generator that adds what they lack.
 
 Nista et al., "ZipGAN: Super-Resolution-based Generative Adversarial Network Framework for Data Compression of Direct
-Numerical Simulations", arXiv 2412.14150. This is the card; the codec: codec, its networks: networks. How to use it:
-docs/codecs/zipgan.md.
+Numerical Simulations", arXiv 2412.14150. This is the card. The codec is in codec.py, its networks are in networks.py.
+How to use it: docs/codecs/zipgan.md.
 """
 
 from ..base.settings import AT, FIELD_SELECTION, FIELD_SETTINGS, Card

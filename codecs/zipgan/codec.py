@@ -1,8 +1,8 @@
 """ZipGAN for fields of floats: latents of few wave numbers, a generator that adds what they lack, a bound if asked for.
 
 Nista et al.: "ZipGAN: Super-Resolution-based Generative Adversarial Network Framework for Data Compression of Direct
-Numerical Simulations", arXiv 2412.14150. Networks and where they differ: `codecs/zipgan/networks.py`; latents:
-`layers/spectral.py`. What the paper has nothing of: latents are quantised and entropy-coded, so that ratios are those
+Numerical Simulations", arXiv 2412.14150. Networks, and where they differ: networks.py; latents: `layers/spectral.py`.
+Beyond the paper: latents are quantised and entropy-coded, so that ratios are those
 of files; an error bound (a residual stream); any shape, and fields that aren't velocities.
 
 A field is the last 1 to 3 axes of 8 or more values; an axis of 1 to 6 in front of them (or behind) holds components;
@@ -31,17 +31,17 @@ from numpy.typing import NDArray
 from ...entropy.tables import Tables
 from ...errors import StreamError, UsageError, WeightsError
 from ..base.codec import Data
-from ..base.field import BOUNDED, Bound, FieldCodec, Layout, layout_of
+from ..base.field import BOUNDED, Bound, FieldCodec, FieldLayout, layout_of
 from ..base.settings import Setting
-from ..base.weights import LoadedWeights, find, load_tensors
+from ..base.weights import LoadedWeights, load_weights
 from ..layers import interpolation, spectral
 from . import CARD
-from .networks import Discriminator, Encoder, Generator, ZipganConfig
+from .networks import Discriminator, FieldEncoder, Generator, ZipganConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Model", "ZipganCodec", "read_model", "score"]
+__all__ = ["ZipganCodec", "ZipganModel", "read_model", "score"]
 
 Floats = NDArray[np.float64]
 
@@ -60,10 +60,13 @@ _TRIED_WHOLE = (0.3, 0.4)  # and with all wave numbers in the latents
 
 
 @dataclass(frozen=True)
-class Model:
-    """Networks of a weights file. critic, reference: the discriminator, mean and spread of its logits of real ones."""
+class ZipganModel:
+    """The content of a weights file: networks, tables, and facts about them.
 
-    encoder: Encoder
+    critic: the discriminator. reference: mean and standard deviation of its logits of real fields.
+    """
+
+    encoder: FieldEncoder
     generator: Generator
     critic: Discriminator | None
     reference: tuple[float, float]
@@ -77,8 +80,8 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Latents:
-    """What the file holds of one field, but for its residual."""
+class ZipganLatents:
+    """The latents of one field, decoded from its stream: all that it holds but the residual."""
 
     modes: spectral.Modes
     shape: tuple[int, ...]  # of the field; the modes' is that of the encoder's output
@@ -92,8 +95,11 @@ class Latents:
 
 
 class ZipganCodec(FieldCodec):
-    """See the module's docstring. quality: 1 to 100, a step of 8 x 2^(-quality / 10) root mean squares of the field;
-    with a bound it is the bound that counts."""
+    """The codec `zipgan`: see the module's docstring.
+
+    quality: 1 to 100, a step of 8 x 2^(-quality / 10) root mean squares of the field; with a bound it is the bound that
+    counts.
+    """
 
     name: ClassVar[str] = CARD.name
     settings: ClassVar[tuple[Setting, ...]] = CARD.settings
@@ -103,16 +109,13 @@ class ZipganCodec(FieldCodec):
     sweep: ClassVar[tuple[float, ...]] = (10, 20, 30, 40, 50, 60)
 
     def __init__(
-        self, model: Model, quality: float | None = None, bound: Bound | None = None, device: str = "cpu"
+        self, model: ZipganModel, quality: float | None = None, bound: Bound | None = None, device: str = "cpu"
     ) -> None:
         self.model, self.quality, self.bound, self.device = model, quality, bound, device
 
     @classmethod
     def from_weights(cls, tag: str | None, quality: float | None, weights: Path | None, device: str) -> Self:
-        if weights is not None:
-            return cls(read_model(load_tensors(weights), device), quality, None, device)
-        manifest = find(cls.name, tag)
-        return cls(read_model(load_tensors(manifest.path, manifest.sha256), device), quality, None, device)
+        return cls(read_model(load_weights(cls.name, tag, weights), device), quality, None, device)
 
     def check_settings(self) -> None:
         _ = self.step
@@ -129,7 +132,7 @@ class ZipganCodec(FieldCodec):
 
     @property
     def step(self) -> float:
-        """Of the quantiser, in units of the field's root mean square about its mean."""
+        """The step of the quantiser, in units of the field's root mean square about its mean."""
         quality = DEFAULT_QUALITY if self.quality is None else self.quality
         if not 1 <= quality <= 100:
             raise UsageError(f"quality {quality:g}: zipgan takes 1 to 100")
@@ -173,7 +176,7 @@ class ZipganCodec(FieldCodec):
     # ---- one field: (C, *shape)
 
     def _encode_item(self, x: NDArray[Any], bound: float, dtype: np.dtype[Any]) -> bytes | None:
-        """None where it can't be done within the bound."""
+        """The stream of a field x (C, *shape); None where it can't be coded within the bound."""
         x = np.asarray(x, np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             spread = x.std(axis=tuple(range(1, x.ndim)))
@@ -206,7 +209,7 @@ class ZipganCodec(FieldCodec):
         return best
 
     def _best_of_generator(self, x: Floats, step: float, spread: Floats, factor: int) -> tuple[bytes, Floats]:
-        """The stream of the latents, and what it decodes to; with the generator where that is nearer."""
+        """The stream of the latents of x, and the field that it decodes to; with the generator where that is nearer."""
         latents, head = self._latents(x, step, spread, factor)
         back = self.synthesise(latents)
         if self._generates(latents):
@@ -216,15 +219,19 @@ class ZipganCodec(FieldCodec):
                 return bytes([head[0] | _GENERATED]) + head[1:], better
         return head, back
 
-    def _generates(self, latents: Latents) -> bool:
+    def _generates(self, latents: ZipganLatents) -> bool:
+        """Whether the generator can take these latents."""
         size = math.prod(latents.shape) * latents.modes.components
         config = self.model.config
         if latents.factor != config.factor:
             return False
         return len(latents.shape) == 3 and latents.modes.components == config.components and size <= _MAX_GENERATED
 
-    def _latents(self, x: Floats, step: float, spread: Floats, factor: int) -> tuple[Latents, bytes]:
-        """factor: that of the networks, or 1 for all wave numbers."""
+    def _latents(self, x: Floats, step: float, spread: Floats, factor: int) -> tuple[ZipganLatents, bytes]:
+        """The latents of a field x (C, *shape), and their stream.
+
+        step: of the quantiser. spread: (C,), unit of the step. factor: that of the networks, or 1 for all wave numbers.
+        """
         shape, components = x.shape[1:], len(x)
         periodic = _is_periodic(x)
         order = _order_of(x) if periodic else "none"
@@ -258,15 +265,15 @@ class ZipganCodec(FieldCodec):
             [(deltas, np.full(levels.shape, spectral.LEVEL_ROW)), (symbols[used], rows[used])]
         )
         back = spectral.restore(symbols, step, rows)
-        return Latents(modes, shape, factor, step, mean, scale, reach, False, back), head + stream
+        return ZipganLatents(modes, shape, factor, step, mean, scale, reach, False, back), head + stream
 
     def _encodes(self, factor: int, shape: tuple[int, ...], components: int, periodic: bool) -> bool:
-        """Whether a network or a filter makes the latents, and not the transform by itself."""
+        """Whether a network or a filter makes the latents, rather than the transform by itself."""
         config = self.model.config
         suits = len(shape) == 3 and components == config.components and periodic
         return config.encoder != "spectral" and factor == config.factor and suits
 
-    def _read_latents(self, data: bytes, layout: Layout) -> Latents:
+    def _read_latents(self, data: bytes, layout: FieldLayout) -> ZipganLatents:
         shape, components = layout.field, layout.components
         if len(data) < _HEAD.size:
             raise StreamError("a field is cut: the file is damaged")
@@ -290,7 +297,7 @@ class ZipganCodec(FieldCodec):
         if at > len(data):
             raise StreamError("a field is cut: the file is damaged")
         mean, groups = np.frombuffer(parts[0], "<f8"), np.frombuffer(parts[1], "<f4").astype(np.float64)
-        reach = tuple(int(one) for one in np.frombuffer(parts[2], "<u4"))
+        reach = tuple(np.frombuffer(parts[2], "<u4").tolist())
         if not (np.isfinite(mean).all() and np.isfinite(groups).all() and (groups > 0).all()):
             raise StreamError("means or scales that aren't numbers: the file is damaged")
         decoder = self.model.tables.decoder(data[at:])
@@ -306,10 +313,10 @@ class ZipganCodec(FieldCodec):
         decoder.finish()
         scale = np.full(components, groups[0]) if order != "none" else groups
         back = spectral.restore(symbols, step, rows)
-        return Latents(modes, shape, factor, step, mean, scale, reach, bool(flags & _GENERATED), back)
+        return ZipganLatents(modes, shape, factor, step, mean, scale, reach, bool(flags & _GENERATED), back)
 
-    def synthesise(self, latents: Latents) -> Floats:
-        """(C, *shape) float64: the field of the latents."""
+    def synthesise(self, latents: ZipganLatents) -> Floats:
+        """The field of the latents, (C, *shape) float64."""
         modes, shape = latents.modes, latents.shape
         nothing = np.zeros(modes.components)
         field = modes.synthesise(nothing, latents.coefficients, shape)
@@ -334,7 +341,7 @@ class ZipganCodec(FieldCodec):
             field = spectral.project(field, modes.order, latents.reach)
         return field * _wide(latents.scale, field) + _wide(latents.mean, field)
 
-    def _decode_item(self, data: bytes, layout: Layout, dtype: np.dtype[Any]) -> NDArray[Any]:
+    def _decode_item(self, data: bytes, layout: FieldLayout, dtype: np.dtype[Any]) -> NDArray[Any]:
         head, rest, bound, slack = _without_residual(data)
         base = self.synthesise(self._read_latents(head, layout))
         if math.isinf(bound):
@@ -344,8 +351,8 @@ class ZipganCodec(FieldCodec):
 
     # ---- what only this codec does
 
-    def latents_of(self, data: Data, dataset: str | None = None, snapshot: int = 0) -> list[Latents]:
-        """What the file of an array, or one snapshot of a dataset, holds before it is decoded."""
+    def latents_of(self, data: Data, dataset: str | None = None, snapshot: int = 0) -> list[ZipganLatents]:
+        """The latents of each field in the file of an array, or in one snapshot of a dataset. UsageError otherwise."""
         payload, shape = self._payload(data, dataset, snapshot)
         layout = layout_of(shape)
         method, masked, rest = self.parts_of(payload)
@@ -354,13 +361,16 @@ class ZipganCodec(FieldCodec):
         return [self._read_latents(_without_residual(part)[0], layout) for part in _split(rest, layout.count)]
 
     def between(self, first: Data, second: Data, weight: float) -> NDArray[Any]:
-        """An array between two of the same shape in time: decoded from latents that are (1 - weight) of the first
-        and weight of the second. Sensible for spacings below about a tenth of the eddy turnover time."""
+        """An array between two of the same shape in time: decoded from interpolated latents.
+
+        They are (1 - weight) of the first and weight of the second. Sensible for spacings below about a tenth of the
+        eddy turnover time.
+        """
         if not 0 <= weight <= 1:
             raise UsageError(f"weight {weight:g}: expected 0 to 1")
         header, _ = self._open(first)
-        found = [self.latents_of(data) for data in (first, second)]
-        return self._blend(found[0], found[1], weight, header.shape, np.dtype(header.dtype))
+        before, after = (self.latents_of(data) for data in (first, second))
+        return self._interpolated(before, after, weight, header.shape, np.dtype(header.dtype))
 
     def decode_at(self, data: Data, dataset: str, at: float) -> NDArray[Any]:
         """A dataset at a place between two snapshots, counted along its first axis (3.5: half-way from 3 to 4)."""
@@ -369,32 +379,38 @@ class ZipganCodec(FieldCodec):
         low = math.floor(at)
         if low == at:
             return self.decode_dataset(data, dataset, low)
-        found = [self.latents_of(data, dataset, index) for index in (low, low + 1)]
+        before, after = (self.latents_of(data, dataset, index) for index in (low, low + 1))
         _, shape = self._payload(data, dataset, low)
-        return self._blend(found[0], found[1], at - low, shape, self.dataset_dtype(data, dataset))[0]
+        return self._interpolated(before, after, at - low, shape, self.dataset_dtype(data, dataset))[0]
 
-    def _blend(
-        self, a: list[Latents], b: list[Latents], weight: float, shape: tuple[int, ...], dtype: np.dtype[Any]
+    def _interpolated(
+        self,
+        before: list[ZipganLatents],
+        after: list[ZipganLatents],
+        weight: float,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
     ) -> NDArray[Any]:
+        """The array (*shape) of latents between those of two."""
         layout = layout_of(shape)
         assert layout is not None
         out = []
-        for one, two in zip(a, b, strict=True):
-            if one.modes != two.modes:
+        for a, b in zip(before, after, strict=True):
+            if a.modes != b.modes:
                 raise UsageError("these two were coded as fields of different kinds: nothing is between them")
-            scale = (1 - weight) * one.scale + weight * two.scale
-            rows = 1 if one.modes.order != "none" else len(scale)
+            scale = (1 - weight) * a.scale + weight * b.scale
+            rows = 1 if a.modes.order != "none" else len(scale)
             coefficients = sum(
                 part * np.tile((item.scale / scale)[:rows], len(item.coefficients) // rows)[:, None] * item.coefficients
-                for part, item in ((1 - weight, one), (weight, two))
+                for part, item in ((1 - weight, a), (weight, b))
             )
             out.append(
                 replace(
-                    one,
+                    a,
                     coefficients=coefficients,
                     scale=scale,
-                    mean=(1 - weight) * one.mean + weight * two.mean,
-                    step=(1 - weight) * one.step + weight * two.step,
+                    mean=(1 - weight) * a.mean + weight * b.mean,
+                    step=(1 - weight) * a.step + weight * b.step,
                 )
             )
         items = [self.synthesise(item) for item in out]
@@ -402,9 +418,10 @@ class ZipganCodec(FieldCodec):
 
 
 def score(field: NDArray[Any], codec: ZipganCodec | None = None) -> float:
-    """How much like a real flow the discriminator finds a periodic velocity field (3, D, H, W), component 0 along the
-    last axis: standard deviations of its mean logit from that of held-out simulations. Needs no original; more is
-    better, real fields are about 0. UsageError for other shapes, WeightsError if these weights have no discriminator.
+    """The discriminator's score of a periodic velocity field (3, D, H, W), component 0 along the last axis.
+
+    It is how many standard deviations the mean logit is from that of held-out simulations: more is better, real fields
+    are about 0. Needs no original. UsageError for other shapes, WeightsError if these weights have no discriminator.
     """
     if codec is None:
         codec = ZipganCodec.from_weights(None, None, None, "cpu")
@@ -426,6 +443,7 @@ def score(field: NDArray[Any], codec: ZipganCodec | None = None) -> float:
 
 
 def _wide(values: Floats, field: Floats) -> Floats:
+    """The values of components, (C,), in a shape that broadcasts to a field (C, *shape)."""
     return values.reshape(-1, *(1 for _ in field.shape[1:]))
 
 
@@ -440,7 +458,7 @@ def _is_periodic(x: Floats) -> bool:
 
 
 def _order_of(x: Floats) -> spectral.Order:
-    """Of a divergence-free velocity field on a grid of equal spacing."""
+    """The order of the components of a divergence-free velocity field on an even grid; "none" for other fields."""
     if x.shape[0] != 3 or x.ndim != 4:
         return "none"
     orders: tuple[spectral.Order, ...] = ("x-last", "x-first")
@@ -451,7 +469,7 @@ def _order_of(x: Floats) -> spectral.Order:
 
 
 def _reach_of(x: Floats, periodic: bool) -> tuple[int, ...]:
-    """Largest wave number of each axis that holds more than a millionth of a millionth of the energy."""
+    """The largest wave number of each axis that holds more than a millionth of a millionth of the energy."""
     shape = x.shape[1:]
     if not periodic or len(shape) != 3:
         return shape
@@ -469,7 +487,7 @@ def _reach_of(x: Floats, periodic: bool) -> tuple[int, ...]:
 
 
 def _without_residual(data: bytes) -> tuple[bytes, bytes, float, float]:
-    """(stream of the latents, of the residual, bound, slack) of a field; the bound is infinite if there is none."""
+    """The parts of a field's stream: latents, residual, bound, slack; the bound is infinite if there is none."""
     if not data or not data[0] & _RESIDUAL:
         return data, b"", math.inf, 0.0
     if len(data) < _RESIDUAL_HEAD.size:
@@ -482,8 +500,10 @@ def _without_residual(data: bytes) -> tuple[bytes, bytes, float, float]:
 
 
 def _grid_of(bound: float) -> float:
-    """A power of two. Rounded to its multiples, what two machines decode is nearly always the same, and never
-    further apart than this."""
+    """The grid of predictions under a bound, a power of two.
+
+    Rounded to its multiples, predictions of two machines are nearly always the same, and never further apart than this.
+    """
     return 2.0 ** math.floor(math.log2(bound / _GRID))
 
 
@@ -493,7 +513,7 @@ def _on_grid(x: Floats, bound: float) -> Floats:
 
 
 def _cells(shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """For each value of a field (C, *shape) the number of its cube."""
+    """The number of the cube that each value of a field is in, as shape, (C, *sides)."""
     number = np.arange(shape[0], dtype=np.intp).reshape(-1, *(1 for _ in shape[1:]))
     for axis, size in enumerate(shape[1:], 1):
         n = -(-size // _CELL)
@@ -503,7 +523,7 @@ def _cells(shape: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 def _pack_residual(q: NDArray[np.int32], tables: Tables) -> bytes:
-    """A Gaussian for each cube of 8 to a side, the one that makes it shortest."""
+    """The stream of a residual q (C, *shape): each cube of 8 to a side has the Gaussian that makes it shortest."""
     cell = _cells(q.shape).ravel()
     n = int(cell.max()) + 1
     flat = q.ravel()
@@ -523,6 +543,7 @@ def _pack_residual(q: NDArray[np.int32], tables: Tables) -> bytes:
 
 
 def _read_residual(data: bytes, shape: tuple[int, ...], tables: Tables) -> NDArray[np.int32]:
+    """The residual of a stream of `_pack_residual`; StreamError if it is damaged."""
     cell = _cells(shape).ravel()
     n = int(cell.max()) + 1
     decoder = tables.decoder(data)
@@ -538,7 +559,7 @@ def _read_residual(data: bytes, shape: tuple[int, ...], tables: Tables) -> NDArr
 
 
 def _costs(tables: Tables) -> Floats:
-    """(16, LEVELS): bits of the sizes 0 to 15 at each level, level 0 out of question."""
+    """The bits of the sizes 0 to 15 at each level, (16, LEVELS); level 0 is out of question."""
     out = np.full((16, spectral.LEVELS), 40.0)
     for level in range(1, spectral.LEVELS):
         cdf, offset = tables.rows[level], int(tables.offset[level])
@@ -551,6 +572,7 @@ def _costs(tables: Tables) -> Floats:
 
 
 def _split(payload: bytes, count: int) -> list[bytes]:
+    """The streams of the fields in a block's payload; StreamError unless there are `count`."""
     parts, at = [], 0
     for _ in range(count):
         if at + 4 > len(payload):
@@ -567,7 +589,7 @@ def _split(payload: bytes, count: int) -> list[bytes]:
 
 
 def metadata(config: ZipganConfig, tag: str) -> dict[str, str]:
-    """Text map of a weights file: all that is needed to rebuild the networks."""
+    """The text map of a weights file: all that is needed to rebuild the networks."""
     return {"codec": "zipgan", "zipgan": json.dumps({"config": asdict(config), "tag": tag}, sort_keys=True)}
 
 
@@ -583,9 +605,9 @@ def config_from(about: Mapping[str, str]) -> ZipganConfig:
 
 def networks_from(
     config: ZipganConfig, tensors: Mapping[str, torch.Tensor]
-) -> tuple[Generator, Encoder, Discriminator | None]:
-    """Networks filled with the tensors of a weights file, float32. WeightsError if they don't fit."""
-    generator, encoder = Generator(config), Encoder(config)
+) -> tuple[Generator, FieldEncoder, Discriminator | None]:
+    """The networks of a weights file's tensors, float32, frozen. WeightsError if they don't fit."""
+    generator, encoder = Generator(config), FieldEncoder(config)
     critic = Discriminator(config, normed=False) if any(name.startswith("critic.") for name in tensors) else None
     try:
         for prefix, net in (("generator.", generator), ("encoder.", encoder), ("critic.", critic)):
@@ -599,8 +621,8 @@ def networks_from(
     return generator, encoder, critic
 
 
-def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
-    """Networks of a weights file, frozen."""
+def read_model(weights: LoadedWeights, device: str = "cpu") -> ZipganModel:
+    """The model of a weights file, its networks frozen. WeightsError if it holds anything else."""
     config = config_from(weights.metadata)
     generator, encoder, critic = networks_from(config, weights.tensors)
     mean, spread = weights.tensors.get("critic_reference", torch.tensor([0.0, 1.0])).tolist()
@@ -613,13 +635,13 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> Model:
         tables = Tables.from_state({key: weights.tensors[f"tables.{key}"].numpy() for key in _TABLE})
     except KeyError as error:
         raise WeightsError(f"these ZipGAN weights lack {error}: export them again") from None
-    return Model(encoder, generator, critic, (mean, spread), tables, tag, weights.id)
+    return ZipganModel(encoder, generator, critic, (mean, spread), tables, tag, weights.id)
 
 
 _TABLE = ("counts", "lengths", "offset")
 
 
 def table_state() -> dict[str, torch.Tensor]:
-    """Tensors of the tables in a weights file."""
+    """The tensors of the tables in a weights file."""
     state = spectral.make_tables().to_state()
     return {f"tables.{key}": torch.from_numpy(np.array(state[key])) for key in _TABLE}

@@ -1,4 +1,4 @@
-"""ZipGAN networks: encoders of 3-D velocity fields, a super-resolving generator, a patch discriminator.
+"""The networks of ZipGAN: encoders of 3-D velocity fields, a super-resolving generator, a patch discriminator.
 
 Nista, Schumann, Fröde, Gowely, Grenga, MacArt, Attili, Pitsch: "ZipGAN: Super-Resolution-based Generative Adversarial
 Network Framework for Data Compression of Direct Numerical Simulations", arXiv 2412.14150. The paper's layer tables
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = ["Discriminator", "Encoder", "Generator", "ZipganConfig", "project", "spectral_resample"]
+__all__ = ["Discriminator", "FieldEncoder", "Generator", "ZipganConfig", "project", "spectral_resample"]
 
 NOISE = (-3.0, 1.0)  # what training draws; a generator is told the nearest of it, and doesn't extrapolate
 SLOPE = 0.2  # of the leaky ReLU, as published
@@ -41,7 +41,9 @@ SLOPES = 6.0  # gradients of the grid times this are about as large as the veloc
 
 @dataclass(frozen=True)
 class ZipganConfig:
-    """factor: 2, 4 or 8, by which each axis is down-sampled, so 8, 64 or 512 in numbers of values.
+    """The sizes of the networks.
+
+    factor: 2, 4 or 8, by which each axis is down-sampled, so 8, 64 or 512 in numbers of values.
 
     features, growth, blocks, dense: of the trunk (the group's TSRGAN: 64, 64, 1 residual in residual block, 3 dense).
     encoder: a sharp spectral cut, a box or a Gaussian filter, or a learned one that starts at the box filter.
@@ -72,7 +74,7 @@ class ZipganConfig:
 
 
 def pad(x: Tensor, margin: int, periodic: bool) -> Tensor:
-    """(B, C, D, H, W) with a margin of what lies beyond the borders; axes shorter than the margin are repeated."""
+    """The field x (B, C, D, H, W) with a margin of what lies beyond the borders; axes shorter than it are repeated."""
     for axis in (-1, -2, -3):
         size = x.shape[axis]
         if margin <= size:  # one copy; the gradient of a selection adds one by one
@@ -91,7 +93,7 @@ def pad(x: Tensor, margin: int, periodic: bool) -> Tensor:
 
 
 class Conv(nn.Module):
-    """3x3x3 convolution that knows what lies beyond the borders."""
+    """A 3x3x3 convolution that knows what lies beyond the borders."""
 
     def __init__(self, inner: int, outer: int, gain: float = 1.0) -> None:
         super().__init__()
@@ -110,8 +112,8 @@ def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE)
 
 
-class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees all before it; ESRGAN, section 3.1."""
+class DenseBlock3d(nn.Module):
+    """A dense block in three dimensions: five convolutions, each of which sees all before it; ESRGAN, section 3.1."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -127,9 +129,11 @@ class DenseBlock(nn.Module):
 
 
 class ResidualInResidual(nn.Module):
+    """A residual in residual dense block on (B, features, D, H, W); ESRGAN, section 3.1."""
+
     def __init__(self, config: ZipganConfig) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(DenseBlock(config.features, config.growth) for _ in range(config.dense))
+        self.blocks = nn.ModuleList(DenseBlock3d(config.features, config.growth) for _ in range(config.dense))
 
     def forward(self, x: Tensor, periodic: bool) -> Tensor:
         y = x
@@ -139,15 +143,17 @@ class ResidualInResidual(nn.Module):
 
 
 def shuffle(x: Tensor) -> Tensor:
-    """(B, 8 C, D, H, W) to (B, C, 2 D, 2 H, 2 W)."""
+    """The pixel shuffle in three dimensions, (B, 8 C, D, H, W) to (B, C, 2 D, 2 H, 2 W)."""
     b, c, d, h, w = x.shape
     x = x.reshape(b, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return x.reshape(b, c // 8, 2 * d, 2 * h, 2 * w)
 
 
 class Upsample(nn.Module):
-    """Twice the resolution: a convolution and a shuffle. Starts as a copy of each voxel, so that it can be put between
-    trained layers (progressive transfer)."""
+    """An up-sampling to twice the resolution: a convolution and a shuffle.
+
+    It starts as a copy of each voxel, so that it can be put between trained layers (progressive transfer).
+    """
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -163,7 +169,7 @@ class Upsample(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latents on the coarse grid to what the interpolation of them lacks on the fine one."""
+    """The generator: from latents on the coarse grid to what their interpolation lacks on the fine one."""
 
     def __init__(self, config: ZipganConfig) -> None:
         super().__init__()
@@ -182,9 +188,10 @@ class Generator(nn.Module):
             last.bias.zero_()
 
     def forward(self, z: Tensor, noise: Tensor, periodic: bool = True) -> Tensor:
-        """z: (B, C, d, h, w), of unit root mean square. noise: (B,), log2 of the quantiser's step in these units.
+        """The correction, (B, C, r d, r h, r w), that is added to the interpolation of z.
 
-        Returns (B, C, r d, r h, r w), to be added to the interpolation of z."""
+        z: (B, C, d, h, w), of unit root mean square. noise: (B,), log2 of the quantiser's step in these units.
+        """
         told = noise.clamp(*NOISE)
         first, second = (1 + g[:, :, None, None, None] for g in self.gains(told[:, None] / 4).chunk(2, 1))
         h = leaky(self.head(z, periodic)) * first.to(z.dtype)
@@ -208,8 +215,8 @@ class Generator(nn.Module):
             own[name].copy_(value)
 
 
-class Encoder(nn.Module):
-    """Fields to latents, by filter or learned, behind one interface; (B, C, D, H, W) to (B, C, D / r, ...)."""
+class FieldEncoder(nn.Module):
+    """The encoder, fields (B, C, D, H, W) to latents (B, C, D / r, ...), by a filter or a network."""
 
     def __init__(self, config: ZipganConfig) -> None:
         super().__init__()
@@ -235,28 +242,31 @@ class Encoder(nn.Module):
         if kind == "box":
             return box
         y = x
-        for conv, (one, two) in zip(self.down, self.residual, strict=True):  # pyright: ignore[reportGeneralTypeIssues]
+        for conv, (first, second) in zip(self.down, self.residual, strict=True):  # pyright: ignore[reportGeneralTypeIssues]
             y = leaky(conv(pad(y, 1, periodic)))
-            y = y + two(leaky(one(y, periodic)), periodic)
+            y = y + second(leaky(first(y, periodic)), periodic)
         return box + self.last(y, periodic)
 
 
 def _gaussian(x: Tensor, r: int) -> Tensor:
-    """exp(-k^2 D^2 / 24), D = r grid spacings: of large-eddy simulation (Pope, "Turbulent Flows", table 13.2)."""
+    """The Gaussian filter of large-eddy simulation, exp(-k^2 D^2 / 24), D = r grid spacings.
+
+    Pope, "Turbulent Flows", table 13.2.
+    """
     spectrum = torch.fft.rfftn(x.float(), dim=(-3, -2, -1))
     k2 = _wave(x.shape[2:], x.device).square().sum(0)
     return torch.fft.irfftn(spectrum * torch.exp(-k2 * (2 * math.pi * r) ** 2 / 24), x.shape[2:], dim=(-3, -2, -1))
 
 
 def _wave(shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor:
-    """(3, *half shape): wave numbers of rfftn in cycles per sample, x (the last axis) first; Nyquist's are 0."""
+    """The wave numbers of rfftn in cycles per sample, (3, *half shape), the last axis first; Nyquist's are 0."""
     k = [torch.fft.fftfreq(n, device=device) for n in shape[:-1]] + [torch.fft.rfftfreq(shape[-1], device=device)]
-    k = [torch.where(one.abs() == 0.5, 0.0, one) for one in k]
+    k = [torch.where(axis.abs() == 0.5, 0.0, axis) for axis in k]
     return torch.stack(torch.meshgrid(*k, indexing="ij")).flip(0)
 
 
 def spectral_resample(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A periodic field's values on another grid: wave numbers that both grids have, the highest even one left out."""
+    """The values of a periodic field on another grid: wave numbers that both have, the highest even one left out."""
     spectrum = torch.fft.fftn(x.float(), dim=(-3, -2, -1), norm="forward")
     for axis, size in zip((-3, -2, -1), shape, strict=True):
         old = spectrum.shape[axis]
@@ -269,7 +279,7 @@ def spectral_resample(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def project(x: Tensor, reach: tuple[int, ...] | None = None) -> Tensor:
-    """Helmholtz projection of (B, 3, D, H, W), component 0 along the last axis; wave numbers above reach are cut."""
+    """The Helmholtz projection of x (B, 3, D, H, W), component 0 along the last axis; wave numbers above reach go."""
     spectrum = torch.fft.rfftn(x.float(), dim=(-3, -2, -1))
     k = _wave(x.shape[2:], x.device)
     length = k.square().sum(0)
@@ -287,7 +297,7 @@ def project(x: Tensor, reach: tuple[int, ...] | None = None) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Logits of patches: is this piece of a flow real? (B, C, D, H, W), of unit root mean square, to (B, 1, d, h, w).
+    """The discriminator, a logit for each patch of a flow: (B, C, D, H, W), unit root mean square, to (B, 1, d, h, w).
 
     normed: for training. Weights files hold it with the normalisation done, `plain`. Besides velocities it sees their
     central differences, in units of the grid.
@@ -300,7 +310,7 @@ class Discriminator(nn.Module):
         plan = ((4 * config.components, width, 1), (width, width, 2), (width, 2 * width, 1), (2 * width, 2 * width, 2))
         plan = (*plan, (2 * width, 4 * width, 1), (4 * width, 4 * width, 2))
         convs = [nn.Conv3d(a, b, 3, stride) for a, b, stride in plan]
-        self.layers = nn.ModuleList(spectral_norm(one) if normed else one for one in convs)
+        self.layers = nn.ModuleList(spectral_norm(conv) if normed else conv for conv in convs)
         self.last = nn.Conv3d(4 * width, 1, 1)
 
     def forward(self, x: Tensor, periodic: bool = True) -> Tensor:
@@ -319,7 +329,7 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def plain(self) -> Discriminator:
-        """The same function, its spectral normalisation multiplied out."""
+        """The discriminator without spectral normalisation, which is multiplied out: the same function."""
         training = self.training
         self.eval()
         out = Discriminator(self.config, normed=False)
@@ -331,7 +341,7 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def take(self, other: Discriminator) -> None:
-        """Takes over the weights of a plain one; normalisation divides them by their largest singular value again."""
+        """Takes over the weights of a plain one; normalisation divides by their largest singular value again."""
         for target, source in zip((*self.layers, self.last), (*other.layers, other.last), strict=True):
             assert isinstance(target, nn.Conv3d) and isinstance(source, nn.Conv3d) and source.bias is not None
             if is_parametrized(target):

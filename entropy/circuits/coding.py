@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ...errors import StreamError, UsageError, WeightsError
 from .lanes import TOTAL, LaneDecoder, LaneEncoder
-from .trees import Tree
+from .trees import VariableTree
 
 IntArray = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]  # integers in it, unless said otherwise
@@ -61,7 +61,7 @@ def to_codes(p: NDArray[np.floating[Any]], bits: int) -> NDArray[np.unsignedinte
 
 
 def from_codes(codes: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.int64]:
-    """What codes stand for, as integers below 2**36: 2**(24 + 3 or 11) times the probability."""
+    """The integers below 2**36 that codes stand for: 2**(24 + 3 or 11) times the probability."""
     mantissa = _mantissa(8 * codes.dtype.itemsize)
     wide = codes.astype(np.int64)
     return ((wide & (1 << mantissa) - 1) + (1 << mantissa)) << (wide >> mantissa).clip(0, 24)
@@ -74,7 +74,7 @@ def _mantissa(bits: int) -> int:
 
 
 def to_counts(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows (last axis) of positive integers below 2**36 in proportion: at least 1 each, sum 2**24. Integers only."""
+    """Rows (last axis) of counts in proportion to positive integers below 2**36: at least 1 each, sum 2**24."""
     n = values.shape[-1]
     total = values.sum(-1, keepdims=True)
     counts = values * (TOTAL - n) // total + 1
@@ -97,7 +97,7 @@ class FrozenCircuit:
     """
 
     def __init__(
-        self, tree: Tree, sizes: IntArray, theta: NDArray[Any], weights: NDArray[Any], root: NDArray[Any]
+        self, tree: VariableTree, sizes: IntArray, theta: NDArray[Any], weights: NDArray[Any], root: NDArray[Any]
     ) -> None:
         self.tree, self.sizes, self.states = tree, np.asarray(sizes, dtype=np.int64), len(root)
         self.codes = {"theta": theta, "weights": weights, "root": root}
@@ -126,9 +126,14 @@ class FrozenCircuit:
 
     @staticmethod
     def from_probabilities(
-        tree: Tree, sizes: IntArray, theta: NDArray[Any], weights: NDArray[Any], root: NDArray[Any], bits: int = 16
+        tree: VariableTree,
+        sizes: IntArray,
+        theta: NDArray[Any],
+        weights: NDArray[Any],
+        root: NDArray[Any],
+        bits: int = 16,
     ) -> FrozenCircuit:
-        """From the parameters of a `HiddenTree` (its `to_arrays`), rounded to codes of 8 or 16 bits."""
+        """A circuit of the parameters of a `HiddenTree` (its `to_arrays`), rounded to codes of 8 or 16 bits."""
         return FrozenCircuit(tree, sizes, to_codes(theta, bits), to_codes(weights, bits), to_codes(root, 16))
 
     def to_state(self) -> dict[str, NDArray[Any]]:
@@ -137,7 +142,7 @@ class FrozenCircuit:
 
     @staticmethod
     def from_state(state: Mapping[str, NDArray[Any]]) -> FrozenCircuit:
-        """The reverse of `to_state`; WeightsError if the arrays are not what it writes."""
+        """A circuit of the arrays that `to_state` made; WeightsError if they can't be such arrays."""
         try:
             parents, sizes = np.asarray(state["parents"]), np.asarray(state["sizes"])
             if parents.dtype.kind != "i" or sizes.dtype.kind != "i":
@@ -145,90 +150,92 @@ class FrozenCircuit:
             codes = [np.asarray(state[name]) for name in ("theta", "weights", "root")]
             if codes[2].ndim != 1:
                 raise ValueError(f"root of shape {codes[2].shape}")
-            return FrozenCircuit(Tree(parents), sizes, *codes)
+            return FrozenCircuit(VariableTree(parents), sizes, *codes)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise WeightsError(f"the circuit in the weights is not valid: {error}") from error
 
     @property
     def n_parameters(self) -> int:
-        return sum(one.size for one in self.codes.values())
+        return sum(codes.size for codes in self.codes.values())
 
     # ------------------------------------------------------------------------------------------------ encode, decode
 
-    def bits(self, x: IntArray, context: Context | None = None) -> Floats:
-        """(N,) ideal code length of each row, of the integers that a stream is made of."""
+    def bits(self, x: IntArray, context: CodingContext | None = None) -> Floats:
+        """The ideal code length of each row in bits, (N,), by the integers that a stream is made of."""
         x = self._checked(x)
         total = np.zeros(len(x))
-        for rows in _slices(len(x), Layout.of(len(x), self.states).block):
-            known = _Known(self, x[rows])
-            _Tour(self, rows.stop - rows.start, known.interval, context and context.part(rows)).run()
-            total[rows] = sum((24 - np.log2(split.count) for split in known.splits), start=total[rows])
+        for rows in _slices(len(x), LaneLayout.of(len(x), self.states).block):
+            side = _EncodingSide(self, x[rows])
+            _Tour(self, rows.stop - rows.start, side.interval, context and context.part(rows)).run()
+            total[rows] = sum((24 - np.log2(split.count) for split in side.splits), start=total[rows])
         return total
 
-    def encode(self, x: IntArray, context: Context | None = None, lanes: int | None = None) -> bytes:
-        """One stream of all rows. lanes: how many coders share it, 1 to 4096; None: what fits their number."""
-        layout = Layout.of(len(x), self.states, lanes)
+    def encode(self, x: IntArray, context: CodingContext | None = None, lanes: int | None = None) -> bytes:
+        """Encodes all rows as one stream. lanes: how many coders share it, 1 to 4096; None: what fits their number."""
+        layout = LaneLayout.of(len(x), self.states, lanes)
         encoder = LaneEncoder(layout.lanes)
         self.encode_into(encoder, layout, x, context)
         return layout.to_bytes() + encoder.finish()
 
-    def encode_into(self, encoder: LaneEncoder, layout: Layout, x: IntArray, context: Context | None = None) -> None:
-        """The rows as a part of a stream: what decodes it next may depend on them."""
+    def encode_into(
+        self, encoder: LaneEncoder, layout: LaneLayout, x: IntArray, context: CodingContext | None = None
+    ) -> None:
+        """Encodes rows as a part of a stream: what is decoded after them may depend on them."""
         x = self._checked(x)
         for rows in _slices(len(x), layout.block):
-            known = _Known(self, x[rows])
-            _Tour(self, rows.stop - rows.start, known.interval, context and context.part(rows)).run()
-            for split in known.splits:
+            side = _EncodingSide(self, x[rows])
+            _Tour(self, rows.stop - rows.start, side.interval, context and context.part(rows)).run()
+            for split in side.splits:
                 for group in _slices(rows.stop - rows.start, layout.lanes):
                     encoder.put(split.start[group], split.count[group])
 
-    def decode(self, data: bytes, n: int, context: Context | None = None) -> NDArray[np.int32]:
-        """(n, D) rows of a stream. StreamError if it can't be one of so many.
+    def decode(self, data: bytes, n: int, context: CodingContext | None = None) -> NDArray[np.int32]:
+        """Decodes (n, D) rows of a stream. StreamError if it can't be one of so many.
 
         The caller bounds n: what costs nearly nothing can be claimed in any number.
         """
-        layout, body = Layout.from_bytes(data, n, self.states)
+        layout, body = LaneLayout.from_bytes(data, n, self.states)
         decoder = LaneDecoder(body, layout.lanes)
         out = self.decode_from(decoder, layout, n, context)
         decoder.finish()
         return out
 
     def decode_from(
-        self, decoder: LaneDecoder, layout: Layout, n: int, context: Context | None = None
+        self, decoder: LaneDecoder, layout: LaneLayout, n: int, context: CodingContext | None = None
     ) -> NDArray[np.int32]:
-        """The reverse of `encode_into`, in the same order."""
+        """Decodes the (n, D) rows of the next part of a stream, as `encode_into` encoded them."""
         out = np.full((n, len(self.tree)), ABSENT, dtype=np.int32)
         if context is not None:
             out[:, context.known] = context.x[:, context.known]
         for rows in _slices(n, layout.block):
             part = context and context.part(rows)
-            found = _Found(self, decoder, layout.lanes, out[rows], part)
-            _Tour(self, rows.stop - rows.start, found.interval, part).run()
+            side = _DecodingSide(self, decoder, layout.lanes, out[rows], part)
+            _Tour(self, rows.stop - rows.start, side.interval, part).run()
         return out
 
     def encode_each(self, x: IntArray) -> list[bytes]:
-        """A stream for each row, which decodes alone; about 6 bytes longer than its share of one for all."""
+        """Encodes each row as a stream that decodes alone; about 6 bytes longer than its share of one for all."""
         x = self._checked(x)
         out: list[bytes] = []
-        for rows in _slices(len(x), Layout.of(len(x), self.states, 1).block):
+        for rows in _slices(len(x), LaneLayout.of(len(x), self.states, 1).block):
             n = rows.stop - rows.start
             encoder = LaneEncoder(n)
-            self.encode_into(encoder, Layout(n, 1), x[rows])
+            self.encode_into(encoder, LaneLayout(n, 1), x[rows])
             out += encoder.finish_each()
         return out
 
     def decode_each(self, parts: Sequence[bytes]) -> NDArray[np.int32]:
-        """The rows of streams that `encode_each` made, any of them in any order. StreamError."""
+        """Decodes the rows of streams that `encode_each` made, any of them in any order. StreamError."""
         out = np.empty((len(parts), len(self.tree)), np.int32)
-        for rows in _slices(len(parts), Layout.of(len(parts), self.states, 1).block):
+        for rows in _slices(len(parts), LaneLayout.of(len(parts), self.states, 1).block):
             decoder = LaneDecoder.of_each(parts[rows])
             n = rows.stop - rows.start
-            out[rows] = self.decode_from(decoder, Layout(n, 1), n)
+            out[rows] = self.decode_from(decoder, LaneLayout(n, 1), n)
             decoder.finish()
         return out
 
     def split(self, v: int, belief: Floats, symbols: IntArray) -> Split:
-        """Where symbols (n,) of variable v stand in [0, 2**24) under beliefs (n, M), and what they say."""
+        """The intervals of symbols (n,) of variable v under beliefs (n, M), and what the symbols say of the states."""
         table = self.leaves[v]
         index: NDArray[np.int64] = np.array(symbols, dtype=np.int64)
         absent = index < 0
@@ -247,17 +254,17 @@ class FrozenCircuit:
         return Split(start.astype(np.int64), count.astype(np.int64), likelihood, joint, mass)
 
     def _stride(self, v: int) -> int:
-        """Every how many symbols the first step of a search looks."""
+        """The distance, in symbols, between those that the first step of a search looks at: a power of two."""
         size = int(self.sizes[v])
         return 1 << (size.bit_length() // 2) if size > 32 else 1
 
     def coarse(self, v: int, belief: Floats) -> Floats:
-        """(n, K) 2**24 times the places where every `_stride`-th symbol begins, the first one left out."""
+        """2**24 times the places where every `_stride`-th symbol begins, the first symbol left out: (n, K)."""
         stride = self._stride(v)
         return belief @ self.leaves[v][stride : int(self.sizes[v]) : stride].T.astype(np.float64)
 
     def search(self, v: int, belief: Floats, coarse: Floats, place: IntArray) -> IntArray:
-        """(n,) the symbols whose intervals hold these places of [0, 2**24)."""
+        """The symbols (n,) of variable v whose intervals hold these places (n,) of [0, 2**24)."""
         table, size, stride = self.leaves[v], int(self.sizes[v]), self._stride(v)
         limit = (place + 1) * _FIT  # a symbol begins at or before the place if its cumulative count is below this
         symbol = (coarse < limit[:, None]).sum(axis=1) * stride
@@ -277,7 +284,7 @@ class FrozenCircuit:
         return x
 
 
-class _Known:
+class _EncodingSide:
     """The encoder's side of a tour: it has the symbols, and keeps what becomes of each."""
 
     def __init__(self, circuit: FrozenCircuit, x: IntArray) -> None:
@@ -290,11 +297,11 @@ class _Known:
         return split
 
 
-class _Found:
+class _DecodingSide:
     """The decoder's side of a tour: it finds the symbols, lanes by lanes, and writes them to out (n, D)."""
 
     def __init__(
-        self, circuit: FrozenCircuit, decoder: LaneDecoder, lanes: int, out: IntArray, context: Context | None
+        self, circuit: FrozenCircuit, decoder: LaneDecoder, lanes: int, out: IntArray, context: CodingContext | None
     ) -> None:
         self._circuit, self._decoder, self._out, self._context = circuit, decoder, out, context
         self._groups = _slices(len(out), lanes)
@@ -314,13 +321,18 @@ class _Found:
 
 
 class _Interval(NamedTuple):
+    """The intervals of a symbol for n items, kept small: each (n,)."""
+
     start: NDArray[np.uint32]
     count: NDArray[np.uint32]
 
 
 class Split(NamedTuple):
-    """What a symbol does, for n items. start, count: (n,) its interval. likelihood: (n, M) of the symbol in each state.
-    joint: (n, M) belief times likelihood; mass: (n,) its sum."""
+    """The interval of a symbol, and what it says of the states, for n items.
+
+    start, count: (n,) its interval. likelihood: (n, M) of the symbol in each state. joint: (n, M) belief times
+    likelihood; mass: (n,) its sum.
+    """
 
     start: NDArray[np.int64]
     count: NDArray[np.int64]
@@ -330,8 +342,8 @@ class Split(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Context:
-    """What both sides know before they begin. x: (N, D) symbols; known: (D,) which variables are not coded but given.
+class CodingContext:
+    """Symbols that both sides know before coding. x: (N, D); known: (D,) which variables are not coded but given.
 
     x of a variable that is known: its symbol, or ABSENT if it isn't known for this item. x of one that is coded: 0, or
     ABSENT for items that have no such variable; those must be ABSENT in the symbols that are encoded as well.
@@ -340,13 +352,13 @@ class Context:
     x: IntArray
     known: NDArray[np.bool_]
 
-    def part(self, rows: slice) -> Context:
-        return Context(self.x[rows], self.known)
+    def part(self, rows: slice) -> CodingContext:
+        return CodingContext(self.x[rows], self.known)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a stream's rows are spread: item i of a block is in lane i mod lanes; the lanes go on through all blocks.
+class LaneLayout:
+    """The spread of a stream's rows over lanes: item i of a block is in lane i mod lanes; lanes go on in all blocks.
 
     In each block, variables are coded in the order of the tour; of each variable first the items 0..lanes-1, then the
     next ones. Bytes: lanes - 1 (2 bytes), block / lanes - 1 (2 bytes), little-endian.
@@ -360,26 +372,26 @@ class Layout:
         return self.lanes * self.depth
 
     @staticmethod
-    def of(n: int, states: int, lanes: int | None = None) -> Layout:
+    def of(n: int, states: int, lanes: int | None = None) -> LaneLayout:
         if lanes is None:
             lanes = min(_MAX_LANES, 1 << max(0, (n // _LANE_ITEMS).bit_length() - 1))
         if not 1 <= lanes <= _MAX_BLOCK:
             raise UsageError(f"{lanes} lanes; expected 1 to {_MAX_BLOCK}")
         fitting = min(_MAX_BLOCK, max(1, _BLOCK_NUMBERS // states), max(n, 1))
-        return Layout(lanes, max(1, fitting // lanes))
+        return LaneLayout(lanes, max(1, fitting // lanes))
 
     def to_bytes(self) -> bytes:
         return struct.pack("<HH", self.lanes - 1, self.depth - 1)
 
     @staticmethod
-    def from_bytes(data: bytes, n: int, states: int) -> tuple[Layout, bytes]:
+    def from_bytes(data: bytes, n: int, states: int) -> tuple[LaneLayout, bytes]:
         if len(data) < 4:
             raise StreamError(f"the entropy-coded stream is cut: {len(data)} bytes")
         lanes, depth = (1 + value for value in struct.unpack("<HH", data[:4]))
-        found = Layout(lanes, depth)
-        if found.block > _MAX_BLOCK or lanes > max(1, n) or found.block * states > _BLOCK_NUMBERS * 8:
+        layout = LaneLayout(lanes, depth)
+        if layout.block > _MAX_BLOCK or lanes > max(1, n) or layout.block * states > _BLOCK_NUMBERS * 8:
             raise StreamError(f"the entropy-coded stream is damaged: {lanes} lanes, {depth} deep, for {n} items")
-        return found, data[4:]
+        return layout, data[4:]
 
 
 def _slices(n: int, step: int) -> list[slice]:
@@ -409,7 +421,7 @@ class _Tour:
     """
 
     def __init__(
-        self, circuit: FrozenCircuit, n: int, interval: Callable[[int, Floats], Split], context: Context | None
+        self, circuit: FrozenCircuit, n: int, interval: Callable[[int, Floats], Split], context: CodingContext | None
     ) -> None:
         self.circuit, self.n, self.interval = circuit, n, interval
         self.tree = circuit.tree
@@ -486,7 +498,7 @@ class _Tour:
             visit.message = _shrunk(visit.message * message)
 
     def _below(self, v: int, belief: Floats) -> Floats:
-        """What is known of v's latent, from what is known of its parent's."""
+        """The belief (n, M) about v's latent, from the belief about its parent's."""
         out = belief @ self.circuit.matrices[v]
         out *= _SCALE
         np.floor(out, out=out)
@@ -494,7 +506,7 @@ class _Tour:
         return out
 
     def _up(self, v: int, message: Floats) -> Floats:
-        """A subtree's message in terms of the parent's states: up to 2**24 + 1."""
+        """The message (n, M) of v's subtree in terms of the parent's states: up to 2**24 + 1."""
         out = message @ self.circuit.matrices[v].T
         out *= _SCALE
         np.floor(out, out=out)
@@ -504,6 +516,7 @@ class _Tour:
     # ----------------------------------------------------------------------------------------------------- context
 
     def _own(self, v: int) -> Floats:
+        """The message (n, M) of the given symbols of variable v."""
         assert self.context is not None
         symbols = self.context.x[:, v].astype(np.intp)
         table = self.circuit.leaves[v]
@@ -512,7 +525,7 @@ class _Tour:
         return _shrunk(out)
 
     def _gather(self) -> None:
-        """Messages of all that is given, up the tree, before the tour."""
+        """Computes the messages of all that is given, up the tree, before the tour."""
         for v in self.tree.order[::-1].tolist():
             children = self.tree.children[v]
             self.whole[v] = bool(self.known[v]) and all(self.whole[child] for child in children)

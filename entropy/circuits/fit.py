@@ -31,9 +31,11 @@ _WARM_NEAR = 8  # neighbours of a variable that its cluster looks at
 
 @dataclass(frozen=True)
 class FitConfig:
-    """epochs: of mini-batches. full: passes of EM on all data after them. keep: share of the old parameters that a
-    mini-batch keeps, linear between these points over the epochs. pseudocount: prior of each distribution, in items of
-    the whole data set."""
+    """Settings of a fit. epochs: of mini-batches. full: passes of EM on all data after them.
+
+    keep: share of the old parameters that a mini-batch keeps, linear between these points over the epochs.
+    pseudocount: prior of each distribution, in items of the whole data set.
+    """
 
     states: int = 32
     epochs: int = 60
@@ -49,7 +51,7 @@ class FitConfig:
 
 
 def start(x: IntArray, sizes: Sequence[int] | IntArray, config: FitConfig, device: str = "cpu") -> HiddenTree:
-    """The tree of the data, and parameters to begin with."""
+    """A model with the Chow-Liu tree of the rows x (N, D), and parameters for EM to begin with."""
     tree = chow_liu(x, sizes, config.tree_levels, config.tree_samples, config.seed, config.ordinal)
     model = HiddenTree(tree, sizes, config.states, config.leaves, config.seed, device=device)
     warm_start(model, x, config)
@@ -57,8 +59,11 @@ def start(x: IntArray, sizes: Sequence[int] | IntArray, config: FitConfig, devic
 
 
 def warm_start(model: HiddenTree, x: IntArray, config: FitConfig) -> None:
-    """Parameters counted from guessed latents: each is the cluster (k-means) of its variable with what is near it in
-    the tree. From random parameters, EM takes several epochs only to make the states differ."""
+    """Sets parameters that are counted from guessed latents.
+
+    A latent is the cluster (k-means) of its variable with what is near it in the tree. From random parameters, EM takes
+    several epochs only to make the states differ.
+    """
     tree, states = model.tree, model.states
     rng = np.random.default_rng([config.seed, 1])
     x = np.asarray(x)
@@ -82,8 +87,8 @@ def warm_start(model: HiddenTree, x: IntArray, config: FitConfig) -> None:
         size, parent = int(model.sizes[v]), labels[int(tree.parents[v])] if v != tree.root else None
         known = symbols[:, v] != MISSING
         pairs = symbols[known, v] * states + labels.get(v, parent)[known]  # type: ignore[index]
-        found = torch.bincount(pairs, minlength=size * states)
-        theta[int(model.starts[at]) : int(model.starts[at]) + size] = found.view(size, states).float()
+        counted = torch.bincount(pairs, minlength=size * states)
+        theta[int(model.starts[at]) : int(model.starts[at]) + size] = counted.view(size, states).float()
         if v in labels and parent is not None:
             pairs = torch.bincount(parent * states + labels[v], minlength=states**2)
             weights[at_inner], at_inner = pairs.view(states, states).float(), at_inner + 1
@@ -92,22 +97,22 @@ def warm_start(model: HiddenTree, x: IntArray, config: FitConfig) -> None:
     model.update(Counts(theta.to(to), weights.to(to), root.to(to), 0.0, n), 1.0, 1.0)
     # what a guess excludes must stay possible
     mean = model.theta.mean(1, keepdim=True)
-    theta, weights, root = (0.9 * one for one in (model.theta, model.weights, model.root))
+    theta, weights, root = (0.9 * tensor for tensor in (model.theta, model.weights, model.root))
     model.set_parameters(theta + 0.1 * mean, weights + 0.1 / states, root + 0.1 / states)
 
 
 def _features(x: IntArray, sizes: IntArray, ordinal: bool, rng: np.random.Generator) -> torch.Tensor:
-    """(N, D, F): a symbol's place in its alphabet; or, if that means nothing, a random vector. Missing ones are 0."""
+    """Features (N, D, F) of symbols: places in the alphabet; or, if these mean nothing, random vectors. Missing: 0."""
     if ordinal:
-        found = (x + 0.5) / sizes - 0.5
-        return torch.from_numpy(np.where(x == MISSING, 0, found)).float()[:, :, None]
+        place = (x + 0.5) / sizes - 0.5
+        return torch.from_numpy(np.where(x == MISSING, 0, place)).float()[:, :, None]
     vectors = rng.normal(size=(int(sizes.max()) + 1, 3)) / 4
     vectors[-1] = 0  # of MISSING, which is -1
     return torch.from_numpy(vectors[x]).float()
 
 
 def _clusters(points: torch.Tensor, k: int, rng: np.random.Generator, rounds: int = 8) -> torch.Tensor:
-    """(N,) cluster of each point (N, F), by Lloyd's k-means; an empty cluster starts again at a random point."""
+    """The cluster (N,) of each point (N, F), by Lloyd's k-means; an empty cluster starts again at a random point."""
     pick = torch.from_numpy(rng.choice(len(points), k, replace=len(points) < k))
     centres = points[pick].clone()
     for _ in range(rounds):
@@ -120,8 +125,11 @@ def _clusters(points: torch.Tensor, k: int, rng: np.random.Generator, rounds: in
 
 
 def partition(x: IntArray, sizes: IntArray, k: int, config: FitConfig) -> NDArray[np.int64]:
-    """(N,) which of at most k clusters each row (N, D) is in: k-means of the rows. A cluster that is too small to fit a
-    circuit to is no cluster of its own. The components of a mixture of trees (Meila and Jordan, JMLR 2000) start so."""
+    """The cluster (N,), one of at most k, of each row (N, D), by k-means of the rows.
+
+    A cluster that is too small to fit a circuit to is no cluster of its own. The components of a mixture of trees
+    (Meila and Jordan, JMLR 2000) start so.
+    """
     rng = np.random.default_rng([config.seed, 2])
     rows = np.sort(rng.choice(len(x), min(len(x), _PARTITION_ITEMS), replace=False))
 
@@ -135,15 +143,15 @@ def partition(x: IntArray, sizes: IntArray, k: int, config: FitConfig) -> NDArra
     centres = torch.zeros(k, some.shape[1]).index_add_(0, label, some)[count > 0] / count[count > 0][:, None]
     while True:
         chunks = [slice(start, start + 4096) for start in range(0, len(x), 4096)]
-        found = torch.cat([torch.cdist(points(chunk), centres).argmin(1) for chunk in chunks])
-        count = torch.bincount(found, minlength=len(centres))
+        cluster = torch.cat([torch.cdist(points(chunk), centres).argmin(1) for chunk in chunks])
+        count = torch.bincount(cluster, minlength=len(centres))
         if len(centres) == 1 or bool((count >= _PARTITION_LEAST).all()):
-            return found.numpy()
+            return cluster.numpy()
         centres = centres[torch.arange(len(centres)) != count.argmin()]
 
 
 def keep_at(progress: float, points: Sequence[float]) -> float:
-    """Linear between the points, at progress from 0 to 1."""
+    """The share of the old parameters that a mini-batch keeps: linear between the points, at progress 0 to 1."""
     if len(points) == 1:
         return points[0]
     at = min(max(progress, 0.0), 1.0) * (len(points) - 1)
@@ -152,8 +160,10 @@ def keep_at(progress: float, points: Sequence[float]) -> float:
 
 
 def run_epoch(model: HiddenTree, x: IntArray, config: FitConfig, epoch: int) -> float:
-    """One epoch, the epoch-th: below `config.epochs` of mini-batches, from then on of EM on all data. Returns the mean
-    log-likelihood of an item in nats, as it was met on the way."""
+    """Runs epoch number `epoch`: below `config.epochs` of mini-batches, from then on of EM on all data.
+
+    Returns the mean log-likelihood of an item in nats, as it was met on the way.
+    """
     batch = min(config.batch, len(x))
     if epoch >= config.epochs:
         order, n_batches = np.arange(len(x)), math.ceil(len(x) / batch)
@@ -184,24 +194,24 @@ def fit(
     progress: Callable[[int, float], None] | None = None,
     device: str = "cpu",
 ) -> HiddenTree:
-    """A circuit for the rows x (N, D); MISSING is a value that isn't known. progress: gets epoch and log-likelihood."""
+    """Fits a circuit to the rows x (N, D); MISSING is not known. progress: gets epoch and mean log-likelihood."""
     x = np.asarray(x)
     model = start(x, sizes, config, device)
     for epoch in range(config.epochs + config.full):
-        found = run_epoch(model, x, config, epoch)
+        log_likelihood = run_epoch(model, x, config, epoch)
         if progress is not None:
-            progress(epoch, found)
+            progress(epoch, log_likelihood)
     return model
 
 
 def bits_per_value(model: HiddenTree, x: IntArray) -> float:
-    """Mean code length of an observed value, by the model as it is (not frozen)."""
+    """The mean code length of an observed value in bits, by the model as it is (not frozen)."""
     observed = int((np.asarray(x) != MISSING).sum())
     return float(-model.log_likelihood(x).sum()) / math.log(2) / max(observed, 1)
 
 
 def bits_of_mixture(models: Sequence[HiddenTree], x: IntArray) -> float:
-    """Mean code length of an observed value, if each row says which model it is coded by: the best one."""
+    """The mean code length of an observed value in bits, if each row says which model it is coded by: the best."""
     if len(models) == 1:
         return bits_per_value(models[0], x)
     best = torch.stack([model.log_likelihood(x) for model in models]).max(0).values
@@ -210,7 +220,7 @@ def bits_of_mixture(models: Sequence[HiddenTree], x: IntArray) -> float:
 
 
 def as_float_arrays(models: Sequence[HiddenTree]) -> dict[str, torch.Tensor]:
-    """A checkpoint, which `from_float_arrays` reads back."""
+    """The tensors of a checkpoint of these models, which `from_float_arrays` reads back."""
     return {
         f"{index}.{name}" if len(models) > 1 else name: torch.as_tensor(np.ascontiguousarray(array))
         for index, model in enumerate(models)
@@ -219,6 +229,7 @@ def as_float_arrays(models: Sequence[HiddenTree]) -> dict[str, torch.Tensor]:
 
 
 def from_float_arrays(tensors: Mapping[str, Any], leaves: LeafKind, device: str = "cpu") -> list[HiddenTree]:
+    """The models of a checkpoint that `as_float_arrays` made."""
     prefixes = sorted({name.partition(".")[0] for name in tensors if "." in name}, key=int)
     parts = [
         {name.partition(".")[2]: value for name, value in tensors.items() if name.partition(".")[0] == prefix}

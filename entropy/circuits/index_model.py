@@ -1,6 +1,6 @@
 """A circuit for grids of discrete symbols of any size: indices of a vector quantiser, quantised latents, label maps.
 
-The circuit is a hidden Chow-Liu tree (Liu, Mandt, Van den Broeck, ICLR 2022, arXiv 2111.11632; `circuits`) over a
+The circuit is a hidden Chow-Liu tree (Liu, Mandt, Van den Broeck, ICLR 2022, arXiv 2111.11632; `model`) over a
 window: a block of b x b cells, the column to the left of it and the row above, with the cells at both its ends. A
 grid is coded block by block; of each window, what is known already is given, and only the block is coded, with
 probabilities that are conditional on the rest. Beyond the border of the grid there is nothing: those cells are
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError, WeightsError
-from .coding import ABSENT, Context, FrozenCircuit, Layout
+from .coding import ABSENT, CodingContext, FrozenCircuit, LaneLayout
 from .lanes import LaneDecoder, LaneEncoder
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _MAX_SIDE = 1 << 15
 
 
 class IndexModel:
-    """Frozen: `fit` makes one, `to_state` and `from_state` keep it.
+    """A frozen circuit over windows of grids: `fit` makes one, `to_state` and `from_state` keep it.
 
     levels: symbols are 0 to levels - 1; several for grids with several channels a cell. Grids of all calls are
     (N, H, W), or (H, W); with C channels (N, H, W, C), or (H, W, C).
@@ -70,7 +70,7 @@ class IndexModel:
         seed: int = 1,
         progress: Callable[[int, float], None] | None = None,
     ) -> IndexModel:
-        """From grids (H, W) or (H, W, C) of symbols, of any sizes (or one array of them).
+        """Fits a model to grids (H, W) or (H, W, C) of symbols, of any sizes (or one array of them).
 
         levels: None: one more than the largest symbol, of each channel. leaves: as of `HiddenTree`. ordinal: whether
         neighbouring symbols are alike (quantised latents) or not (codebook indices). max_windows: a random part of all
@@ -122,7 +122,7 @@ class IndexModel:
 
     @staticmethod
     def from_state(state: Mapping[str, NDArray[Any]]) -> IndexModel:
-        """The reverse of `to_state`; WeightsError if the arrays are not what it writes."""
+        """A model of the arrays that `to_state` made; WeightsError if they can't be such arrays."""
         block = np.asarray(state.get("block", ()))
         if block.shape != (2,) or block.dtype.kind != "i" or not (1 <= block[0] <= 64 and 0 <= block[1] <= 64):
             raise WeightsError("the index model in the weights has no valid block size")
@@ -133,7 +133,7 @@ class IndexModel:
     # --------------------------------------------------------------------------------------------- encode and decode
 
     def bits(self, grids: IntArray) -> NDArray[np.float64]:
-        """(N,) ideal code length of each grid of (N, H, W)."""
+        """The ideal code length of each grid of (N, H, W) in bits: (N,)."""
         grids = self._batch(grids)
         total = np.zeros(len(grids))
         for corners in _wavefronts(grids.shape, self.block):
@@ -141,7 +141,7 @@ class IndexModel:
         return total
 
     def encode(self, grids: IntArray) -> bytes:
-        """One stream of grids (N, H, W), or of one grid (H, W)."""
+        """Encodes grids (N, H, W), or one grid (H, W), as one stream."""
         grids = self._batch(grids)
         layout = self._layout(grids.shape)
         encoder = LaneEncoder(layout.lanes)
@@ -150,7 +150,7 @@ class IndexModel:
         return layout.to_bytes() + encoder.finish()
 
     def decode(self, data: bytes, shape: tuple[int, ...]) -> NDArray[np.int32]:
-        """The grids of a stream, shape (N, H, W) or (H, W). StreamError if it can't be one of them.
+        """Decodes the grids of a stream, shape (N, H, W) or (H, W). StreamError if it can't be one of them.
 
         The caller bounds the shape: what costs nearly nothing can be claimed in any number.
         """
@@ -158,27 +158,27 @@ class IndexModel:
         sides = sides if len(sides) == 4 else (1, *sides)
         if len(sides) != 4 or sides[3] != len(self.levels):
             raise UsageError(f"grids of shape {shape}; this model is for {len(self.levels)} channels")
-        layout, body = Layout.from_bytes(bytes(data), 1 << 20, self.circuit.states)
+        layout, body = LaneLayout.from_bytes(bytes(data), 1 << 20, self.circuit.states)
         decoder = LaneDecoder(body, layout.lanes)
         grids = np.full(sides, ABSENT, np.int32)
         for corners in _wavefronts(sides, self.block):
             _, context = self._step(grids, corners)
-            found = self.circuit.decode_from(decoder, layout, len(context.x), context)
+            symbols = self.circuit.decode_from(decoder, layout, len(context.x), context)
             windows = (len(grids), len(corners), self.block + 1, self.block + 2, len(self.levels))
-            inside = found.reshape(windows)[:, :, 1:, 1:-1]
+            inside = symbols.reshape(windows)[:, :, 1:, 1:-1]
             for (y, x), blocks in zip(corners.tolist(), inside.swapaxes(0, 1), strict=True):
                 part = grids[:, y : y + self.block, x : x + self.block]
                 part[:] = blocks[:, : part.shape[1], : part.shape[2]]
         decoder.finish()
         return grids.reshape(shape)
 
-    def _layout(self, sides: Sequence[int]) -> Layout:
+    def _layout(self, sides: Sequence[int]) -> LaneLayout:
         n_blocks = sides[0] * -(-sides[1] // self.block) * -(-sides[2] // self.block)
         lanes = min(_MAX_LANES, 1 << max(0, (n_blocks // _LANE_BLOCKS).bit_length() - 1))
-        return Layout.of(n_blocks, self.circuit.states, lanes)
+        return LaneLayout.of(n_blocks, self.circuit.states, lanes)
 
     def _batch(self, grids: IntArray) -> IntArray:
-        """(N, H, W, C) of what was given."""
+        """The given grids as (N, H, W, C). UsageError if they don't fit this model."""
         out = np.asarray(grids)
         if self.one_channel:
             out = out[..., None]
@@ -194,17 +194,17 @@ class IndexModel:
             raise UsageError(f"symbols are {out.min()} to {out.max()}; this model has {self.levels} levels")
         return out
 
-    def _step(self, grids: IntArray, corners: IntArray) -> tuple[IntArray, Context]:
-        """The windows of one step, grid by grid, and what is known of them: everything but the block."""
+    def _step(self, grids: IntArray, corners: IntArray) -> tuple[IntArray, CodingContext]:
+        """The windows of a step, grid by grid, and what is known of them: everything but the block."""
         x = np.concatenate([_windows(grid, corners, self.block) for grid in grids])
         given = np.where(self._known, x, 0)
         inside = _windows(np.zeros(grids.shape[1:], np.int32), corners, self.block)
         given[:, ~self._known] = np.tile(inside[:, ~self._known], (len(grids), 1))  # 0, or ABSENT beyond the border
-        return np.where(given == ABSENT, ABSENT, x), Context(given, self._known)
+        return np.where(given == ABSENT, ABSENT, x), CodingContext(given, self._known)
 
 
 def _checked(grid: IntArray) -> IntArray:
-    """(H, W, C) of a grid to fit to."""
+    """A grid to fit to as (H, W, C). UsageError if it can't be one."""
     grid = np.asarray(grid)
     if grid.ndim == 2:
         grid = grid[:, :, None]
@@ -216,8 +216,10 @@ def _checked(grid: IntArray) -> IntArray:
 
 
 def _wavefronts(sides: Sequence[int], block: int) -> list[IntArray]:
-    """Corners (K, 2) of the blocks of each step: those with one value of 2 row + column, which don't see each other.
-    sides: (N, H, W, ...)."""
+    """The corners (K, 2) of the blocks of each step: those with one value of 2 row + column, blind to each other.
+
+    sides: (N, H, W, ...).
+    """
     if 0 in sides:
         return []
     rows, columns = (-(-side // block) for side in sides[1:3])
@@ -228,7 +230,7 @@ def _wavefronts(sides: Sequence[int], block: int) -> list[IntArray]:
 
 
 def _windows(grid: IntArray, corners: IntArray, block: int, everything: bool = False) -> NDArray[np.int32]:
-    """(K, cells * C) windows of a grid (H, W, C), for blocks with their corners there.
+    """The windows (K, cells * C) of a grid (H, W, C), for blocks with these corners (K, 2).
 
     ABSENT beyond the grid and, unless everything is asked for, to the right of the block below its first row, where
     nothing is known when the block is coded.

@@ -37,36 +37,36 @@ IntArray = NDArray[np.integer[Any]]
 
 
 class LaneEncoder:
-    """Takes steps in the order in which they will be decoded; codes them in `finish`."""
+    """An encoder in lanes: takes steps in the order in which they will be decoded, codes them in `finish`."""
 
     def __init__(self, n_lanes: int) -> None:
         self.n_lanes = n_lanes
         self._steps: list[tuple[NDArray[np.uint32], NDArray[np.uint32]]] = []
 
     def put(self, start: IntArray, count: IntArray) -> None:
-        """One symbol for each of the first len(start) lanes: 0 <= start, 1 <= count, start + count <= 2**24."""
+        """Adds a symbol for each of the first len(start) lanes: 0 <= start, 1 <= count, start + count <= 2**24."""
         assert len(start) == len(count) <= self.n_lanes
         self._steps.append((start.astype(np.uint32), count.astype(np.uint32)))
 
     def finish(self) -> bytes:
-        """One stream for all lanes."""
+        """Encodes all steps as one stream for all lanes."""
         state, words, _ = self._run()
         return state.astype("<u8").tobytes() + words.astype("<u4").tobytes()
 
     def finish_each(self) -> list[bytes]:
-        """A stream for each lane: its words, then its state in as few bytes as it needs (4 to 8), then their number."""
+        """Encodes a stream for each lane: its words, its state in as few bytes as it needs (4 to 8), their number."""
         state, words, owners = self._run()
         order = np.argsort(owners, kind="stable")
         counts = np.bincount(owners, minlength=self.n_lanes)
         parts = np.split(words[order].astype("<u4"), np.cumsum(counts)[:-1])
         out = []
-        for one, part in zip(state.tolist(), parts, strict=True):
-            n_bytes = -(-one.bit_length() // 8)
-            out.append(part.tobytes() + one.to_bytes(n_bytes, "little") + bytes([n_bytes]))
+        for lane_state, part in zip(state.tolist(), parts, strict=True):
+            n_bytes = -(-lane_state.bit_length() // 8)
+            out.append(part.tobytes() + lane_state.to_bytes(n_bytes, "little") + bytes([n_bytes]))
         return out
 
     def _run(self) -> tuple[UintArray, NDArray[np.uint32], NDArray[np.intp]]:
-        """The states, and the words in the order in which a decoder takes them, with the lanes they are of."""
+        """Runs the coder. Returns the states, the words in the order in which a decoder takes them, and their lanes."""
         state = np.full(self.n_lanes, _LOW, dtype=np.uint64)
         words: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
         owners: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
@@ -87,7 +87,7 @@ class LaneEncoder:
 
 
 class LaneDecoder:
-    """Reads what `LaneEncoder` wrote: `peek` says where in [0, 2**24) each lane stands, `take` its interval.
+    """A decoder of what `LaneEncoder` wrote: `peek` says where in [0, 2**24) each lane stands, `take` its interval.
 
     StreamError for whatever can't be such a stream, from the constructor, `take` or `finish`.
     """
@@ -124,11 +124,11 @@ class LaneDecoder:
 
     @property
     def bits_left(self) -> int:
-        """Upper bound on the information still to come."""
+        """An upper bound on the information still to come, in bits."""
         return 32 * (len(self._words) - self._at) + 32 * len(self._state)
 
     def peek(self, n: int) -> NDArray[np.int64]:
-        """(n,) for the first n lanes: the place that the next symbol's interval holds."""
+        """The places (n,) where the first n lanes stand in [0, 2**24): in the interval of the next symbol."""
         return (self._state[:n] & _MASK).astype(np.int64)
 
     def take(self, start: IntArray, count: IntArray) -> None:
@@ -155,6 +155,6 @@ class LaneDecoder:
         return words
 
     def finish(self) -> None:
-        """After the last symbol: StreamError unless every lane is back where the encoder started it."""
+        """Raises StreamError unless every lane is back where the encoder started it, after the last symbol."""
         if self._at != len(self._words) or (self._state != _LOW).any():
             raise StreamError("the entropy-coded stream is damaged: it does not end where its symbols end")

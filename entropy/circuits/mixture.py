@@ -34,7 +34,7 @@ def frozen(circuits: Sequence[FrozenCircuit]) -> FrozenCircuit | FrozenMixture:
 
 
 class FrozenMixture:
-    """Circuits over the same variables. WeightsError if they aren't.
+    """A mixture of circuits over the same variables. WeightsError if they aren't.
 
     A stream: for each item its component, in as few bits as number them, padded to bytes; then for each component the
     length of its stream (4 bytes, little-endian) and the stream of its items in their order, if it has any. A stream of
@@ -46,7 +46,7 @@ class FrozenMixture:
             raise WeightsError(f"{len(circuits)} circuits; a mixture has 2 to {MAX_COMPONENTS}")
         self.circuits = tuple(circuits)
         self.sizes, self.tree, self.states = circuits[0].sizes, circuits[0].tree, circuits[0].states
-        if any(not np.array_equal(one.sizes, self.sizes) for one in circuits):
+        if any(not np.array_equal(circuit.sizes, self.sizes) for circuit in circuits):
             raise WeightsError("the circuits of a mixture are for different values: not valid weights")
 
     @property
@@ -54,11 +54,15 @@ class FrozenMixture:
         return sum(circuit.n_parameters for circuit in self.circuits)
 
     def to_state(self) -> dict[str, NDArray[Any]]:
-        return {f"{i}.{name}": array for i, one in enumerate(self.circuits) for name, array in one.to_state().items()}
+        return {
+            f"{i}.{name}": array
+            for i, circuit in enumerate(self.circuits)
+            for name, array in circuit.to_state().items()
+        }
 
     @staticmethod
     def from_state(state: Mapping[str, NDArray[Any]]) -> FrozenCircuit | FrozenMixture:
-        """Of a mixture, or of one circuit. WeightsError."""
+        """The mixture, or the circuit, of the arrays that `to_state` made. WeightsError."""
         numbers = {name.partition(".")[0] for name in state if name.partition(".")[0].isdecimal()}
         if not numbers:
             return FrozenCircuit.from_state(state)
@@ -67,7 +71,7 @@ class FrozenMixture:
         return FrozenMixture(
             [
                 FrozenCircuit.from_state(
-                    {name.partition(".")[2]: one for name, one in state.items() if name.startswith(f"{i}.")}
+                    {name.partition(".")[2]: array for name, array in state.items() if name.startswith(f"{i}.")}
                 )
                 for i in range(len(numbers))
             ]
@@ -76,7 +80,7 @@ class FrozenMixture:
     # ---- coding
 
     def bits(self, x: IntArray) -> Floats:
-        """(N,) ideal code length of each row, with what says its component."""
+        """The ideal code length of each row in bits, (N,), with what says its component."""
         return self._all_bits(x).min(0) + np.log2(len(self.circuits))
 
     def encode(self, x: IntArray) -> bytes:
@@ -89,7 +93,7 @@ class FrozenMixture:
         return b"".join(parts)
 
     def decode(self, data: bytes, n: int) -> NDArray[np.int32]:
-        """(n, D) rows of a stream. StreamError. The caller bounds n, as for a circuit."""
+        """Decodes (n, D) rows of a stream. StreamError. The caller bounds n, as for a circuit."""
         n_bits = n * self._width
         at = -(-n_bits // 8)
         if len(data) < at:
@@ -141,10 +145,10 @@ class FrozenMixture:
         return (len(self.circuits) - 1).bit_length()
 
     def _components(self, x: IntArray) -> NDArray[np.int64]:
-        """Where each row is shortest, to a sixteenth of a bit: a logarithm's last digit must not decide on a tie.
+        """The component (N,) under which each row is shortest, to a sixteenth of a bit.
 
-        Floats find it for most rows, several times as fast. Where two circuits are close, integers do: the result is
-        that of integers, on every machine.
+        A logarithm's last digit must not decide on a tie. Floats find the component of most rows, several times as
+        fast. Where two circuits are close, integers do: the result is that of integers, on every machine.
         """
         if not len(x):
             return np.zeros(0, np.int64)
@@ -169,13 +173,13 @@ class FrozenMixture:
             inner = [v for v in tree.order.tolist() if v in circuit.matrices]
             shape = (0, circuit.states, circuit.states)
             weights = np.stack([circuit.matrices[v] for v in inner]) if inner else np.zeros(shape)
-            one = HiddenTree(tree, circuit.sizes, circuit.states, initialise=False)
-            one.set_parameters(
+            model = HiddenTree(tree, circuit.sizes, circuit.states, initialise=False)
+            model.set_parameters(
                 torch.from_numpy(theta / TOTAL),
                 torch.from_numpy(weights / TOTAL),
                 torch.from_numpy(circuit.prior / TOTAL),
             )
-            trees.append(one)
+            trees.append(model)
         return trees
 
     def _all_bits(self, x: IntArray) -> Floats:
@@ -183,5 +187,5 @@ class FrozenMixture:
 
 
 def _unpacked(values: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
-    """(N * width,) the bits of each, the highest first."""
+    """The bits (N * width,) of the values, of each the highest first."""
     return ((values[:, None] >> np.arange(width)[::-1]) & 1).astype(np.uint8).reshape(-1)

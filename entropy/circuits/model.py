@@ -13,7 +13,7 @@ latent of v's parent:
 
 Differs: everything is batched per level of the tree, leaves are gathered by symbol and their counts scattered (no
 indicator vectors), an unobserved variable is a leaf of ones, so any marginal and any conditional is one pass.
-Coding is `circuit_coding.FrozenCircuit`, in integers; nothing here decides a stream.
+Coding is `coding.FrozenCircuit`, in integers; nothing here decides a stream.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .trees import Tree
+from .trees import VariableTree
 
 IntArray = NDArray[np.integer[Any]]
 LeafKind = Literal["categorical", "logistic"]
@@ -39,7 +39,7 @@ _TINY = 1e-30  # below any message that can be; keeps 0 / 0 away
 
 @dataclass
 class Counts:
-    """Expected counts of a batch: sufficient statistics of EM. They add up over batches."""
+    """The expected counts of a batch: sufficient statistics of EM. They add up over batches."""
 
     theta: Tensor  # (sum of sizes + 1, M); the last row belongs to what is missing and means nothing
     weights: Tensor  # (inner variables but the root, M, M)
@@ -57,8 +57,9 @@ class Counts:
 
 
 class HiddenTree:
-    """The circuit. Parameters are probabilities, in the order of `tree.order`; variables of all calls in their own.
+    """A hidden Chow-Liu tree in floats.
 
+    Parameters are probabilities, in the order of `tree.order`; variables of all calls in their own.
     tree: over D variables. sizes: (D,) symbols of each, 0..size-1. states: M.
     initialise: begin with random parameters; without them `set_parameters` must come first.
     leaves: "categorical", or "logistic": each leaf's row is a discretised logistic distribution over its symbols, with
@@ -71,7 +72,7 @@ class HiddenTree:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: VariableTree,
         sizes: Sequence[int] | IntArray,
         states: int,
         leaves: LeafKind = "categorical",
@@ -111,7 +112,7 @@ class HiddenTree:
         if shapes != wanted:
             raise ValueError(f"parameters of shapes {shapes}; expected {wanted}")
         self.theta, self.weights, self.root = (
-            one.to(self.device, self.dtype).contiguous() for one in (theta, weights, root)
+            tensor.to(self.device, self.dtype).contiguous() for tensor in (theta, weights, root)
         )
 
     @property
@@ -119,7 +120,7 @@ class HiddenTree:
         return self.theta.numel() + self.weights.numel() + self.root.numel()
 
     def variable_theta(self, variable: int) -> Tensor:
-        """(size, M) leaf distributions of a variable."""
+        """The leaf distributions (size, M) of a variable."""
         at = int(self.tree.position[variable])
         return self.theta[int(self.starts[at]) : int(self.starts[at + 1])]
 
@@ -127,7 +128,7 @@ class HiddenTree:
 
     @torch.no_grad()
     def log_likelihood(self, x: IntArray | Tensor, batch: int = 512) -> Tensor:
-        """(N,) log p of what is observed of each row, in nats, float64."""
+        """The log-likelihood of what is observed of each row, in nats: (N,) float64."""
         parts = [self._up(part)[2] for part in self._rows(x).split(batch)]
         return torch.cat(parts).double().cpu() if parts else torch.zeros(0, dtype=torch.float64)
 
@@ -149,13 +150,13 @@ class HiddenTree:
                 flow, _ = self._down(values, messages)
                 # a leaf's row belongs to its parent's latent, whose posterior `flow` holds for it
                 parts.append(flow[at].double() @ self.variable_theta(v).double().T)
-            found = torch.cat(parts) if parts else torch.zeros(0, int(self.sizes[v]), dtype=torch.float64)
-            out.append((found / found.sum(1, keepdim=True).clamp_min(_TINY)).cpu())
+            conditional = torch.cat(parts) if parts else torch.zeros(0, int(self.sizes[v]), dtype=torch.float64)
+            out.append((conditional / conditional.sum(1, keepdim=True).clamp_min(_TINY)).cpu())
         return out
 
     @torch.no_grad()
     def sample(self, n: int, given: IntArray | Tensor | None = None, seed: int = 0) -> NDArray[np.int64]:
-        """(n, D) samples; given: (n, D) or (D,), what is observed (it is kept), MISSING what is drawn."""
+        """Draws samples (n, D). given: (n, D) or (D,), what is observed (it is kept); MISSING is what is drawn."""
         if given is None:
             given = np.full((n, len(self.tree)), MISSING)
         rows = self._rows(np.broadcast_to(np.asarray(given), (n, len(self.tree))).copy())
@@ -183,7 +184,7 @@ class HiddenTree:
 
     @torch.no_grad()
     def counts(self, x: IntArray | Tensor) -> Counts:
-        """Expected counts of a batch: one pass up, one down. Memory: about 4 N D M numbers."""
+        """The expected counts of a batch: one pass up, one down. Memory: about 4 N D M numbers."""
         rows = self._rows(x)
         values, messages, log_likelihood = self._up(rows)
         flow, weights = self._down(values, messages)
@@ -212,7 +213,7 @@ class HiddenTree:
         return torch.from_numpy(each).to(self.device, self.dtype)[:, None]
 
     def _normalised(self, theta: Tensor) -> Tensor:
-        """Columns of each variable's rows scaled to a sum of 1."""
+        """theta with the columns of each variable's rows scaled to a sum of 1."""
         n = np.diff(self.starts)
         owner = torch.from_numpy(np.repeat(np.arange(len(n)), n)).to(theta.device)
         total = torch.zeros(len(n), theta.shape[1], dtype=theta.dtype, device=theta.device).index_add_(0, owner, theta)
@@ -241,14 +242,15 @@ class HiddenTree:
         return rows
 
     def _index(self, rows: Tensor) -> Tensor:
-        """(D, N) row of theta for each symbol, by position; of what is missing, the row behind the last."""
+        """The row of theta for each symbol, (D, N) by position; of what is missing, the row behind the last."""
         symbols = rows.T[self._order]
         return torch.where(symbols == MISSING, int(self.starts[-1]), symbols + self._place[:, None])
 
     def _up(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """values (D, N, M): s of inner variables, theta of leaves; messages (D, N, M); log-likelihoods (N,).
+        """Passes messages up the tree. Returns values and messages, (D, N, M) each, and log-likelihoods, (N,).
 
-        Each s is scaled to a largest entry of 1, and its message with it; the scale goes into the log-likelihood.
+        Values are s of inner variables, theta of leaves. Each s is scaled to a largest entry of 1, and its message with
+        it; the scale goes into the log-likelihood.
         """
         padded = torch.cat([self.theta, self.theta.new_ones(1, self.states)])
         values = padded.index_select(0, self._index(rows).reshape(-1)).view(len(self.tree), len(rows), self.states)
@@ -267,7 +269,10 @@ class HiddenTree:
         return values, messages, log_scale + (values[0] @ self.root).log()
 
     def _down(self, values: Tensor, messages: Tensor) -> tuple[Tensor, Tensor]:
-        """flow (D, N, M): posterior of each variable's latent, of a leaf that of its parent's; expected counts of W."""
+        """Passes posteriors down the tree. Returns flow (D, N, M), and the expected counts of W.
+
+        flow: the posterior of each variable's latent; of a leaf, that of its parent's.
+        """
         flow = torch.empty_like(values)
         counts = torch.zeros_like(self.weights)
         joint = values[0] * self.root
@@ -287,7 +292,7 @@ class HiddenTree:
     # ------------------------------------------------------------------------------------------------------- stored
 
     def to_arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Everything, as float arrays for a checkpoint."""
+        """The tree, sizes and parameters, as arrays for a checkpoint."""
         return {
             "parents": self.tree.parents.copy(),
             "sizes": self.sizes.copy(),
@@ -300,10 +305,16 @@ class HiddenTree:
     def from_arrays(
         arrays: Mapping[str, Any], leaves: LeafKind = "categorical", device: str | torch.device = "cpu"
     ) -> HiddenTree:
-        """The reverse of `to_arrays`."""
+        """A model of the arrays that `to_arrays` made."""
         root = torch.as_tensor(arrays["root"])
         model = HiddenTree(
-            Tree(np.asarray(arrays["parents"])), np.asarray(arrays["sizes"]), len(root), leaves, 0, root.dtype, device
+            VariableTree(np.asarray(arrays["parents"])),
+            np.asarray(arrays["sizes"]),
+            len(root),
+            leaves,
+            0,
+            root.dtype,
+            device,
         )
         model.set_parameters(torch.as_tensor(arrays["theta"]), torch.as_tensor(arrays["weights"]), root)
         return model
@@ -311,9 +322,11 @@ class HiddenTree:
 
 @dataclass(frozen=True)
 class _Level:
-    """One depth of the tree, as positions. bounds: begin, end of the inner ones, end of the leaves. parents: positions
-    of the level's parents. weights: where the level's matrices are. ranks: (variables of this level, the children of
-    theirs with this many older siblings)."""
+    """One depth of the tree, as positions. bounds: begin, end of the inner variables, end of the leaves.
+
+    parents: positions of the level's parents. weights: where the level's matrices are. ranks: (variables of this level,
+    the children of theirs with this many older siblings).
+    """
 
     bounds: tuple[int, int, int]
     parents: Tensor
@@ -321,7 +334,8 @@ class _Level:
     ranks: tuple[tuple[Tensor, Tensor], ...]
 
 
-def _plan(tree: Tree, device: torch.device) -> tuple[_Level, ...]:
+def _plan(tree: VariableTree, device: torch.device) -> tuple[_Level, ...]:
+    """The levels of a tree, the root's first, with their index tensors on the device."""
     out, seen = [], 0
     for depth, (start, middle, end) in enumerate(tree.levels):
         weights = None
@@ -340,7 +354,7 @@ def _plan(tree: Tree, device: torch.device) -> tuple[_Level, ...]:
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
-    """An index of the last axis for each row of weights, in proportion to them."""
+    """A random index of the last axis for each row of weights, in proportion to them."""
     running = weights.double().cumsum(-1)
     at = torch.rand(running.shape[:-1], generator=generator, dtype=torch.float64, device=weights.device)
     at = at * running[..., -1]
@@ -348,24 +362,26 @@ def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def scatter_rows(source: Tensor, index: Tensor, n_rows: int) -> Tensor:
-    """(n_rows, M): sums of the rows of source (n, M) that have the same index (n,)."""
+    """The sums (n_rows, M) of the rows of source (n, M) that have the same index (n,)."""
     out = torch.zeros(n_rows, source.shape[1], dtype=source.dtype, device=source.device)
     return out.index_add_(0, index, source)
 
 
 def logistic_table(mean: Tensor, log_scale: Tensor, size: int) -> Tensor:
-    """(..., size, M) probabilities of the symbols 0..size-1 under logistic distributions (..., M), discretised; the
-    first and the last symbol take what lies beyond them."""
+    """The probabilities (..., size, M) of the symbols 0..size-1 under discretised logistic distributions (..., M).
+
+    The first and the last symbol take what lies beyond them.
+    """
     edges = torch.arange(size - 1, dtype=mean.dtype, device=mean.device) + 0.5
     cdf = torch.sigmoid((edges[:, None] - mean[..., None, :]) * torch.exp(-log_scale)[..., None, :])
-    zero, one = torch.zeros_like(cdf[..., :1, :]), torch.ones_like(cdf[..., :1, :])
+    zeros, ones = torch.zeros_like(cdf[..., :1, :]), torch.ones_like(cdf[..., :1, :])
     if size == 1:
         return torch.ones(*mean.shape[:-1], 1, mean.shape[-1], dtype=mean.dtype, device=mean.device)
-    return torch.diff(torch.cat([zero, cdf, one], -2), dim=-2)
+    return torch.diff(torch.cat([zeros, cdf, ones], -2), dim=-2)
 
 
 def fit_logistic(counts: Tensor, steps: int = 12) -> Tensor:
-    """(V, C, M) tables of the discretised logistic distributions that fit the expected counts (V, C, M).
+    """The tables (V, C, M) of the discretised logistic distributions that fit the expected counts (V, C, M).
 
     Starts at the moments and takes damped Newton steps in mean and log-scale; a step that doesn't help is halved. A
     little of the uniform distribution is mixed in, so that no symbol is impossible.

@@ -13,9 +13,9 @@ So for each variable only the vtree path from its leaf up to that node is evalua
 the child with the larger scope before the other.
 
 Differs: the paper's coder rounds start and width of an interval apart, from floats, so that intervals need not tile.
-Here all numbers are integers carried in float64 (`circuit_coding` says why that is exact), and an interval's bounds are
+Here all numbers are integers carried in float64 (`coding` says why that is exact), and an interval's bounds are
 one monotone function of the cumulative count: products, sums and floors of numbers that do not fall do not fall. For
-hidden Chow-Liu trees, `circuit_coding` is several times cheaper still; this is for all other circuits.
+hidden Chow-Liu trees, `coding` is several times cheaper still; this is for all other circuits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import StreamError, UsageError
-from .coding import Layout, _slices, to_counts
+from .coding import LaneLayout, _slices, to_counts
 from .lanes import TOTAL, LaneDecoder, LaneEncoder
 from .model import HiddenTree
 
@@ -42,7 +42,7 @@ _SCALE = 1.0 / TOTAL
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """Input units over one variable. table: (units, symbols) probabilities, rows sum to 1."""
+    """The input units over a variable. table: (units, symbols) probabilities, rows sum to 1."""
 
     variable: int
     table: Floats
@@ -50,8 +50,11 @@ class Leaf:
 
 @dataclass(frozen=True, eq=False)
 class Inner:
-    """Sum units over products of one unit of each child. left, right: indices of the children in the list of nodes;
-    pairs: (P, 2) units of theirs that a product takes; weights: (units, P), rows sum to 1."""
+    """The sum units over products of one unit of each child.
+
+    left, right: indices of the children in the list of nodes. pairs: (P, 2) units of theirs that a product takes.
+    weights: (units, P), rows sum to 1.
+    """
 
     left: int
     right: int
@@ -107,7 +110,7 @@ class StructuredCircuit:
 
     @staticmethod
     def from_tree(model: HiddenTree) -> StructuredCircuit:
-        """The same distribution as a hidden Chow-Liu tree's: a latent with n children becomes n vtree nodes."""
+        """A circuit of a hidden Chow-Liu tree's distribution: a latent with n children becomes n vtree nodes."""
         tree, nodes, top = model.tree, [], {}
         diagonal = np.stack([np.arange(model.states)] * 2, axis=1)
         weights = {}
@@ -130,7 +133,7 @@ class StructuredCircuit:
         return StructuredCircuit(nodes)
 
     def _integers(self, node: Leaf | Inner) -> Floats:
-        """Leaf: (symbols + 1, units) cumulative counts; inner: (units, P) counts. Rows of counts sum to 2**24."""
+        """The parameters of a node as counts that sum to 2**24: cumulative, (symbols + 1, units), or (units, P)."""
         rows = node.table if isinstance(node, Leaf) else node.weights
         if rows.shape[1] < 1 or (rows < 0).any() or not np.allclose(rows.sum(1), 1, atol=1e-4):
             raise ValueError("a unit's weights are not a distribution")
@@ -140,7 +143,7 @@ class StructuredCircuit:
         return np.concatenate([np.zeros((1, len(rows))), np.cumsum(counts.T, axis=0)])
 
     def _probabilities(self) -> list[Floats]:
-        """(units,) top-down probability of each unit, as integers: of each node they sum to at most 2**24."""
+        """The top-down probability of each node's units, (units,) integers that sum to about 2**24 at most."""
         out = [np.zeros(n) for n in self.units]
         out[-1][:] = _ONE
         for i in range(len(self.nodes) - 1, -1, -1):
@@ -150,7 +153,7 @@ class StructuredCircuit:
                 for child, column in ((node.left, 0), (node.right, 1)):
                     np.add.at(out[child], node.pairs[:, column], share)
         # what no product can reach still has to be more than nothing, or an interval could be empty
-        return [np.maximum(one, 1) for one in out]
+        return [np.maximum(probability, 1) for probability in out]
 
     def _depth_first(self) -> list[int]:
         order, stack = [], [len(self.nodes) - 1]
@@ -163,7 +166,7 @@ class StructuredCircuit:
         return order
 
     def _paths(self, leaves: dict[int, int]) -> list[list[int]]:
-        """For each variable in order: the nodes from its leaf up to the lowest one that holds everything so far."""
+        """The path of each variable in order: the nodes from its leaf up to the lowest that holds everything so far."""
         first = set()
         at = leaves[self.order[0]]
         while at >= 0:
@@ -181,11 +184,11 @@ class StructuredCircuit:
 
     @property
     def naive(self) -> int:
-        """Units that D passes of the whole circuit evaluate."""
+        """The number of units that D passes of the whole circuit evaluate."""
         return len(self.order) * self.n_units
 
     def log_likelihood(self, x: IntArray) -> Floats:
-        """(N,) log p in nats, by one pass of the whole circuit in floats, each unit from its definition."""
+        """The log-likelihood of each row in nats, (N,), by one pass in floats, each unit from its definition."""
         values: list[Floats] = []
         log_scale = np.zeros(len(x))
         for node in self.nodes:
@@ -202,11 +205,11 @@ class StructuredCircuit:
     # ------------------------------------------------------------------------------------------------------- coding
 
     def encode(self, x: IntArray, lanes: int | None = None) -> bytes:
-        """One stream of the rows x (N, D), all in lock-step."""
+        """Encodes the rows x (N, D) as one stream, all in lock-step."""
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != len(self.order) or x.dtype.kind not in "iu":
             raise UsageError(f"symbols are {x.dtype} {x.shape}; expected integers (N, {len(self.order)})")
-        layout = Layout.of(len(x), 1, lanes)
+        layout = LaneLayout.of(len(x), 1, lanes)
         encoder = LaneEncoder(layout.lanes)
         for rows in _slices(len(x), layout.block):
             values: dict[int, Floats] = {}
@@ -222,8 +225,8 @@ class StructuredCircuit:
         return layout.to_bytes() + encoder.finish()
 
     def decode(self, data: bytes, n: int) -> NDArray[np.int32]:
-        """(n, D) rows of a stream; StreamError if it can't be one of so many. The caller bounds n."""
-        layout, body = Layout.from_bytes(data, n, 1)
+        """Decodes (n, D) rows of a stream; StreamError if it can't be one of so many. The caller bounds n."""
+        layout, body = LaneLayout.from_bytes(data, n, 1)
         decoder = LaneDecoder(body, layout.lanes)
         out = np.zeros((n, len(self.order)), np.int32)
         for rows in _slices(n, layout.block):
@@ -232,8 +235,8 @@ class StructuredCircuit:
             for v, path in zip(self.order, self.paths, strict=True):
                 for group in _slices(len(part), layout.lanes):
                     place = decoder.peek(group.stop - group.start)
-                    part[group, v] = found = self._search(path, values, group, place)
-                    start, end = self._bounds(path, values, group, np.stack([found, found + 1]))
+                    part[group, v] = symbols = self._search(path, values, group, place)
+                    start, end = self._bounds(path, values, group, np.stack([symbols, symbols + 1]))
                     if ((place < start) | (place >= end)).any():
                         raise StreamError("the entropy-coded stream is damaged")
                     decoder.take(start, end - start)
@@ -242,7 +245,7 @@ class StructuredCircuit:
         return out
 
     def _search(self, path: list[int], values: dict[int, Floats], rows: slice, place: IntArray) -> IntArray:
-        """By bisection: each step is one evaluation of the path."""
+        """The symbols (n,) at these places, by bisection: each step is one evaluation of the path."""
         low = np.zeros(len(place), np.int64)
         size = len(self._tables[path[0]]) - 1
         step = 1 << max(0, (size - 1).bit_length())
@@ -254,7 +257,7 @@ class StructuredCircuit:
         return low
 
     def _bounds(self, path: list[int], values: dict[int, Floats], rows: slice, symbols: IntArray) -> IntArray:
-        """(K, n) where in [0, 2**24) the symbols (K, n) of the path's variable begin, given all before.
+        """The places (K, n) of [0, 2**24) where symbols (K, n) of the path's variable begin, given all before.
 
         The last value of a leaf's cumulative counts, of "any symbol", gives the whole that the others are parts of.
         """
@@ -269,7 +272,7 @@ class StructuredCircuit:
         return np.minimum(share, TOTAL - size).astype(np.int64) + symbols
 
     def _settle(self, path: list[int], values: dict[int, Floats], symbols: IntArray) -> None:
-        """The symbols are known: values of the path's nodes, kept until a later variable changes them."""
+        """Sets the values of the path's nodes for known symbols (n,); they stay until a later variable changes them."""
         table = self._tables[path[0]]
         leaf = (table[np.asarray(symbols) + 1] - table[np.asarray(symbols)])[None]
         _, kept = self._climb(path, values, slice(None), leaf)
@@ -301,6 +304,6 @@ class StructuredCircuit:
 
     @staticmethod
     def _scaled(value: Floats) -> Floats:
-        """By one factor for each item, so that it stays monotone over k."""
+        """Values (K, n, units) scaled by one factor for each item, so that they stay monotone over k."""
         factor = _ONE / np.maximum(value[0].max(axis=-1), 1)
         return np.minimum(np.floor(value * factor[:, None]), _ONE)

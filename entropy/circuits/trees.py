@@ -23,7 +23,7 @@ _PSEUDOCOUNT = 0.1  # of each pair of levels
 
 
 @dataclass(frozen=True, eq=False)
-class Tree:
+class VariableTree:
     """A rooted tree over variables 0..D-1, numbered by level for batched work.
 
     parents: (D,) parent of each variable, -1 for the root. A variable is "inner" if it has a latent of its own: every
@@ -52,16 +52,16 @@ class Tree:
 
     @cached_property
     def children(self) -> tuple[tuple[int, ...], ...]:
-        """Children of each variable, rising."""
-        found: list[list[int]] = [[] for _ in self.parents]
+        """The children of each variable, rising."""
+        children: list[list[int]] = [[] for _ in self.parents]
         for child, parent in enumerate(self.parents.tolist()):
             if parent >= 0:
-                found[parent].append(child)
-        return tuple(map(tuple, found))
+                children[parent].append(child)
+        return tuple(map(tuple, children))
 
     @cached_property
     def depth(self) -> IntArray:
-        """(D,) edges from the root; -1 for what can't be reached from it."""
+        """The number of edges from the root to each variable, (D,); -1 for what can't be reached from it."""
         depth = np.full(len(self.parents), -1)
         level, at = [self.root], 0
         while level:
@@ -71,26 +71,26 @@ class Tree:
 
     @cached_property
     def inner(self) -> NDArray[np.bool_]:
-        """(D,) whether a variable has a latent of its own."""
-        inner = np.array([bool(one) for one in self.children])
+        """Whether each variable has a latent of its own: (D,)."""
+        inner = np.array([bool(children) for children in self.children])
         inner[self.root] = True
         return inner
 
     @cached_property
     def order(self) -> IntArray:
-        """(D,) the variable at each position."""
+        """The variable at each position: (D,)."""
         return np.lexsort((np.arange(len(self)), ~self.inner, self.depth))
 
     @cached_property
     def position(self) -> IntArray:
-        """(D,) the position of each variable."""
+        """The position of each variable: (D,)."""
         position = np.empty(len(self), dtype=np.int64)
         position[self.order] = np.arange(len(self))
         return position
 
     @cached_property
     def levels(self) -> tuple[tuple[int, int, int], ...]:
-        """For each depth: positions where its inner variables begin, where they end, and where its leaves end."""
+        """The positions of each depth: where its inner variables begin, where they end, and where its leaves end."""
         out, start = [], 0
         for at in range(int(self.depth.max()) + 1):
             here = self.depth == at
@@ -101,13 +101,13 @@ class Tree:
 
     @cached_property
     def parent_position(self) -> IntArray:
-        """(D,) position of the parent of the variable at each position; the root's is -1."""
+        """The position of the parent of the variable at each position, (D,); the root's is -1."""
         parents = self.parents[self.order]
         return np.where(parents < 0, -1, self.position[parents])
 
     @cached_property
     def sibling_rank(self) -> IntArray:
-        """(D,) for the variable at each position: how many siblings come before it, by position."""
+        """The number of siblings that come before the variable at each position, (D,)."""
         seen = np.zeros(len(self), dtype=np.int64)
         rank = np.zeros(len(self), dtype=np.int64)
         for at, parent in enumerate(self.parent_position.tolist()):
@@ -118,7 +118,7 @@ class Tree:
 
 
 def mutual_information(levels: IntArray, n_levels: int) -> NDArray[np.float64]:
-    """(D, D) mutual information in nats of all pairs of columns.
+    """The mutual information in nats of all pairs of columns, (D, D).
 
     levels: (N, D) integers from 0 to n_levels - 1; -1 is a missing value, which takes no part. The diagonal is 0.
     """
@@ -139,15 +139,15 @@ def mutual_information(levels: IntArray, n_levels: int) -> NDArray[np.float64]:
             joint = counts.view(len(rows), n_levels, len(columns), n_levels).permute(0, 2, 1, 3) + _PSEUDOCOUNT
             joint = joint / joint.sum((2, 3), keepdim=True)
             apart = joint.sum(3, keepdim=True) * joint.sum(2, keepdim=True)
-            found = (joint * (joint / apart).log()).sum((2, 3)).double().numpy()
-            out[np.ix_(rows, columns)] = found
-            out[np.ix_(columns, rows)] = found.T
+            information = (joint * (joint / apart).log()).sum((2, 3)).double().numpy()
+            out[np.ix_(rows, columns)] = information
+            out[np.ix_(columns, rows)] = information.T
     np.fill_diagonal(out, 0)
     return np.maximum(out, 0)
 
 
 def coarse_levels(x: IntArray, sizes: Sequence[int] | IntArray, n_levels: int, ordinal: bool = True) -> IntArray:
-    """(N, D) of at most n_levels levels, for `mutual_information`; -1 stays -1.
+    """The symbols x as at most n_levels levels, (N, D), for `mutual_information`; -1 stays -1.
 
     sizes: (D,) symbols of each variable. ordinal: neighbouring symbols share a level; otherwise the most frequent
     symbols have levels of their own and the others share the last.
@@ -168,7 +168,7 @@ def coarse_levels(x: IntArray, sizes: Sequence[int] | IntArray, n_levels: int, o
 
 
 def spanning_tree(weights: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
-    """Edges of a maximum spanning tree of the complete graph with these weights (D, D), by Prim's algorithm."""
+    """The edges of a maximum spanning tree of the complete graph with these weights (D, D), by Prim's algorithm."""
     n = len(weights)
     best = np.asarray(weights, dtype=np.float64)[0].copy()
     nearest = np.zeros(n, dtype=np.int64)
@@ -184,7 +184,7 @@ def spanning_tree(weights: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     return edges
 
 
-def rooted(edges: Sequence[tuple[int, int]], n: int, root: int | None = None) -> Tree:
+def rooted(edges: Sequence[tuple[int, int]], n: int, root: int | None = None) -> VariableTree:
     """The tree of these edges, rooted at `root`, or at its centre: where the farthest variable is nearest."""
     near: list[list[int]] = [[] for _ in range(n)]
     for a, b in edges:
@@ -209,7 +209,7 @@ def rooted(edges: Sequence[tuple[int, int]], n: int, root: int | None = None) ->
         while end[0][path[-1]] >= 0:
             path.append(end[0][path[-1]])
         root = path[len(path) // 2]
-    return Tree(np.array(walk(root)[0]))
+    return VariableTree(np.array(walk(root)[0]))
 
 
 def chow_liu(
@@ -219,7 +219,7 @@ def chow_liu(
     n_samples: int = 5000,
     seed: int = 0,
     ordinal: bool = True,
-) -> Tree:
+) -> VariableTree:
     """The Chow-Liu tree of the symbols x (N, D), of a sample of the rows; -1 is a missing value."""
     x = np.asarray(x)
     if len(x) > n_samples:

@@ -61,7 +61,7 @@ PathLike = str | os.PathLike[str]
 
 @contextmanager
 def _about(path: PathLike) -> Iterator[None]:
-    """Whatever a library raises while it reads `path` becomes a MediaError with its name in front."""
+    """Turns any exception of a library that reads `path` into a MediaError with the path in front."""
     try:
         yield
     except MediaError as error:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...media.distortion import psnr_of_mse
 from ..bench.contract import Metric
 from .support import check_images, library, needs, versions_of
 
@@ -56,8 +57,8 @@ def mse_y(original: Image, decoded: Image) -> float:
 
 def psnr(mse: float, peak: float = 255.0) -> float:
     """The PSNR in dB of a mean squared error, for values whose largest is `peak`; infinity for equal inputs, whose
-    error is 0. It is the one formula of `eval/`: PSNRs of pictures, frames and fits come from here."""
-    return 10 * math.log10(peak**2 / mse) if mse else math.inf
+    error is 0. PSNRs of pictures, frames and fits come from here."""
+    return psnr_of_mse(mse, peak)
 
 
 def psnr_rgb(original: Image, decoded: Image) -> float:

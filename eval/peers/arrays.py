@@ -35,6 +35,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...entropy.integers import ByteReader, put_varint
 from ...errors import CodecError, MediaError, StreamError
 from ..bench.contract import Family, Option, OptionValue, Peer
 from ..bench.readers import MAX_ARRAY_BYTES
@@ -72,69 +73,33 @@ class _File:
 def _pack(family: int, array: Array, exponent: int, streams: Sequence[bytes]) -> bytes:
     """A file of header, sides as varints, CRC-32 of all but itself, length of each stream but the last, streams."""
     head = _HEAD.pack(_LAYOUT, family, _DTYPES.index(array.dtype) | (array.ndim - 1) << 4, exponent)
-    head += b"".join(map(_varint, array.shape))
-    body = b"".join(_varint(len(stream)) for stream in streams[:-1]) + b"".join(streams)
+    head += b"".join(map(put_varint, array.shape))
+    body = b"".join(put_varint(len(stream)) for stream in streams[:-1]) + b"".join(streams)
     return head + _CRC.pack(zlib.crc32(body, zlib.crc32(head))) + body
 
 
 def _unpack(family: int, data: bytes, count: Callable[[tuple[int, ...]], int]) -> _File:
-    """The parts of a file that `_pack` made. count: how many streams a shape has. StreamError if anything doesn't
-    fit."""
+    """The parts of a file that `_pack` made. count: how many streams a shape has. StreamError if one doesn't fit."""
     if len(data) < _HEAD.size:
         raise StreamError(f"{len(data)} bytes; expected a header of {_HEAD.size} or more")
     layout, tag, kind, exponent = _HEAD.unpack_from(data)
     n_axes, code = (kind >> 4) + 1, kind & 15
     if layout != _LAYOUT or tag != family or n_axes > _MAX_AXES or code >= len(_DTYPES):
         raise StreamError(f"not a file of this codec: starts with {data[:3].hex()}")
-    at, sides = _HEAD.size, []
-    for _ in range(n_axes):
-        side, at = _read_varint(data, at)
-        sides.append(side)
-    dtype, shape = _DTYPES[code], tuple(sides)
+    reader = ByteReader(data, "the file", _HEAD.size)
+    dtype, shape = _DTYPES[code], tuple(reader.varint() for _ in range(n_axes))
     if min(shape) < 1 or math.prod(shape) * dtype.itemsize > MAX_ARRAY_BYTES:
         raise StreamError(f"a shape of {shape}; expected 1 to {MAX_ARRAY_BYTES} bytes")
-    if len(data) < at + _CRC.size:
-        raise StreamError("cut off in its header")
-    (crc,) = _CRC.unpack_from(data, at)
-    body = at + _CRC.size
-    if zlib.crc32(memoryview(data)[body:], zlib.crc32(data[:at])) != crc:
+    header = data[: reader.at]
+    (crc,) = _CRC.unpack(reader.take(_CRC.size))
+    if zlib.crc32(memoryview(data)[reader.at :], zlib.crc32(header)) != crc:
         raise StreamError("damaged: the checksum differs")
-    at, lengths = body, []
     n_streams = count(shape)
     if n_streams > len(data):
         raise StreamError(f"{len(data)} bytes for {n_streams} streams")
-    for _ in range(n_streams - 1):
-        length, at = _read_varint(data, at)
-        lengths.append(length)
-    lengths.append(len(data) - at - sum(lengths))
-    if lengths[-1] < 0:
-        raise StreamError("streams longer than the file")
-    streams = []
-    for length in lengths:
-        streams.append(data[at : at + length])
-        at += length
-    return _File(dtype, shape, exponent, tuple(streams))
-
-
-def _varint(n: int) -> bytes:
-    out = bytearray()
-    while n > 127:
-        out.append(n & 127 | 128)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 35, 7):
-        if at >= len(data):
-            raise StreamError("cut off in its header")
-        value |= (data[at] & 127) << shift
-        at += 1
-        if data[at - 1] < 128:
-            return value, at
-    raise StreamError("a number in the header that is too long")
+    lengths = [reader.varint() for _ in range(n_streams - 1)]
+    streams = (*map(reader.take, lengths), reader.rest())
+    return _File(dtype, shape, exponent, streams)
 
 
 def _checked(array: Array) -> Array:

@@ -107,7 +107,8 @@ def _option(setting: Declared, cls: type[Codec]) -> Option | None:
     if setting.name == "coder":
         return Option("", "entropy coder; default: the codec's choice", choices=("", *getattr(cls, "coders", ())))
     if setting.rivals is None and setting.command and setting.parse in (count, positive, not_negative):
-        return Option(-1, f"{setting.help}; -1: the codec's choice", -1, 1000)
+        default = -1 if setting.parse is count else -1.0  # says whether a codec string may give a fraction
+        return Option(default, f"{setting.help}; -1: the codec's choice", -1, 1000)
     return None
 
 

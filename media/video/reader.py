@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import MediaError, UsageError
+from ...files import STDIO, is_stream, name_of, naming
 from ..image import read_picture
 from . import sound as video_audio
 from . import y4m as video_y4m
@@ -113,10 +114,12 @@ def open_video(source: VideoSource, frame_rate: Fraction | int | None = None) ->
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
         return _open_bytes(lambda: io.BytesIO(data), "the data")
-    if source == "-":
-        return _open_stream(sys.stdin.buffer, "stdin")
+    if source == STDIO:
+        return _open_stream(sys.stdin.buffer, name_of(source))
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
+        if is_stream(path):  # a pipe, which can be opened once
+            return _open_stream(_opened(path), str(path), owned=True)
         if path.is_dir():
             return _FolderReader(path, Fraction(frame_rate or 25))
         return _open_bytes(lambda: path.open("rb"), str(path))
@@ -124,12 +127,12 @@ def open_video(source: VideoSource, frame_rate: Fraction | int | None = None) ->
 
 
 def _open_bytes(opened: Callable[[], BinaryIO], name: str) -> VideoReader:
-    """opened: gives the file anew, at its start."""
+    """The reader of a file that `opened` opens anew, at its start."""
     try:
         with opened() as stream:
             head = stream.read(64)
-    except OSError as error:
-        raise MediaError(f"{name}: can't be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise MediaError(f"{name}: can't be read ({getattr(error, 'strerror', None) or error})") from None
     if head.startswith(video_y4m.MAGIC):
         return _Y4mReader(opened, name)
     format = _format_of(head)
@@ -138,13 +141,23 @@ def _open_bytes(opened: Callable[[], BinaryIO], name: str) -> VideoReader:
     return _FileReader(opened, format, name)
 
 
-def _open_stream(stream: BinaryIO, name: str) -> VideoReader:
-    """Y4M is read as it comes, whatever else is first read to its end."""
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise MediaError(f"{path}: can't be read ({error.strerror or error})") from None
+
+
+def _open_stream(stream: BinaryIO, name: str, owned: bool = False) -> VideoReader:
+    """The reader of a stream: Y4M is read as it comes, anything else first to its end.
+
+    owned: whether the stream is closed after that.
+    """
     head = stream.read(len(video_y4m.MAGIC))
     while len(head) < len(video_y4m.MAGIC) and (more := stream.read(len(video_y4m.MAGIC) - len(head))):
         head += more
     if head == video_y4m.MAGIC:
-        once: list[BinaryIO] = [io.BufferedReader(_Joined(head, stream), 1 << 16)]
+        once: list[BinaryIO] = [io.BufferedReader(_Joined(head, stream, owned), 1 << 16)]
 
         def opened() -> BinaryIO:
             if not once:
@@ -158,15 +171,22 @@ def _open_stream(stream: BinaryIO, name: str) -> VideoReader:
         n_bytes += len(part)
         if n_bytes > MAX_MEMORY:
             raise MediaError(f"{name}: more than {MAX_MEMORY} bytes through a pipe; name the file, or pipe Y4M")
+    if owned:
+        stream.close()
     data = b"".join(parts)
     return _open_bytes(lambda: io.BytesIO(data), name)
 
 
 class _Joined(io.RawIOBase):
-    """Bytes that were already read, and then the rest of the stream."""
+    """A stream of bytes that were already read, and then the rest, which is closed with this if it is owned."""
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        self._head, self._rest = head, rest
+    def __init__(self, head: bytes, rest: BinaryIO, owned: bool) -> None:
+        self._head, self._rest, self._owned = head, rest, owned
+
+    def close(self) -> None:
+        if self._owned:
+            self._rest.close()
+        super().close()
 
     def readable(self) -> bool:
         return True
@@ -179,7 +199,7 @@ class _Joined(io.RawIOBase):
 
 
 def _format_of(head: bytes) -> str | None:
-    """FFmpeg's name of the container."""
+    """FFmpeg's name of the container that begins with these bytes; None for one that isn't read."""
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return "matroska"
     if head[:4] == b"RIFF" and head[8:11] == b"AVI":
@@ -221,16 +241,6 @@ def _ends_early(stream: BinaryIO, format: str) -> bool:
 
 
 # ---- FFmpeg
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """A MediaError has the file's name in front, once."""
-    try:
-        yield
-    except MediaError as error:
-        text = str(error)
-        raise MediaError(text if text.startswith(f"{name}: ") else f"{name}: {text}") from None
 
 
 class _FileReader(VideoReader):
@@ -280,9 +290,9 @@ class _FileReader(VideoReader):
 
     @contextmanager
     def _about(self) -> Iterator[None]:
-        """Whatever FFmpeg raises on damage becomes a MediaError with the file's name in front."""
+        """Makes a MediaError, with the file's name in front, of whatever FFmpeg raises on damage."""
         try:
-            with _named(self._name):
+            with naming(self._name):
                 yield
         except (MediaError, GeneratorExit):
             raise
@@ -315,8 +325,8 @@ class _FileReader(VideoReader):
         return VideoInfo(width, height, pixels, base, rate if rate and rate > 0 else None, color, aspect, tuple(notes))
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet | None, VideoFrame]]:
-        """Frames that are whole. MediaError for damage, unless it is the end of a file that ends early."""
-        expected = found = seen = 0
+        """The frames that are whole. MediaError for damage, unless it is the end of a file that ends early."""
+        expected = n_frames = seen = 0
         first: int | None = None
         waiting: list[int] = []  # times of packets until there is a frame
         checksums: set[bool] | None = set() if stream.codec_context.name == "ffv1" else None
@@ -343,33 +353,33 @@ class _FileReader(VideoReader):
                         expected -= lost
                         if lost:
                             self._note(f"the first {lost} frames lean on ones that are missing: left out")
-                    found += 1
+                    n_frames += 1
                     yield packet, frame
         except GeneratorExit:
             raise
         except Exception as error:
-            if not (self._early and found):
+            if not (self._early and n_frames):
                 raise
-            self._note(f"after {found} frames nothing more can be read ({str(error).partition(':')[0]})")
+            self._note(f"after {n_frames} frames nothing more can be read ({str(error).partition(':')[0]})")
             return
-        if found < expected and stream.codec_context.name in _FRAME_A_PACKET:
-            text = f"{expected - found} of {expected} frames can't be decoded"
-            if not (self._early and found):
+        if n_frames < expected and stream.codec_context.name in _FRAME_A_PACKET:
+            text = f"{expected - n_frames} of {expected} frames can't be decoded"
+            if not (self._early and n_frames):
                 raise MediaError(f"damaged, {text}: {_SALVAGE}")
             self._note(text)
         if self._format == "mov" and seen < stream.frames:
             self._note(f"{stream.frames} frames in its index, {seen} found")
 
     def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[Planes, int | None, int]]:
-        """Planes as displayed, time and duration as the file has them."""
+        """The planes of frames as displayed, and their times and durations as the file has them."""
         kind: tuple[Any, ...] | None = None
         for _, frame in self._decoded(container, stream):
             turn = _turn(frame)
-            found = (frame.width, frame.height, frame.format.name, turn)
-            kind = kind or found
-            if found != kind:
+            its_kind = (frame.width, frame.height, frame.format.name, turn)
+            kind = kind or its_kind
+            if its_kind != kind:
                 raise MediaError(
-                    f"frames change from {kind[0]}x{kind[1]} {kind[2]} to {found[0]}x{found[1]} {found[2]}: "
+                    f"frames change from {kind[0]}x{kind[1]} {kind[2]} to {its_kind[0]}x{its_kind[1]} {its_kind[2]}: "
                     f"ffmpeg -i IN -vf scale={kind[0]}:{kind[1]} -c:v ffv1 OUT.mkv"
                 )
             if frame.interlaced_frame:
@@ -382,8 +392,11 @@ _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 def _ffv1_intact(data: bytes) -> bool:
-    """Whether every slice of an FFV1 frame ends with its CRC (RFC 9043, 4.9). FFmpeg's decoder notices one that is
-    wrong, and goes on. The CRC takes the highest bit first, zlib's the lowest: bytes are reversed for it."""
+    """Whether every slice of an FFV1 frame ends with its CRC (RFC 9043, 4.9).
+
+    FFmpeg's decoder notices one that is wrong, and goes on. The CRC takes the highest bit first, zlib's the lowest:
+    bytes are reversed for it.
+    """
     end = len(data)
     while end > 0:
         start = end - 8 - int.from_bytes(data[end - 8 : end - 5], "big")
@@ -394,7 +407,7 @@ def _ffv1_intact(data: bytes) -> bool:
 
 
 def _videos(container: InputContainer) -> list[VideoStream]:
-    """Without the pictures of covers."""
+    """The video streams of a container, without the pictures of covers."""
     from av.stream import Disposition
 
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -447,7 +460,7 @@ def _in_time(
 
 
 def _end_of(stream: VideoStream) -> int | None:
-    """When the last frame of a Matroska track ends, in its time base: the file itself has no duration for it."""
+    """The time at which the last frame of a Matroska track ends, in its time base: the frame itself has no duration."""
     match = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d)\.(\d{1,9})\s*\0*", stream.metadata.get("DURATION", ""))
     if not match or not stream.time_base:
         return None
@@ -457,8 +470,10 @@ def _end_of(stream: VideoStream) -> int | None:
 
 
 def _kind(frame: VideoFrame, context: Any) -> tuple[Pixels, dict[str, int], list[str]]:
-    """What frames become, the colour that is kept, and notes. MediaError for what isn't taken. context: knows what
-    frames of an older PyAV don't."""
+    """The kind of pixels that frames become, the colour that is kept, and notes. MediaError for what isn't taken.
+
+    context: of the decoder, which knows what frames of an older PyAV don't.
+    """
     name = frame.format.name
     color = {}
     for key, value, unknown in (
@@ -503,7 +518,7 @@ def _plain(name: str) -> str:
 
 
 def _planes(frame: VideoFrame, info: VideoInfo) -> Planes:
-    """As info.pixels, not yet turned."""
+    """The planes of a frame as `info.pixels` says, not yet turned."""
     if frame.format.name in _REPACKED:
         frame = frame.reformat(format=_REPACKED[frame.format.name])
     name, height, width = _plain(frame.format.name), frame.height, frame.width
@@ -528,7 +543,7 @@ def _planes(frame: VideoFrame, info: VideoInfo) -> Planes:
 
 
 def _plane(frame: VideoFrame, index: int, height: int, width: int) -> NDArray[np.uint8]:
-    """A copy, without what pads the rows."""
+    """A copy of a plane, (height, width), without what pads the rows."""
     plane: Any = frame.planes[index]
     line = plane.line_size
     if line < width:
@@ -540,7 +555,7 @@ def _plane(frame: VideoFrame, index: int, height: int, width: int) -> NDArray[np
 
 
 def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """How a frame is to be shown: with rows and columns exchanged, then upside down, then left to right."""
+    """The way a frame is to be shown: whether with rows and columns exchanged, then upside down, then mirrored."""
     data = frame.side_data.get("DISPLAYMATRIX")  # pyright: ignore[reportCallIssue, reportArgumentType]
     if data is None:
         return False, False, False
@@ -553,7 +568,7 @@ def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def _turned(plane: NDArray[np.uint8], turn: tuple[bool, bool, bool]) -> NDArray[np.uint8]:
-    """Chroma of a side of odd length that is reversed stays where its pairs of pixels were, half a pixel off."""
+    """The plane as it is shown; chroma of an odd side that is reversed stays with its pixels, half of one off."""
     exchanged, upside_down, mirrored = turn
     if exchanged:
         plane = plane.swapaxes(0, 1)
@@ -568,7 +583,7 @@ def _turned(plane: NDArray[np.uint8], turn: tuple[bool, bool, bool]) -> NDArray[
 
 
 class _Y4mReader(VideoReader):
-    """keep: there is but one stream, which can't be opened again: it stays open for the frames."""
+    """A Y4M. keep: there is but one stream, which can't be opened again: it stays open for the frames."""
 
     def __init__(self, opened: Callable[[], BinaryIO], name: str, keep: bool = False) -> None:
         super().__init__()
@@ -610,7 +625,7 @@ class _Y4mReader(VideoReader):
 
     @contextmanager
     def _about(self) -> Iterator[None]:
-        with _named(self._name):
+        with naming(self._name):
             try:
                 yield
             except OSError as error:
@@ -652,13 +667,13 @@ class _FolderReader(VideoReader):
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Numbers by value: 2.png before 10.png."""
+    """A key that sorts names with numbers by value: 2.png before 10.png."""
     parts = re.findall(r"\d+|\D+", name.casefold())
     return [(int(part[:18]), part) if part[0].isdecimal() and part.isascii() else (-1, part) for part in parts], name
 
 
 def _picture_kind(file: Path) -> tuple[int, int, Pixels]:
-    """From the header alone."""
+    """The width, height and kind of pixels of a PNG, from its header alone. MediaError for what isn't a frame."""
     try:
         with Image.open(file, formats=["PNG"]) as image:
             mode, (width, height), clear = image.mode, image.size, "transparency" in image.info
@@ -675,7 +690,7 @@ def _picture_kind(file: Path) -> tuple[int, int, Pixels]:
 
 
 def _deep(file: Path) -> bool:
-    """Pillow shows 16-bit RGB as 8 bits."""
+    """Whether a PNG has more than 8 bits: Pillow shows 16-bit RGB as 8 bits."""
     with file.open("rb") as stream:
         head = stream.read(26)
     return len(head) < 26 or head[24] > 8
@@ -696,14 +711,14 @@ class _ArrayReader(VideoReader):
 
 
 def cut(reader: VideoReader, start: int = 0, stop: int | None = None) -> VideoReader:
-    """Frames start to stop - 1 of a video, the first of them at time 0, and the sound that goes with them."""
+    """A reader of the frames start to stop - 1 of a video, the first of them at time 0, and of their sound."""
     if start < 0 or (stop is not None and stop <= start):
         raise UsageError(f"frames {start}:{'' if stop is None else stop}; expected 0 <= START < STOP, as in 0:100")
     return reader if start == 0 and stop is None else _CutReader(reader, start, stop)
 
 
 class _CutReader(VideoReader):
-    """The sound needs the times of the frames: asked for before they were all read, it reads them."""
+    """A part of a video. Its sound needs the times of the frames: asked for before those were read, it reads them."""
 
     def __init__(self, reader: VideoReader, start: int, stop: int | None) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ _MATROSKA = {"avoid_negative_ts": "disabled"}  # else everything would be moved 
 
 
 def collect(container: InputContainer, start: Fraction) -> tuple[bytes | None, list[str]]:
-    """All audio tracks of an open file as Matroska, and notes. start: when the first picture shows, in seconds."""
+    """All audio tracks of an open file as Matroska, and notes. start: the time of the first picture, in seconds."""
     import av
 
     streams = container.streams.audio
@@ -58,8 +58,10 @@ def collect(container: InputContainer, start: Fraction) -> tuple[bytes | None, l
 
 
 def cut_audio(audio: bytes | None, start_seconds: Fraction | float, stop_seconds: Fraction | float) -> bytes | None:
-    """The packets that begin in start <= t < stop, moved so that `start` becomes 0; None if there are none. From the
-    very start on, 0, also those before: what a decoder needs to begin with."""
+    """The packets that begin in start <= t < stop, moved so that `start` becomes 0; None if there are none.
+
+    From the very start on, 0, also those before it: what a decoder needs to begin with.
+    """
     import av
 
     if audio is None:
@@ -84,7 +86,7 @@ def cut_audio(audio: bytes | None, start_seconds: Fraction | float, stop_seconds
 
 
 class AudioFeed:
-    """Gives packets of sound to a file that is being written, as far as its pictures have come."""
+    """A feed of packets of sound to a file that is being written, as far as its pictures have come."""
 
     def __init__(self, audio: bytes, output: OutputContainer, format: str) -> None:
         import av
@@ -118,7 +120,7 @@ class AudioFeed:
         self._source.close()
 
     def _exact(self, streams: Any) -> Iterator[Packet]:
-        """Times in samples where a packet's samples are known: Matroska's milliseconds would make them irregular."""
+        """The packets, with times in samples where those are known: in milliseconds they would be irregular."""
         expected: dict[int, Any] = {}
         with _reading():
             for packet in self._source.demux(*streams):
@@ -128,10 +130,10 @@ class AudioFeed:
                 context: Any = self._source.streams[index].codec_context
                 rate, samples = context.sample_rate or 0, context.frame_size or 0
                 if rate and samples > 1:
-                    found = round(_time(packet) * rate)
-                    exact = expected.get(index, found)
-                    if abs(exact - found) * 500 > rate:  # 2 ms
-                        exact = found
+                    rounded = round(_time(packet) * rate)
+                    exact = expected.get(index, rounded)
+                    if abs(exact - rounded) * 500 > rate:  # 2 ms
+                        exact = rounded
                     packet.time_base = Fraction(1, rate)
                     expected[index] = exact + samples
                     packet.pts = packet.dts = exact
@@ -171,7 +173,7 @@ def _bitexact(output: OutputContainer) -> None:
 
 
 def _time(packet: Packet) -> Fraction:
-    """Seconds."""
+    """The time of a packet in seconds."""
     stamp = packet.pts if packet.pts is not None else packet.dts
     if stamp is None:
         raise MediaError("a packet of sound without a time: leave the sound out, or repair the file")
@@ -192,7 +194,7 @@ def _move(packet: Packet, seconds: Fraction) -> None:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Damage in the kept sound, in FFmpeg's words."""
+    """Makes a MediaError of damage in the kept sound, in FFmpeg's words."""
     try:
         yield
     except MediaError:

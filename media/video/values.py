@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 Pixels = Literal["rgb24", "yuv420p", "gray"]
+# rgb24: one (H, W, 3); gray: one (H, W); yuv420p: Y (H, W), U and V (ceil(H/2), ceil(W/2)); uint8
 Planes = tuple[NDArray[np.uint8], ...]
 
 MAX_SIDE = 16384
@@ -60,7 +61,9 @@ _WEIGHTS = {  # FFmpeg's number of a matrix: weights of red and blue in luma
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """width, height: as displayed, and as the frames are. time_base: seconds, the unit of Frame.pts. frame_rate: the
+    """The description of a video.
+
+    width, height: as displayed, and as the frames are. time_base: seconds, the unit of Frame.pts. frame_rate: the
     nominal one; frames need not keep it. color: "range" (1 limited, 2 full), "matrix", "primaries" and "transfer" as
     FFmpeg numbers them, those that were given. sample_aspect: width of a pixel over its height, None if square. notes:
     what of the source isn't kept as it was, in words for the user.
@@ -95,7 +98,9 @@ class VideoInfo:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """planes: rgb24 one (H, W, 3); gray one (H, W); yuv420p Y (H, W), U and V (ceil(H/2), ceil(W/2)); uint8.
+    """A frame of a video.
+
+    planes: rgb24 one (H, W, 3); gray one (H, W); yuv420p Y (H, W), U and V (ceil(H/2), ceil(W/2)); uint8.
 
     pts, duration: in VideoInfo.time_base. The first frame of a video is at 0, pts are strictly rising, and a frame
     lasts until the next one.
@@ -116,7 +121,7 @@ def check_frame_size(width: int, height: int) -> None:
 
 
 def plane_shapes(info: VideoInfo) -> tuple[tuple[int, ...], ...]:
-    """Shapes of a frame's planes."""
+    """The shapes of a frame's planes."""
     if info.pixels == "rgb24":
         return ((info.height, info.width, 3),)
     if info.pixels == "gray":
@@ -129,7 +134,7 @@ def plane_shapes(info: VideoInfo) -> tuple[tuple[int, ...], ...]:
 
 
 def frames_of(array: NDArray[Any], frame_rate: Fraction | int = 25) -> tuple[VideoInfo, Iterator[Frame]]:
-    """A video of an array, (T, H, W, 3) RGB or (T, H, W) grey, uint8, with as many frames a second."""
+    """The description and the frames of an array, (T, H, W, 3) RGB or (T, H, W) grey, uint8, at a constant rate."""
     array = np.asarray(array)
     if (
         array.dtype != np.uint8
@@ -149,7 +154,7 @@ def frames_of(array: NDArray[Any], frame_rate: Fraction | int = 25) -> tuple[Vid
 
 
 def stack(info: VideoInfo, frames: Iterable[Frame]) -> NDArray[np.uint8]:
-    """All frames as one array: (T, H, W, 3) RGB, yuv420p converted by `to_rgb`; (T, H, W) for gray."""
+    """The array of all frames: (T, H, W, 3) RGB, yuv420p converted by `to_rgb`; (T, H, W) for gray."""
     pictures: list[NDArray[np.uint8]] = []
     for frame in frames:
         picture = frame.planes[0] if info.pixels == "gray" else to_rgb(frame, info)
@@ -165,7 +170,7 @@ def stack(info: VideoInfo, frames: Iterable[Frame]) -> NDArray[np.uint8]:
 
 
 def to_rgb(frame: Frame, info: VideoInfo) -> NDArray[np.uint8]:
-    """(H, W, 3), full range. rgb24 is given back as it is."""
+    """The frame as RGB, (H, W, 3) uint8, full range. rgb24 is given back as it is."""
     if info.pixels == "rgb24":
         return frame.planes[0]
     if info.pixels == "gray" and info.full_range:
@@ -174,7 +179,7 @@ def to_rgb(frame: Frame, info: VideoInfo) -> NDArray[np.uint8]:
 
 
 def yuv_to_rgb(planes: Planes, matrix: int, full_range: bool) -> NDArray[np.uint8]:
-    """(H, W, 3) of luma and two planes of chroma with half or all of its rows and columns; or of luma alone."""
+    """RGB, (H, W, 3), of luma and two planes of chroma with half or all of its rows and columns; or of luma alone."""
     luma = planes[0]
     height, width = luma.shape
     red, blue = _weights(matrix)
@@ -198,8 +203,10 @@ def yuv_to_rgb(planes: Planes, matrix: int, full_range: bool) -> NDArray[np.uint
 
 
 def to_yuv420(rgb: NDArray[np.uint8], info: VideoInfo) -> Planes:
-    """Y (H, W), U and V (ceil(H/2), ceil(W/2)) of (H, W, 3), in the matrix of `info` and the range that it names, or
-    else limited range."""
+    """Y (H, W), U and V (ceil(H/2), ceil(W/2)) of RGB, (H, W, 3).
+
+    They are in the matrix of `info` and the range that it names, or else limited range.
+    """
     height, width, _ = rgb.shape
     luma = np.empty((height, width), np.uint8)
     chroma = np.empty((2, -(-height // 2), -(-width // 2)), np.uint8)
@@ -215,7 +222,7 @@ def to_yuv420(rgb: NDArray[np.uint8], info: VideoInfo) -> Planes:
 
 
 def to_yuv444(rgb: NDArray[np.uint8], info: VideoInfo) -> Planes:
-    """Y, U and V, each (H, W), of (H, W, 3); matrix and range as for `to_yuv420`."""
+    """Y, U and V, each (H, W), of RGB, (H, W, 3); matrix and range are as for `to_yuv420`."""
     weights, black = _to_yuv(info)
     planes = np.empty((3, *rgb.shape[:2]), np.uint8)
     for top, bottom in bands(rgb.shape[0], 3 * rgb.shape[1]):
@@ -226,8 +233,10 @@ def to_yuv444(rgb: NDArray[np.uint8], info: VideoInfo) -> Planes:
 
 
 def _to_yuv(info: VideoInfo) -> tuple[list[tuple[int, int, int]], int]:
-    """Weights of R, G and B in Y, U and V, and the value of black. Green's make up the rest, so that white is white and
-    grey has no colour."""
+    """The weights of R, G and B in Y, U and V, and the value of black.
+
+    Green's make up the rest, so that white is white and grey has no colour.
+    """
     full_range = info.color.get("range", LIMITED) == FULL
     red, blue = _weights(info.matrix)
     y_scale, c_scale = (Fraction(1), Fraction(1)) if full_range else (Fraction(219, 255), Fraction(224, 255))
@@ -239,7 +248,7 @@ def _to_yuv(info: VideoInfo) -> tuple[list[tuple[int, int, int]], int]:
 
 
 def _weighted(rgb: NDArray[np.int32], weights: tuple[int, int, int], offset: int, shift: int = 0) -> NDArray[np.int32]:
-    """One sample for each (R, G, B), which is the sum of 1 << shift pixels."""
+    """A weighted sum for each (R, G, B), which is the sum of 1 << shift pixels: (H, W), 0 to 255."""
     bits = _BITS + shift
     total = rgb[:, :, 0] * weights[0] + rgb[:, :, 1] * weights[1] + rgb[:, :, 2] * weights[2]
     return np.clip(((total + (1 << (bits - 1))) >> bits) + offset, 0, 255)
@@ -259,7 +268,7 @@ def _fixed(value: Fraction) -> int:
 
 
 def _spread(plane: NDArray[np.uint8], top: int, bottom: int, height: int, width: int) -> NDArray[np.int32]:
-    """Rows top to bottom of chroma, repeated to the size of luma, centred on 0."""
+    """The rows top to bottom of chroma, repeated to the size of luma, centred on 0."""
     rows = -(-height // plane.shape[0])
     columns = -(-width // plane.shape[1])
     part = plane[np.arange(top, bottom) // rows]

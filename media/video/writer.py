@@ -5,7 +5,7 @@
 and MOV in the video's own time base.
 
 What isn't stored as it is: rgb24 becomes 4:2:0 in MP4, MOV and WebM, and 4:4:4 in Y4M; gray becomes 4:2:0 without
-colour in those three; yuv420p becomes RGB in PNGs. All by the conversion of `video_frames`. Y4M and PNGs have no times
+colour in those three; yuv420p becomes RGB in PNGs. All by the conversion of `values`. Y4M and PNGs have no times
 and no sound.
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from ...errors import CodecError, MediaError, UsageError
+from ...files import STDIO, whole, whole_folder
 from .. import VIDEO_WRITES
 from ..image import write_picture
 from ..values import Picture
@@ -61,8 +61,12 @@ _NUMBERS = {"primaries": "color_primaries", "transfer": "color_trc", "matrix": "
 
 @dataclass(frozen=True)
 class _Encoder:
-    """options: allowed values, a list of words or (lowest, highest, whether whole). fixed: options that are always set.
-    smallest, even: what sides must be. fewest: frames. pixels: FFmpeg's names for what frames are given as."""
+    """An encoder of FFmpeg that can be asked for.
+
+    options: allowed values, a list of words or (lowest, highest, whether whole). suffixes: of files that it goes into.
+    fixed: options that are always set. pixels: FFmpeg's names for what frames are given as. smallest, even: what sides
+    must be. fewest: frames. drop: a bitstream filter for its packets.
+    """
 
     options: Mapping[str, list[str] | tuple[float, float, bool]]
     suffixes: tuple[str, ...]
@@ -71,7 +75,7 @@ class _Encoder:
     smallest: int = 1
     even: bool = False
     fewest: int = 1
-    drop: str = ""  # bitstream filter for its packets
+    drop: str = ""
 
 
 _SUBSAMPLED: Mapping[Pixels, str] = {"yuv420p": "yuv420p", "rgb24": "yuv420p", "gray": "yuv420p"}
@@ -139,7 +143,7 @@ _QUALITY = {"libvpx-vp9": {"cpu-used": "4"}}  # unless given
 
 
 def parse_encoder(text: str) -> tuple[str, dict[str, str]]:
-    """Name and options of "libx264:crf=18,preset=slow". UsageError for names and values that aren't known."""
+    """The name and the options in "libx264:crf=18,preset=slow". UsageError for names and values that aren't known."""
     name, colon, rest = text.partition(":")
     if name not in ENCODERS:
         raise UsageError(f"no encoder {name!r}; expected one of {', '.join(ENCODERS)}")
@@ -172,7 +176,7 @@ def _checked(name: str, key: str, value: str, allowed: list[str] | tuple[float, 
 
 
 class VideoWriter:
-    """Writes frames to a file, a folder of PNGs, or, as Y4M, to a stream ("-": stdout).
+    """A writer of frames to a file, a folder of PNGs, or, as Y4M, to a stream ("-": stdout).
 
     target: its suffix says what is written; without one, a folder of PNGs. audio: of VideoReader.audio(). encoder: see
     the module. force: replace a file that exists; a folder is never replaced unless it is empty.
@@ -197,7 +201,7 @@ class VideoWriter:
         self._shapes = plane_shapes(info)
         self._place: _Place | None = None
         self._closed = False
-        suffix = Path(target).suffix.lower() if isinstance(target, (str, os.PathLike)) and target != "-" else ".y4m"
+        suffix = Path(target).suffix.lower() if isinstance(target, (str, os.PathLike)) and target != STDIO else ".y4m"
         if suffix and suffix not in VIDEO_WRITES:
             raise UsageError(
                 f"{target}: unknown suffix {suffix!r}; expected {', '.join(VIDEO_WRITES)}, or a folder's name"
@@ -210,7 +214,7 @@ class VideoWriter:
                 raise MediaError(f"{what} can't hold sound: write .mkv, or leave the sound out")
         settings = _encoder_for(suffix, encoder, info) if suffix in _MUXERS else None
         self.notes = _changes(suffix, info, settings[0] if settings else None)
-        if not isinstance(target, (str, os.PathLike)) or target == "-":
+        if not isinstance(target, (str, os.PathLike)) or target == STDIO:
             stream = sys.stdout.buffer if isinstance(target, (str, os.PathLike)) else target
             self._sink: _Sink = _Y4mSink(stream, info, close=False)
             return
@@ -279,15 +283,17 @@ class VideoWriter:
 
 
 class _Place:
-    """Where a file or folder is to be, and its temporary name beside that."""
+    """A file or folder that is being written under a temporary name, by `files.whole` or `whole_folder`."""
 
     def __init__(self, target: Path, folder: bool, force: bool) -> None:
         self.name, self._folder, self._force = str(target), folder, force
         self._target = Path(os.path.realpath(target))  # through a link, not over it
-        self.temporary = self._target.with_name(f".{self._target.name[:80]}.{os.getpid()}-{id(self)}.part")
         self._refuse()
+        self._writing = whole_folder(target) if folder else whole(target, replace=force, path_only=True)
+        self._is_open = False
         with self.about():
-            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary = self._writing.__enter__()
+            self._is_open = True
 
     def _refuse(self) -> None:
         if not os.path.lexists(self._target):
@@ -301,26 +307,28 @@ class _Place:
             raise UsageError(f"{self.name}: exists already: --force replaces it")
 
     def publish(self) -> None:
+        """Give what was written its name."""
         with self.about():
             self._refuse()  # it may have appeared since
             if self._folder and self._target.is_dir():
                 self._target.rmdir()
-            os.replace(self.temporary, self._target)
+            self._is_open = False
+            self._writing.__exit__(None, None, None)
 
     def remove(self) -> None:
-        if self.temporary.is_dir():
-            shutil.rmtree(self.temporary, ignore_errors=True)
-        else:
-            self.temporary.unlink(missing_ok=True)
+        """Leave nothing of what was written, unless it has its name."""
+        if self._is_open:
+            self._is_open = False
+            self._writing.__exit__(_Abandoned, _Abandoned(), None)
 
     @contextlib.contextmanager
     def about(self) -> Iterator[None]:
-        """Errors name the file; those of FFmpeg are MediaError. Whatever happens, the temporary name goes."""
+        """Makes errors name the file, and MediaError of those of FFmpeg; the temporary file is removed."""
         try:
             yield
         except BaseException as error:
             self.remove()
-            if isinstance(error, CodecError):
+            if isinstance(error, CodecError) and not isinstance(error, OSError):
                 text = str(error)
                 raise type(error)(text if text.startswith(f"{self.name}: ") else f"{self.name}: {text}") from error
             if isinstance(error, OSError):
@@ -328,6 +336,10 @@ class _Place:
             if isinstance(error, Exception):
                 raise MediaError(f"{self.name}: can't be written ({error})") from error
             raise
+
+
+class _Abandoned(Exception):
+    """Ends the writing of something that isn't to appear."""
 
 
 # ---- what is written
@@ -346,7 +358,7 @@ class _Sink(ABC):
 
 
 class _Y4mSink(_Sink):
-    """Frames that come at the constant rate that the file names, give or take half a frame: Y4M has no times."""
+    """A Y4M, of frames at the constant rate that it names, give or take half a frame: it has no times."""
 
     def __init__(self, stream: BinaryIO, info: VideoInfo, close: bool) -> None:
         self._stream, self._info, self._close = stream, info, close
@@ -370,8 +382,6 @@ class _Y4mSink(_Sink):
 
     def finish(self) -> None:
         self._stream.flush()
-        if self._close:
-            os.fsync(self._stream.fileno())
 
     def drop(self) -> None:
         if self._close:
@@ -380,7 +390,6 @@ class _Y4mSink(_Sink):
 
 class _PngSink(_Sink):
     def __init__(self, folder: Path, info: VideoInfo) -> None:
-        folder.mkdir()
         self._folder, self._info, self._count = folder, info, 0
 
     def write(self, frame: Frame) -> None:
@@ -396,7 +405,7 @@ class _PngSink(_Sink):
 
 
 class _FileSink(_Sink):
-    """Header and sound are there before the first frame, so that what a container can't hold is known at once."""
+    """A file by FFmpeg. Its header is written before the first frame, so that what it can't hold is known at once."""
 
     def __init__(
         self, path: Path, suffix: str, info: VideoInfo, audio: bytes | None, name: str, options: Mapping[str, str]
@@ -482,13 +491,13 @@ class _FileSink(_Sink):
 
 
 def _encoder_for(suffix: str, encoder: str | None, info: VideoInfo) -> tuple[str, dict[str, str]]:
-    """Name and options; UsageError for what doesn't go together."""
+    """The name and the options of the encoder of a video; UsageError for what doesn't go together."""
     odd = bool(info.width % 2 or info.height % 2)
     default = _ODD if odd and suffix == ".mp4" else _DEFAULTS[suffix]
     name, options = parse_encoder(default if encoder is None else encoder)
     known = ENCODERS[name]
     if suffix not in known.suffixes:
-        fitting = [other for other, one in ENCODERS.items() if suffix in one.suffixes]
+        fitting = [other for other, about in ENCODERS.items() if suffix in about.suffixes]
         raise UsageError(f"{name} isn't written to {suffix}; expected {', '.join(known.suffixes)}, or {fitting[0]}")
     if min(info.width, info.height) < known.smallest or (odd and known.even):
         what = f"even sides from {known.smallest} on" if known.even else f"sides from {known.smallest} on"
@@ -520,7 +529,7 @@ def _changes(suffix: str, info: VideoInfo, encoder: str | None) -> tuple[str, ..
 
 
 def _limited(info: VideoInfo) -> VideoInfo:
-    """What RGB is turned to: limited range, which every player expects."""
+    """The description of what RGB is turned to: limited range, which every player expects."""
     return VideoInfo(
         info.width,
         info.height,
@@ -531,7 +540,7 @@ def _limited(info: VideoInfo) -> VideoInfo:
 
 
 def _color_of(info: VideoInfo, pixels: str) -> Mapping[str, int]:
-    """What the stream says about its colours."""
+    """The colours that the stream says it has, by FFmpeg's numbers."""
     if pixels == "yuv420p" and info.pixels == "rgb24":
         return _limited(info).color
     if pixels == "yuv420p" and info.pixels == "gray":
@@ -540,7 +549,7 @@ def _color_of(info: VideoInfo, pixels: str) -> Mapping[str, int]:
 
 
 def _picture(frame: Frame, info: VideoInfo, pixels: str) -> VideoFrame:
-    """For the encoder."""
+    """The frame that FFmpeg's encoder is given."""
     import av
 
     planes: Planes = frame.planes
@@ -565,7 +574,7 @@ def _picture(frame: Frame, info: VideoInfo, pixels: str) -> VideoFrame:
 
 @contextlib.contextmanager
 def _quiet_svt() -> Iterator[None]:
-    """SVT-AV1 writes a page to stderr for every clip and listens to nothing but this variable: errors only."""
+    """Keeps SVT-AV1 to errors: it writes a page to stderr for every clip and listens to nothing but this variable."""
     before = os.environ.get("SVT_LOG")
     if before is None:
         os.environ["SVT_LOG"] = "1"

@@ -31,7 +31,7 @@ _CHROMA = {  # tag C: rows and columns of luma that share a sample of chroma; No
 
 @dataclass(frozen=True)
 class Y4mHeader:
-    """chroma: of _CHROMA. n_bytes: of the line."""
+    """The first line of a Y4M. chroma: a key of _CHROMA. n_bytes: of the line."""
 
     info: VideoInfo
     chroma: str
@@ -39,7 +39,7 @@ class Y4mHeader:
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """Of the planes in the file."""
+        """The shapes of the planes in the file."""
         height, width = self.info.height, self.info.width
         shared = _CHROMA[self.chroma]
         if shared is None:
@@ -48,7 +48,7 @@ class Y4mHeader:
 
 
 def read_header(stream: BinaryIO) -> Y4mHeader:
-    """Read the first line. info.pixels is what the planes are to become: rgb24 for 4:2:2 and 4:4:4."""
+    """The first line, read. info.pixels is what the planes are to become: rgb24 for 4:2:2 and 4:4:4."""
     line = stream.readline(_MAX_LINE)
     words = line[:-1].decode("ascii", "replace").split(" ")
     if not line.endswith(b"\n") or words[0].encode() != MAGIC:
@@ -91,7 +91,7 @@ def _ratio(text: str) -> Fraction | None:
 
 
 def read_frames(stream: BinaryIO, header: Y4mHeader) -> Iterator[Planes | None]:
-    """Planes as they are in the file, frame by frame; None at the end if the last frame isn't whole."""
+    """The planes as they are in the file, frame by frame; None at the end if the last frame isn't whole."""
     shapes = header.shapes
     while line := stream.readline(_MAX_LINE):
         if not line.startswith(_FRAME) or not line.endswith(b"\n"):
@@ -110,7 +110,7 @@ def read_frames(stream: BinaryIO, header: Y4mHeader) -> Iterator[Planes | None]:
 
 
 def _read_whole(stream: BinaryIO, n_bytes: int) -> bytes | None:
-    """None if the stream ends before. Pipes give less than was asked for, a part at a time."""
+    """So many bytes of a stream, or None if it ends before. Pipes give less than was asked for, a part at a time."""
     data = stream.read(n_bytes)
     if len(data) == n_bytes:
         return data

@@ -198,7 +198,7 @@ class TestDemo:
         assert same.getvalue() == data
 
     def test_psnr(self) -> None:
-        from codec.cli.demo import psnr
+        from codec.media.distortion import psnr
 
         a = np.zeros((4, 4, 3), np.uint8)
         assert psnr(a, a) == float("inf")

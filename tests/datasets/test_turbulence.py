@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from codec import cli
-from codec.datasets.turbulence import Flow, FlowConfig, Statistics, simulate, viscosity_for
+from codec.datasets.turbulence import FlowConfig, Simulation, Statistics, simulate, viscosity_for
 from codec.errors import UsageError
 
 # Brachet et al. 1983, Taylor-Green vortex at Re = 100: time, dissipation
 BRACHET = {0.05: 0.00752, 0.33: 0.00745, 2.67: 0.01060, 4.84: 0.01298, 7.84: 0.00902}
 
 
-def vortex(n: int = 32, nu: float = 0.01) -> Flow:
-    return Flow(FlowConfig(n=n, viscosity=nu, power=0, start="taylor-green", double=True))
+def vortex(n: int = 32, nu: float = 0.01) -> Simulation:
+    return Simulation(FlowConfig(n=n, viscosity=nu, power=0, start="taylor-green", double=True))
 
 
 class TestPhysics:
@@ -42,7 +42,7 @@ class TestPhysics:
         assert lost == pytest.approx((start.dissipation + end.dissipation) / 2, rel=0.002)
 
     def test_forcing_adds_its_power(self) -> None:
-        flow = Flow(FlowConfig(n=32, viscosity=0.03, power=0.2, double=True))
+        flow = Simulation(FlowConfig(n=32, viscosity=0.03, power=0.2, double=True))
         flow.advance(0.5)
         start = flow.statistics()
         flow.advance(0.02, 0.01)
@@ -52,7 +52,7 @@ class TestPhysics:
 
     def test_without_viscosity_and_power_energy_stays(self) -> None:
         """What truncation and projection leave of the nonlinear term conserves energy."""
-        flow = Flow(FlowConfig(n=16, viscosity=1e-12, power=0, double=True))
+        flow = Simulation(FlowConfig(n=16, viscosity=1e-12, power=0, double=True))
         before = flow.statistics().energy
         flow.advance(0.5, 0.002)
         assert flow.statistics().energy == pytest.approx(before, rel=1e-4)
@@ -68,18 +68,18 @@ class TestPhysics:
         assert torch.allclose(flow.field(flow.u_hat), sheared * math.exp(-0.1 * 9 * 0.7), atol=1e-12)
 
     def test_divergence_and_spectrum(self) -> None:
-        flow = Flow(FlowConfig(n=24, viscosity=0.03))
+        flow = Simulation(FlowConfig(n=24, viscosity=0.03))
         flow.advance(0.3)
-        found = flow.statistics()
-        assert found.divergence < 1e-5
+        statistics = flow.statistics()
+        assert statistics.divergence < 1e-5
         of_k = flow.spectrum_of_energy()
-        assert float(of_k.sum()) == pytest.approx(found.energy, rel=1e-5)
+        assert float(of_k.sum()) == pytest.approx(statistics.energy, rel=1e-5)
         dissipated = 2 * 0.03 * float((of_k * torch.arange(len(of_k)) ** 2).sum())
-        assert dissipated == pytest.approx(found.dissipation, rel=0.2), "shells are of rounded |k|"
+        assert dissipated == pytest.approx(statistics.dissipation, rel=0.2), "shells are of rounded |k|"
 
     def test_velocity_is_along_its_axis(self) -> None:
         """Continuity by finite differences: component 0 belongs to the last axis."""
-        flow = Flow(FlowConfig(n=32, viscosity=0.03))
+        flow = Simulation(FlowConfig(n=32, viscosity=0.03))
         u, h = flow.velocity(), 2 * math.pi / 32
         parts = [(torch.roll(u[i], -1, 2 - i) - torch.roll(u[i], 1, 2 - i)) / (2 * h) for i in range(3)]
         others = (torch.roll(u[0], -1, 0) - torch.roll(u[0], 1, 0)) / (2 * h) + parts[1] + parts[2]
@@ -87,23 +87,23 @@ class TestPhysics:
         assert right < 0.05 * float(others.square().mean())
 
     def test_a_seed_is_a_flow(self) -> None:
-        same, other = Flow(FlowConfig(n=16, double=True)), Flow(FlowConfig(n=16, seed=1, double=True))
-        finer = Flow(FlowConfig(n=32, double=True))
+        same, other = Simulation(FlowConfig(n=16, double=True)), Simulation(FlowConfig(n=16, seed=1, double=True))
+        finer = Simulation(FlowConfig(n=32, double=True))
         assert not torch.allclose(same.velocity(), other.velocity(), atol=0.1)
         assert torch.allclose(finer.velocity()[:, ::2, ::2, ::2], same.velocity(), atol=0.15)
 
     def test_several_at_once_are_those_alone(self) -> None:
         config = FlowConfig(n=16, viscosity=0.05, double=True)
-        several = Flow(config, seeds=(3, 5))
+        several = Simulation(config, seeds=(3, 5))
         several.advance(0.4, 0.05)
         for index, seed in enumerate((3, 5)):
-            alone = Flow(FlowConfig(n=16, viscosity=0.05, double=True, seed=seed))
+            alone = Simulation(FlowConfig(n=16, viscosity=0.05, double=True, seed=seed))
             alone.advance(0.4, 0.05)
             assert torch.allclose(several.velocity()[index], alone.velocity(), atol=1e-6)
 
     def test_an_unstable_flow_is_an_error(self) -> None:
         with pytest.raises(UsageError, match="unstable"):
-            Flow(FlowConfig(n=16, viscosity=1e-6)).advance(100, 10)
+            Simulation(FlowConfig(n=16, viscosity=1e-6)).advance(100, 10)
 
     def test_viscosity(self) -> None:
         assert viscosity_for(64, None, 0.1) == pytest.approx(0.0135, rel=0.01)
@@ -111,7 +111,7 @@ class TestPhysics:
 
     @pytest.mark.slow
     def test_isotropic_turbulence(self) -> None:
-        flow = Flow(FlowConfig(n=64, viscosity=viscosity_for(64, 34, 0.1)))
+        flow = Simulation(FlowConfig(n=64, viscosity=viscosity_for(64, 34, 0.1)))
         rows: list[Statistics] = []
         for index in range(64):
             flow.advance(0.5)
@@ -133,7 +133,7 @@ class TestFiles:
 
     def test_what_is_in_it(self, tmp_path: Path) -> None:
         path = simulate(self.CONFIG, tmp_path / "a.h5", 3, 0.25, 0.5)
-        flow = Flow(self.CONFIG)
+        flow = Simulation(self.CONFIG)
         flow.advance(0.25)
         flow.advance(0.25)
         with h5py.File(path) as file:
@@ -143,16 +143,16 @@ class TestFiles:
             assert velocity.attrs["axes"] == "snapshot,component,z,y,x"
             assert np.array_equal(velocity[0], flow.velocity().numpy())
             assert np.allclose(np.asarray(file["time"]), [0.5, 0.75, 1.0])
-            found = np.asarray(file["statistics/re_lambda"])
-            assert found[0] == pytest.approx(flow.statistics().re_lambda)
-            assert file.attrs["Re_lambda"] == pytest.approx(found.mean())
+            statistics = np.asarray(file["statistics/re_lambda"])
+            assert statistics[0] == pytest.approx(flow.statistics().re_lambda)
+            assert file.attrs["Re_lambda"] == pytest.approx(statistics.mean())
             assert file.attrs["viscosity"] == 0.05
-        assert [one.name for one in tmp_path.iterdir()] == ["a.h5"]
+        assert [file.name for file in tmp_path.iterdir()] == ["a.h5"]
 
     def test_goes_on_after_an_interruption(self, tmp_path: Path) -> None:
         whole = simulate(self.CONFIG, tmp_path / "whole.h5", 4, 0.25, 0.25).read_bytes()
 
-        def stop(done: int, total: int, found: Statistics) -> None:
+        def stop(done: int, total: int, statistics: Statistics) -> None:
             if done == 2:
                 raise KeyboardInterrupt
 
@@ -164,11 +164,11 @@ class TestFiles:
         with pytest.raises(UsageError, match="another simulation"):
             simulate(other, target, 4, 0.25, 0.25)
         calls: list[int] = []
-        simulate(self.CONFIG, target, 4, 0.25, 0.25, progress=lambda done, total, found: calls.append(done))
+        simulate(self.CONFIG, target, 4, 0.25, 0.25, progress=lambda done, total, statistics: calls.append(done))
         assert calls == [3, 4]
-        with h5py.File(target) as parts, h5py.File(tmp_path / "whole.h5") as one:
+        with h5py.File(target) as parts, h5py.File(tmp_path / "whole.h5") as uncut:
             for name in ("velocity", "time", "statistics/energy"):
-                assert np.array_equal(np.asarray(parts[name]), np.asarray(one[name]))
+                assert np.array_equal(np.asarray(parts[name]), np.asarray(uncut[name]))
         assert len(whole) == target.stat().st_size
         assert not target.with_name("parts.h5.part").exists()
 

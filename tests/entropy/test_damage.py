@@ -56,17 +56,17 @@ class TestEveryCoder:
         start = time.process_time()
         try:
             decoder = tables.decoder(bad, coder)
-            found = [decoder.take(row) for _, row in steps]
+            decoded = [decoder.take(row) for _, row in steps]
             decoder.finish()
         except StreamError:
-            found = None
+            decoded = None
         assert time.process_time() - start < 1
-        if found is not None:
-            assert [f.shape for f in found] == [s.shape for s, _ in steps]
-            assert all(f.dtype == np.int32 for f in found)
+        if decoded is not None:
+            assert [f.shape for f in decoded] == [s.shape for s, _ in steps]
+            assert all(f.dtype == np.int32 for f in decoded)
         if bad == good:
-            assert found is not None
-            assert (np.concatenate(found) == symbols).all()
+            assert decoded is not None
+            assert (np.concatenate(decoded) == symbols).all()
 
     def test_every_cut_is_noticed(self, coder: Coder, random_tables: MakeTables, draw: Draw) -> None:
         tables = random_tables(9, 30)

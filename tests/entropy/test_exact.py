@@ -27,7 +27,7 @@ from codec.entropy.exact import (
     FixedPoint,
     freeze,
     round_half_up,
-    round_through,
+    round_half_up_ste,
     set_mode,
 )
 
@@ -211,10 +211,10 @@ def test_same_bits_with_older_instructions(setting: str) -> None:
         timeout=120,
         check=True,
     )
-    capability, found = run.stdout.split()
+    capability, actual = run.stdout.split()
     if name == "ATEN_CPU_CAPABILITY":
         assert capability == "DEFAULT"
-    assert found == digest()
+    assert actual == digest()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -233,11 +233,11 @@ def test_same_bits_of_a_split_layer_on_a_gpu(reach: int) -> None:
     layer, _ = split_layer(1)
     x = torch.from_numpy(np.random.default_rng(reach).integers(-reach, reach + 1, (2, 48, 9, 7))).float() * 2.0**-7
     worst = (layer.quantised()[0] > 0).float() * 4094 * 2.0**-7 - 2047 * 2.0**-7
-    expected = [layer(one) for one in (x, worst)]
-    there = split_layer(1)[0].cuda()
-    there.freeze()
-    for one, its in zip((x, worst), expected, strict=True):
-        assert torch.equal(there(one.cuda()).cpu(), its)
+    expected = [layer(inputs) for inputs in (x, worst)]
+    on_gpu = split_layer(1)[0].cuda()
+    on_gpu.freeze()
+    for inputs, out in zip((x, worst), expected, strict=True):
+        assert torch.equal(on_gpu(inputs.cuda()).cpu(), out)
 
 
 # ---- training twin
@@ -254,9 +254,9 @@ def test_twin_is_the_frozen_layer_up_to_rounding(kind: str) -> None:
     exact = frozen(on_grid(pictures(), kind))
     for name, part in twin.named_children():
         given, expected = seen[name]
-        found = part(given.float())
-        assert found.dtype == torch.float32
-        difference = (found.double() - expected.double()).abs()
+        actual = part(given.float())
+        assert actual.dtype == torch.float32
+        difference = (actual.double() - expected.double()).abs()
         if isinstance(part, FixedPoint):
             assert float(difference.max()) <= 2.0 ** -int(part.exponent) * 1.01, name
             assert float((difference > 0).float().mean()) < 1e-2, name
@@ -285,7 +285,7 @@ def test_gradients_reach_every_weight(kind: str) -> None:
 def test_straight_through() -> None:
     x = torch.tensor([-3.2, -0.5, 0.49, 1.5, 700.0], requires_grad=True)
     assert round_half_up(x.detach()).tolist() == [-3, 0, 0, 2, 700]
-    round_through(x).sum().backward()
+    round_half_up_ste(x).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [1] * 5
     quantiser = FixedPoint(8, signed=True)
@@ -389,9 +389,9 @@ def test_no_input_overruns_the_carrier(scale: float, bias: float, seed: int, car
     with torch.no_grad():
         out = layer(torch.from_numpy(worst * 2.0 ** -int(quantiser.exponent)))
     exponents = layer.weight_exponent.numpy() + int(quantiser.exponent)
-    found = out.double().numpy() * 2.0 ** exponents[:, None, None]
+    actual = out.double().numpy() * 2.0 ** exponents[:, None, None]
     expected = integer_conv(worst, weight, bias_int)
-    assert np.array_equal(found, expected)
+    assert np.array_equal(actual, expected)
     assert np.abs(expected).max() <= 2 ** CARRIER_BITS[carrier]
     reached = np.abs(np.diagonal(expected[:, :, 1, 1])).max()
     assert reached > 2 ** (layer.sum_bits - 1e-6) - 2  # the bound is tight

@@ -52,11 +52,11 @@ class TestAgainstCompressAI:
         y = mean + torch.randn(100_000) * scale.clamp(min=0.3) * 3
         theirs = compressai.GaussianConditional([0.11, 1.0]).eval()
         y_hat, expected = theirs(y, scale, mean)
-        found = GaussianConditional().likelihood(y_hat, scale, mean)
+        actual = GaussianConditional().likelihood(y_hat, scale, mean)
         assert expected.min() < 2e-9 < 0.9 < expected.max()
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
         likely = expected > 1e-6
-        torch.testing.assert_close(found[likely], expected[likely], rtol=2e-3, atol=0)
+        torch.testing.assert_close(actual[likely], expected[likely], rtol=2e-3, atol=0)
 
     def test_factorized(self) -> None:
         compressai = pytest.importorskip("compressai.entropy_models")
@@ -64,9 +64,9 @@ class TestAgainstCompressAI:
         theirs = compressai.EntropyBottleneck(7).eval()
         theirs.load_state_dict({**theirs.state_dict(), **ours.state_dict()})
         z_hat, expected = theirs(torch.randn(3, 7, 50, 60) * 20)
-        found = ours.likelihood(z_hat)
+        actual = ours.likelihood(z_hat)
         assert expected.max() > 0.01
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
     def test_factorized_starts_the_same(self) -> None:
         compressai = pytest.importorskip("compressai.entropy_models")
@@ -83,15 +83,17 @@ class TestFormulas:
         y, mean, scale = torch.randn(1000) * 20, torch.randn(1000), torch.rand(1000) * 10 + 0.11
         laplace = torch.distributions.Laplace(mean.double(), scale.double())
         expected = laplace.cdf(y.double() + 0.5) - laplace.cdf(y.double() - 0.5)
-        found = LaplaceConditional().likelihood(y, scale, mean)
-        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6)
+        actual = LaplaceConditional().likelihood(y, scale, mean)
+        torch.testing.assert_close(actual.double(), expected, rtol=0, atol=1e-6)
 
     def test_mixture(self) -> None:
         torch.manual_seed(0)
         x = torch.randn(4, 500) * 30
         logits, mean, log_scale = torch.randn(4, 1, 5), torch.randn(4, 1, 5) * 20, torch.randn(4, 1, 5)
-        found = torch.exp2(-models.logistic_mixture_bits(x, logits, mean, log_scale))
-        torch.testing.assert_close(found.double(), scipy_free_mixture(x, logits, mean, log_scale), rtol=1e-4, atol=1e-7)
+        actual = torch.exp2(-models.logistic_mixture_bits(x, logits, mean, log_scale))
+        torch.testing.assert_close(
+            actual.double(), scipy_free_mixture(x, logits, mean, log_scale), rtol=1e-4, atol=1e-7
+        )
 
     @pytest.mark.parametrize("kind", [GaussianConditional, LaplaceConditional])
     def test_probabilities_of_all_integers_sum_to_one(self, kind: type) -> None:

@@ -567,11 +567,11 @@ def test_what_isnt_stored_as_it_is(name: str, pixels: Pixels, words: str, tmp_pa
 def test_y4m_on_stdout(tmp_path: Path) -> None:
     path = save(tmp_path / "a.mkv", info_of(), moving(info_of()))
     program = (
-        "import sys; from codec.video import *\n"
+        "import sys; from codec import open_video; from codec.media.video.writer import VideoWriter\n"
         "with open_video(sys.argv[1]) as r, VideoWriter('-', r.info) as w:\n"
         "    for f in r: w.write(f)\n"
     )
-    back = "from codec.video import *; import sys; print([f.planes[0].sum() for f in open_video('-')])"
+    back = "from codec import open_video; print([f.planes[0].sum() for f in open_video('-')])"
     done = subprocess.run([sys.executable, "-P", "-c", program, str(path)], capture_output=True, check=True)
     assert done.stderr == b""
     assert equal(load(done.stdout)[1], moving(info_of()))

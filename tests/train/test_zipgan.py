@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from codec.codecs.base.weights import load_tensors
+from codec.codecs.base.weights import load_tensors, manifests
 from codec.codecs.layers import spectral
 from codec.codecs.layers.spectral import divergence
 from codec.codecs.zipgan.codec import ZipganCodec
@@ -175,6 +175,13 @@ def test_resumes_to_the_same_weights(data: Path, tmp_path: Path) -> None:
     x = flow(16, 90)
     assert relative(x, codec.decompress(codec.compress(x, 50))) < 0.3
     assert codec.model.critic is not None
+    # held-out fields are coded to files, next to what the averaged generator makes of their latents
+    (manifest,) = manifests("zipgan", whole)
+    for level in ("-2", "-1", "0"):
+        assert manifest.metrics[f"file_error_{level}"] == pytest.approx(manifest.metrics[f"val_error_{level}"], rel=0.1)
+    fields = load_fields(data, "validation")[:2].numpy()
+    n_bytes = sum(len(codec.compress(field, 50)) for field in fields)
+    assert manifest.metrics["file_ratio_-2"] == pytest.approx(fields.nbytes / n_bytes, rel=1e-4)
 
 
 def test_hands_over_to_the_next_factor(data: Path, tmp_path: Path) -> None:

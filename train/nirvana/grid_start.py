@@ -76,7 +76,7 @@ class StartRecipe:
 
 
 class Place(NamedTuple):
-    """Where a crop lies: a video, its first frame, and the left and upper edge in pixels."""
+    """The place of a crop: a video, its first frame, and the left and upper edge in pixels."""
 
     video: str
     start: int

@@ -1,4 +1,4 @@
-"""What a new S2LIC run begins with: the closed form, or averaged weights of another run."""
+"""The start of a new S2LIC run: the closed form, or averaged weights of another run."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ strategies; each process draws its own crops, and the first one writes files.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from ...codecs.s2lic.layers import LAMBDA, check_choice, check_sizes, rate_weigh
 from ...codecs.s2lic.network import S2licConfig, S2licNet
 from ...codecs.s2lic.paper import S2licPaperNet
 from ...codecs.s2lic.weights import Config, make_tables, metadata, network_of, table_state
+from ...media.distortion import psnr_of_mse
 from ..photos import code_pictures
 from ..task import Loss, Schedule
 from ..twins import TwinTask, twin_of
@@ -203,7 +203,7 @@ def estimate(
             out = net(x, torch.tensor([quality], device=x.device), True)
             mse = float((out.x_hat.clamp(0, 1) - x).square().mean())
             bpp = float(out.y_bits + out.z_bits) / (x.shape[-1] * x.shape[-2])
-            rows.append((bpp, -10 * math.log10(mse), bpp + rate_weight(quality) * 255**2 * mse))
+            rows.append((bpp, psnr_of_mse(mse, 1.0), bpp + rate_weight(quality) * 255**2 * mse))
         for name, value in zip(("bpp", "psnr", "loss"), np.mean(rows, 0), strict=True):
             metrics[f"val_{name}_{quality}"] = float(value)
     net.train(was_training)

@@ -23,16 +23,15 @@ from numpy.typing import NDArray
 
 from .... import container
 from ....errors import MediaError, UsageError
-from ....files import STDIO, is_in_place, read_bytes, whole
-from ....media import VIDEO_WRITES, Probe
+from ....files import STDIO, is_stream, refuse_existing, whole
+from ....media import VIDEO_WRITES
 from ....media.video.reader import VideoReader, open_video
 from ....media.video.sound import cut_audio
 from ....media.video.values import Frame, VideoInfo, frames_of, stack
 from ....media.video.writer import VideoWriter, parse_encoder
-from ..codec import Codec, Data, PathLike, Report, Summary
-from ..codec import Source as FileSource
+from ..codec import Codec, Data, PathLike, Report, Source, Summary, opened
 from ..settings import VIDEO_SELECTION, VIDEO_SETTINGS, Select, Setting
-from .encode import EncodeContext, Encoded, EncodeProgress, EncodeSettings, Source, encode, identity_of
+from .encode import EncodeContext, Encoded, EncodeProgress, EncodeSettings, EncodeSource, encode, identity_of
 from .groups import Preset
 from .journal import Journal
 from .stream import VideoFile, chunks_of, header_of, times_of
@@ -46,7 +45,7 @@ _OVERHEAD = 150  # bytes of a file's header and chunks, about
 
 
 class VideoCodec(Codec):
-    """Base of codecs that fit a network to each group of frames.
+    """The base of codecs that fit a network to each group of frames.
 
     preset: the one that encodes; any of `presets` decodes. encoding: its settings; `with_settings` gives the same codec
     with others.
@@ -65,7 +64,7 @@ class VideoCodec(Codec):
     @classmethod
     @abstractmethod
     def presets(cls, device: str = "cpu") -> Mapping[str, Callable[[], Preset]]:
-        """The presets by name, each as what makes it on this device."""
+        """The presets by name, each as a function that makes it on this device."""
 
     @classmethod
     def from_weights(cls, tag: str | None, quality: float | None, weights: Path | None, device: str) -> Self:
@@ -85,7 +84,7 @@ class VideoCodec(Codec):
         return b""
 
     def check_settings(self) -> None:
-        """UsageError for settings that can't be, or that this preset can't do."""
+        """Raise UsageError for settings that can't be, or that this preset can't do."""
         self.encoding.check()
         if self.encoding.effort == 0 and self.preset.needs_effort:
             raise UsageError(f"effort 0: preset {self.preset.name} is nothing without optimiser steps")
@@ -96,6 +95,8 @@ class VideoCodec(Codec):
             )
 
     def change_setting(self, name: str, value: Any) -> None:
+        if name == "quality" and value is None:
+            value = EncodeSettings.quality
         self.encoding = replace(self.encoding, **{name: value})
 
     # ---- in memory
@@ -130,9 +131,8 @@ class VideoCodec(Codec):
         call goes on from there, and gives the same bytes. The target appears when it is whole. The rest is as in
         `Codec.encode_file`.
         """
-        place = None if target == STDIO or is_in_place(target) else Path(os.path.realpath(target))
-        if place is not None and (place.is_dir() or (place.exists() and not replace)):
-            raise UsageError(f"{place} exists already: name another place, or replace it (replace=True, --force)")
+        refuse_existing(target, replace)
+        place = None if is_stream(target) else Path(os.path.realpath(target))
         with _source(source) as (video, audio):
             identity = identity_of(video, self.preset, self.encoding, f"{self.name} {self.stream}")
             part = place.with_name(place.name + ".part") if place is not None and keep and video.identity else None
@@ -175,7 +175,7 @@ class VideoCodec(Codec):
 
     def decode_file(
         self,
-        source: FileSource,
+        source: Source,
         target: PathLike,
         select: Select = Select(),  # noqa: B008  frozen
         report: Report | None = None,
@@ -184,7 +184,9 @@ class VideoCodec(Codec):
         del report
         started = time.perf_counter()
         start, stop = select.frames or (0, None)
-        with self.open_file(_bytes_or_path(source), select.conceal) as file:
+        about = opened(source)
+        self.check_request(about.require_header(), target, select, replace)
+        with self.open_file(about.source if about.data is None else about.data, select.conceal) as file:
             if start >= file.n_frames:
                 raise UsageError(f"--frames {start}:{'' if stop is None else stop}: there are {file.n_frames} frames")
             stop = file.n_frames if stop is None else min(stop, file.n_frames)
@@ -196,12 +198,12 @@ class VideoCodec(Codec):
                     writer.write(frame)
             notes += writer.notes
             shape = [stop - start, file.info.height, file.info.width]
-            missing = file.missing
+            missing, n_in = file.missing, file.n_bytes
         if missing:
             notes.append(f"{len(missing)} frames are missing: {ranges_of(missing)}")
         fps = round((stop - start) / (time.perf_counter() - started), 2)
-        about = {"codec": self.name, "shape": shape, "dtype": "uint8", "missing": missing, "fps": fps}
-        return Summary(None, os.path.getsize(target) if os.path.isfile(target) else None, about, (), notes)
+        facts = {"codec": self.name, "shape": shape, "dtype": "uint8", "missing": missing, "fps": fps}
+        return Summary(n_in, os.path.getsize(target) if os.path.isfile(target) else None, facts, (), notes)
 
     @staticmethod
     def _sound_of(file: VideoFile, target: PathLike, select: Select) -> tuple[bytes | None, list[str]]:
@@ -212,15 +214,17 @@ class VideoCodec(Codec):
             return None, ["the sound is left out: -o NAME.mkv keeps it"]
         return audio, []
 
-    def verify_file(self, source: FileSource) -> None:
-        with self.open_file(_bytes_or_path(source)) as file:
+    def verify_file(self, source: Source) -> None:
+        about = opened(source)
+        about.require_header()
+        with self.open_file(about.source if about.data is None else about.data) as file:
             for _ in file.frames():
                 pass
             file.audio()
 
     @classmethod
     def output_suffixes(cls, header: container.Header, select: Select) -> tuple[str, ...]:
-        """A folder of PNGs has no suffix; it is the usual form where PNG is asked for."""
+        """The suffixes of videos, and "" for a folder of PNGs, which comes first where PNG is asked for."""
         del header
         return ("", *VIDEO_WRITES) if select.form == ".png" else (*VIDEO_WRITES, "")
 
@@ -230,9 +234,9 @@ class VideoCodec(Codec):
             parse_encoder(select.encoder)
 
     def _with_sound(
-        self, source: Source, audio: Callable[[], bytes | None]
-    ) -> tuple[Source, Callable[[], bytes | None]]:
-        """The source, with the bytes of its sound counted where a rate is asked for, and what gives that sound."""
+        self, source: EncodeSource, audio: Callable[[], bytes | None]
+    ) -> tuple[EncodeSource, Callable[[], bytes | None]]:
+        """The source, with the bytes of its sound counted if a rate is asked for, and a function that gives it."""
         if not self.encoding.sound:
             return replace(source, beside=_OVERHEAD), lambda: None
         if self.encoding.bpp is None or not source.again:
@@ -269,25 +273,28 @@ class VideoCodec(Codec):
 
 
 @contextmanager
-def _source(x: Any) -> Iterator[tuple[Source, Callable[[], bytes | None]]]:
-    """The source that this is, whatever can be encoded, and what gives its sound."""
+def _source(x: Any) -> Iterator[tuple[EncodeSource, Callable[[], bytes | None]]]:
+    """The source of anything that can be encoded, and a function that gives its sound."""
     if isinstance(x, VideoReader):
         yield _of_reader(x, "", again=False), x.audio
         return
     if isinstance(x, np.ndarray):
         info, _ = frames_of(x)
         digest = hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()
-        source = Source(info, lambda: frames_of(x)[1], f"array {x.shape} {digest}", len(x))
+        source = EncodeSource(info, lambda: frames_of(x)[1], f"array {x.shape} {digest}", len(x))
         yield source, lambda: None
         return
     if isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], VideoInfo):
         info, frames = x
         again = not isinstance(frames, Iterator)
-        yield Source(info, lambda: frames, "", len(frames) if hasattr(frames, "__len__") else None, again), lambda: None
+        yield (
+            EncodeSource(info, lambda: frames, "", len(frames) if hasattr(frames, "__len__") else None, again),
+            lambda: None,
+        )
         return
     if isinstance(x, (str, os.PathLike)):
         with open_video(x) as reader:
-            piped = x == "-"
+            piped = is_stream(x)
             yield _of_reader(reader, "" if piped else _identity(Path(x)), again=not piped), reader.audio
         return
     raise UsageError(
@@ -296,11 +303,11 @@ def _source(x: Any) -> Iterator[tuple[Source, Callable[[], bytes | None]]]:
     )
 
 
-def _of_reader(reader: VideoReader, identity: str, again: bool) -> Source:
+def _of_reader(reader: VideoReader, identity: str, again: bool) -> EncodeSource:
     def frames() -> Iterable[Frame]:
         return iter(reader)
 
-    return Source(reader.info, frames, identity, reader.n_frames, again)
+    return EncodeSource(reader.info, frames, identity, reader.n_frames, again)
 
 
 def _identity(path: Path) -> str:
@@ -317,15 +324,8 @@ def _identity(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _bytes_or_path(source: FileSource) -> Data | PathLike:
-    """What `open_file` opens: bytes that are here, or a path. stdin is read whole."""
-    if isinstance(source, Probe):
-        source = source.source if source.data is None else source.data
-    return read_bytes(STDIO) if source == STDIO else source
-
-
 def ranges_of(numbers: Iterable[int]) -> str:
-    """Rising numbers as ranges: 3-8, 20."""
+    """A text of rising numbers, as ranges: 3-8, 20."""
     out = []
     for _, pairs in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
         held = [number for _, number in pairs]

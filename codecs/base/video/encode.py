@@ -27,7 +27,7 @@ from .journal import DoneGroup, FitFile, Journal
 from .scenes import CutGroup, groups_of
 from .stream import GroupEntry, digest_of, group_payload
 
-__all__ = ["EncodeProgress", "EncodeSettings", "Encoded", "Source", "encode", "encode_at"]
+__all__ = ["EncodeProgress", "EncodeSettings", "EncodeSource", "Encoded", "encode", "encode_at"]
 
 TOLERANCE = {"bpp": 0.03, "psnr": 0.1}  # a target missed by more is tried again, once; bpp: as a share
 PROBES = 3  # qualities that are tried on a part of the video, to find the one for a target
@@ -60,7 +60,7 @@ class EncodeSettings:
     jobs: int = field(default=1, compare=False)
 
     def check(self) -> None:
-        """UsageError for what can't be."""
+        """Raise UsageError for settings that can't be."""
         if not _LOWEST <= self.quality <= _HIGHEST:
             raise UsageError(f"quality {self.quality:g}; expected 1 (small files) to 100 (good pictures)")
         if self.effort is not None and not 0 <= self.effort <= 1000:
@@ -83,7 +83,7 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True)
-class Source:
+class EncodeSource:
     """A video to encode.
 
     frames: gives the frames from the first on; again: whether it can do so more than once. identity: text that tells
@@ -139,7 +139,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-Report = Callable[[EncodeProgress], None]
+EncodeReport = Callable[[EncodeProgress], None]
 
 
 class Encoded(NamedTuple):
@@ -189,7 +189,7 @@ class EncodeContext(NamedTuple):
         return FitSettings(effort=effort, quality=quality, psnr=settings.enough, seed=settings.seed)
 
 
-def identity_of(source: Source, preset: Preset, settings: EncodeSettings, codec: str) -> bytes:
+def identity_of(source: EncodeSource, preset: Preset, settings: EncodeSettings, codec: str) -> bytes:
     """A digest (sha256) of all that decides an encoding's bytes."""
     text = repr((codec, preset.name, preset.fingerprint(), replace(settings, jobs=1), source.info, source.identity))
     return hashlib.sha256(text.encode()).digest()
@@ -198,7 +198,9 @@ def identity_of(source: Source, preset: Preset, settings: EncodeSettings, codec:
 # ---- one encoding
 
 
-def encode(source: Source, context: EncodeContext, journal: Journal, report: Report | None = None) -> Encoded:
+def encode(
+    source: EncodeSource, context: EncodeContext, journal: Journal, report: EncodeReport | None = None
+) -> Encoded:
     """Encodes a video at the settings' quality, or at one that meets their target.
 
     A target (rate control) takes at most two encodings, and a few probes before them.
@@ -223,7 +225,12 @@ def encode(source: Source, context: EncodeContext, journal: Journal, report: Rep
 
 
 def encode_at(
-    source: Source, context: EncodeContext, journal: Journal, quality: float, attempt: int, report: Report | None
+    source: EncodeSource,
+    context: EncodeContext,
+    journal: Journal,
+    quality: float,
+    attempt: int,
+    report: EncodeReport | None,
 ) -> Encoded:
     """Encodes a video at this quality. attempt: the number under which the journal has its groups."""
     started, clock = time.perf_counter(), _Clock(source.n_frames, report)
@@ -464,9 +471,9 @@ def _work(context: EncodeContext, run: Run, quality: float) -> int:
 
 
 class _Clock:
-    """Turns what happens into reports, with the time left."""
+    """A clock that turns what happens into reports, with the time left."""
 
-    def __init__(self, total: int | None, report: Report | None, what: str = "groups") -> None:
+    def __init__(self, total: int | None, report: EncodeReport | None, what: str = "groups") -> None:
         self.total, self.report, self.what, self.jobs = total, report, what, 1
         self.frames = self.fitted = 0
         self.seconds = 0.0
@@ -501,7 +508,7 @@ class _Clock:
 # ---- targets
 
 
-def _of_groups(source: Source, bpp: float) -> float:
+def _of_groups(source: EncodeSource, bpp: float) -> float:
     """The bits a pixel of a whole file that are left for its groups; UsageError if none are."""
     n_frames = source.n_frames or sum(1 for _ in source.frames())
     beside = 8 * source.beside / max(1, n_frames * source.info.width * source.info.height)
@@ -537,7 +544,7 @@ def _corrected(quality: float, measured: float, goal: tuple[str, float], slope: 
 
 
 def _search(
-    source: Source, context: EncodeContext, goal: tuple[str, float], report: Report | None
+    source: EncodeSource, context: EncodeContext, goal: tuple[str, float], report: EncodeReport | None
 ) -> tuple[float, float]:
     """A quality that should meet the goal, and how much a unit of quality changes what is measured.
 
@@ -576,7 +583,7 @@ def _slope(tried: list[tuple[float, float]], wanted: float, usual: float) -> flo
     return max((pair[1][1] - pair[0][1]) / (pair[1][0] - pair[0][0]), usual / 10)
 
 
-def _samples(source: Source, context: EncodeContext) -> list[list[CutGroup]]:
+def _samples(source: EncodeSource, context: EncodeContext) -> list[list[CutGroup]]:
     """The first two groups of the first run, and of the run in the middle."""
     groups = groups_of(
         source.info, source.frames(), context.group_length, context.key_every, context.settings.scene_cuts
@@ -606,7 +613,7 @@ def _heads(groups: Iterable[CutGroup]) -> Iterator[list[CutGroup]]:
 
 
 def _probe(
-    samples: list[list[CutGroup]], context: EncodeContext, quality: float, source: Source, clock: _Clock
+    samples: list[list[CutGroup]], context: EncodeContext, quality: float, source: EncodeSource, clock: _Clock
 ) -> dict[str, float]:
     bits = error = weights = 0.0
     for run in samples:

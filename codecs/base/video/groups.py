@@ -9,10 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from ....media.video.values import Pixels, Planes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,10 +31,6 @@ __all__ = [
 ]
 
 LOSSLESS_PSNR = 99.0  # dB, the most that is said of a group: journals and means need a finite number
-
-Pixels = Literal["rgb24", "yuv420p", "gray"]
-# rgb24: one (H, W, 3); gray: one (H, W); yuv420p: Y (H, W), U and V (ceil(H/2), ceil(W/2)); uint8
-Planes = tuple[NDArray[np.uint8], ...]
 
 
 @dataclass(frozen=True)

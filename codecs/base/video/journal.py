@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import json
-import os
 import struct
 import time
 import zlib
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ....errors import UsageError
+from ....files import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,9 +174,8 @@ class FitFile:
     def save(self, tensors: Mapping[str, Tensor]) -> None:
         from safetensors.torch import save_file
 
-        temporary = self.path.with_name(self.path.name + ".new")
-        save_file(dict(tensors), temporary, {"identity": self.identity})
-        os.replace(temporary, self.path)
+        with whole(self.path, replace=True, path_only=True) as partial:
+            save_file(dict(tensors), partial, {"identity": self.identity})
         self._saved = time.monotonic()
 
     def remove(self) -> None:

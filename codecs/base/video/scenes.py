@@ -21,7 +21,7 @@ _HISTORY = 8  # frames
 
 
 class SceneCuts:
-    """Says of each frame whether a scene begins with it.
+    """A detector of scene cuts, which says of each frame whether a scene begins with it.
 
     Looks at small pictures of the luma: a cut moves its mean far more than the frames before it did, and changes the
     histogram, too, or most of the picture. Fast motion and pans do the first for many frames in a row, or only one of

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from ....container import Chunk, ChunkReader, Header, Place, Value
+from ....container import Chunk, ChunkPlace, ChunkReader, Header, Value
 from ....entropy.integers import ByteReader, put_varint
 from ....errors import CodecError, ContainerError, StreamError
 from ....media.video.values import Frame, VideoInfo
@@ -120,17 +120,22 @@ class VideoFile:
         self._places = self._check_places(position)
         self._pts = read_times(times, self.n_frames)
 
+    @property
+    def n_bytes(self) -> int:
+        """The size of the file."""
+        return self._chunks.n_bytes
+
     def _leading(self, index: int, tag: str, position: int) -> tuple[bytes, int]:
         chunk, end = self._chunks.read(index, position)
         if chunk.tag != tag:
             raise StreamError(f"chunk {index} is {chunk.tag!r}; expected {tag!r}: the file is damaged")
         return chunk.payload, end
 
-    def _check_places(self, position: int) -> list[Place]:
+    def _check_places(self, position: int) -> list[ChunkPlace]:
         """The places of the groups by the table, with which the file must agree unless damage is to be concealed."""
         places = []
         for entry in self.groups:
-            places.append(Place(GROUP, position, entry.n_bytes))
+            places.append(ChunkPlace(GROUP, position, entry.n_bytes))
             position = places[-1].end
         self._behind = position
         if not self.conceal:
@@ -146,7 +151,7 @@ class VideoFile:
         return places
 
     def audio(self) -> bytes | None:
-        """The sound, as `video.VideoReader.audio` gave it."""
+        """The sound, as `VideoReader.audio` gave it, a Matroska file; None if there is none."""
         index, position = LEADING + len(self.groups), self._behind
         try:
             while index < self._chunks.n_chunks:

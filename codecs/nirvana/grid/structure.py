@@ -21,7 +21,7 @@ MAX_FRAMES = 256  # of a mini-GOP
 
 @dataclass(frozen=True)
 class State:
-    """What a group leaves behind for the next: its networks and its last picture."""
+    """The state that a group leaves behind for the next: its networks and its last picture."""
 
     nets: Nets
     picture: DecodedPicture

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ....entropy.tables import Decoder, Tables
+from ....entropy.tables import TableDecoder, Tables
 from ....errors import StreamError
 
 Int = NDArray[np.int64]
@@ -173,7 +173,7 @@ class SymbolReader(Coding):
 
     def __init__(self, data: bytes) -> None:
         # what isn't escaped is far below
-        self._decoder: Decoder = tables().decoder(data, largest=LARGEST)
+        self._decoder: TableDecoder = tables().decoder(data, largest=LARGEST)
 
     def code(self, rows: Rows, symbols: Int | None) -> Int:
         return self._decoder.take(rows).astype(np.int64)

@@ -1,1 +1,1 @@
-"""What NIRVANA's parts are worth."""
+"""Studies of NIRVANA: how much each of its parts is worth."""

@@ -1,1 +1,1 @@
-"""What ZipGAN is worth, on turbulence that no weights have seen."""
+"""Studies of ZipGAN on turbulence that no weights have seen."""

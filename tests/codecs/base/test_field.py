@@ -15,7 +15,8 @@ import torch
 
 import codec as package
 from codec import Codec, cli
-from codec.codecs.base.field import BLOCK, Bound, FieldCodec, blocks_of
+from codec.codecs.base.field import Bound, FieldCodec
+from codec.codecs.base.field_plan import BLOCK, blocks_of
 from codec.codecs.interp.codec import InterpCodec
 from codec.container import SIGNATURE, unpack
 from codec.datasets.places import places

@@ -32,10 +32,10 @@ def digits(n: int, seed: int = 0) -> np.ndarray:
     """(n, 6, 5) uint8: bright bars on black, of three grey values, and a pixel of noise."""
     rng = np.random.default_rng(seed)
     out = np.zeros((n, 6, 5), np.uint8)
-    for one in out:
-        one[:, rng.integers(5)] = rng.choice([100, 180, 255])
-        one[rng.integers(6)] = rng.choice([100, 180, 255])
-        one[0, 0] = rng.integers(256)
+    for item in out:
+        item[:, rng.integers(5)] = rng.choice([100, 180, 255])
+        item[rng.integers(6)] = rng.choice([100, 180, 255])
+        item[0, 0] = rng.integers(256)
     return out
 
 
@@ -84,12 +84,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def codecs(files: dict[str, Path]) -> dict[str, CircuitCodec]:
-    found = {}
+    loaded = {}
     for name, path in files.items():
         codec = Codec.load("circuit", weights=path)
         assert isinstance(codec, CircuitCodec)
-        found[name] = codec
-    return found
+        loaded[name] = codec
+    return loaded
 
 
 def written(value: ArrayFile) -> bytes:
@@ -208,8 +208,8 @@ class TestItems:
 
     def test_what_it_costs(self, codecs: dict[str, CircuitCodec]) -> None:
         x = digits(200)
-        one, each = (len(codecs["digits"].with_settings(coder=coder).compress(x)) for coder in CircuitCodec.coders)
-        assert 3 < (each - one) / 200 < 8
+        together, each = (len(codecs["digits"].with_settings(coder=coder).compress(x)) for coder in CircuitCodec.coders)
+        assert 3 < (each - together) / 200 < 8
 
 
 class TestSame:
@@ -236,7 +236,7 @@ class TestSame:
         """The same pixels in another order cost more."""
         x = digits(400, seed=99)
         shuffled = np.random.default_rng(0).permuted(x.reshape(400, -1), axis=1).reshape(x.shape)
-        sizes = [len(codecs["digits"].compress(one)) for one in (x, shuffled)]
+        sizes = [len(codecs["digits"].compress(items)) for items in (x, shuffled)]
         assert sizes[0] < 0.75 * sizes[1], sizes
 
 
@@ -313,7 +313,7 @@ class TestDamage:
     def test_everything(self, codecs: dict[str, CircuitCodec], name: str, coder: str) -> None:
         codec = codecs[name].with_settings(coder=coder)
         x = table(12) if name == "table" else digits(12)
-        Damage(codec.compress(x), codec.decompress, lambda found: np.array_equal(found, x)).everything(examples=300)
+        Damage(codec.compress(x), codec.decompress, lambda decoded: np.array_equal(decoded, x)).everything(examples=300)
 
     def test_items(self, codecs: dict[str, CircuitCodec]) -> None:
         codec, x = codecs["masks"].with_settings(coder="rans-items"), digits(12)
@@ -321,7 +321,7 @@ class TestDamage:
         def decode(data: bytes) -> Any:
             return codec.decompress_item(data, 5)
 
-        damage = Damage(codec.compress(x), decode, lambda found: np.array_equal(found, x[5]))
+        damage = Damage(codec.compress(x), decode, lambda decoded: np.array_equal(decoded, x[5]))
         damage.payloads(100)
         damage.params()
 
@@ -355,7 +355,7 @@ class TestDamage:
 class TestCommands:
     def run(self, *args: object) -> int:
         try:
-            return cli.main([str(one) for one in args])
+            return cli.main([str(arg) for arg in args])
         except SystemExit as end:
             return int(end.code or 0)
 
@@ -378,15 +378,15 @@ class TestCommands:
     def test_a_folder_of_pictures(self, files: dict[str, Path], tmp_path: Path) -> None:
         folder = tmp_path / "in" / "digits"
         folder.mkdir(parents=True)
-        for i, one in enumerate(digits(4)):
-            Image.fromarray(one).save(folder / f"{i}.png")
+        for i, item in enumerate(digits(4)):
+            Image.fromarray(item).save(folder / f"{i}.png")
         weights = ("--weights", files["digits"])
         assert self.run("encode", folder, "-c", "circuit", *weights, "-o", tmp_path / "d.circuit") == 0
         assert self.run("decode", tmp_path / "d.circuit", *weights) == 0
         back = tmp_path / "d"
-        for i, one in enumerate(digits(4)):
+        for i, item in enumerate(digits(4)):
             with Image.open(back / f"{i}.png") as image:
-                np.testing.assert_array_equal(np.asarray(image), one)
+                np.testing.assert_array_equal(np.asarray(image), item)
         assert self.run("decode", tmp_path / "d.circuit", *weights, "--force") == 2, "a folder is never replaced"
         assert self.run("encode", folder, "-c", "circuit", *weights) == 0
         assert (tmp_path / "in" / "digits.circuit").exists()

@@ -28,7 +28,7 @@ def smooth(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     grid = np.meshgrid(*(np.linspace(0, 1, n, endpoint=False) for n in shape), indexing="ij")
     out = 0.01 * rng.standard_normal(shape)
     for _ in range(5):
-        phase = sum(rng.normal(0, 9) * one for one in grid) + rng.uniform(0, 6)
+        phase = sum(rng.normal(0, 9) * axis for axis in grid) + rng.uniform(0, 6)
         out = out + np.sin(phase)
     return out
 
@@ -122,7 +122,7 @@ class TestSize:
     def test_parts_share_what_they_can(self) -> None:
         x = np.stack([smooth((24, 24), seed) for seed in range(4)])
         together = len(encode(x, 0.02))
-        assert together < sum(len(encode(one[None], 0.02)) for one in x) - 100
+        assert together < sum(len(encode(part[None], 0.02)) for part in x) - 100
 
     def test_levels_that_differ_are_apart(self) -> None:
         """As pressure levels are: interpolating from one to the next is worse than nothing."""
@@ -141,15 +141,15 @@ class TestSame:
         "from codec.codecs.layers.interpolation import decode, encode\n"
         "x = np.frombuffer(sys.stdin.buffer.read(), np.float32).reshape(2, 20, 21, 22)\n"
         "data = encode(x, 0.01)\n"
-        "for one in (data, decode(data, x.shape, x.dtype).tobytes()):\n"
-        "    print(hashlib.sha256(one).hexdigest())\n"
+        "for part in (data, decode(data, x.shape, x.dtype).tobytes()):\n"
+        "    print(hashlib.sha256(part).hexdigest())\n"
     )
 
     def test_another_process_with_old_instructions(self) -> None:
         """NumPy without its vector instructions. What decides a row is single operations, and `decimal`."""
         x = smooth((2, 20, 21, 22)).astype(np.float32)
         data = encode(x, 0.01)
-        expected = [hashlib.sha256(one).hexdigest() for one in (data, decode(data, x.shape, x.dtype).tobytes())]
+        expected = [hashlib.sha256(part).hexdigest() for part in (data, decode(data, x.shape, x.dtype).tobytes())]
         features = "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
         run = subprocess.run(
             [sys.executable, "-P", "-W", "ignore", "-c", self.PROGRAM],

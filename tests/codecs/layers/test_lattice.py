@@ -103,8 +103,8 @@ def test_every_group_before_is_seen(context: LatticeContext) -> None:
 def test_the_side_plane_is_seen(context: LatticeContext) -> None:
     latents = symbols(12, 12)
     for index in range(len(context.steps)):
-        one, two = (context.rows(index, latents, torch.full((1, 1, 12, 12), gain)) for gain in (-24.0, 8.0))
-        assert not (torch.equal(one[0], two[0]) and torch.equal(one[1], two[1]))
+        low, high = (context.rows(index, latents, torch.full((1, 1, 12, 12), gain)) for gain in (-24.0, 8.0))
+        assert not (torch.equal(low[0], high[0]) and torch.equal(low[1], high[1]))
 
 
 @pytest.mark.parametrize("groups", [(3, 3, 3, 3), (3, 9, 12, 12, 12), (5,)])

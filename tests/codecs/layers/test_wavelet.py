@@ -67,9 +67,9 @@ def test_taps(boundary: Boundary) -> None:
 @pytest.mark.parametrize(("levels", "height", "width"), [(1, 8, 12), (2, 36, 20), (3, 8, 88), (3, 40, 16), (4, 48, 32)])
 def test_against_filtering(boundary: Boundary, levels: int, height: int, width: int) -> None:
     picture = np.random.default_rng(levels).normal(size=(3, height, width))
-    found = analysis(torch.from_numpy(picture)[None], levels, boundary)[0].numpy()
-    assert found.shape == (3 * 4**levels, height >> levels, width >> levels)
-    assert np.abs(found - filtered_packets(picture, levels, boundary)).max() < 1e-8  # ten digits, J times
+    coefficients = analysis(torch.from_numpy(picture)[None], levels, boundary)[0].numpy()
+    assert coefficients.shape == (3 * 4**levels, height >> levels, width >> levels)
+    assert np.abs(coefficients - filtered_packets(picture, levels, boundary)).max() < 1e-8  # ten digits, J times
 
 
 def sizes(levels: int) -> list[int]:
@@ -97,19 +97,19 @@ class TestEverySize:
         for n in sizes(levels):
             unit = torch.eye(n, dtype=torch.float64)
             for inverse, matrix in ((False, analysis_matrix), (True, synthesis_matrix)):
-                plan = wavelet._plan(n, levels, boundary, inverse, None)
+                plan = wavelet.transform_plan(n, levels, boundary, inverse, None)
                 assert plan.chunks[0].out.start == 0
                 assert [c.out.start for c in plan.chunks][1:] == [c.out.stop for c in plan.chunks][:-1]
                 assert plan.chunks[-1].out.stop == n
                 whole = torch.from_numpy(matrix(n, levels, boundary).copy())
-                down = wavelet._apply(unit[None], -2, plan)[0]
-                across = wavelet._apply(unit[None], -1, plan)[0]
+                down = wavelet.apply_plan(unit[None], -2, plan)[0]
+                across = wavelet.apply_plan(unit[None], -1, plan)[0]
                 assert float((down - whole).abs().max()) < 1e-13, n
                 assert float((across - whole.mT).abs().max()) < 1e-13, n
 
     def test_integer_matrices(self, levels: int, boundary: Boundary) -> None:
         n = 5 * 2**levels
-        (chunk,) = wavelet._plan(n, levels, boundary, True, 24).chunks
+        (chunk,) = wavelet.transform_plan(n, levels, boundary, True, 24).chunks
         assert torch.equal(chunk.matrix, chunk.matrix.round())
         exact = torch.from_numpy(synthesis_matrix(n, levels, boundary).copy()) * 2.0**24
         assert float((chunk.matrix - exact).abs().max()) <= 0.5

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from codec.codecs.base.weights import load_tensors
 from codec.codecs.s2lic import codec as s2lic
+from codec.codecs.s2lic import tiles as s2lic_tiles
 from codec.codecs.s2lic import weights as s2lic_weights
-from codec.codecs.s2lic.codec import S2licCodec, mirrored, open_streams
+from codec.codecs.s2lic.codec import S2licCodec, open_streams
 from codec.codecs.s2lic.layers import Gain, Knots, checkerboard, exp2_table, rate_weight
 from codec.codecs.s2lic.network import S2licConfig, S2licNet, Slice, in_strips, initialise
+from codec.codecs.s2lic.tiles import mirrored_pixels
 from codec.container import Chunk, pack, unpack
 from codec.entropy.exact import FixedPoint, set_mode
 from codec.errors import CodecError, StreamError, UsageError, WeightsError
@@ -181,8 +183,8 @@ def test_decoding_in_tiles_changes_nothing(tiny: Tiny, photo: np.ndarray, monkey
     pixels = photo[:500, :560]
     data = tiny.codec.compress(pixels, 70)
     whole = tiny.codec.decompress(data)
-    monkeypatch.setattr(s2lic, "_TILE", 8)
-    assert len(s2lic._tiles(32)) == 4
+    monkeypatch.setattr(s2lic_tiles, "TILE", 8)
+    assert len(s2lic_tiles.spans(32)) == 4
     assert np.array_equal(tiny.codec.decompress(data), whole)
 
 
@@ -190,7 +192,7 @@ def test_the_halo_is_no_larger_than_needed(tiny: Tiny, photo: np.ndarray, monkey
     """The test above can fail: with a narrow halo it does."""
     data = tiny.codec.compress(photo[:500, :560], 70)
     whole = tiny.codec.decompress(data)
-    monkeypatch.setattr(s2lic, "_TILE", 8)
+    monkeypatch.setattr(s2lic_tiles, "TILE", 8)
     monkeypatch.setattr(S2licConfig, "synthesis_halo", 3)
     assert not np.array_equal(tiny.codec.decompress(data), whole)
 
@@ -199,8 +201,10 @@ def test_encoding_in_tiles_costs_nothing(tiny: Tiny, photo: np.ndarray, monkeypa
     pixels = photo[:512, :512]
     data = tiny.codec.compress(pixels, 70)
     whole = psnr(tiny.codec.decompress(data), pixels)
-    monkeypatch.setattr(s2lic, "_TILE", 8)
-    assert len(s2lic._around(0, 8, 32, s2lic._HALO_ANALYSIS)) < 32, "a tile that sees the whole picture cuts nothing"
+    monkeypatch.setattr(s2lic_tiles, "TILE", 8)
+    assert len(s2lic_tiles.around(range(8), 32, s2lic._HALO_ANALYSIS)) < 32, (
+        "a tile that sees the whole picture cuts nothing"
+    )
     again = tiny.codec.compress(pixels, 70)
     assert abs(psnr(tiny.codec.decompress(again), pixels) - whole) < 0.05
     assert abs(len(again) - len(data)) < 0.01 * len(data)
@@ -211,9 +215,9 @@ def test_encoding_in_tiles_costs_nothing(tiny: Tiny, photo: np.ndarray, monkeypa
 
 def test_tiles_cover_everything_once() -> None:
     for size in (1, 47, 48, 49, 72, 73, 200):
-        tiles = s2lic._tiles(size)
-        assert [c for a, b in tiles for c in range(a, b)] == list(range(size))
-        assert all(b - a <= 72 for a, b in tiles)
+        spans = s2lic_tiles.spans(size)
+        assert [cell for span in spans for cell in span] == list(range(size))
+        assert all(len(span) <= 72 for span in spans)
 
 
 def test_strips_change_nothing(tiny: Tiny) -> None:
@@ -313,12 +317,12 @@ def test_start_is_a_transform_codec(photo: np.ndarray) -> None:
     torch.manual_seed(0)
     net = S2licNet(CONFIG)
     pictures = crops(photo, 12)
-    found = initialise(net, pictures)
+    start = initialise(net, pictures)
     net.eval()
     with torch.no_grad():
         out = net(pictures, torch.ones(len(pictures)), True)
     mse = (out.x_hat - pictures).square().mean((1, 2, 3))
-    assert abs(float((-10 * torch.log10(mse)).mean()) - found["psnr"]) < 1.5
+    assert abs(float((-10 * torch.log10(mse)).mean()) - start["psnr"]) < 1.5
 
 
 def test_every_parameter_learns(photo: np.ndarray) -> None:
@@ -383,7 +387,7 @@ def test_weights_of_another_network(tiny: Tiny) -> None:
         s2lic_weights.read_model(type(weights)(tensors, weights.metadata, weights.sha256))
 
 
-def test_mirrored() -> None:
-    assert mirrored(range(1), 10).tolist() == [*range(10), 9, 8, 7, 6, 5, 4]
-    assert mirrored(range(1), 1).tolist() == [0] * 16
-    assert mirrored(range(1, 2), 100).tolist() == list(range(16, 32))
+def test_mirrored_pixels() -> None:
+    assert mirrored_pixels(range(1), 10).tolist() == [*range(10), 9, 8, 7, 6, 5, 4]
+    assert mirrored_pixels(range(1), 1).tolist() == [0] * 16
+    assert mirrored_pixels(range(1, 2), 100).tolist() == list(range(16, 32))

@@ -11,6 +11,7 @@ import pytest
 
 from codec import Codec, cli
 from codec.codecs.s2lic import codec as s2lic
+from codec.codecs.s2lic import tiles as s2lic_tiles
 from codec.codecs.s2lic.codec import S2licCodec
 from codec.errors import UsageError
 
@@ -42,8 +43,10 @@ def test_no_seams(
 ) -> None:
     pixels = gradient(512) if what == "gradient" else np.ascontiguousarray(photo[:512, :512])
     whole = codec.decompress(codec.compress(pixels, quality)).astype(float)
-    monkeypatch.setattr(s2lic, "_TILE", 8)
-    assert len(s2lic._around(0, 8, 32, s2lic._HALO_ANALYSIS)) < 32, "a tile that sees the whole picture has no seams"
+    monkeypatch.setattr(s2lic_tiles, "TILE", 8)
+    assert len(s2lic_tiles.around(range(8), 32, s2lic._HALO_ANALYSIS)) < 32, (
+        "a tile that sees the whole picture has no seams"
+    )
     tiled = codec.decompress(codec.compress(pixels, quality)).astype(float)
     assert abs(psnr(tiled, pixels) - psnr(whole, pixels)) < 0.05
     # the step over each border beyond what the original and the uncut picture have there, in pieces of its length
@@ -64,7 +67,7 @@ def test_decoding_in_tiles_changes_nothing(
     """Of a network deeper than the tiny one: the halo is worked out from its sizes."""
     data = codec.compress(np.ascontiguousarray(photo[:400, :560]), 70)
     whole = codec.decompress(data)
-    monkeypatch.setattr(s2lic, "_TILE", 12)
+    monkeypatch.setattr(s2lic_tiles, "TILE", 12)
     assert np.array_equal(codec.decompress(data), whole)
     narrow = codec.model.net.config.synthesis_halo - 4
     monkeypatch.setattr(type(codec.model.net.config), "synthesis_halo", narrow)
@@ -86,11 +89,11 @@ def test_borders_are_as_good_as_the_middle(codec: S2licCodec, photo: np.ndarray,
 
 def test_range_of_rates(codec: S2licCodec, photo: np.ndarray) -> None:
     pixels = np.ascontiguousarray(photo[128:512, 190:576])  # most of its detail
-    found = []
+    points = []
     for quality in (1, 25, 50, 75, 100):
         data = codec.compress(pixels, quality)
-        found.append((8 * len(data) / (384 * 386), psnr(codec.decompress(data), pixels)))
-    rates, decibels = zip(*found, strict=True)
+        points.append((8 * len(data) / (384 * 386), psnr(codec.decompress(data), pixels)))
+    rates, decibels = zip(*points, strict=True)
     assert list(rates) == sorted(rates) and list(decibels) == sorted(decibels)
     assert rates[0] < 0.15 and rates[-1] > 1.5
     assert decibels[-1] - decibels[0] > 8

@@ -146,7 +146,7 @@ def test_no_constant_is_near_a_rounding_boundary(bits: int) -> None:
 def test_wavelet_constants_are_not_either() -> None:
     """The matrices of the exact inverse, whole and in their repeating part."""
     for n in (8, 16, 64, 200, 512):
-        for chunk in module._plan(n, 3, "symmetric", True, module.SYNTHESIS_BITS).chunks:
+        for chunk in module.transform_plan(n, 3, "symmetric", True, module.SYNTHESIS_BITS).chunks:
             assert float(chunk.matrix.abs().max()) < 2 ** (module.SYNTHESIS_BITS + 3)
     exact = torch.from_numpy(module_synthesis(512)) * 2.0**module.SYNTHESIS_BITS
     assert float((exact - torch.floor(exact) - 0.5).abs().min()) > 1e-6
@@ -162,10 +162,10 @@ def test_gain_of_expanded_latents(tiny: Callable) -> None:
     net = tiny("16x").codec.model.net
     symbols = torch.arange(-127, 128).float().reshape(1, 1, 1, -1)
     for gain16 in (-96, -24, -1, 0, 5, 16, 96):
-        found = net.expand_exact(symbols, gain16).flatten()
+        expanded = net.expand_exact(symbols, gain16).flatten()
         expected = net.compander.inverse(symbols.double().flatten()) * 2.0 ** (-gain16 / 16)
-        assert float((found - expected).abs().max()) < 2e-5 * float(expected.abs().max())
-        assert torch.equal(found * 2.0**38, torch.round(found * 2.0**38))  # on a grid: 16 + 16 + 6 octaves
+        assert float((expanded - expected).abs().max()) < 2e-5 * float(expected.abs().max())
+        assert torch.equal(expanded * 2.0**38, torch.round(expanded * 2.0**38))  # on a grid: 16 + 16 + 6 octaves
 
 
 # ---- encode, file, decode
@@ -419,22 +419,22 @@ def test_export_and_import_are_exact(tiny: Callable) -> None:
 def test_latents_for_learning(tiny: Callable, photo: np.ndarray) -> None:
     walloc = tiny("16x").codec
     pixels = photo[30:93, 20:85]
-    found = walloc.latents(pixels)
-    assert found.integers.shape == (12, 8, 9)
-    assert found.integers.dtype == torch.int8
-    assert found.scale.shape == (12, 1, 1)
-    assert found.scale.dtype == torch.float32
-    assert torch.equal(found.integers, read_latents(walloc, walloc.compress(pixels))[0].to(torch.int8))
+    latents = walloc.latents(pixels)
+    assert latents.integers.shape == (12, 8, 9)
+    assert latents.integers.dtype == torch.int8
+    assert latents.scale.shape == (12, 1, 1)
+    assert latents.scale.dtype == torch.float32
+    assert torch.equal(latents.integers, read_latents(walloc, walloc.compress(pixels))[0].to(torch.int8))
     # integers * scale is what the 1x1 convolution gives, to half a step, where the compander is straight
     for quality in (None, 10, 50):
-        found = walloc.latents(pixels, quality)
+        latents = walloc.latents(pixels, quality)
         padded = np.pad(pixels, ((0, 1), (0, 7), (0, 0)), mode="symmetric")
         x = torch.from_numpy(padded.transpose(2, 0, 1)[None].astype(np.float32)) / 255
         with torch.no_grad():
             net = walloc.model.net
             y = net.encoder(net.coefficients(x))[0]
-        small = found.integers.abs() <= 8
-        error = (found.integers * found.scale - y).abs() / found.scale
+        small = latents.integers.abs() <= 8
+        error = (latents.integers * latents.scale - y).abs() / latents.scale
         assert float(error[small].max()) < 0.55
         assert int(small.sum()) > 200
 
@@ -534,7 +534,7 @@ def test_the_paper_s_model_codes_pictures(photo: np.ndarray) -> None:
     net = WallocNet(WallocConfig(width=32)).requires_grad_(False).freeze()
     assert net.context is None
     assert net.post is None
-    walloc = WallocCodec(module.Model(net, None, "paper", (1.0, 100.0), (-24, 8), 0, b""), coder="webp")
+    walloc = WallocCodec(module.WallocModel(net, None, "paper", (1.0, 100.0), (-24, 8), 0, b""), coder="webp")
     pixels = photo[:61, :70]
     data = walloc.compress(pixels)
     assert walloc.decompress(data).shape == pixels.shape

@@ -19,7 +19,14 @@ from codec.codecs.base.weights import load_tensors
 from codec.codecs.layers import spectral
 from codec.codecs.layers.spectral import Modes, divergence, project
 from codec.codecs.zipgan.codec import ZIPGAN, ZipganCodec, _grid_of, metadata, score, table_state
-from codec.codecs.zipgan.networks import DenseBlock, Discriminator, Encoder, Generator, ZipganConfig, spectral_resample
+from codec.codecs.zipgan.networks import (
+    DenseBlock3d,
+    Discriminator,
+    FieldEncoder,
+    Generator,
+    ZipganConfig,
+    spectral_resample,
+)
 from codec.codecs.zipgan.networks import project as project_torch
 from codec.errors import CodecError, StreamError, UsageError
 
@@ -32,7 +39,7 @@ def flow(n: int = 24, seed: int = 0, slope: float = 1.5, top: int | None = None)
     rng = np.random.default_rng(seed)
     spectrum = np.fft.rfftn(rng.normal(size=(3, n, n, n)), axes=(1, 2, 3))
     k = np.sqrt(
-        sum(one**2 for one in np.meshgrid(*[np.fft.fftfreq(n, 1 / n)] * 2, np.arange(n // 2 + 1), indexing="ij"))
+        sum(axis**2 for axis in np.meshgrid(*[np.fft.fftfreq(n, 1 / n)] * 2, np.arange(n // 2 + 1), indexing="ij"))
     )
     spectrum /= np.maximum(k, 1) ** (slope + 1)
     spectrum[:, k < 0.5] = 0
@@ -44,7 +51,7 @@ def flow(n: int = 24, seed: int = 0, slope: float = 1.5, top: int | None = None)
 def waves(shape: tuple[int, ...]) -> np.ndarray:
     """Few periods along each axis, whatever its length; not periodic."""
     places = np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij")
-    return np.cos(sum((1 + i / 2) * one for i, one in enumerate(places))) + 0.1 * places[-1] ** 2
+    return np.cos(sum((1 + i / 2) * place for i, place in enumerate(places))) + 0.1 * places[-1] ** 2
 
 
 def relative(x: np.ndarray, y: np.ndarray) -> float:
@@ -56,7 +63,7 @@ def write(path: Path, config: ZipganConfig, seed: int = 0) -> Path:
     from safetensors.torch import save_file
 
     torch.manual_seed(seed)
-    generator, encoder, critic = Generator(config), Encoder(config), Discriminator(config, normed=False)
+    generator, encoder, critic = Generator(config), FieldEncoder(config), Discriminator(config, normed=False)
     torch.nn.init.normal_(generator.last.conv.weight, std=1e-3)
     parts = (("generator", generator), ("encoder", encoder), ("critic", critic))
     tensors = {f"{what}.{name}": value.half() for what, net in parts for name, value in net.state_dict().items()}
@@ -117,9 +124,9 @@ class TestTransform:
 
     def test_resampling_in_torch_is_the_same(self) -> None:
         x = flow(24, top=5)
-        there = spectral_resample(torch.from_numpy(x)[None], (12, 12, 12))
-        assert np.allclose(there[0].numpy(), x[:, ::2, ::2, ::2], atol=1e-5)
-        assert np.allclose(spectral_resample(there, (24, 24, 24))[0].numpy(), x, atol=1e-5)
+        coarse = spectral_resample(torch.from_numpy(x)[None], (12, 12, 12))
+        assert np.allclose(coarse[0].numpy(), x[:, ::2, ::2, ::2], atol=1e-5)
+        assert np.allclose(spectral_resample(coarse, (24, 24, 24))[0].numpy(), x, atol=1e-5)
 
     def test_symbols_are_restored_within_the_step(self) -> None:
         x = flow(20)
@@ -191,11 +198,11 @@ class TestFields:
             ((30, 40), 1, 1, (30, 40)),
             ((7, 30, 40), 7, 1, (30, 40)),
         ):
-            found = layout_of(shape)
-            assert found is not None
-            assert (found.count, found.components, found.field) == (count, components, field)
+            layout = layout_of(shape)
+            assert layout is not None
+            assert (layout.count, layout.components, layout.field) == (count, components, field)
             block = np.arange(np.prod(shape)).reshape(shape)
-            assert np.array_equal(found.joined(found.items(block), shape), block)
+            assert np.array_equal(layout.joined(layout.items(block), shape), block)
         assert layout_of((5, 4)) is None
         assert layout_of((100,)) is None
 
@@ -344,8 +351,8 @@ class TestFiles:
             assert back.attrs["Re_lambda"] == 34.0
             assert np.array_equal(back["ids"][()], file["ids"][()])  # type: ignore[index]
             assert relative(file["velocity"][()], back["velocity"][()]) < 0.15  # type: ignore[index]
-        one = zipgan.decode_dataset(data, "velocity", 2)
-        assert np.array_equal(one, zipgan.decode_dataset(data, "velocity")[2])
+        snapshot = zipgan.decode_dataset(data, "velocity", 2)
+        assert np.array_equal(snapshot, zipgan.decode_dataset(data, "velocity")[2])
         bounded = zipgan.with_settings(bound=Bound(0.01)).encode_hdf5(run)
         assert "within" in zipgan.describe_fields(bounded)["/velocity"]
 
@@ -354,7 +361,7 @@ class TestFiles:
         codec = zipgan.with_settings(bound=bound)
         data = codec.compress(flow(12))
         expected = codec.decompress(data)
-        harm = Damage(data, codec.decompress, lambda found: np.array_equal(found, expected))
+        harm = Damage(data, codec.decompress, lambda decoded: np.array_equal(decoded, expected))
         harm.flips_and_splices(150)
         harm.payloads(100)
 
@@ -367,7 +374,7 @@ class TestFiles:
 class TestNetworks:
     def test_the_published_sizes(self) -> None:
         """Trunk of the group's TSRGAN with ESRGAN's dense blocks: 1.66 M weights a block (notes, section 3.2)."""
-        block = DenseBlock(ZipganConfig.paper(4).features, ZipganConfig.paper(4).growth)
+        block = DenseBlock3d(ZipganConfig.paper(4).features, ZipganConfig.paper(4).growth)
         weights = 3 * sum(p.numel() for name, p in block.named_parameters() if name.endswith("weight"))
         assert weights == 3 * 27 * 64 * (64 + 128 + 192 + 256 + 320)
 
@@ -376,7 +383,7 @@ class TestNetworks:
     def test_encoders_start_as_filters(self, factor: int, kind: Any) -> None:
         config = ZipganConfig(factor, encoder=kind, **SMALL)
         x = torch.from_numpy(flow(16))[None]
-        z = Encoder(config)(x)
+        z = FieldEncoder(config)(x)
         assert z.shape == (1, 3, *(16 // factor,) * 3)
         assert torch.allclose(z.mean(), x.mean(), atol=1e-4)
         if kind == "learned":
@@ -432,11 +439,11 @@ class TestNetworks:
 @pytest.mark.parametrize("tag", [item.tag for item in shipped.manifests("zipgan")])
 def test_what_ships_is_better_than_interpolation(tag: str) -> None:
     """On a decaying flow that no weights were trained on."""
-    from codec.datasets.turbulence import Flow, FlowConfig
+    from codec.datasets.turbulence import FlowConfig, Simulation
 
     codec: Any = Codec.load(f"zipgan@{tag}")
     assert load_tensors(shipped.find("zipgan", tag).path).id == codec.weights_id
-    simulation = Flow(FlowConfig(n=32, viscosity=0.035, seed=77))
+    simulation = Simulation(FlowConfig(n=32, viscosity=0.035, seed=77))
     simulation.advance(6.0)
     x = simulation.velocity().numpy().astype(np.float32)
     latents = codec.latents_of(codec.compress(x))[0]

@@ -12,10 +12,18 @@ import pytest
 import torch
 
 from codec.entropy.circuits import coding as circuit_coding
-from codec.entropy.circuits.coding import ABSENT, Context, FrozenCircuit, Layout, from_codes, to_codes, to_counts
+from codec.entropy.circuits.coding import (
+    ABSENT,
+    CodingContext,
+    FrozenCircuit,
+    LaneLayout,
+    from_codes,
+    to_codes,
+    to_counts,
+)
 from codec.entropy.circuits.lanes import TOTAL
 from codec.entropy.circuits.model import MISSING, HiddenTree
-from codec.entropy.circuits.trees import Tree
+from codec.entropy.circuits.trees import VariableTree
 from codec.errors import StreamError, UsageError, WeightsError
 
 SIZES = (40, 3, 300, 1, 33, 7, 2, 64, 5, 40, 3, 32)
@@ -24,7 +32,7 @@ PARENTS = (2, 0, -1, 0, 2, 4, 4, 4, 7, 7, 2, 9)
 
 def trained(states: int = 6, parents: Any = PARENTS, sizes: Any = SIZES, seed: int = 0) -> HiddenTree:
     """A model far from uniform."""
-    model = HiddenTree(Tree(np.array(parents)), sizes, states, seed=seed, dtype=torch.float64)
+    model = HiddenTree(VariableTree(np.array(parents)), sizes, states, seed=seed, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
 
     def peaked(tensor: torch.Tensor) -> torch.Tensor:
@@ -52,17 +60,17 @@ class TestParameters:
     def test_codes_have_a_relative_error(self, bits: int, error: float) -> None:
         p = 2.0 ** np.random.default_rng(0).uniform(-24, 0, 10000)
         codes = to_codes(p, bits)
-        found = from_codes(codes) / 2.0 ** (24 + bits - 5)
-        assert np.abs(found / p - 1).max() <= error
-        assert (to_codes(found, bits) == codes).all()
+        actual = from_codes(codes) / 2.0 ** (24 + bits - 5)
+        assert np.abs(actual / p - 1).max() <= error
+        assert (to_codes(actual, bits) == codes).all()
         assert from_codes(to_codes(np.array([0.0, 1.0]), bits)).tolist() == [1 << bits - 5, 1 << 24 + bits - 5]
 
     def test_any_code_is_a_bounded_positive_integer(self) -> None:
         """Weights files may hold anything."""
         for dtype in (np.uint8, np.uint16):
-            found = from_codes(np.arange(np.iinfo(dtype).max + 1).astype(dtype))
-            assert found.min() > 0
-            assert found.max() < 1 << 36
+            actual = from_codes(np.arange(np.iinfo(dtype).max + 1).astype(dtype))
+            assert actual.min() > 0
+            assert actual.max() < 1 << 36
 
     def test_counts_sum_exactly(self) -> None:
         rng = np.random.default_rng(0)
@@ -172,7 +180,7 @@ class TestProbabilities:
         x = np.zeros((2, 8), int)
         circuit.encode(x)
         known = np.arange(8) % 3 == 1
-        circuit.encode(x, Context(x, known))
+        circuit.encode(x, CodingContext(x, known))
         assert max(sums) < 2**53
         assert max(sums) > 2**47
 
@@ -264,7 +272,7 @@ class TestSameEverywhere:
 
 def fixed() -> HiddenTree:
     """The same parameters in every process: no function that two machines may round differently."""
-    model = HiddenTree(Tree(np.array(PARENTS)), SIZES, 16, dtype=torch.float64)
+    model = HiddenTree(VariableTree(np.array(PARENTS)), SIZES, 16, dtype=torch.float64)
     rng = np.random.default_rng(0)
 
     def some(tensor: torch.Tensor) -> torch.Tensor:
@@ -275,7 +283,7 @@ def fixed() -> HiddenTree:
 
 
 class TestContext:
-    def context(self, n: int) -> Context:
+    def context(self, n: int) -> CodingContext:
         known = np.zeros(len(SIZES), bool)
         known[[0, 4, 5, 9, 10]] = True  # inner ones and leaves; 4's subtree isn't known as a whole
         x = np.where(known, noise(n, seed=9), 0)
@@ -283,7 +291,7 @@ class TestContext:
         x[::3, 10] = ABSENT
         x[::4, 7] = ABSENT  # not known, and not there
         x[1::4, 2] = ABSENT
-        return Context(x, known)
+        return CodingContext(x, known)
 
     def test_round_trip(self) -> None:
         circuit, context = frozen(trained()), self.context(40)
@@ -312,7 +320,7 @@ class TestContext:
 
     def test_everything_known(self) -> None:
         circuit, x = frozen(trained()), noise(3)
-        context = Context(x, np.ones(len(SIZES), bool))
+        context = CodingContext(x, np.ones(len(SIZES), bool))
         assert circuit.bits(x, context).tolist() == [0, 0, 0]
         np.testing.assert_array_equal(circuit.decode(circuit.encode(x, context), 3, context), x)
 
@@ -350,6 +358,6 @@ class TestDamage:
 
     def test_layout(self) -> None:
         for n in (0, 1, 100, 10**4):
-            layout = Layout.of(n, 32)
-            assert Layout.from_bytes(layout.to_bytes() + b"x", n, 32) == (layout, b"x")
-        assert Layout.of(10**4, 32).lanes == 128
+            layout = LaneLayout.of(n, 32)
+            assert LaneLayout.from_bytes(layout.to_bytes() + b"x", n, 32) == (layout, b"x")
+        assert LaneLayout.of(10**4, 32).lanes == 128

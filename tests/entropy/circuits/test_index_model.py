@@ -71,13 +71,13 @@ def test_blocks_see_their_neighbours(model: IndexModel) -> None:
 def test_alone_and_in_a_batch(model: IndexModel) -> None:
     x = grids(4, 10, 11)
     whole = model.bits(x)
-    assert [model.bits(one)[0] for one in x] == whole.tolist()
+    assert [model.bits(grid)[0] for grid in x] == whole.tolist()
 
 
 def test_windows() -> None:
     grid = np.arange(20).reshape(4, 5)
-    found = _windows(grid[:, :, None], np.array([[0, 0], [2, 2]]), 2).reshape(2, 3, 4)
-    assert found.tolist() == [
+    windows = _windows(grid[:, :, None], np.array([[0, 0], [2, 2]]), 2).reshape(2, 3, 4)
+    assert windows.tolist() == [
         [[-1, -1, -1, -1], [-1, 0, 1, -1], [-1, 5, 6, -1]],
         [[6, 7, 8, 9], [11, 12, 13, -1], [16, 17, 18, -1]],
     ]
@@ -124,8 +124,8 @@ def test_channels() -> None:
     np.testing.assert_array_equal(model.decode(model.encode(x[0]), (9, 11, 2)), x[0])
     again = IndexModel.from_state(model.to_state())
     assert again.encode(x[:3]) == data
-    one = IndexModel.fit(x[..., 0], block=2, states=12, epochs=8)
-    assert model.bits(x).sum() < 1.2 * one.bits(x[..., 0]).sum()
+    one_channel = IndexModel.fit(x[..., 0], block=2, states=12, epochs=8)
+    assert model.bits(x).sum() < 1.2 * one_channel.bits(x[..., 0]).sum()
     for wrong in (x[..., :1], x[..., 0], x[..., ::-1].copy()):
         with pytest.raises(UsageError):
             model.encode(wrong)

@@ -49,8 +49,8 @@ def test_round_trip(lanes: int, sharp: float) -> None:
 
 def test_extreme_intervals() -> None:
     """One of 2**24, next to everything: a state sheds at most one word a symbol."""
-    one, everything = np.array([1]), np.array([TOTAL])
-    steps = [(np.array([TOTAL - 1]), one), (np.array([0]), one), (np.array([0]), everything)] * 50
+    narrow, everything = np.array([1]), np.array([TOTAL])
+    steps = [(np.array([TOTAL - 1]), narrow), (np.array([0]), narrow), (np.array([0]), everything)] * 50
     data = coded(steps, 1)
     check(steps, 1, data)
     assert len(data) * 8 == pytest.approx(100 * 24, abs=64)

@@ -18,9 +18,9 @@ from .test_coding import frozen as one_circuit
 
 @pytest.fixture(scope="module")
 def mixture() -> FrozenMixture:
-    found = frozen([one_circuit(trained(seed=seed)) for seed in range(3)])
-    assert isinstance(found, FrozenMixture)
-    return found
+    mixed = frozen([one_circuit(trained(seed=seed)) for seed in range(3)])
+    assert isinstance(mixed, FrozenMixture)
+    return mixed
 
 
 def items(mixture: FrozenMixture, n: int) -> np.ndarray:
@@ -62,7 +62,7 @@ class TestCoding:
 
         def off(tree: HiddenTree, rows: np.ndarray) -> torch.Tensor:
             """Against the circuit that is right, for all others: 1.87 bits in all."""
-            index = next(i for i, one in enumerate(trees) if one is tree)
+            index = next(i for i, other in enumerate(trees) if other is tree)
             return plain(tree, rows) + torch.from_numpy(np.where(exact == index, -0.65, 0.65))
 
         monkeypatch.setattr(HiddenTree, "log_likelihood", off)

@@ -17,7 +17,7 @@ from codec.entropy.circuits import fit as circuit_fit
 from codec.entropy.circuits import model as circuits
 from codec.entropy.circuits import trees
 from codec.entropy.circuits.model import MISSING, HiddenTree
-from codec.entropy.circuits.trees import Tree
+from codec.entropy.circuits.trees import VariableTree
 
 PARENTS = (3, 0, 0, -1, 3, 4, 4, 5)  # the root isn't the first; depths 0 to 3; leaves at several depths
 SIZES = (2, 3, 2, 2, 3, 2, 1, 3)
@@ -26,12 +26,12 @@ ALL = np.array(list(itertools.product(*map(range, SIZES))))
 
 def small(states: int = 3, leaves: circuits.LeafKind = "categorical", seed: int = 0) -> HiddenTree:
     """Far from uniform, so that mistakes show."""
-    model = HiddenTree(Tree(np.array(PARENTS)), SIZES, states, leaves, seed, torch.float64)
+    model = HiddenTree(VariableTree(np.array(PARENTS)), SIZES, states, leaves, seed, torch.float64)
     rng = np.random.default_rng(seed)
 
     def rows(tensor: torch.Tensor) -> torch.Tensor:
-        found = torch.from_numpy(rng.gamma(0.5, size=tuple(tensor.shape)) + 1e-3)
-        return found / found.sum(-1, keepdim=True)
+        actual = torch.from_numpy(rng.gamma(0.5, size=tuple(tensor.shape)) + 1e-3)
+        return actual / actual.sum(-1, keepdim=True)
 
     theta = model._normalised(torch.from_numpy(rng.gamma(0.5, size=tuple(model.theta.shape)) + 1e-3))
     model.set_parameters(theta, rows(model.weights), rows(model.root))
@@ -74,7 +74,7 @@ def as_spflow(model: HiddenTree) -> Any:
 
 class TestTree:
     def test_positions_go_down_by_level(self) -> None:
-        tree = Tree(np.array(PARENTS))
+        tree = VariableTree(np.array(PARENTS))
         assert tree.root == 3
         assert tree.order.tolist() == [3, 0, 4, 5, 1, 2, 6, 7]
         assert tree.levels == ((0, 1, 1), (1, 3, 3), (3, 4, 7), (7, 7, 8))
@@ -84,31 +84,31 @@ class TestTree:
     @pytest.mark.parametrize("parents", [(), (0,), (-1, -1), (1, 0), (-1, 2, 1), (-1, 3), (-2, -1)])
     def test_what_isnt_a_tree(self, parents: tuple[int, ...]) -> None:
         with pytest.raises(ValueError, match="tree|parent"):
-            Tree(np.array(parents, dtype=np.int64))
+            VariableTree(np.array(parents, dtype=np.int64))
 
     def test_one_variable_has_a_latent(self) -> None:
-        model = HiddenTree(Tree(np.array([-1])), [4], 3, dtype=torch.float64)
+        model = HiddenTree(VariableTree(np.array([-1])), [4], 3, dtype=torch.float64)
         assert float(model.log_likelihood(np.arange(4)[:, None]).exp().sum()) == pytest.approx(1)
 
     def test_mutual_information(self) -> None:
         """Against the definition; the diagonal aside."""
         x = np.random.default_rng(0).integers(0, 3, (4000, 5))
         x[:, 1] = (x[:, 0] + (np.random.default_rng(1).random(4000) < 0.1)) % 3
-        found = trees.mutual_information(x, 3)
+        actual = trees.mutual_information(x, 3)
         joint = np.histogram2d(x[:, 0], x[:, 1], 3)[0] / 4000
         ratio = np.where(joint > 0, joint / np.outer(joint.sum(1), joint.sum(0)), 1)
         expected = (joint * np.log(ratio)).sum()
-        assert found[0, 1] == pytest.approx(expected, abs=1e-3)
-        assert found[1, 0] == pytest.approx(found[0, 1], abs=1e-5)
-        assert found[2, 3] < 0.01
+        assert actual[0, 1] == pytest.approx(expected, abs=1e-3)
+        assert actual[1, 0] == pytest.approx(actual[0, 1], abs=1e-5)
+        assert actual[2, 3] < 0.01
 
     def test_many_variables_go_through_blocks(self) -> None:
         rng = np.random.default_rng(0)
         x = rng.integers(0, 16, (300, 150))
         x[:, 149] = x[:, 0]
-        found = trees.mutual_information(x, 16)
-        assert found[0].argmax() == 149
-        assert found[149].argmax() == 0
+        actual = trees.mutual_information(x, 16)
+        assert actual[0].argmax() == 149
+        assert actual[149].argmax() == 0
 
     def test_chow_liu_finds_a_chain(self) -> None:
         """Noisy copies along a chain of shuffled variables, some values missing: the tree is the chain."""
@@ -173,8 +173,8 @@ class TestQueries:
         seen = [u for u in range(8) if u != v and x[u] != MISSING]
         match = (ALL[:, seen] == x[seen]).all(1)
         expected = np.bincount(ALL[match, v], p[match], SIZES[v]) / p[match].sum()
-        (found,) = model.conditionals(x[None], [v])
-        np.testing.assert_allclose(found[0], expected, atol=1e-12)
+        (actual,) = model.conditionals(x[None], [v])
+        np.testing.assert_allclose(actual[0], expected, atol=1e-12)
 
     def test_chain_rule(self) -> None:
         """Log-conditionals of the variables, one after the other, add up to the log-likelihood."""
@@ -182,8 +182,8 @@ class TestQueries:
         total = np.zeros(2)
         known = np.full_like(x, MISSING)
         for v in np.random.default_rng(0).permutation(len(SIZES)).tolist():
-            (found,) = model.conditionals(known, [v])
-            total += np.log(found[[0, 1], x[:, v]].numpy())
+            (actual,) = model.conditionals(known, [v])
+            total += np.log(actual[[0, 1], x[:, v]].numpy())
             known[:, v] = x[:, v]
         np.testing.assert_allclose(total, model.log_likelihood(x), atol=1e-12)
 
@@ -195,11 +195,11 @@ class TestQueries:
     def test_nothing_underflows(self) -> None:
         """A star of 400 variables and a chain of 400, float32, very unlikely data."""
         for parents in (np.r_[-1, np.zeros(399)], np.arange(-1, 399)):
-            model = HiddenTree(Tree(parents.astype(np.int64)), [50] * 400, 4)
+            model = HiddenTree(VariableTree(parents.astype(np.int64)), [50] * 400, 4)
             x = np.random.default_rng(0).integers(0, 50, (3, 400))
-            found = model.log_likelihood(x)
-            assert torch.isfinite(found).all()
-            assert float(found.mean()) == pytest.approx(-400 * np.log(50), rel=0.05)
+            actual = model.log_likelihood(x)
+            assert torch.isfinite(actual).all()
+            assert float(actual.mean()) == pytest.approx(-400 * np.log(50), rel=0.05)
             assert torch.isfinite(model.counts(x).theta).all()
 
     @pytest.mark.parametrize("x", [np.zeros((2, 7)), np.zeros(8), np.full((1, 8), 1), np.full((1, 8), -2)])
@@ -213,8 +213,8 @@ class TestSamples:
         model = small()
         p = model.log_likelihood(ALL).exp().numpy()
         x = model.sample(40000, seed=1)
-        found = np.bincount(np.ravel_multi_index(tuple(x.T), SIZES), minlength=len(ALL)) / 40000
-        np.testing.assert_allclose(found, p, atol=5 * np.sqrt(p.max() / 40000))
+        actual = np.bincount(np.ravel_multi_index(tuple(x.T), SIZES), minlength=len(ALL)) / 40000
+        np.testing.assert_allclose(actual, p, atol=5 * np.sqrt(p.max() / 40000))
         for v in range(8):
             np.testing.assert_allclose(
                 np.bincount(x[:, v], minlength=SIZES[v]) / 40000, np.bincount(ALL[:, v], p, SIZES[v]), atol=0.01
@@ -235,7 +235,7 @@ class TestSamples:
 class TestEM:
     def test_every_step_raises_the_likelihood(self) -> None:
         data = small(seed=5).sample(600, seed=0)
-        model = HiddenTree(Tree(np.array(PARENTS)), SIZES, 3, seed=1, dtype=torch.float64)
+        model = HiddenTree(VariableTree(np.array(PARENTS)), SIZES, 3, seed=1, dtype=torch.float64)
         seen = []
         for _ in range(15):
             counts = model.counts(data)
@@ -250,7 +250,7 @@ class TestEM:
         data = truth.sample(4000, seed=0)
         held_out = truth.sample(1000, seed=1)
         data[np.random.default_rng(0).random(data.shape) < 0.33] = MISSING
-        model = HiddenTree(Tree(np.array(PARENTS)), SIZES, 2, seed=1, dtype=torch.float64)
+        model = HiddenTree(VariableTree(np.array(PARENTS)), SIZES, 2, seed=1, dtype=torch.float64)
         seen = []
         for _ in range(40):
             counts = model.counts(data)
@@ -284,7 +284,7 @@ class TestEM:
         assert float(counts.weights.sum()) == pytest.approx(len(inner) - 1)
 
     def test_parameters_stay_distributions(self) -> None:
-        model = HiddenTree(Tree(np.array(PARENTS)), SIZES, 4, seed=1)
+        model = HiddenTree(VariableTree(np.array(PARENTS)), SIZES, 4, seed=1)
         data = small().sample(100)
         for step in (1.0, 0.3):
             model.update(model.counts(data), step=step, pseudocount=0.5)
@@ -317,15 +317,15 @@ class TestLogisticLeaves:
 
     def test_fit_finds_the_parameters(self) -> None:
         table = circuits.logistic_table(torch.tensor([40.0, 3.0]).double(), torch.tensor([1.5, 0.3]).double(), 64)
-        found = circuits.fit_logistic(table[None] * 1000, steps=60)[0]
-        lost = (table * (table.clamp_min(1e-30) / found).log()).sum(0)
+        actual = circuits.fit_logistic(table[None] * 1000, steps=60)[0]
+        lost = (table * (table.clamp_min(1e-30) / actual).log()).sum(0)
         assert (lost < 2e-3).all()
 
     def test_em_raises_the_likelihood(self) -> None:
         rng = np.random.default_rng(0)
         base = rng.integers(0, 3, 500) * 20 + 8
         x = np.clip(np.round(base[:, None] + rng.logistic(0, 2, (500, 4))), 0, 63).astype(np.int64)
-        model = HiddenTree(Tree(np.array([-1, 0, 0, 1])), [64] * 4, 4, "logistic", dtype=torch.float64)
+        model = HiddenTree(VariableTree(np.array([-1, 0, 0, 1])), [64] * 4, 4, "logistic", dtype=torch.float64)
         seen = []
         for _ in range(20):
             counts = model.counts(x)

@@ -11,13 +11,13 @@ import torch
 
 from codec.entropy.circuits.model import HiddenTree
 from codec.entropy.circuits.structured import Inner, Leaf, StructuredCircuit
-from codec.entropy.circuits.trees import Tree
+from codec.entropy.circuits.trees import VariableTree
 from codec.errors import StreamError, UsageError
 
 
 def distribution(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    found = rng.gamma(0.4, size=shape) + 1e-4
-    return found / found.sum(-1, keepdims=True)
+    weights = rng.gamma(0.4, size=shape) + 1e-4
+    return weights / weights.sum(-1, keepdims=True)
 
 
 def circuit(n_vars: int, units: int = 3, symbols: int = 4, balanced: bool = True, seed: int = 0) -> StructuredCircuit:
@@ -49,14 +49,16 @@ def test_sums_to_one() -> None:
 
 
 def test_same_as_the_hidden_tree() -> None:
-    model = HiddenTree(Tree(np.array([2, 0, -1, 0, 2, 4, 4])), [3, 2, 4, 3, 2, 2, 5], 3, seed=1, dtype=torch.float64)
+    model = HiddenTree(
+        VariableTree(np.array([2, 0, -1, 0, 2, 4, 4])), [3, 2, 4, 3, 2, 2, 5], 3, seed=1, dtype=torch.float64
+    )
     x = np.random.default_rng(0).integers(0, [3, 2, 4, 3, 2, 2, 5], (50, 7))
-    found = StructuredCircuit.from_tree(model)
-    np.testing.assert_allclose(found.log_likelihood(x), model.log_likelihood(x), rtol=1e-9)
-    np.testing.assert_array_equal(found.decode(found.encode(x), 50), x)
-    one = HiddenTree(Tree(np.array([-1])), [3], 2, dtype=torch.float64)
+    structured = StructuredCircuit.from_tree(model)
+    np.testing.assert_allclose(structured.log_likelihood(x), model.log_likelihood(x), rtol=1e-9)
+    np.testing.assert_array_equal(structured.decode(structured.encode(x), 50), x)
+    single = HiddenTree(VariableTree(np.array([-1])), [3], 2, dtype=torch.float64)
     np.testing.assert_allclose(
-        StructuredCircuit.from_tree(one).log_likelihood(x[:, :1]), one.log_likelihood(x[:, :1]), rtol=1e-9
+        StructuredCircuit.from_tree(single).log_likelihood(x[:, :1]), single.log_likelihood(x[:, :1]), rtol=1e-9
     )
 
 
@@ -96,10 +98,10 @@ class TestWork:
     def test_logarithmic_where_balanced(self, n_vars: int) -> None:
         """Against D passes: at most log2 D + 1 visits to each variable's path, while a pass takes 2 D - 1 nodes."""
         c = circuit(n_vars, units=2)
-        found = self.evaluated(c)
-        assert found <= (math.log2(n_vars) + 1) * n_vars * 2
-        assert found <= (math.log2(n_vars) + 1) * c.n_units  # O(log D |p|)
-        assert c.naive / found > n_vars / math.log2(n_vars)
+        evaluated = self.evaluated(c)
+        assert evaluated <= (math.log2(n_vars) + 1) * n_vars * 2
+        assert evaluated <= (math.log2(n_vars) + 1) * c.n_units  # O(log D |p|)
+        assert c.naive / evaluated > n_vars / math.log2(n_vars)
 
     def test_growth(self) -> None:
         """From 64 to 1024 variables: naive work grows 256-fold, ours as D log D."""

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from codec.datasets.turbulence import Flow as Simulation
-from codec.datasets.turbulence import FlowConfig
+from codec.datasets.turbulence import FlowConfig, Simulation
 from codec.errors import MediaError
 from codec.eval.metrics import turbulence
 from codec.eval.metrics.turbulence import Flow, compare, gaussian_bound, leaves, project

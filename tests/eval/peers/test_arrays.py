@@ -295,3 +295,26 @@ def test_file_of_another_family() -> None:
     data = make("zstd").encode(field((6, 7)))
     with pytest.raises(CodecError, match="not a file of this codec"):
         make("blosc2").decode(data)
+
+
+def test_bytes_of_the_file() -> None:
+    """Sides and lengths are varints, the lowest seven bits first; one in more bytes than it needs is refused."""
+    original = field((2, 3, 130, 9))
+    peer = make("zfp", dims=2)  # six parts, a stream for each
+    data = peer.encode(original)
+    assert data[2:9] == b"\x30\x00\x00\x02\x03\x82\x01"
+    assert data[9] == 9
+    lengths, at = [], 14
+    for _ in range(5):
+        lengths.append(data[at] & 127 | data[at + 1] << 7)
+        assert data[at] & 128
+        assert 0 < data[at + 1] < 128
+        at += 2
+    assert at + sum(lengths) < len(data)
+    longer = b"\x82\x00\x03\x82\x01\x09"
+    with pytest.raises(StreamError, match="shortest form"):
+        peer.decode(forged(data, 5, 0x30, longer))
+    assert forged(data, 5, 0x30, data[5:10]) == data
+    beyond = data[14:22] + b"\xff\x7f" + data[24:]  # the fifth stream would go beyond the end
+    with pytest.raises(StreamError, match="ends too early"):
+        peer.decode(forged(data, 5, 0x30, data[5:10], beyond))

@@ -291,7 +291,7 @@ class TestCrops:
             write_report({"curves": 3}, [], path)
         assert path.read_text() == "old"
         with pytest.raises(CodecError, match="can't be written"):
-            write_report(summary(), [], tmp_path / "none" / "report.html")
+            write_report(summary(), [], path / "report.html")
         assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
     def test_written_whole_or_not_at_all(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

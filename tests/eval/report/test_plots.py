@@ -90,7 +90,7 @@ class TestFiles:
         with pytest.raises(UsageError, match="can't be made as a folder"):
             plots.rd_plots(summary(), tmp_path / "file")
         with pytest.raises(CodecError, match="can't be written"):
-            write_file(tmp_path / "none" / "x", b"")
+            write_file(tmp_path / "file" / "x", b"")
         with pytest.raises(UsageError, match="butteraugli"):
             plots.rd_svg(summary(), "butteraugli")
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

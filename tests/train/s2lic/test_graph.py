@@ -235,28 +235,30 @@ def test_an_interrupted_run_keeps_what_it_has(photos: Path, tmp_path: Path, monk
     assert rows_of(folder)[-1]["step"] == 60
 
 
-@pytest.mark.parametrize("stop", [20, 40])
-def test_a_run_in_parts_gives_the_same_weights(
-    stop: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a CPU: stopped where the twins begin, and after it."""
+def test_a_run_in_parts_gives_the_same_weights(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU: interrupted where the twins begin, killed there, and later; weights so far are written, too."""
+    monkeypatch.setattr(S2licTask, "save_seconds", -1.0)
+    monkeypatch.setattr(s2lic_graph, "LOOKS", 3)
     path = recipe_file(tmp_path, steps=45, decay_from=25, hard_from=20)
-    folders = [cli.main("s2lic", str(path), data=photos, out=tmp_path / "whole", device="cpu")]
+    whole = cli.main("s2lic", str(path), data=photos, out=tmp_path / "whole", device="cpu")
+    expected = load_tensors(whole / "s2lic-tiny.safetensors").tensors
     take = GraphSteps.take
+    for stop, error in ((20, KeyboardInterrupt), (20, MemoryError), (40, KeyboardInterrupt)):
 
-    def stopping(self: GraphSteps, count: int) -> None:
-        if self.task.step == stop:
-            raise KeyboardInterrupt
-        take(self, count)
+        def stopping(self: GraphSteps, count: int, stop: int = stop, error: type[BaseException] = error) -> None:
+            if self.task.step == stop:
+                raise error
+            take(self, count)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(GraphSteps, "take", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            cli.main("s2lic", str(path), data=photos, out=tmp_path / "parts", device="cpu")
-    folders.append(cli.main("s2lic", str(path), data=photos, out=tmp_path / "parts", resume=True, device="cpu"))
-    first, second = (load_tensors(folder / "s2lic-tiny.safetensors").tensors for folder in folders)
-    assert first.keys() == second.keys()
-    assert not [name for name in first if not torch.equal(first[name], second[name])]
+        out = tmp_path / f"{stop}-{error.__name__}"
+        with monkeypatch.context() as patch:
+            patch.setattr(GraphSteps, "take", stopping)
+            with pytest.raises(error):
+                cli.main("s2lic", str(path), data=photos, out=out, device="cpu")
+        folder = cli.main("s2lic", str(path), data=photos, out=out, resume=True, device="cpu")
+        found = load_tensors(folder / "s2lic-tiny.safetensors").tensors
+        assert expected.keys() == found.keys()
+        assert not [name for name in expected if not torch.equal(expected[name], found[name])], out.name
 
 
 def test_a_run_that_learns_nothing_any_more_says_so(
