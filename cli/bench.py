@@ -60,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from ..eval.bench import run as bench
-    from ..eval.report import text as cli_tables
+    from ..eval.report import text as report_text
 
     if args.data is None:
         raise UsageError("name a file or a folder to measure on")
     table, summary = _measure(args)
-    say(sys.stdout, json.dumps(bench.jsonable(summary)) if args.json else cli_tables.summary_text(summary))
+    say(sys.stdout, json.dumps(bench.jsonable(summary)) if args.json else report_text.summary_text(summary))
     if not (args.quiet or args.json):
         say(sys.stderr, f"{Path(args.out) / 'report.html'}")
     if table.skipped or table.failed:
@@ -76,10 +76,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _list_codecs(args: argparse.Namespace) -> int:
     from ..eval.peers import families
-    from ..eval.report import text as cli_tables
+    from ..eval.report import text as report_text
 
-    listed = cli_tables.describe_families(families())
-    print("\n".join(map(json.dumps, listed)) if args.json else cli_tables.family_lines(listed))
+    listed = report_text.describe_families(families())
+    print("\n".join(map(json.dumps, listed)) if args.json else report_text.family_lines(listed))
     return 0
 
 
@@ -87,11 +87,11 @@ def _measure(args: argparse.Namespace) -> tuple[Table, Mapping[str, Any]]:
     """The table of all points, and its summary, both of which are also in the folder of results now."""
     from ..eval.bench import run as bench
     from ..eval.report import plots
-    from ..eval.report import text as cli_tables
-    from ..eval.reproduce import published as reference
+    from ..eval.report import text as report_text
+    from ..eval.reproduce import published
 
     bd_window = window(args.window)
-    published = [reference.series(name) for name in words(args.reference)]
+    references = [published.series(name) for name in words(args.reference)]
     if why := plots.missing():  # said before hours of measuring
         raise UsageError(why)
     codecs = args.codec or bench.default_codecs(args.medium or bench.guess_medium(args.data))
@@ -112,10 +112,10 @@ def _measure(args: argparse.Namespace) -> tuple[Table, Mapping[str, Any]]:
         )
         for item in table.skipped:
             bar.say(f"{item.name}: skipped: {item.reason}")
-        for line in cli_tables.failure_lines(table.failed):
+        for line in report_text.failure_lines(table.failed):
             bar.say(line)
-    command = cli_tables.command_line("bench", table, args)
+    command = report_text.command_line("bench", table, args)
     summary = bench.write_results(
-        table, args.out, command=command, anchors=anchors, references=published, window=bd_window
+        table, args.out, command=command, anchors=anchors, references=references, window=bd_window
     )
     return table, summary

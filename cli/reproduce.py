@@ -59,13 +59,13 @@ def _run_circuit(args: argparse.Namespace) -> int:
 
 def _run_recipe(args: argparse.Namespace) -> int:
     from ..eval.bench import run as bench
-    from ..eval.report import text as cli_tables
+    from ..eval.report import text as report_text
     from ..eval.reproduce import run as reproducing
 
     recipe = reproducing.load(args.paper)
     with progress("reproduce", wanted=not (args.quiet or args.json)) as bar:
         result = reproducing.run(recipe, args.data, args.out, repeat=args.repeat, progress=bar.update)
-        for line in cli_tables.failure_lines(result.table.failed):
+        for line in report_text.failure_lines(result.table.failed):
             bar.say(line)
     say(sys.stdout, json.dumps(bench.jsonable(result.as_json())) if args.json else reproducing.text(result))
     return 0 if result.holds else MediaError.exit_code

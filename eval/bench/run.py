@@ -32,7 +32,7 @@ from ..metrics import metric as find_metric
 from ..output import jsonable, write_json
 from ..report.html import write_report
 from ..report.plots import rd_plots
-from ..reproduce import published as reference
+from ..reproduce import published
 from ..reproduce.published import PublishedSeries
 from .contract import Family, Medium, Metric, Peer, Value
 from .crops import equal_rate_crops
@@ -153,8 +153,8 @@ def anchors_of(run: Sequence[Curve], names: Sequence[str] | None = None) -> list
         fitting = [curve for curve in run if name in (curve.label, curve.family.name)]
         if fitting:
             out += fitting
-        elif name in reference.names():
-            out.append(reference.series(name))
+        elif name in published.names():
+            out.append(published.series(name))
         else:
             known = ", ".join(curve.label for curve in run)
             raise UsageError(f"no anchor {name!r}: the run has {known}; published series are, for example, vtm-18.0")

@@ -28,8 +28,7 @@ from PIL import Image
 from ...errors import MediaError, UsageError
 from ...files import STDIO, is_stream, name_of, naming
 from ..image import read_picture
-from . import sound as video_audio
-from . import y4m as video_y4m
+from . import sound, y4m
 from .values import FULL, MAX_PIXELS, Frame, Pixels, Planes, VideoInfo, check_frame_size, frames_of, yuv_to_rgb
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def _open_bytes(opened: Callable[[], BinaryIO], name: str) -> VideoReader:
             head = stream.read(64)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise MediaError(f"{name}: can't be read ({getattr(error, 'strerror', None) or error})") from None
-    if head.startswith(video_y4m.MAGIC):
+    if head.startswith(y4m.MAGIC):
         return _Y4mReader(opened, name)
     format = _format_of(head)
     if format is None:
@@ -153,10 +152,10 @@ def _open_stream(stream: BinaryIO, name: str, owned: bool = False) -> VideoReade
 
     owned: whether the stream is closed after that.
     """
-    head = stream.read(len(video_y4m.MAGIC))
-    while len(head) < len(video_y4m.MAGIC) and (more := stream.read(len(video_y4m.MAGIC) - len(head))):
+    head = stream.read(len(y4m.MAGIC))
+    while len(head) < len(y4m.MAGIC) and (more := stream.read(len(y4m.MAGIC) - len(head))):
         head += more
-    if head == video_y4m.MAGIC:
+    if head == y4m.MAGIC:
         once: list[BinaryIO] = [io.BufferedReader(_Joined(head, stream, owned), 1 << 16)]
 
         def opened() -> BinaryIO:
@@ -262,7 +261,7 @@ class _FileReader(VideoReader):
 
     def audio(self) -> bytes | None:
         with self._about(), self._open() as (container, _):
-            audio, notes = video_audio.collect(container, self._start)
+            audio, notes = sound.collect(container, self._start)
         for note in notes:
             self._note(note)
         return audio
@@ -591,7 +590,7 @@ class _Y4mReader(VideoReader):
         stream = opened()
         try:
             with self._about():
-                header = video_y4m.read_header(stream)
+                header = y4m.read_header(stream)
         finally:
             if not keep:
                 stream.close()
@@ -609,10 +608,10 @@ class _Y4mReader(VideoReader):
                 (stream, header), self._kept = self._kept, None
             else:
                 stream = self._opened()
-                header = video_y4m.read_header(stream)
+                header = y4m.read_header(stream)
             index = -1
             with stream:
-                for index, planes in enumerate(video_y4m.read_frames(stream, header)):
+                for index, planes in enumerate(y4m.read_frames(stream, header)):
                     if planes is None:
                         index -= 1
                         self._note(f"the file ends early, in the frame after {index + 1} whole ones")
@@ -751,7 +750,7 @@ class _CutReader(VideoReader):
         if audio is not None:
             for _ in self if self._span is None else ():
                 pass
-        return None if self._span is None else video_audio.cut_audio(audio, *self._span)
+        return None if self._span is None else sound.cut_audio(audio, *self._span)
 
     def close(self) -> None:
         self._reader.close()

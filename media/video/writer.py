@@ -29,7 +29,7 @@ from ...files import STDIO, whole, whole_folder
 from .. import VIDEO_WRITES
 from ..image import write_picture
 from ..values import Picture
-from . import y4m as video_y4m
+from . import y4m
 from .sound import AudioFeed
 from .values import FULL, LIMITED, Frame, Pixels, Planes, VideoInfo, plane_shapes, to_rgb, to_yuv420, to_yuv444
 
@@ -370,14 +370,14 @@ class _Y4mSink(_Sink):
         if self._rate is None:
             self._rate = info.frame_rate or 1 / (info.time_base * max(1, frame.duration))
             # What header_of names for rgb24 is limited range.
-            self._stream.write(video_y4m.header_of(info, self._rate))
+            self._stream.write(y4m.header_of(info, self._rate))
         if abs(frame.pts * info.time_base * self._rate - self._count) > Fraction(1, 2):
             raise MediaError(
                 f"frame {self._count} is at {float(frame.pts * info.time_base):.3f} s, not one of constant "
                 f"{float(self._rate):g} frames a second, and Y4M has no times: write .mkv or .mp4"
             )
         planes = frame.planes if info.pixels != "rgb24" else to_yuv444(frame.planes[0], _limited(info))
-        self._stream.write(video_y4m.frame_bytes(planes))
+        self._stream.write(y4m.frame_bytes(planes))
         self._count += 1
 
     def finish(self) -> None:

@@ -22,8 +22,8 @@ from PIL import Image
 from codec.datasets.places import places
 from codec.errors import CodecError, MediaError, UsageError
 from codec.media.image import read_picture
-from codec.media.video import reader as video_read
-from codec.media.video import values as video_frames
+from codec.media.video import reader as video_reader
+from codec.media.video import values as video_values
 from codec.media.video.reader import VideoReader, cut, open_video
 from codec.media.video.sound import cut_audio
 from codec.media.video.values import Frame, Pixels, Planes, VideoInfo, frames_of, plane_shapes, stack, to_rgb, to_yuv420
@@ -357,10 +357,10 @@ def test_more_than_one_track(tmp_path: Path) -> None:
 
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_read, "MAX_MEMORY", 100)
+    monkeypatch.setattr(video_reader, "MAX_MEMORY", 100)
     with pytest.raises(MediaError, match="more than 100 bytes"):
         load(pipe(made("mp4")))
-    monkeypatch.setattr(video_frames, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(video_values, "MAX_PIXELS", 1000)
     with pytest.raises(MediaError, match="48x32"):
         load(made("mp4"))
 

@@ -20,7 +20,7 @@ from codec.codecs.walloc.network import WallocConfig
 from codec.datasets.places import find_data
 from codec.entropy.exact import ExactConv2d, FixedPoint
 from codec.errors import MediaError, UsageError
-from codec.train import run as cli
+from codec.train import run as training
 from codec.train.settings import fill
 from codec.train.walloc import WallocRecipe, WallocTask, snapshot
 
@@ -103,7 +103,7 @@ def train(photos: Path) -> Train:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(WallocTask, "training_step", watched)
-            folder = cli.main("walloc", recipe, data=photos, out=out, device="cpu", **arguments)
+            folder = training.main("walloc", recipe, data=photos, out=out, device="cpu", **arguments)
         return folder, seen
 
     return run
@@ -259,7 +259,7 @@ class TestResuming:
     def test_a_folder_is_not_overwritten(self, stopped: tuple[Path, Seen], photos: Path) -> None:
         folder, _ = stopped
         with pytest.raises(UsageError, match="--resume"):
-            cli.main("walloc", str(folder.parent / "a.yaml"), data=photos, out=folder.parent, device="cpu")
+            training.main("walloc", str(folder.parent / "a.yaml"), data=photos, out=folder.parent, device="cpu")
 
 
 # ---- what it refuses
@@ -270,7 +270,7 @@ def test_unknown_settings(part: str, known: str, photos: Path, tmp_path: Path) -
     wrong: dict[str, Any] = {"model": {"layers": 3}} if part == "model" else {"epochs": 3}
     recipe = write_recipe(tmp_path / "wrong.yaml", **wrong)
     with pytest.raises(UsageError, match=f"{part}: unknown setting (layers|epochs); known are .*{known}"):
-        cli.main("walloc", recipe, data=photos, out=tmp_path / "out", device="cpu")
+        training.main("walloc", recipe, data=photos, out=tmp_path / "out", device="cpu")
 
 
 def test_missing_things(photos: Path, tmp_path: Path) -> None:
@@ -283,19 +283,19 @@ def test_missing_things(photos: Path, tmp_path: Path) -> None:
         ]
     ):
         with pytest.raises(error, match=words):
-            cli.main(*arguments, data=photos, out=tmp_path / str(index), device="cpu")
+            training.main(*arguments, data=photos, out=tmp_path / str(index), device="cpu")
     with pytest.raises(UsageError, match="--data"):  # a recipe that names none doesn't train on whatever is found
-        cli.main("walloc", recipe, out=tmp_path / "a", device="cpu")
+        training.main("walloc", recipe, out=tmp_path / "a", device="cpu")
     with pytest.raises(UsageError, match="nosuch/folder"):
         find_data("nosuch/folder")
     with pytest.raises(UsageError, match="at least 400"):
-        cli.main("walloc", recipe, data=photos, out=tmp_path / "b", device="cpu")
+        training.main("walloc", recipe, data=photos, out=tmp_path / "b", device="cpu")
     (tmp_path / "empty").mkdir()
     with pytest.raises(MediaError, match="no pictures"):
-        cli.main("walloc", recipe, data=tmp_path / "empty", out=tmp_path / "c", device="cpu")
+        training.main("walloc", recipe, data=tmp_path / "empty", out=tmp_path / "c", device="cpu")
 
 
-@pytest.mark.parametrize("path", sorted((cli.RECIPES / "walloc").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((training.RECIPES / "walloc").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_recipes_are_valid(path: Path) -> None:
     settings = yaml.safe_load(path.read_text())
     assert {"tag", "model", "recipe"} <= set(settings) <= {"tag", "model", "recipe", "nominal", "data"}
@@ -304,7 +304,7 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
     assert not config.groups or sum(config.groups) == config.latent
     assert recipe.crop % config.stride == 0
     assert 0 < recipe.hard_from < 1
-    assert cli.recipe_path("walloc", path.stem) == path
+    assert training.recipe_path("walloc", path.stem) == path
 
 
 def test_batches_depend_on_seed_and_index_only(photos: Path) -> None:

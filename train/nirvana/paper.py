@@ -25,7 +25,7 @@ from ...files import whole
 from ...media import VIDEO_READS
 from ..devices import training_device
 from ..settings import fill
-from . import grid_start as nirvana_grid
+from . import grid_start
 
 __all__ = ["codec_of", "train"]
 
@@ -50,7 +50,7 @@ def train(
     recipe of its own.
     """
     if settings["model"] == {"preset": "grid"}:
-        nirvana_grid.train(settings, data, folder, resume, device, about)
+        grid_start.train(settings, data, folder, resume, device, about)
         return
     codec = codec_of(settings, str(training_device(device)))
     videos = (

@@ -15,7 +15,7 @@ from ...errors import UsageError
 from ..fit import fit
 from ..photos import photos_in
 from ..settings import fill
-from . import graph as s2lic_graph
+from . import graph
 from .start import begin
 from .task import MS_SSIM_CROP, S2licRecipe, S2licTask, smallest_crop
 
@@ -63,7 +63,7 @@ def train(
     task = S2licTask(config, recipe, settings["tag"])
     task.pictures, task.held_out = pictures, held_out
     if recipe.graph:
-        s2lic_graph.run(task, partial(begin, task), folder, resume, device, about)
+        graph.run(task, partial(begin, task), folder, resume, device, about)
         return
 
     def batches(seed: int) -> RandomCrops:

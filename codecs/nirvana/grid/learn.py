@@ -50,7 +50,7 @@ class Samples:
 
 
 def symbol_bits(z: Tensor, q: Tensor) -> Tensor:
-    """The bits of symbols q under log-odds z, as the rows of nirvana_grid_code have them."""
+    """The bits of symbols q under log-odds z, as the rows of symbols.py have them."""
     z = z.clamp(LOWEST / PER_UNIT, HIGHEST / PER_UNIT)
     size = q.abs()
     some = torch.sigmoid(z)

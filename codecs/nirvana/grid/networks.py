@@ -25,7 +25,7 @@ from .symbols import PER_UNIT, Coding, Int, code_flag, code_static
 ACT = 16  # units of an activation's value
 WEIGHT = 64  # units of a weight
 UNIT = ACT * WEIGHT  # units of what a network gives
-FINE = 16  # of a sample: see nirvana_grid_transform
+FINE = 16  # of a sample: see transform.py
 LIMIT = 127
 START_WEIGHTS = PACKAGE / "weights" / "nirvana-grid.safetensors"
 HIDDEN = 32

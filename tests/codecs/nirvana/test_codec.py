@@ -18,7 +18,7 @@ import torch
 import codec as package
 from codec import registry
 from codec.codecs.base.video import encode as video_encode
-from codec.codecs.base.video import journal as video_part
+from codec.codecs.base.video import journal as video_journal
 from codec.codecs.base.video.encode import EncodeProgress, EncodeSettings
 from codec.codecs.base.video.groups import Fitted, Preset
 from codec.codecs.base.video.scenes import SceneCuts, groups_of
@@ -480,7 +480,7 @@ def test_a_fit_under_way_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     steps: list[tuple[float, int]] = []
     codec.encode_file(clip, path, report=lambda p: steps.append((p.frames, p.step)))
     expected = path.read_bytes()
-    monkeypatch.setattr(video_part.FitFile, "due", lambda self: True)
+    monkeypatch.setattr(video_journal.FitFile, "due", lambda self: True)
 
     def stop(progress: EncodeProgress) -> None:
         if progress.step == 40:

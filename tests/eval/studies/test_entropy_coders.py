@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from codec.eval.studies import entropy_coders as bench_entropy
+from codec.eval.studies import entropy_coders
 
 
 @pytest.mark.parametrize("suffix", [".json", ".csv"])
 def test_numbers_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str) -> None:
     pytest.importorskip("compressai")
     out = tmp_path / f"bench{suffix}"
-    assert bench_entropy.main(["--symbols", "20000", "--rounds", "1", "--fast", "--out", str(out)]) == 0
+    assert entropy_coders.main(["--symbols", "20000", "--rounds", "1", "--fast", "--out", str(out)]) == 0
     rows = list(csv.DictReader(out.open())) if suffix == ".csv" else json.loads(out.read_text())["results"]
     assert [row["coder"] for row in rows] == 2 * [
         "constriction (default)",
@@ -31,6 +31,6 @@ def test_numbers_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], s
 
 
 def test_a_wrong_symbol_is_noticed() -> None:
-    contender = bench_entropy.Contender("liar", lambda: b"", lambda data: [1], lambda decoded: decoded == [2], [])
+    contender = entropy_coders.Contender("liar", lambda: b"", lambda data: [1], lambda decoded: decoded == [2], [])
     with pytest.raises(SystemExit, match="liar"):
         contender.turn()

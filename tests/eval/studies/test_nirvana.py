@@ -19,15 +19,15 @@ from codec.codecs.nirvana.paper.network import NetConfig
 from codec.datasets import clips
 from codec.errors import MediaError, UsageError
 from codec.eval.reproduce import run as reproducing
-from codec.eval.studies.nirvana import fits as nirvana_study_fits
-from codec.eval.studies.nirvana import frames as nirvana_study_frames
+from codec.eval.studies.nirvana import fits as nirvana_fits
+from codec.eval.studies.nirvana import frames as nirvana_frames
 from codec.eval.studies.nirvana import grid as nirvana_study_grid
 from codec.eval.studies.nirvana import main as nirvana_study
-from codec.eval.studies.nirvana import rates as nirvana_study_rates
+from codec.eval.studies.nirvana import rates as nirvana_rates
 from codec.media.video.reader import open_video
 from codec.media.video.values import Frame, VideoInfo
 from codec.media.video.writer import VideoWriter
-from codec.train.nirvana import grid_start as nirvana_grid
+from codec.train.nirvana import grid_start
 
 TINY = NetConfig(width=8, channels=2, frames=2, patch=8)
 
@@ -46,10 +46,10 @@ def group(start: int = 0, n_frames: int = 2) -> Group:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (nirvana_study_fits, nirvana_study_frames):
+    for module in (nirvana_fits, nirvana_frames):
         monkeypatch.setattr(module, "CONFIG", TINY)
-    monkeypatch.setattr(nirvana_study_fits.preset_of, "__defaults__", (TINY,))
-    monkeypatch.setattr(nirvana_study_fits, "LENGTH", 2)
+    monkeypatch.setattr(nirvana_fits.preset_of, "__defaults__", (TINY,))
+    monkeypatch.setattr(nirvana_fits, "LENGTH", 2)
 
 
 @pytest.fixture
@@ -91,9 +91,9 @@ class TestClips:
 
 class TestRates:
     def test_a_file_is_counted_whole(self, folder: Path) -> None:
-        video = nirvana_study_rates.read_video(folder / "moving.mkv")
-        codec = nirvana_study_rates.codec_at("grid", 40, 0).with_settings(group=4)
-        made = nirvana_study_rates.file_rates(codec, video)
+        video = nirvana_rates.read_video(folder / "moving.mkv")
+        codec = nirvana_rates.codec_at("grid", 40, 0).with_settings(group=4)
+        made = nirvana_rates.file_rates(codec, video)
         assert made["bpp"] == pytest.approx(8 * made["bytes"] / (8 * 48 * 32))
         assert [one["key"] for one in made["groups"]] == [True, False]
         assert sum(one["bytes"] for one in made["groups"]) < made["bytes"]
@@ -102,26 +102,26 @@ class TestRates:
     def test_motion_is_that_of_luma(self) -> None:
         still = [Frame(picture(0), index, 1) for index in range(3)]
         moving = [Frame(picture(index), index, 1) for index in range(3)]
-        assert nirvana_study_rates.motion_of(still) == 0 < nirvana_study_rates.motion_of(moving)
+        assert nirvana_rates.motion_of(still) == 0 < nirvana_rates.motion_of(moving)
 
     def test_rate_at(self) -> None:
         curve = [(0.4, 34.0), (0.1, 30.0)]
-        assert nirvana_study_rates.rate_at(curve, 32.0) == (pytest.approx(0.2), False)
-        assert nirvana_study_rates.rate_at(curve, 20.0) == (0.1, True)  # a bound, and marked as one
+        assert nirvana_rates.rate_at(curve, 32.0) == (pytest.approx(0.2), False)
+        assert nirvana_rates.rate_at(curve, 20.0) == (0.1, True)  # a bound, and marked as one
         with pytest.raises(UsageError, match="above"):
-            nirvana_study_rates.rate_at(curve, 35.0)
+            nirvana_rates.rate_at(curve, 35.0)
 
     def test_against_the_rows_of_a_bench(self, tmp_path: Path) -> None:
         rows = ["codec,item,rate,psnr-y,psnr-rgb"]
         rows += [f"x265,a.mkv,{0.1 * 2**k:.6f},{30 + 3 * k},{29 + 3 * k}" for k in range(4)]
         (tmp_path / "rows.csv").write_text("\n".join([*rows, "x265,b.mkv,9,9,9"]) + "\n")
-        found = nirvana_study_rates.bench_points(tmp_path / "rows.csv", "a.mkv")
+        found = nirvana_rates.bench_points(tmp_path / "rows.csv", "a.mkv")
         assert len(found["x265"]["psnr-y"]) == 4
         ours = [{"quality": 20 * k, "bpp": 0.2 * 2**k, "psnr-y": 30 + 3 * k, "psnr-rgb": 29 + 3 * k} for k in range(4)]
-        by = nirvana_study_rates.against(ours, found)["x265"]
+        by = nirvana_rates.against(ours, found)["x265"]
         assert by["psnr-y"]["bd_rate"] == pytest.approx(100, abs=1)
         assert by["psnr-rgb"]["window"] == (29, 38)
-        low = nirvana_study_rates.against([{**ours[0], "psnr-y": 25.0}], found)["x265"]["psnr-y"]
+        low = nirvana_rates.against([{**ours[0], "psnr-y": 25.0}], found)["x265"]["psnr-y"]
         assert low["bits_over_at_least"] == {"0": pytest.approx(2)} and not low["bits_over"] and "reason" in low
         assert by["psnr-y"]["bits_over"] == pytest.approx({"0": 2, "20": 2, "40": 2, "60": 2})
 
@@ -131,7 +131,7 @@ class TestRates:
         command = ["rates", str(folder), "--qualities", "40", "--out", str(out)]
         assert nirvana_study.main(command) == 0
         first = json.loads(out.read_text())
-        monkeypatch.setattr(nirvana_study_rates, "file_rates", None)  # nothing is encoded again
+        monkeypatch.setattr(nirvana_rates, "file_rates", None)  # nothing is encoded again
         assert nirvana_study.main(command) == 0
         assert json.loads(out.read_text()) == first
         assert first["joint"] == {"steps": 1} and "rates data/" in first["rates"]["command"]
@@ -141,11 +141,11 @@ class TestRates:
     def test_motion_against_bits(self) -> None:
         groups = [{"key": k == 0, "motion": 0.5 * k, "bpp": 0.01 * k + 0.001} for k in range(5)]
         rates = {"effort": 0.0, "clips": {"a": {"points": [{"quality": 60.0, "groups": groups}]}}}
-        found = nirvana_study_rates.motion(rates, 60.0)
+        found = nirvana_rates.motion(rates, 60.0)
         assert len(found["groups"]) == 4 and found["correlation_of_logarithms"] > 0.9
         assert found["liveliest_over_stillest"]["motion"] == pytest.approx(4)
         pytest.importorskip("matplotlib")
-        assert nirvana_study_rates.motion_svg(found).startswith(b"<?xml")
+        assert nirvana_rates.motion_svg(found).startswith(b"<?xml")
 
 
 class TestGrid:
@@ -165,8 +165,8 @@ class TestGrid:
     def test_networks(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(nirvana_study_grid, "LENGTH", 2)
         same, other = folder / "same.safetensors", folder / "other.safetensors"
-        same.write_bytes(nirvana_grid.as_bytes(start_nets()))
-        other.write_bytes(nirvana_grid.as_bytes(random_nets()))
+        same.write_bytes(grid_start.as_bytes(start_nets()))
+        other.write_bytes(grid_start.as_bytes(random_nets()))
         out = folder / "study.json"
         command = ["networks", str(folder), "--qualities", "20", "40", "60", "80", "--out", str(out), "--networks"]
         assert nirvana_study.main([*command, str(same)]) == 0
@@ -190,7 +190,7 @@ class TestGrid:
 
 class TestFits:
     def test_start(self) -> None:
-        found = nirvana_study_fits.start([group(0), group(0)], 20)
+        found = nirvana_fits.start([group(0), group(0)], 20)
         assert "before" not in found["rows"][0]
         scratch, before = (found["rows"][1][name] for name in ("scratch", "before"))
         assert before["psnr_along"][0][1] > scratch["psnr_along"][0][1]  # the same frames again
@@ -198,18 +198,18 @@ class TestFits:
         assert before["decoded"]["bpp"] > 0
 
     def test_joint(self) -> None:
-        found = nirvana_study_fits.joint(group(), 20)
+        found = nirvana_fits.joint(group(), 20)
         assert [one["quality"] for one in found["together"]] == [20, 50, 80]
         bits = [one["bpp"] for one in found["afterwards"]]
         assert bits == sorted(bits)  # finer grids cost more
         json.dumps(found)
 
     def test_a_finer_grid_has_the_same_weights(self) -> None:
-        preset = nirvana_study_fits.preset_of(QUICK_RECIPE, 3)
+        preset = nirvana_fits.preset_of(QUICK_RECIPE, 3)
         fit = GroupFit(preset, group(), None, FitSettings())
-        fit.net.__class__ = nirvana_study_fits.UnroundedNet
-        assert isinstance(fit.net, nirvana_study_fits.UnroundedNet)
-        list(nirvana_study_fits.follow(fit))
+        fit.net.__class__ = nirvana_fits.UnroundedNet
+        assert isinstance(fit.net, nirvana_fits.UnroundedNet)
+        list(nirvana_fits.follow(fit))
         before = fit.net(fit.at, fit.net.symbols()).detach()
         assert any((value != value.round()).any() for value in fit.net.symbols().values())
         fit.net.refine(64.0)
@@ -220,27 +220,27 @@ class TestFits:
         assert encode_state(fit.net.state(), None)[0]
 
     def test_speed(self) -> None:
-        found = nirvana_study_fits.speed(group(), 20)
+        found = nirvana_fits.speed(group(), 20)
         assert found["paper_rates"]["steps"] == 20
         assert [one["planned"] for one in found["larger_falling_rates"]] == [10, 10, 10, 10, 20]
         assert found["early_end"]["steps"] <= 20 and found["bfloat16"]["steps"] == 20
 
     def test_efforts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(nirvana_grid_fit, "STEPS", 1)
-        found = nirvana_study_fits.efforts(group())
+        found = nirvana_fits.efforts(group())
         assert [row["effort"] for row in found["rows"]] == [0, 1]
         assert found["rows"][1]["bits"] <= found["rows"][0]["bits"] * 1.1
 
     def test_bits_between_points_only(self) -> None:
         curve = [(0.1, 20.0), (0.4, 24.0)]
-        assert nirvana_study_rates.bits_at(curve, 22.0) == pytest.approx(0.2)
-        assert nirvana_study_rates.bits_at(curve, 25.0) is None
+        assert nirvana_rates.bits_at(curve, 22.0) == pytest.approx(0.2)
+        assert nirvana_rates.bits_at(curve, 25.0) is None
 
 
 class TestFrames:
     def test_compare(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(nirvana_study_frames, "RATES", (2e-3,))
-        found = nirvana_study_frames.compare([group(0), group(2)], 20)
+        monkeypatch.setattr(nirvana_frames, "RATES", (2e-3,))
+        found = nirvana_frames.compare([group(0), group(2)], 20)
         final = [looks[-1][1] for looks in found["psnr_along"].values()]
         assert found["target"] == min(final) and found["ratios"]["encode"] > 0
         assert found["paper"]["mark"].startswith("[paper]")
@@ -248,11 +248,11 @@ class TestFrames:
             assert [value for _, value in looks] == sorted(value for _, value in looks)  # the best so far
 
     def test_parameters_and_shape(self) -> None:
-        net = nirvana_study_frames.width_for(48, 32, 30_000)
-        assert nirvana_study_frames.n_parameters(net) == pytest.approx(30_000, rel=0.3)
+        net = nirvana_frames.width_for(48, 32, 30_000)
+        assert nirvana_frames.n_parameters(net) == pytest.approx(30_000, rel=0.3)
         assert net(torch.tensor([0.0, 0.5])).shape == (2, 3, 32, 48)
         with pytest.raises(ValueError, match="multiples of 16"):
-            nirvana_study_frames.FrameNet(40, 32, 8)
+            nirvana_frames.FrameNet(40, 32, 8)
 
 
 def test_groups_of_a_clip_that_is_too_short(folder: Path) -> None:

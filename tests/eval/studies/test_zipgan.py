@@ -13,11 +13,11 @@ import pytest
 
 from codec.errors import MediaError, UsageError
 from codec.eval.metrics.turbulence import Flow, project
-from codec.eval.studies.zipgan import bound as zipgan_study_bound
-from codec.eval.studies.zipgan import coders as zipgan_study_coders
+from codec.eval.studies.zipgan import bound as zipgan_bound
+from codec.eval.studies.zipgan import coders as zipgan_coders
 from codec.eval.studies.zipgan import main as zipgan_study
-from codec.eval.studies.zipgan import score as zipgan_study_score
-from codec.eval.studies.zipgan import speed as zipgan_study_speed
+from codec.eval.studies.zipgan import score as zipgan_score
+from codec.eval.studies.zipgan import speed as zipgan_speed
 from codec.eval.studies.zipgan.coders import CODERS, FieldCoder, code, coders, low_pass, wavelet
 from codec.eval.studies.zipgan.simulations import read_snapshots
 
@@ -67,10 +67,10 @@ def only_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = quantiser()
     fake = replace(fake, between=lambda a, b, w: (1 - w) * fake.decode(a) + w * fake.decode(b))
     chosen = {"sz3": CODERS["sz3"], "sperr-mse": CODERS["sperr-mse"], "spectral": CODERS["spectral"]}
-    monkeypatch.setattr(zipgan_study_coders, "CODERS", chosen)
-    monkeypatch.setattr(zipgan_study_coders, "OURS", ("zipgan@64x",))
-    monkeypatch.setattr(zipgan_study_coders, "has_weights", lambda name: True)
-    monkeypatch.setattr(zipgan_study_coders, "our_coder", lambda name, weights=None: fake)
+    monkeypatch.setattr(zipgan_coders, "CODERS", chosen)
+    monkeypatch.setattr(zipgan_coders, "OURS", ("zipgan@64x",))
+    monkeypatch.setattr(zipgan_coders, "has_weights", lambda name: True)
+    monkeypatch.setattr(zipgan_coders, "our_coder", lambda name, weights=None: fake)
 
 
 class TestCoders:
@@ -150,11 +150,11 @@ class TestParts:
     def test_bound(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         loose = FieldCoder("zipgan@64x", lambda x, rel: x.tobytes(), lambda data: np.frombuffer(data, np.float32), 1, 1)
         broken = replace(loose, decode=lambda data: np.frombuffer(data, np.float32).reshape(3, N, N, N) + 0.5)
-        real = zipgan_study_bound.bounded
+        real = zipgan_bound.bounded
         monkeypatch.setattr(
-            zipgan_study_bound, "bounded", lambda name, rel, w: broken if name == "zipgan@64x" else real(name, rel, w)
+            zipgan_bound, "bounded", lambda name, rel, w: broken if name == "zipgan@64x" else real(name, rel, w)
         )
-        monkeypatch.setattr(zipgan_study_bound, "BOUNDS", (1e-2,))
+        monkeypatch.setattr(zipgan_bound, "BOUNDS", (1e-2,))
         names = "sz3,sperr,interp,zipgan@64x"
         found = self.call("bound", file, "--count", "2", "--coders", names)["re34"]
         rows = {row["coder"]: row for row in found["rows"]}
@@ -179,7 +179,7 @@ class TestParts:
             return -min(float(np.square(Flow(field - one).gradients).mean()) for one in truth)
 
         monkeypatch.setattr(
-            zipgan_study_score, "judges_of", lambda weights: {"knows": knows, "nothing": lambda x: x[0, 0, 0, 0]}
+            zipgan_score, "judges_of", lambda weights: {"knows": knows, "nothing": lambda x: x[0, 0, 0, 0]}
         )
         found = self.call("score", file, "--count", "1", "--ratios", "6,12")["re34"]
         assert found["correlations"]["knows"]["all"] < -0.98
@@ -187,8 +187,8 @@ class TestParts:
         assert {"blur", "noise", "sz3", "sz3 + projection", "all"} <= set(found["correlations"]["nothing"])
 
     def test_speed(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(zipgan_study_speed, "RUNS", 1)
-        monkeypatch.setattr(zipgan_study_speed, "weights_bytes", lambda name, weights: 1000)
+        monkeypatch.setattr(zipgan_speed, "RUNS", 1)
+        monkeypatch.setattr(zipgan_speed, "weights_bytes", lambda name, weights: 1000)
         found = self.call("speed", file, "--count", "1", "--ratios", "8", "--coders", "sz3,zipgan@64x")["re34"]
         assert {row["coder"] for row in found["rows"]} == {"sz3", "zipgan@64x"}
         assert all(row["encode_mb_s"] > 0 and row["decode_mb_s"] > 0 for row in found["rows"])

@@ -16,8 +16,8 @@ from codec.errors import UsageError, WeightsError
 from codec.media.video.reader import open_video
 from codec.media.video.values import Frame, VideoInfo
 from codec.media.video.writer import VideoWriter
-from codec.train import run as cli
-from codec.train.nirvana import grid_start as nirvana_grid
+from codec.train import run as training
+from codec.train.nirvana import grid_start
 from codec.train.nirvana.grid_start import Place, StartRecipe
 from codec.train.settings import fill
 
@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe_in(folder: Path, **changes: Any) -> str:
-    settings = yaml.safe_load(cli.recipe_path("nirvana", "grid-start").read_text())
+    settings = yaml.safe_load(training.recipe_path("nirvana", "grid-start").read_text())
     settings["recipe"] |= SMALL | changes
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -53,18 +53,18 @@ def recipe_in(folder: Path, **changes: Any) -> str:
 
 
 def test_the_shipped_recipe_is_one() -> None:
-    settings = yaml.safe_load(cli.recipe_path("nirvana", "grid-start").read_text())
+    settings = yaml.safe_load(training.recipe_path("nirvana", "grid-start").read_text())
     assert settings["model"] == {"preset": "grid"}
     fill(StartRecipe, settings["recipe"], "recipe").check()
 
 
 def test_crops_are_the_videos_samples(data: Path) -> None:
     recipe = StartRecipe(**{**SMALL, "groups": 5})
-    videos = nirvana_grid.videos_in(data)
-    places = nirvana_grid.places_in(videos, recipe)
+    videos = grid_start.videos_in(data)
+    places = grid_start.places_in(videos, recipe)
     assert [place.video for place in places] == ["a.mkv", "b.mkv"] * 3
     assert len(set(places)) > 4 and all(place.left % 2 == place.top % 2 == 0 for place in places)
-    for crop in nirvana_grid.crops(videos, places, recipe):
+    for crop in grid_start.crops(videos, places, recipe):
         with open_video(data / crop.place.video) as reader:
             frames = [frame.planes for frame in reader][crop.place.start :][:3]
         for found, planes in zip(crop.frames, frames, strict=True):
@@ -77,7 +77,7 @@ def test_crops_are_the_videos_samples(data: Path) -> None:
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run in one piece."""
     folder = tmp_path_factory.mktemp("whole")
-    return cli.main("nirvana", recipe_in(folder), data=data, out=folder / "runs", device="cpu")
+    return training.main("nirvana", recipe_in(folder), data=data, out=folder / "runs", device="cpu")
 
 
 def test_it_learns_and_says_so(whole: Path) -> None:
@@ -100,38 +100,38 @@ def test_it_learns_and_says_so(whole: Path) -> None:
 def test_interrupted_runs_end_alike(whole: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipe_in(tmp_path)
     gathered: list[Place] = []
-    gather, one_round = nirvana_grid.gather, nirvana_grid.one_round
+    gather, one_round = grid_start.gather, grid_start.one_round
 
-    def counted(crop: nirvana_grid.Crop, nets: Any) -> Any:
+    def counted(crop: grid_start.Crop, nets: Any) -> Any:
         gathered.append(crop.place)
         if len(gathered) in (2, 5):
             raise KeyboardInterrupt
         return gather(crop, nets)
 
     def interrupted(*arguments: Any) -> Any:
-        monkeypatch.setattr(nirvana_grid, "one_round", one_round)
+        monkeypatch.setattr(grid_start, "one_round", one_round)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nirvana_grid, "gather", counted)
-    monkeypatch.setattr(nirvana_grid, "one_round", interrupted)
+    monkeypatch.setattr(grid_start, "gather", counted)
+    monkeypatch.setattr(grid_start, "one_round", interrupted)
     for attempt in range(3):  # in the first round's second crop, in its training, and in the second round
         with pytest.raises(KeyboardInterrupt):
-            cli.main("nirvana", recipe, data=data, out=tmp_path / "parts", device="cpu", resume=attempt > 0)
-    parts = cli.main("nirvana", recipe, data=data, out=tmp_path / "parts", device="cpu", resume=True)
+            training.main("nirvana", recipe, data=data, out=tmp_path / "parts", device="cpu", resume=attempt > 0)
+    parts = training.main("nirvana", recipe, data=data, out=tmp_path / "parts", device="cpu", resume=True)
     assert len(gathered) == 6  # each crop in each round, and twice where it was interrupted
     for name in ("round-0.safetensors", "round-1.safetensors", "nirvana-grid.safetensors"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
     with pytest.raises(UsageError, match="other crops"):
-        cli.main("nirvana", recipe_in(tmp_path, width=32), data=data, out=tmp_path / "parts", resume=True)
+        training.main("nirvana", recipe_in(tmp_path, width=32), data=data, out=tmp_path / "parts", resume=True)
 
 
 def test_samples_come_back(data: Path, tmp_path: Path) -> None:
     recipe = StartRecipe(**SMALL)
-    videos = nirvana_grid.videos_in(data)
-    crop = nirvana_grid.crops(videos, nirvana_grid.places_in(videos, recipe)[:1], recipe)[0]
-    made = nirvana_grid.gather(crop, start_nets())
-    nirvana_grid.save_samples(made, tmp_path / "a.safetensors")
-    back = nirvana_grid.load_samples(tmp_path / "a.safetensors")
+    videos = grid_start.videos_in(data)
+    crop = grid_start.crops(videos, grid_start.places_in(videos, recipe)[:1], recipe)[0]
+    made = grid_start.gather(crop, start_nets())
+    grid_start.save_samples(made, tmp_path / "a.safetensors")
+    back = grid_start.load_samples(tmp_path / "a.safetensors")
     for name in (
         "features",
         "bands",
@@ -157,7 +157,7 @@ def test_samples_come_back(data: Path, tmp_path: Path) -> None:
 )
 def test_recipes_that_can_not_be(data: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        cli.main("nirvana", recipe_in(tmp_path, **changes), data=data, out=tmp_path / "runs", device="cpu")
+        training.main("nirvana", recipe_in(tmp_path, **changes), data=data, out=tmp_path / "runs", device="cpu")
 
 
 def test_files_that_are_no_networks(tmp_path: Path) -> None:

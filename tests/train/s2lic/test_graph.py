@@ -21,8 +21,8 @@ from codec.datasets.images import DeviceCrops, smaller
 from codec.entropy.exact import ExactConv2d, FixedPoint, set_mode
 from codec.errors import MediaError, UsageError
 from codec.train import progress
-from codec.train import run as cli
-from codec.train.s2lic import graph as s2lic_graph
+from codec.train import run as training
+from codec.train.s2lic import graph
 from codec.train.s2lic.graph import GraphSteps, find_peaks
 from codec.train.s2lic.start import start_from
 from codec.train.s2lic.task import S2licRecipe, S2licTask
@@ -184,7 +184,7 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
 
 def test_run_by_steps_learns_stops_and_goes_on(photos: Path, tmp_path: Path) -> None:
     path = recipe_file(tmp_path, steps=40, decay_from=20, hard_from=30)
-    folder = cli.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
+    folder = training.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
     assert rows_of(folder)[-1]["step"] == 40
     manifest = json.loads((folder / "s2lic-tiny.json").read_text())
     assert manifest["steps"] == 40 and manifest["device"].startswith("CPU")
@@ -196,7 +196,7 @@ def test_run_by_steps_learns_stops_and_goes_on(photos: Path, tmp_path: Path) -> 
     assert all(float(group["lr"]) < RECIPE["lr"] * 4 * 0.6 for group in checkpoint["optimizer"]["param_groups"])
     # longer: from where it stopped, and the averaged weights begin another run
     path = recipe_file(tmp_path, steps=60, decay_from=50, hard_from=55)
-    assert cli.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu") == folder
+    assert training.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu") == folder
     assert rows_of(folder)[-1]["step"] == 60
     task = S2licTask(fill(S2licConfig, SMALL, "model"), PLAIN)
     start_from(task, folder / "last.ckpt")
@@ -211,7 +211,7 @@ def test_run_by_the_clock_ends_in_time_and_has_had_its_phases(
     seconds = iter(range(0, 20_000, 2))
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
     path = recipe_file(tmp_path, steps=10, decay_from=5, hard_from=5, seconds=8.0)
-    folder = cli.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
+    folder = training.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
     # one look a round of 20 steps
     assert checkpoint["global_step"] == 80 and 8 <= checkpoint["seconds"] <= 10
@@ -229,18 +229,18 @@ def test_an_interrupted_run_keeps_what_it_has(photos: Path, tmp_path: Path, monk
     monkeypatch.setattr(GraphSteps, "step", interrupted)
     path = recipe_file(tmp_path, steps=60, decay_from=50, hard_from=55)
     with pytest.raises(KeyboardInterrupt):
-        cli.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
+        training.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
     assert torch.load(tmp_path / "s2lic-tiny" / "last.ckpt", weights_only=True)["global_step"] == 20
-    folder = cli.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu")
+    folder = training.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu")
     assert rows_of(folder)[-1]["step"] == 60
 
 
 def test_a_run_in_parts_gives_the_same_weights(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU: interrupted where the twins begin, killed there, and later; weights so far are written, too."""
     monkeypatch.setattr(S2licTask, "save_seconds", -1.0)
-    monkeypatch.setattr(s2lic_graph, "LOOKS", 3)
+    monkeypatch.setattr(graph, "LOOKS", 3)
     path = recipe_file(tmp_path, steps=45, decay_from=25, hard_from=20)
-    whole = cli.main("s2lic", str(path), data=photos, out=tmp_path / "whole", device="cpu")
+    whole = training.main("s2lic", str(path), data=photos, out=tmp_path / "whole", device="cpu")
     expected = load_tensors(whole / "s2lic-tiny.safetensors").tensors
     take = GraphSteps.take
     for stop, error in ((20, KeyboardInterrupt), (20, MemoryError), (40, KeyboardInterrupt)):
@@ -254,8 +254,8 @@ def test_a_run_in_parts_gives_the_same_weights(photos: Path, tmp_path: Path, mon
         with monkeypatch.context() as patch:
             patch.setattr(GraphSteps, "take", stopping)
             with pytest.raises(error):
-                cli.main("s2lic", str(path), data=photos, out=out, device="cpu")
-        folder = cli.main("s2lic", str(path), data=photos, out=out, resume=True, device="cpu")
+                training.main("s2lic", str(path), data=photos, out=out, device="cpu")
+        folder = training.main("s2lic", str(path), data=photos, out=out, resume=True, device="cpu")
         found = load_tensors(folder / "s2lic-tiny.safetensors").tensors
         assert expected.keys() == found.keys()
         assert not [name for name in expected if not torch.equal(expected[name], found[name])], out.name
@@ -272,9 +272,9 @@ def test_a_run_that_learns_nothing_any_more_says_so(
 
     monkeypatch.setattr(S2licTask, "loss", broken)
     monkeypatch.setattr(S2licTask, "log_every", 20)
-    monkeypatch.setattr(s2lic_graph, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(graph, "LOG_SECONDS", 0.0)
     with pytest.raises(UsageError, match="take a lower `lr`"):
-        cli.main("s2lic", str(recipe_file(tmp_path)), data=photos, out=tmp_path, device="cpu")
+        training.main("s2lic", str(recipe_file(tmp_path)), data=photos, out=tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_run_that_learns_nothing_any_more_says_so(
 )
 def test_settings_that_need_it(photos: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        cli.main("s2lic", str(recipe_file(tmp_path, **changes)), data=photos, out=tmp_path / "x", device="cpu")
+        training.main("s2lic", str(recipe_file(tmp_path, **changes)), data=photos, out=tmp_path / "x", device="cpu")
 
 
 @pytest.mark.parametrize("family", ["s2lic", "walloc", "zipgan"])
@@ -294,7 +294,7 @@ def test_a_device_that_is_not_there_is_said_before_anything_is_made(
     name = "8x" if family == "zipgan" else "small"
     for device, words in (("cuda", "sees no GPU"), ("tpu", "there are auto, cpu and cuda")):
         with pytest.raises(UsageError, match=words):
-            cli.main(family, name, data=photos, out=tmp_path / "x", device=device)
+            training.main(family, name, data=photos, out=tmp_path / "x", device=device)
     assert not (tmp_path / "x").exists()
 
 
@@ -304,7 +304,7 @@ def test_a_checkpoint_of_the_other_kind_is_refused(photos: Path, tmp_path: Path)
     task = task_of()
     torch.save({"state_dict": task.state_dict(), "global_step": 3, "hard": False}, folder / "last.ckpt")
     with pytest.raises(UsageError, match="without `graph: true`"):
-        cli.main("s2lic", str(recipe_file(tmp_path)), data=photos, out=tmp_path, resume=True, device="cpu")
+        training.main("s2lic", str(recipe_file(tmp_path)), data=photos, out=tmp_path, resume=True, device="cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

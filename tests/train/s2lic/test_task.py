@@ -22,7 +22,7 @@ from codec.codecs.s2lic.paper import S2licPaperConfig
 from codec.codecs.s2lic.weights import Config, network_of
 from codec.entropy.exact import FixedPoint
 from codec.errors import UsageError
-from codec.train import run as cli
+from codec.train import run as training
 from codec.train.checkpoints import checkpoint_to_resume, fill_task
 from codec.train.fit import Watch, save
 from codec.train.photos import middle
@@ -89,7 +89,7 @@ def recipe_file(folder: Path, model: dict[str, Any] = MODEL, network: str = "sma
 
 def run(out: Path, data: Path, resume: bool = False, **changes: Any) -> tuple[Path, list[dict[str, float]]]:
     out.mkdir(exist_ok=True)
-    folder = cli.main(
+    folder = training.main(
         "s2lic", str(recipe_file(out, **changes)), data=data, out=out / "runs", resume=resume, device="cpu"
     )
     return folder, [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -199,19 +199,19 @@ def test_errors_for_people(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "other.yaml"
     path.write_text(yaml.safe_dump({"tag": "x", "network": "huge", "model": {}, "recipe": RECIPE}))
     with pytest.raises(UsageError, match="huge"):
-        cli.main("s2lic", str(path), data=data, out=tmp_path / "x", device="cpu")
+        training.main("s2lic", str(path), data=data, out=tmp_path / "x", device="cpu")
     small = S2licRecipe(**{**RECIPE, "crop": 512})
     assert small.crop == 512
     with pytest.raises(UsageError, match="at least 512"):
         run(tmp_path / "y", data, crop=512)
 
 
-SHIPPED = sorted(path.stem for path in (cli.RECIPES / "s2lic").glob("*.yaml"))
+SHIPPED = sorted(path.stem for path in (training.RECIPES / "s2lic").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED or ["none"])
 def test_shipped_recipes_are_valid(name: str) -> None:
-    _, recipe = check_settings(yaml.safe_load(cli.recipe_path("s2lic", name).read_text()))
+    _, recipe = check_settings(yaml.safe_load(training.recipe_path("s2lic", name).read_text()))
     assert recipe.decay_from < recipe.steps
     assert recipe.decay_from <= recipe.hard_from
 
@@ -320,10 +320,10 @@ def test_a_setting_that_is_missing(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump({"tag": "x", "model": MODEL, "recipe": {"decay_from": 3, "steps": 3}}))
     with pytest.raises(UsageError, match="recipe: hard_from is missing"):
-        cli.main("s2lic", str(path), data=data, out=tmp_path / "runs", device="cpu")
+        training.main("s2lic", str(path), data=data, out=tmp_path / "runs", device="cpu")
     path.write_text(yaml.safe_dump({"tag": "x", "model": MODEL, "recipe": None}))
     with pytest.raises(UsageError, match="recipe: expected settings"):
-        cli.main("s2lic", str(path), data=data, out=tmp_path / "runs", device="cpu", steps=3)
+        training.main("s2lic", str(path), data=data, out=tmp_path / "runs", device="cpu", steps=3)
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_start_of_another_size(finished: Path, data: Path, tmp_path: Path) -> No
     recipe = {**RECIPE, "start": str(finished / "decay.ckpt")}
     path.write_text(yaml.safe_dump({"tag": "wide", "model": model, "recipe": recipe}))
     with pytest.raises(UsageError, match="doesn't fit"):
-        cli.main("s2lic", str(path), data=data, out=tmp_path, device="cpu")
+        training.main("s2lic", str(path), data=data, out=tmp_path, device="cpu")
 
 
 def test_held_out_pictures_as_files(finished: Path, data: Path) -> None:
