@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     picture = SAMPLE if args.picture is None else Path(args.picture)
     if not picture.is_file():
         raise MediaError(f"{picture}: no such picture")
-    codec = ImageCodec.load(args.codec or registry.default("image"), quality=args.quality)
+    name = args.codec or registry.default("image")
+    assert name is not None
+    codec = ImageCodec.load(name, quality=args.quality)
     assert isinstance(codec, ImageCodec)
     force = args.force or args.output is None
     report = compare(picture, codec, Path(args.output or DEFAULT_OUT), force)

@@ -151,7 +151,7 @@ def test_no_card_takes_a_name_that_the_commands_use():
     ],
 )
 def test_cards_that_can_not_be(changes, words):
-    good = {"name": "toy", "medium": "image", "suffix": ".toy", "summary": "a toy", "target": "codec:ToyCodec"}
+    good: Any = {"name": "toy", "medium": "image", "suffix": ".toy", "summary": "a toy", "target": "codec:ToyCodec"}
     Card(**good)
     with pytest.raises(ValueError, match=words):
         Card(**{**good, **changes})

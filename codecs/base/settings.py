@@ -178,7 +178,8 @@ class Setting:
                     raise TypeError(given)
                 return given
             if self.several:
-                return tuple(self._parsed(item) for item in ((given,) if isinstance(given, str) else given))
+                items: Any = (given,) if isinstance(given, str) else given
+                return tuple(map(self._parsed, items))
             return self._parsed(given)
         except UsageError:
             raise

@@ -114,7 +114,7 @@ def open_video(source: VideoSource, frame_rate: Fraction | int | None = None) ->
         data = bytes(source)
         return _open_bytes(lambda: io.BytesIO(data), "the data")
     if source == STDIO:
-        return _open_stream(sys.stdin.buffer, name_of(source))
+        return _open_stream(sys.stdin.buffer, name_of(STDIO))
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if is_stream(path):  # a pipe, which can be opened once

@@ -131,7 +131,7 @@ def test_there_and_back(medium: str, sources: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("medium", [medium for medium in CASES if registry.default(medium)])
 def test_the_medium_says_the_codec(medium: str, sources: Path, tmp_path: Path) -> None:
     case = CASES[medium]
-    settings = {"effort": 0.0} if medium == "video" else {}
+    settings: dict[str, Any] = {"effort": 0.0} if medium == "video" else {}
     done = package.encode_file(sources / case.source, tmp_path / "a", **settings)
     assert done.about["codec"] == registry.default(medium)
 
@@ -230,6 +230,7 @@ def test_folders(sources: Path, tmp_path: Path) -> None:
         Image.fromarray(picture).save(pictures / f"{index}.png")
     with pytest.raises(UsageError, match=r"pictures is a folder.*name.*nirvana.*circuit|circuit.*nirvana"):
         package.encode_file(pictures, tmp_path / "a")
+    settings: dict[str, Any]
     for name, settings in (("nirvana@toy", {"quality": 100}), ("circuit@mnist", {})):
         file = tmp_path / registry.split_tag(name)[0]
         package.encode_file(pictures, file, name, **settings)
@@ -547,6 +548,7 @@ def test_empty_datasets(tmp_path: Path) -> None:
 def test_a_dataset_of_the_file_of_an_array(tmp_path: Path) -> None:
     interp = Codec.load("interp")
     (tmp_path / "a").write_bytes(interp.compress(np.ones((9, 9), np.float32)))
+    select: dict[str, Any]
     for select in ({"dataset": "u"}, {"dataset": "u", "snapshot": 0}):
         with pytest.raises(UsageError, match="holds one array"):
             package.decode_file(tmp_path / "a", tmp_path / "b.npy", **select)
