@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import os
 import json
 import struct
 import time
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ....errors import UsageError
-from ....files import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,8 +174,9 @@ class FitFile:
     def save(self, tensors: Mapping[str, Tensor]) -> None:
         from safetensors.torch import save_file
 
-        with whole(self.path, replace=True, path_only=True) as partial:
-            save_file(dict(tensors), partial, {"identity": self.identity})
+        temporary = self.path.with_name(self.path.name + ".new")  # a name that `Journal.close` finds after a kill
+        save_file(dict(tensors), temporary, {"identity": self.identity})
+        os.replace(temporary, self.path)
         self._saved = time.monotonic()
 
     def remove(self) -> None:
