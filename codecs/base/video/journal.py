@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import os
 import json
+import os
 import struct
 import time
 import zlib
