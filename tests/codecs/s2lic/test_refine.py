@@ -153,9 +153,11 @@ def test_coder_and_effort_go_together(codec: S2licCodec) -> None:
     assert codec.with_settings(coder="torchac").with_settings(effort=2).coder == "torchac"
 
 
-@pytest.mark.parametrize("effort", [-0.1, 101.0, float("nan")])
-def test_efforts_that_cant_be(codec: S2licCodec, effort: float) -> None:
-    with pytest.raises(UsageError, match="0 to 100"):
+@pytest.mark.parametrize(
+    ("effort", "words"), [(-0.1, "a finite number, 0 or more"), (101.0, "0 to 100"), (float("nan"), "a finite number")]
+)
+def test_efforts_that_cant_be(codec: S2licCodec, effort: float, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
         codec.with_settings(effort=effort)
 
 
