@@ -169,6 +169,7 @@ class Point(NamedTuple):
 def plug_in(monkeypatch):
     def put(*cards, load=None, module="codec_toy"):
         points = [Point("toy", module, load or (lambda: SimpleNamespace(CARDS=cards)))]
+        monkeypatch.setattr(registry, "_announced", lambda: True)
         monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
         registry._plugins.cache_clear()
 
