@@ -51,9 +51,8 @@ NAMES = {_name(place): place for place in _modules()}
 
 def _room(name: tuple[str, ...]) -> str:
     """The room of a module: "codecs/s2lic", "media", "files", ...; "" for the package itself."""
-    if not name:
-        return ""
-    return "/".join(name[:2]) if name[0] == "codecs" and len(name) > 1 else name[0]
+    depth = 2 if name[:1] == ("codecs",) else 1
+    return "/".join(name[:depth])
 
 
 def _floor(room: str) -> int:

@@ -31,7 +31,16 @@ from ....media.video.values import Frame, VideoInfo, frames_of, stack
 from ....media.video.writer import VideoWriter, parse_encoder
 from ..codec import Codec, Data, PathLike, Report, Source, Summary, opened
 from ..settings import VIDEO_SELECTION, VIDEO_SETTINGS, Select, Setting
-from .encode import EncodeContext, Encoded, EncodeProgress, EncodeSettings, EncodeSource, encode, identity_of
+from .encode import (
+    EncodeContext,
+    Encoded,
+    EncodeProgress,
+    EncodeReport,
+    EncodeSettings,
+    EncodeSource,
+    encode,
+    identity_of,
+)
 from .groups import Preset
 from .journal import Journal
 from .stream import VideoFile, chunks_of, header_of, times_of
@@ -121,7 +130,7 @@ class VideoCodec(Codec):
         self,
         source: Any,
         target: PathLike,
-        report: Report | None = None,
+        report: EncodeReport | None = None,
         replace: bool = False,
         keep: bool = True,
     ) -> Summary:
