@@ -106,7 +106,9 @@ class _Choice:
             say(sys.stderr, f"codec encode: {self._left_out()}")
 
     def _left_out(self) -> str:
-        words = [f"{n} {name} files ({registry.default(name)})" for name, n in sorted(self.left_out.items())]
+        words = [
+            f"{n} {name} file{'s' * (n != 1)} ({registry.default(name)})" for name, n in sorted(self.left_out.items())
+        ]
         return f"left out, name their codec with -c: {', '.join(words)}"
 
     def _accepts(self, path: Path) -> bool:

@@ -1,6 +1,6 @@
 """Fitting the `circuit` codec: EM on the user's data, resumable, with a log; and the recipes of the shipped weights.
 
-`codec fit circuit DATA -o FILE` and `codec train circuit --recipe NAME` end here. Schedule: `entropy.circuit_fit`. A
+`codec fit circuit DATA -o FILE` and `codec train circuit --recipe NAME` end here. Schedule: `entropy.circuits.fit`. A
 part of the items is held out; what ships is the state with the fewest bits on them. Needs torch only, no Lightning.
 """
 

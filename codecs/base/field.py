@@ -264,7 +264,7 @@ class FieldCodec(Codec):
         with naming(source), whole(target, replace=replace) as file:
             fields, n_out = self._encode_into(file, given, None, None)
         n_in = given.getbuffer().nbytes if isinstance(given, io.BytesIO) else os.path.getsize(given)
-        words = [f"{len(fields)} fields", f"{n_in / n_out:.1f} times smaller"]
+        words = [f"{len(fields)} field{'s' * (len(fields) != 1)}", f"{n_in / n_out:.1f} times smaller"]
         return Summary(n_in, n_out, {"codec": self.name, "fields": fields}, words)
 
     def encode_hdf5(

@@ -5,7 +5,7 @@
 There are no weights to train: every video in DIR is encoded, with the recipe's network and steps, by the same functions
 as `codec encode`. The run's folder gets the files, and results.json with their rates and PSNRs. Interrupted, --resume
 goes on, within a group, too. (What is trained are the networks that preset `grid` starts from: --recipe grid-start,
-nirvana_grid.py.)
+grid_start.py.)
 """
 
 from __future__ import annotations
