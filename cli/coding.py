@@ -147,7 +147,7 @@ def report_of(summary: Summary, started: float) -> Report:
     sizes = {"bytes_in": summary.bytes_in, "bytes_out": summary.bytes_out}
     report = {**summary.about, **{name: size for name, size in sizes.items() if size is not None}}
     if summary.notes:
-        report["notes"] = list(summary.notes)
+        report["notes"] = [str(note) for note in summary.notes]
     return {**report, "seconds": time.perf_counter() - started, "words": list(summary.words)}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MediaError
+from .notes import Note
 
 __all__ = ["MAX_PIXELS", "MAX_SIDE", "Picture", "check_size"]
 
@@ -21,13 +22,15 @@ class Picture:
     """A still picture. Values are sRGB, or what `icc` says.
 
     pixels: (H, W, 1) or (H, W, 3), uint8 or uint16, without transparency. alpha: (H, W) of the same dtype, or None.
-    exif: a TIFF structure, without the "Exif" prefix; its orientation is already applied and removed.
+    exif: a TIFF structure, without the "Exif" prefix; its orientation is already applied and removed. notes: what the
+    file that it was read from had besides, and what was changed.
     """
 
     pixels: NDArray[Any]
     alpha: NDArray[Any] | None = None
     icc: bytes | None = None
     exif: bytes | None = None
+    notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha

@@ -19,6 +19,7 @@ from ...container import Chunk, Header, Value, read_header
 from ...errors import ContainerError, StreamError, UsageError, WeightsError
 from ...files import STDIO, PathLike, is_stream, read_bytes, refuse_existing
 from ...media import MEDIA, Probe, probe, probe_bytes
+from ...media.notes import Note
 from ...registry import default, load_class, names, split_tag
 from .settings import QUALITY, Select, Setting, check_declared, check_rivals
 from .weights import find_by_hash
@@ -70,14 +71,14 @@ class Summary:
 
     bytes_in, bytes_out: sizes of the source and of the target; None where one has none, as a folder, or it isn't known.
     about: further facts, plain values by name, as the command prints them with --json. words: facts worth a line, such
-    as "0.312 bpp". notes: what the user should know, such as a sound that was left out.
+    as "0.312 bpp". notes: what was left out, changed or cut off.
     """
 
     bytes_in: int | None = None
     bytes_out: int | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     words: Sequence[str] = ()
-    notes: Sequence[str] = ()
+    notes: Sequence[Note] = ()
 
 
 class Codec(ABC):

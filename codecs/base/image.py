@@ -24,6 +24,7 @@ from ...files import naming, read_bytes, refuse_existing, whole
 from ...media import IMAGE_WRITES
 from ...media.bands import bands
 from ...media.image import read_picture, to_pil, write_picture
+from ...media.notes import from_meta, to_meta
 from ...media.values import MAX_PIXELS, Picture
 from . import rate_control
 from .alpha import decode_alpha, encode_alpha
@@ -134,7 +135,7 @@ class ImageCodec(Codec):
         words = [f"{bpp:.3f} bpp"]
         words += [f"{reached['psnr']:.2f} dB"] if "psnr" in reached else []
         words += [f"-q {reached['quality']:g}"] if "quality" in reached else []
-        return Summary(len(given), len(data), about | dict(reached), words)
+        return Summary(len(given), len(data), about | dict(reached), words, picture.notes)
 
     def decode_file(
         self,
@@ -194,7 +195,7 @@ class ImageCodec(Codec):
             shape=(height, width, channels),
             dtype=picture.pixels.dtype.name,
             params={**encoded.params, **({_KIND: kind} if kind != _PIL else {})},
-            meta={key: value for key, value in meta.items() if value},
+            meta={key: value for key, value in meta.items() if value} | to_meta(picture.notes),
         )
         return pack(header, chunks)
 
@@ -229,7 +230,8 @@ class ImageCodec(Codec):
         assert pixels.shape == (height, width, 3) and pixels.dtype == dtype, "decode_pixels broke its contract"
         if channels < 3:
             pixels = _grey(pixels)
-        return Picture(pixels, alpha, _bytes(header.meta.get("icc")), _bytes(header.meta.get("exif"))), kind
+        icc, exif = _bytes(header.meta.get("icc")), _bytes(header.meta.get("exif"))
+        return Picture(pixels, alpha, icc, exif, from_meta(header.meta)), kind
 
 
 def open_file(path: PathLike, weights: PathLike | None = None, device: str = "cpu") -> Image.Image:
