@@ -9,20 +9,37 @@ file to the same pixels (promise 1). Run by .ci/run.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from codec.container import is_container, read_header
 from codec.eval.bench.readers import read_array
+from codec.media import array as arrays
+from codec.media.video.reader import open_video
+from codec.media.video.values import stack
+
+Values = dict[str, NDArray[Any]]
 
 ROOT = Path(__file__).resolve().parents[1]
+HERE = sys.executable
+DRIVER = """
+import json, sys
+from codec.cli import main
+for words in json.load(sys.stdin):
+    if code := main(words):
+        sys.exit(f"codec {' '.join(words)}: exit code {code}")
+"""
 EXTRAS = ("compressai", "lightning", "torchac", "imagecodecs", "pytest")  # what the base install must do without
 MIN_PSNR = 25.0  # dB; far below any codec's default, far above a wrong picture
 
@@ -52,27 +69,74 @@ def contents(wheel: Path) -> None:
     check(not any(name.startswith(("codec/tests", "tests")) for name in inside), "the wheel holds tests")
 
 
-def decoded(command: list[str], file: Path, out: Path) -> NDArray[np.generic]:
-    """Its pixels, or its array, or the bytes of its frames. out: without suffix."""
-    medium = read_header(file.read_bytes()).medium
-    array = medium == "field"
-    out = out.with_suffix({"field": ".npy", "video": ".mkv"}.get(medium, ".png"))
-    subprocess.run([*command, "decode", file, "-o", out, "--quiet"], check=True, cwd=out.parent)
-    if array:
-        return read_array(out)
-    if medium == "video":
-        from codec.media.video.reader import open_video
-        from codec.media.video.values import stack
+# ---- two environments
 
-        with open_video(out) as reader:
-            return stack(reader.info, reader)
-    with Image.open(out) as image:
-        return np.asarray(image)
+
+def run_all(python: Path, commands: Sequence[Sequence[str | Path]], folder: Path) -> str:
+    """Commands of `codec` in one process of an environment; what they and Python's warnings say on stderr.
+
+    One process, since importing torch takes seconds. The first that fails ends the check with its words.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" or str(python) == HERE}
+    done = subprocess.run(
+        [python, "-W", "default", "-c", DRIVER],
+        input=json.dumps([[*map(str, words)] for words in commands]),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+    )
+    check(done.returncode == 0, f"{python}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stderr
+
+
+def values_of(path: Path) -> Values:
+    """The values in a file of any medium, or of a folder of them, read in this environment."""
+    if path.is_dir():
+        return {f"{file.name}/{key}": v for file in sorted(path.iterdir()) for key, v in values_of(file).items()}
+    if path.suffix in (".h5", ".nc"):
+        with h5py.File(path) as file:
+            names: list[str] = []
+            file.visit(names.append)
+            items = {name: file[name] for name in names}
+            return {name: np.asarray(item[()]) for name, item in items.items() if isinstance(item, h5py.Dataset)}
+    if path.suffix in (".mkv", ".mp4"):
+        with open_video(path) as reader:
+            return {"frames": stack(reader.info, reader)}
+    if path.suffix in (".idx", ".npy"):
+        return {"array": read_array(path) if path.suffix == ".npy" else np.asarray(arrays.read(path).array)}
+    with Image.open(path) as image:
+        return {"pixels": np.asarray(image)}
+
+
+def equal(first: Values, second: Values) -> bool:
+    """Every value, bit by bit: there may be NaN."""
+    return first.keys() == second.keys() and all(
+        first[name].shape == second[name].shape and first[name].tobytes() == second[name].tobytes() for name in first
+    )
+
+
+def same_golden_files(python: Path, folder: Path) -> int:
+    """Both environments decode the golden files to the same values; returns how many there are.
+
+    Streams of a coder that the base install lacks (torchac) are left out.
+    """
+    golden = [p for p in sorted((ROOT / "tests" / "golden").rglob("*")) if p.is_file() and is_container(p.read_bytes())]
+    headers = {path: read_header(path.read_bytes()) for path in golden}
+    golden = [path for path in golden if headers[path].coder not in EXTRAS]
+    suffixes = [{"image": "png", "video": "mkv"}.get(headers[path].medium, "npy") for path in golden]
+    outs = {who: [folder / f"golden-{i}-{who}.{suffix}" for i, suffix in enumerate(suffixes)] for who in ("a", "b")}
+    for who, where in (("a", python), ("b", Path(HERE))):
+        pairs = zip(golden, outs[who], strict=True)
+        run_all(where, [["decode", path, "-o", out, "--quiet"] for path, out in pairs], folder)
+    for path, out, again in zip(golden, outs["a"], outs["b"], strict=True):
+        check(equal(values_of(out), values_of(again)), f"{path.name}: the two environments decode to different values")
+    return len(golden)
 
 
 def main(wheel: Path, python: Path, folder: Path) -> None:
     contents(wheel)
-    small, here = [str(python.with_name("codec"))], [str(Path(sys.executable).with_name("codec"))]
+    small = [str(python.with_name("codec"))]
     probe = f"import codec, importlib.util as u; print(codec.__file__, [m for m in {EXTRAS} if u.find_spec(m)])"
     where, _, extras = subprocess.run(
         [python, "-c", probe], capture_output=True, text=True, check=True, cwd=folder
@@ -80,33 +144,24 @@ def main(wheel: Path, python: Path, folder: Path) -> None:
     check("site-packages" in where, f"the package is {where}, not the installed wheel")
     check(extras == "[]", f"the small environment is not small: {extras}")
 
-    photo = shutil.copy(ROOT / "samples" / "dog.png", folder / "dog.png")
+    photo = Path(shutil.copy(ROOT / "samples" / "dog.png", folder / "dog.png"))
     names = subprocess.run([*small, "list", "--json"], capture_output=True, text=True, check=True, cwd=folder).stdout
     for line in names.splitlines():
         entry = json.loads(line)
         if entry["medium"] != "image":
             continue
         file = folder / f"dog{entry['suffix']}"
-        subprocess.run([*small, "encode", photo, "-o", file, "-c", entry["name"]], check=True, cwd=folder)
-        subprocess.run([*small, "verify", file], check=True, cwd=folder)
-        back = decoded(small, file, folder / f"dog-{entry['name']}")
-        with Image.open(photo) as image:
-            error = np.mean((np.asarray(image).astype(float) - back.astype(float)) ** 2)
-        quality = 10 * np.log10(255**2 / max(float(error), 1e-9))
+        back, again = (folder / f"dog-{entry['name']}{end}.png" for end in ("", "-here"))
+        encode = ["encode", photo, "-o", file, "-c", entry["name"]]
+        run_all(python, [encode, ["verify", file], ["decode", file, "-o", back]], folder)
+        run_all(Path(HERE), [["decode", file, "-o", again]], folder)
+        pixels, decoded = (values_of(path)["pixels"].astype(float) for path in (photo, back))
+        quality = 10 * np.log10(255**2 / max(float(np.mean((pixels - decoded) ** 2)), 1e-9))
         check(quality > MIN_PSNR, f"{entry['name']}: {quality:.1f} dB after a round trip")
-        again = decoded(here, file, folder / f"dog-{entry['name']}-here")
-        check(np.array_equal(back, again), f"{entry['name']}: the two environments decode to different pixels")
+        same = equal(values_of(back), values_of(again))
+        check(same, f"{entry['name']}: the two environments decode to different pixels")
         print(f"{entry['name']}: {file.stat().st_size} bytes, {quality:.2f} dB, same pixels in both environments")
-
-    golden = [p for p in sorted((ROOT / "tests" / "golden").rglob("*")) if p.is_file() and is_container(p.read_bytes())]
-    golden = [p for p in golden if read_header(p.read_bytes()).coder not in EXTRAS]  # torchac
-    for index, path in enumerate(golden):
-        file = Path(shutil.copy(path, folder / f"{index}-{path.name}"))
-        one = decoded(small, file, folder / f"{index}-small")
-        two = decoded(here, file, folder / f"{index}-here")
-        same = one.shape == two.shape and one.tobytes() == two.tobytes()  # there may be NaN
-        check(same, f"{path.name}: the two environments decode to different values")
-    print(f"{len(golden)} golden files decoded, same values in both environments")
+    print(f"{same_golden_files(python, folder)} golden files decoded, same values in both environments")
 
 
 if __name__ == "__main__":

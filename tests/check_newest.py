@@ -1,0 +1,156 @@
+"""The wheel beside the newest of everything: `python tests/check_newest.py WHEEL PYTHON EMPTY_FOLDER`.
+
+PYTHON belongs to an environment that holds the wheel and the newest releases of what it needs, on the newest Python
+that has them; this script runs in the developers' environment, whose versions are pinned. A release that drops or
+renames something shows here first. A file of every medium is encoded, verified and decoded there by the command with
+each medium's codec, and must decode to the same values here, as must the golden files. A deprecation warning that
+names a line of ours is an error, too: it is the next release's failure. Run by .ci/run.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import h5py
+import numpy as np
+from check_wheel import ROOT, Values, check, equal, run_all, same_golden_files, values_of
+from PIL import Image
+
+CUT = (200, 240, 64, 96)  # top, left, height and width of the part of the sample photo
+PACKAGES = "numpy torch pillow av h5py constriction safetensors rich"
+
+
+class Case(NamedTuple):
+    """A file, what encodes it, and how far its values may be off (None: not at all; a mean square for pictures)."""
+
+    medium: str
+    file: str
+    options: tuple[str, ...]
+    out: str  # where it is decoded to
+    close: Callable[[Values, Values], bool]
+
+
+def alike(first: Values, second: Values) -> bool:
+    """Above 20 dB: far from a wrong picture, and within reach of every codec's default."""
+    return all(
+        first[name].shape == second[name].shape
+        and float(np.mean((first[name].astype(float) - second[name].astype(float)) ** 2)) < 255**2 / 100
+        for name in first
+    )
+
+
+def bounded(first: Values, second: Values) -> bool:
+    """Within a hundredth of each dataset's range, and everything of one axis as it was."""
+    return first.keys() == second.keys() and all(
+        equal({name: a}, {name: second[name]})
+        if a.ndim < 2
+        else bool(np.abs(a.astype(float) - second[name].astype(float)).max() <= 0.01 * float(np.ptp(a)))
+        for name, a in first.items()
+    )
+
+
+CASES = (
+    Case("picture, PNG", "photo.png", (), "png", alike),
+    Case("picture, JPEG", "photo.jpg", (), "png", alike),
+    Case("picture, walloc", "photo.png", ("-c", "walloc"), "png", alike),
+    Case("video, MP4 with sound", "clip.mp4", ("-c", "nirvana", "--effort", "0"), "mkv", alike),
+    Case("field, HDF5", "run.h5", (), "h5", bounded),
+    Case("field, NetCDF-4", "run.nc", (), "nc", bounded),
+    Case("field, HDF5, zipgan", "run.h5", ("-c", "zipgan", "--rel-error", "0.01"), "h5", bounded),
+    Case("array, IDX", "items.idx", ("-c", "circuit@mnist"), "idx", equal),
+    Case("label map, PNG", "labels.png", ("-c", "circuit@mnist"), "png", equal),
+)
+
+
+# ---- the inputs, made here without a line of the package
+
+
+def write_inputs(folder: Path) -> None:
+    top, left, height, width = CUT
+    with Image.open(ROOT / "samples" / "dog.png") as image:
+        photo = image.convert("RGB").crop((left, top, left + width, top + height))
+    photo.save(folder / "photo.png")
+    photo.save(folder / "photo.jpg", quality=90)
+    labels = np.add.outer(np.arange(28) // 10, np.arange(28) // 7).astype(np.uint8)
+    Image.fromarray(labels).save(folder / "labels.png")
+    items = np.stack([np.roll(labels * 40, shift, 1) for shift in range(5)])
+    (folder / "items.idx").write_bytes(bytes((0, 0, 8, 3)) + np.array(items.shape, ">i4").tobytes() + items.tobytes())
+    _write_clip(folder / "clip.mp4")
+    x = np.linspace(0, 6, 32, dtype=np.float32)
+    velocity = np.stack([np.sin(x[:, None, None] + k) * np.cos(x[:, None] - k) + 0.1 * x for k in range(3)])
+    for name in ("run.h5", "run.nc"):
+        with h5py.File(folder / name, "w") as file:
+            scale = file.create_dataset("x", data=x)
+            scale.make_scale("x")
+            field = file.create_dataset("velocity", data=velocity, chunks=(1, 32, 32, 32), compression="gzip")
+            field.attrs["units"] = "m s-1"
+            field.dims[3].attach_scale(scale)
+            if name.endswith(".nc"):
+                file.attrs["_NCProperties"] = np.bytes_(b"version=2,netcdf=4.9.2")
+
+
+def _write_clip(path: Path) -> None:
+    with av.open(str(path), "w") as output:
+        video: Any = output.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
+        sound: Any = output.add_stream("aac", rate=16000, layout="mono")
+        y, x = np.mgrid[:32, :48]
+        for index in range(5):
+            rgb = np.stack([x * 4 + 9 * index, y * 7, x + y], axis=2).clip(0, 255).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            output.mux(video.encode(frame))
+        wave = np.sin(np.arange(3200) / 6).astype(np.float32)[None]
+        samples = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
+        samples.sample_rate, samples.pts, samples.time_base = 16000, 0, Fraction(1, 16000)
+        output.mux(sound.encode(samples))
+        for stream in (video, sound):
+            output.mux(stream.encode(None))
+
+
+# ---- the two environments
+
+
+def no_warnings(words: str) -> None:
+    """Nothing on stderr warns of a line of ours."""
+    ours = [line for line in words.splitlines() if "Warning: " in line and "/site-packages/codec/" in line]
+    check(not ours, "the newest packages warn of lines of ours:\n" + "\n".join(ours))
+
+
+def versions(python: Path) -> dict[str, str]:
+    probe = (
+        "import importlib.metadata as m, json, platform, sys; print(json.dumps({'python': platform.python_version(), "
+        "**{name: m.version(name) for name in sys.argv[1:]}}))"
+    )
+    done = subprocess.run([python, "-c", probe, *PACKAGES.split()], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def main(wheel: Path, python: Path, folder: Path) -> None:
+    del wheel  # it is installed already; named for the same order of arguments as check_wheel has
+    here = Path(sys.executable)
+    mine = versions(here)
+    print("\n".join(f"{name + ':':<14} {new:<12} (tests: {mine[name]})" for name, new in versions(python).items()))
+    write_inputs(folder)
+    for number, case in enumerate(CASES):
+        source, coded = folder / case.file, folder / f"{number}.coded"
+        there, back = (folder / f"{number}-{name}.{case.out}" for name in ("there", "here"))
+        verbs = [["encode", source, *case.options, "-o", coded], ["verify", coded], ["decode", coded, "-o", there]]
+        no_warnings(run_all(python, verbs, folder))
+        run_all(here, [["decode", coded, "-o", back]], folder)
+        check(equal(values_of(there), values_of(back)), f"{case.medium}: decodes to other values here than there")
+        check(case.close(values_of(source), values_of(there)), f"{case.medium}: not what was encoded")
+        print(f"{case.medium + ':':<24} ok, {source.stat().st_size} bytes, coded {coded.stat().st_size}", flush=True)
+    count = same_golden_files(python, folder)
+    print(f"{'golden files:':<24} ok, {count} decode to the same values")
+
+
+if __name__ == "__main__":
+    main(*(Path(argument).absolute() for argument in sys.argv[1:4]))
