@@ -7,21 +7,27 @@
     with whole_folder("stills") as folder:                 # a folder of files
         (folder / "000.png").write_bytes(data)
 
-A target is written under a temporary name in its own folder, brought to the disk and then renamed. Imports nothing but
-the errors, so that everything may import it.
+A target is written under a temporary name in its own folder, brought to the disk and then renamed. Worker processes
+find here how they end with their parent, and everybody how many CPUs may be used. Imports nothing but the errors, so
+that everything may import it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
+import re
+import secrets
 import shutil
+import socket
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO, Literal, overload
 
@@ -34,13 +40,18 @@ __all__ = [
     "PathLike",
     "TargetExistsError",
     "TargetIsFolderError",
+    "as_private_as",
+    "cpu_count",
+    "end_with_parent",
     "is_stream",
     "name_of",
     "naming",
+    "owner",
     "read_bytes",
     "refuse_existing",
-    "remove_temporary",
+    "remove_temporaries",
     "set_owner",
+    "sweep",
     "temporary_of",
     "whole",
     "whole_folder",
@@ -52,7 +63,8 @@ MAX_INPUT_BYTES = 1 << 30  # of one input; a device or an endless pipe ends here
 
 PathLike = str | os.PathLike[str]
 
-_SHOWN_BYTES = 80  # of a target's name in that of its temporary, which may have 255 in all
+_SHOWN_BYTES = 32  # of a target's name in that of its temporary: some file systems take 143 in all
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a write, which name no file
 
 
 class TargetExistsError(UsageError, FileExistsError):
@@ -102,6 +114,8 @@ def naming(source: PathLike) -> Iterator[None]:
 def read_bytes(source: PathLike, limit: int = MAX_INPUT_BYTES) -> bytes:
     """All bytes of a file, or of stdin for "-". MediaError if it can't be read, or there are more than `limit`."""
     if source == STDIO:
+        if sys.stdin is None:
+            raise MediaError("stdin is closed: name a file, or send data into the command")
         return _read_bounded(sys.stdin.buffer, limit, name_of(source))
     try:
         with open(source, "rb") as file:
@@ -145,6 +159,8 @@ def whole(
 @contextlib.contextmanager
 def _whole_file(target: PathLike, replace: bool) -> Iterator[BinaryIO]:
     if target == STDIO:
+        if sys.stdout is None:
+            raise UsageError("stdout is closed: name a file with -o")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif is_stream(target):
@@ -152,8 +168,12 @@ def _whole_file(target: PathLike, replace: bool) -> Iterator[BinaryIO]:
         with open(target, "wb") as device:
             yield device
     else:
-        with _whole_path(target, replace) as temporary, open(temporary, "xb") as file:
-            yield file
+        refuse_existing(target, replace)
+        real = Path(os.path.realpath(target))
+        with _temporary(real, _new_file) as temporary:
+            with open(temporary, "r+b") as file:
+                yield file
+            _finish(temporary, real, replace)
 
 
 @contextlib.contextmanager
@@ -164,13 +184,36 @@ def _whole_path(target: PathLike, replace: bool) -> Iterator[Path]:
         raise UsageError(f"this output is written in place, which {os.fspath(target)} can't be: name a file with -o")
     refuse_existing(target, replace)
     real = Path(os.path.realpath(target))
-    with _temporary(real) as temporary:
+    # A writer that needs a name would follow a link that somebody puts there, so it gets a folder nobody else can enter.
+    with _temporary(real, functools.partial(os.mkdir, mode=0o700)) as folder:
+        temporary = folder / "data"
         yield temporary
-        _sync(temporary)
-        if replace:
-            os.replace(temporary, real)
-        else:
-            _rename_new(temporary, real)
+        _finish(temporary, real, replace)
+
+
+def _new_file(path: Path) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
+
+
+def _finish(temporary: Path, real: Path, replace: bool) -> None:
+    """Bring a file to the disk and give it its name."""
+    _set_mode(temporary, real, replace)
+    _sync(temporary)
+    if replace:
+        os.replace(temporary, real)
+    else:
+        _rename_new(temporary, real)
+
+
+def _set_mode(temporary: Path, real: Path, replace: bool) -> None:
+    """A file has the permissions of the one it replaces; a new one none that its source doesn't give to others."""
+    mode = stat.S_IMODE(os.stat(temporary).st_mode)
+    wanted = mode & (_shared.get() | 0o700)
+    if replace and real.exists():
+        wanted = stat.S_IMODE(os.stat(real).st_mode) & 0o777
+    if wanted != mode:
+        with contextlib.suppress(OSError):  # a file system without permissions
+            os.chmod(temporary, wanted)
 
 
 @contextlib.contextmanager
@@ -181,14 +224,15 @@ def whole_folder(target: PathLike) -> Iterator[Path]:
     """
     if target == STDIO:
         raise UsageError("the output is a folder of files, and stdout holds one: name a folder with -o")
+    refuse_dangling(target)
     real = Path(os.path.realpath(target))
-    with _temporary(real) as temporary:
-        temporary.mkdir()
+    with _temporary(real, os.mkdir) as temporary:
         yield temporary
         for path in temporary.rglob("*"):
             if path.is_file():
                 _sync(path)
-        if real.exists():  # renaming would go over an empty folder
+        _set_mode(temporary, real, False)
+        if os.path.lexists(real):  # renaming would go over an empty folder
             words = "exists already, and a folder is never replaced: name another with -o"
             raise TargetExistsError(errno.EEXIST, words, str(real))
         os.rename(temporary, real)
@@ -198,6 +242,7 @@ def refuse_existing(target: PathLike, replace: bool) -> None:
     """Raise, before any work is done for it, what `whole` would raise for a target that is there already."""
     if target == STDIO:
         return
+    refuse_dangling(target)
     real = os.path.realpath(target)
     if os.path.isdir(real):
         raise TargetIsFolderError(errno.EISDIR, "is a folder", real)
@@ -206,25 +251,37 @@ def refuse_existing(target: PathLike, replace: bool) -> None:
         raise TargetExistsError(errno.EEXIST, f"exists already (--force {words} it)", real)
 
 
+def refuse_dangling(target: PathLike) -> None:
+    """Raise TargetExistsError for a link that leads nowhere: what is behind it is not what its name says."""
+    if os.path.islink(target) and not os.path.exists(target):
+        words = f"is a link to {os.readlink(target)}, which isn't there: remove it, or name another place with -o"
+        raise TargetExistsError(errno.EEXIST, words, os.fspath(target))
+
+
 @contextlib.contextmanager
-def _temporary(real: Path) -> Iterator[Path]:
-    """The temporary name of a target whose folder exists now; whatever is made under it is removed at the end."""
+def _temporary(real: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """A temporary of a target, made now, by a name that nobody can know before; it is removed at the end."""
     temporary = temporary_of(real)
-    real.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.lexists(temporary):  # never written into: it may be another process's, on another machine
-        words = (
-            f"the temporary file of {real.name} is there: another run writes it, or was killed; if none runs, remove it"
-        )
-        raise TargetExistsError(errno.EEXIST, words, str(temporary))
     try:
-        yield temporary
-    finally:
-        _remove(temporary)
+        real.parent.mkdir(parents=True, exist_ok=True)
+        sweep(real.parent)
+        make(temporary)
+        _live.add(temporary)
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+            _live.discard(temporary)
+    except OSError as error:  # people know the target, not its temporary
+        named = None if error.filename is None else os.fspath(error.filename)
+        if (named is None and error.errno in _FULL) or str(named).startswith(str(temporary)):
+            error.filename, error.filename2 = str(real), None
+        raise
 
 
 def _sync(path: Path) -> None:
     """Bring a file's bytes to the disk: a rename that outlives a power cut must not name an empty file."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     try:
         os.fsync(descriptor)
     finally:
@@ -244,37 +301,188 @@ def _rename_new(temporary: Path, target: Path) -> None:
         os.replace(temporary, target)
 
 
+# ---- permissions
+
+_shared: ContextVar[int] = ContextVar("_shared", default=0o777)  # permissions that new files may give to others
+
+
+@contextlib.contextmanager
+def as_private_as(source: PathLike) -> Iterator[None]:
+    """Files that appear while the block runs give others no permission that the source doesn't give them."""
+    shared = 0o777
+    if source != STDIO:
+        with contextlib.suppress(OSError, ValueError):
+            status = os.stat(source)
+            if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                shared = stat.S_IMODE(status.st_mode) & 0o066
+                shared |= shared >> 2 & 0o011  # whoever may read a folder may enter it
+    token = _shared.set(shared)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
 # ---- temporary names
+#
+# .photo.png.3f2a91bc-4711-5d0c7e21-9a0b1c2d3e4f5061.part: the target's name, the machine, the process that answers for
+# it, a number of that run, and 64 random bits.
 
-_owner: int | None = None  # whose number temporaries bear, if not this process's
+_PART = re.compile(r"\..*\.([0-9a-f]{8})-(\d+)-([0-9a-f]{8})-[0-9a-f]{16}\.part", re.DOTALL)
+_owner = ""  # whose temporaries this process makes; "" until somebody asks
+_live: set[Path] = set()  # temporaries that this process has made and not removed yet
+_swept: set[Path] = set()  # folders that were looked through
 
 
-def set_owner(pid: int) -> None:
-    """Name the temporaries of this process after another one, its parent, who removes them if this one is killed."""
+@functools.lru_cache(maxsize=1)
+def _machine() -> str:
+    """Eight digits for the set of processes in which a number is one process: the machine and its namespace."""
+    words = socket.gethostname()
+    with contextlib.suppress(OSError):
+        words += Path("/etc/machine-id").read_text(encoding="ascii", errors="replace")
+    with contextlib.suppress(OSError):
+        words += os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(words.encode(errors='replace')):08x}"
+
+
+def owner() -> str:
+    """The mark that temporaries of this process have; a parent gives its own to its workers."""
     global _owner
-    _owner = pid
+    if not _owner:
+        _owner = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return _owner
+
+
+def set_owner(mark: str) -> None:
+    """Mark the temporaries of this process as those of its parent, who removes them if this one is killed."""
+    global _owner
+    _owner = mark
 
 
 def temporary_of(target: PathLike) -> Path:
-    """The name under which a target is written until it is whole.
-
-    It lies in the target's own folder and follows from the target and the owner's process number alone: a parent finds
-    what a killed worker left. Long names are cut, and told apart by a checksum.
-    """
+    """A new name under which a target can be written until it is whole, in the target's own folder."""
     real = Path(os.path.realpath(target))
-    name = os.fsencode(real.name)
-    shown = os.fsdecode(name[:_SHOWN_BYTES])
-    return real.with_name(f".{shown}.{zlib.crc32(name):08x}-{_owner or os.getpid()}.part")
+    return real.with_name(f".{_cut(real.name)}.{owner()}-{secrets.token_hex(8)}.part")
 
 
-def remove_temporary(target: PathLike) -> None:
-    """Remove the temporary that a worker that was killed has left of a target, if there is one."""
-    if target != STDIO:
-        _remove(temporary_of(target))
+def _cut(name: str) -> str:
+    """The beginning of a name, without half a letter at its end."""
+    data = os.fsencode(name)
+    if len(data) <= _SHOWN_BYTES:
+        return name
+    end = _SHOWN_BYTES
+    while end > _SHOWN_BYTES - 4 and data[end] & 0xC0 == 0x80:  # inside a letter of UTF-8
+        end -= 1
+    return os.fsdecode(data[:end])
+
+
+def remove_temporaries(folder: PathLike) -> None:
+    """Remove the temporaries in a folder that bear this process's mark: for a parent whose workers are all gone."""
+    for path, mark in _temporaries(folder):
+        if mark == owner() and path not in _live:
+            _remove(path)
+
+
+def sweep(folder: PathLike) -> None:
+    """Remove, once for each folder, what processes of this machine and user have left that were killed."""
+    folder = Path(folder)
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    for path, mark in _temporaries(folder):
+        machine, pid, _ = mark.split("-")
+        with contextlib.suppress(OSError):
+            is_mine = os.lstat(path).st_uid == os.getuid()
+            if is_mine and machine == _machine() and mark != owner() and not _is_alive(int(pid)):
+                _remove(path)
+
+
+def _temporaries(folder: PathLike) -> list[tuple[Path, str]]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.endswith(".part")]
+    except OSError:
+        return []
+    matches = [(name, _PART.fullmatch(name)) for name in names]
+    return [(Path(folder, name), "-".join(match.groups())) for name, match in matches if match is not None]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _remove(temporary: Path) -> None:
-    if temporary.is_dir():
+    if temporary.is_dir() and not temporary.is_symlink():
         shutil.rmtree(temporary, ignore_errors=True)
     else:
         temporary.unlink(missing_ok=True)
+
+
+# ---- processes
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process, a worker, when its parent ends, however that ends. parent: its number, as it gave it.
+
+    The kernel sends a signal (Linux); a thread that waits for the parent's end works anywhere, and cleans up.
+    """
+    import threading
+    from multiprocessing import connection, parent_process
+
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)  # PR_SET_PDEATHSIG
+    above = parent_process()
+
+    def end() -> None:
+        if above is not None:
+            connection.wait([above.sentinel])
+        for path in tuple(_live):
+            with contextlib.suppress(OSError):
+                _remove(path)
+        os._exit(1)
+
+    if os.getppid() != parent:  # it ended before this began
+        end()
+    if above is not None:
+        threading.Thread(target=end, name="ends with its parent", daemon=True).start()
+
+
+def cpu_count() -> int:
+    """The number of CPUs that this process may use: those of its affinity, and no more than its container's share."""
+    try:
+        n_cpus = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # not on Linux
+        n_cpus = os.cpu_count() or 1
+    return max(1, min([n_cpus, *_quotas()]))
+
+
+def _quotas(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """The limits, in CPUs, of the control groups that this process is in (versions 2 and 1), rounded up."""
+    limits = []
+    try:
+        groups = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except (OSError, ValueError):
+        groups = []
+    for _, kinds, path in (group for group in groups if len(group) == 3):
+        if kinds and "cpu" not in kinds.split(","):
+            continue
+        for folder in (root / kinds / path.lstrip("/"), root / kinds, root / ("cpu" if kinds else "")):
+            with contextlib.suppress(OSError, ValueError):
+                if not kinds:
+                    quota, period = (folder / "cpu.max").read_text().split()
+                else:
+                    quota = (folder / "cpu.cfs_quota_us").read_text()
+                    period = (folder / "cpu.cfs_period_us").read_text()
+                if quota != "max" and int(quota) > 0:
+                    limits.append(max(1, -(-int(quota) // int(period))))
+    return limits

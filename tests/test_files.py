@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +55,8 @@ class TestWhole:
             file.write(b"abc")
             file.flush()
             assert not target.exists()
-            assert names(target.parent) == [files.temporary_of(target).name], "the same folder: a rename is enough"
+            (temporary,) = names(target.parent)  # the same folder: a rename is enough
+            assert temporary.startswith(f".x.{files.owner()}-")
         assert target.read_bytes() == b"abc"
         assert names(target.parent) == ["x"]
 
@@ -139,17 +142,22 @@ class TestWhole:
         assert target.read_bytes() == (b"theirs" if appears else b"abc")
         assert names(tmp_path) == ["x"]
 
-    @pytest.mark.parametrize("dangling", [False, True])
-    def test_through_a_link(self, tmp_path: Path, how: str, dangling: bool) -> None:
+    def test_through_a_link(self, tmp_path: Path, how: str) -> None:
         (tmp_path / "elsewhere").mkdir()
         real, link = tmp_path / "elsewhere" / "real", tmp_path / "link"
-        if not dangling:
-            real.write_bytes(b"old")
+        real.write_bytes(b"old")
         link.symlink_to(real)
-        put(link, b"abc", how, replace=not dangling)
+        put(link, b"abc", how, replace=True)
         assert link.is_symlink()
         assert real.read_bytes() == b"abc"
         assert names(tmp_path / "elsewhere") == ["real"]
+
+    @pytest.mark.parametrize("replace", [False, True])
+    def test_a_link_that_leads_nowhere(self, tmp_path: Path, how: str, replace: bool) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(FileExistsError, match="isn't there"):
+            put(tmp_path / "link", b"abc", how, replace)
+        assert names(tmp_path) == ["link"]
 
     def test_a_folder_is_no_target(self, tmp_path: Path, how: str) -> None:
         (tmp_path / "x").mkdir()
@@ -164,6 +172,32 @@ class TestWhole:
         finally:
             os.umask(before)
         assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+
+    def test_permissions_of_a_file_that_is_replaced(self, tmp_path: Path, how: str) -> None:
+        (tmp_path / "x").write_bytes(b"old")
+        (tmp_path / "x").chmod(0o600)
+        put(tmp_path / "x", b"abc", how, replace=True)
+        assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
+
+    @pytest.mark.parametrize(("given", "expected"), [(0o600, 0o600), (0o640, 0o640), (0o444, 0o644), (0o644, 0o644)])
+    def test_permissions_as_the_source(self, tmp_path: Path, how: str, given: int, expected: int) -> None:
+        (tmp_path / "source").write_bytes(b"")
+        (tmp_path / "source").chmod(given)
+        before = os.umask(0o022)
+        try:
+            with files.as_private_as(tmp_path / "source"):
+                put(tmp_path / "x", b"abc", how)
+        finally:
+            os.umask(before)
+        assert (tmp_path / "x").stat().st_mode & 0o777 == expected
+
+    def test_an_error_names_the_target(self, tmp_path: Path, how: str) -> None:
+        with pytest.raises(OSError, match="No space") as full:
+            put_half(tmp_path / "x", how, OSError(errno.ENOSPC, "No space left on device"))
+        assert full.value.filename == str(tmp_path / "x")
+        with pytest.raises(OSError, match="too long") as long:
+            put(tmp_path / ("x" * 256), b"", how)
+        assert os.path.basename(long.value.filename) == "x" * 256
 
 
 class TestInPlace:
@@ -241,46 +275,64 @@ class TestFolder:
 
 
 class TestTemporary:
-    def test_follows_from_target_and_owner(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So a parent finds what a worker left, by the name of the target alone."""
-        monkeypatch.setattr(files, "_owner", None)
-        ours = files.temporary_of(tmp_path / "x")
-        (tmp_path / "link").symlink_to(tmp_path / "x")
-        assert ours.parent == tmp_path
-        assert ours.name.startswith(".x.")
-        assert str(os.getpid()) in ours.name
-        assert files.temporary_of(tmp_path / "link") == ours
-        files.set_owner(os.getpid() + 1)
-        assert files.temporary_of(tmp_path / "x") != ours
+    def test_nobody_knows_it_before(self, tmp_path: Path) -> None:
+        """A link that lies where a temporary will be would be written through."""
+        names = {files.temporary_of(tmp_path / "x").name for _ in range(100)}
+        assert len({name.split("-")[-1] for name in names}) == 100
+        assert all(len(name.split("-")[-1]) == 16 + len(".part") for name in names), "64 bits"
+
+    def test_a_writer_of_paths_follows_no_link(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Even where the name was guessed: its folder is made now, for this process alone."""
+        monkeypatch.setattr("secrets.token_hex", lambda n: "0" * 2 * n)
+        (tmp_path / "victim").write_bytes(b"precious")
+        files.temporary_of(tmp_path / "x").symlink_to(tmp_path / "victim")
+        for way in ("file", "path"):
+            with pytest.raises(FileExistsError):
+                put(tmp_path / "x", b"abc", way)
+        assert (tmp_path / "victim").read_bytes() == b"precious"
+        assert len(names(tmp_path)) == 2, "what is another's stays"
+
+    def test_folder_of_a_path_is_private(self, tmp_path: Path) -> None:
+        with whole(tmp_path / "x", path_only=True) as path:
+            assert path.parent.stat().st_mode & 0o777 == 0o700
+            path.write_bytes(b"abc")
+        assert names(tmp_path) == ["x"]
 
     def test_of_a_worker_that_was_killed(self, tmp_path: Path) -> None:
         code = (
-            "import os, sys\nfrom codec import files\nfiles.set_owner(int(sys.argv[1]))\n"
+            "import os, sys\nfrom codec import files\nfiles.set_owner(sys.argv[1])\n"
             "with files.whole(sys.argv[2]) as file:\n    file.write(b'half')\n    file.flush()\n    os._exit(9)"
         )
-        target = tmp_path / "x"
-        subprocess.run([sys.executable, "-P", "-c", code, str(os.getpid()), target], check=False)
-        assert names(tmp_path) == [files.temporary_of(target).name]
-        files.remove_temporary(target)
-        assert names(tmp_path) == []
-        files.remove_temporary(target)
-        files.remove_temporary("-")
+        subprocess.run([sys.executable, "-P", "-c", code, files.owner(), tmp_path / "x"], check=False)
+        (left,) = names(tmp_path)
+        theirs = tmp_path / left.replace(files.owner(), files.owner()[:-8] + "00000000")
+        theirs.write_bytes(b"of another container, whose process has our number")
+        with whole(tmp_path / "y") as file:
+            file.write(b"abc")
+            files.remove_temporaries(tmp_path)
+        assert names(tmp_path) == sorted([theirs.name, "y"])
+        files.remove_temporaries(tmp_path / "none")
+
+    def test_what_dead_processes_left_is_swept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        child = subprocess.Popen([sys.executable, "-c", ""])
+        child.wait()
+        machine, me, _ = files.owner().split("-")
+        dead, alive, elsewhere = f"{machine}-{child.pid}", f"{machine}-{os.getppid()}", f"00000000-{child.pid}"
+        kept = [f".x.{mark}-00000000-{'0' * 16}.part" for mark in (alive, elsewhere, f"{machine}-{me}")]
+        kept += [f".x.{dead}-00000000-0.part", ".x.part"]
+        for name in kept:
+            (tmp_path / name).write_bytes(b"")
+        (tmp_path / f".x.{dead}-00000000-{'0' * 16}.part").write_bytes(b"")
+        (tmp_path / f".stills.{dead}-00000000-{'0' * 16}.part").mkdir()
+        put(tmp_path / "y", b"abc", "file")
+        assert names(tmp_path) == sorted([*kept, "y"])
 
     def test_of_a_folder(self, tmp_path: Path) -> None:
         folder = files.temporary_of(tmp_path / "stills")
         folder.mkdir()
         (folder / "0.png").write_bytes(b"0")
-        files.remove_temporary(tmp_path / "stills")
+        files.remove_temporaries(tmp_path)
         assert names(tmp_path) == []
-
-    def test_one_that_is_there_is_left_alone(self, tmp_path: Path, how: str) -> None:
-        """Another thread may be writing it, or a process of the same number on another machine."""
-        temporary = files.temporary_of(tmp_path / "x")
-        temporary.write_bytes(b"theirs")
-        with pytest.raises(FileExistsError, match="another run writes it"):
-            put(tmp_path / "x", b"abc", how)
-        assert temporary.read_bytes() == b"theirs"
-        assert names(tmp_path) == [temporary.name]
 
     @pytest.mark.parametrize("letter", ["a", "é", "🐶"])
     def test_names_are_cut_and_told_apart(self, tmp_path: Path, letter: str) -> None:
@@ -317,6 +369,67 @@ class TestReading:
         with open(tmp_path / "x", "rb") as file:
             monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=file))
             assert files.read_bytes("-") == b"abc"
+
+
+class TestProcesses:
+    @pytest.mark.parametrize("how", ["kernel", "thread"])
+    def test_a_worker_ends_with_its_parent(self, tmp_path: Path, how: str) -> None:
+        """Killed outright, a parent can tell its workers nothing."""
+        without = "threading.Thread.start = lambda self: None" if how == "kernel" else "sys.platform = ''"
+        script = tmp_path / "parent.py"
+        script.write_text(
+            "import multiprocessing, os, sys, threading, time\n"
+            "from codec import files\n"
+            "def work(parent, target):\n"
+            f"    {without}\n"
+            "    files.end_with_parent(parent)\n"
+            "    with files.whole(target) as file:\n"
+            "        file.write(b'half')\n"
+            "        file.flush()\n"
+            "        print(os.getpid(), flush=True)\n"
+            "        time.sleep(60)\n"
+            "if __name__ == '__main__':\n"
+            "    context = multiprocessing.get_context('spawn')\n"
+            "    context.Process(target=work, args=(os.getpid(), sys.argv[1])).start()\n"
+            "    time.sleep(60)\n"
+        )
+        parent = subprocess.Popen([sys.executable, "-P", script, tmp_path / "x"], stdout=subprocess.PIPE)
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        parent.communicate()  # until nobody holds the other end of the pipe: the worker is gone
+        deadline = time.monotonic() + 20
+        while files._is_alive(worker) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not files._is_alive(worker) or _is_zombie(worker)
+        if how == "thread":
+            assert not [name for name in names(tmp_path) if name.endswith(".part")], "and what it left with it"
+
+    def test_cpus_of_a_container(self, tmp_path: Path) -> None:
+        (tmp_path / "cgroup").write_text("0::/a\n3:cpu,cpuacct:/b\n2:memory:/b\n")
+        for folder in ("a", "cpu,cpuacct/b"):
+            (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / "a" / "cpu.max").write_text("150000 100000\n")
+        (tmp_path / "cpu,cpuacct/b/cpu.cfs_quota_us").write_text("300000")
+        (tmp_path / "cpu,cpuacct/b/cpu.cfs_period_us").write_text("100000")
+        assert sorted(files._quotas(tmp_path, tmp_path / "cgroup")) == [2, 3]
+        (tmp_path / "a" / "cpu.max").write_text("max 100000\n")
+        (tmp_path / "cpu,cpuacct/b/cpu.cfs_quota_us").write_text("-1")
+        assert files._quotas(tmp_path, tmp_path / "cgroup") == files._quotas(tmp_path, tmp_path / "none") == []
+
+    def test_cpus_of_this_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+        monkeypatch.setattr(files, "_quotas", lambda: [2, 8])
+        assert files.cpu_count() == 2
+        monkeypatch.setattr(files, "_quotas", lambda: [])
+        assert files.cpu_count() == 64
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def test_package_is_the_root() -> None:
