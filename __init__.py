@@ -18,11 +18,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .codecs.base.codec import Codec, Summary, decode, decode_file, encode_file
+    from .codecs.base.codec import Codec, Summary, decode, decode_file, encode_file, info
     from .codecs.base.field import Bound
     from .codecs.base.image import ImageCodec
     from .codecs.base.image import open_file as open
-    from .container import describe as info
     from .errors import CodecError, ContainerError, MediaError, StreamError, UsageError, WeightsError
     from .media.values import Picture
     from .media.video.reader import open_video
@@ -60,7 +59,7 @@ _LAZY = {
     "decode": ("codecs.base.codec", "decode"),
     "decode_file": ("codecs.base.codec", "decode_file"),
     "encode_file": ("codecs.base.codec", "encode_file"),
-    "info": ("container", "describe"),
+    "info": ("codecs.base.codec", "info"),
     "names": ("registry", "names"),
     "open": ("codecs.base.image", "open_file"),
     "open_video": ("media.video.reader", "open_video"),

@@ -157,6 +157,8 @@ def default(medium: str | None) -> str | None:
 
 def split_tag(name: str) -> tuple[str, str | None]:
     """The name and the tag in a name with a tag: "walloc@16x" -> ("walloc", "16x"); "walloc" -> ("walloc", None)."""
+    if not isinstance(name, str):
+        raise UsageError(f"codec {name!r:.80}: expected a name, as walloc or walloc@16x; `codec list` shows all")
     plain, at, tag = name.partition("@")
     if not plain or (at and not tag) or "@" in tag:
         raise UsageError(f"codec {name!r}: expected a name, or name@tag as in walloc@16x")

@@ -24,7 +24,8 @@ ways give the same integers, so which one was taken makes no difference.
 from __future__ import annotations
 
 import math
-from typing import Literal
+import os
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -260,7 +261,7 @@ def _exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int, offset: 
     if offset or stride > 1:
         x, pad = F.pad(x, (pad - offset, pad, pad - offset, pad)), 0  # negative padding crops
     if x.device.type == "cpu":
-        return F.conv2d(x, weight, bias, stride=stride, padding=pad)
+        return grid_conv2d(x, weight, bias, stride, pad)
     h, w = ((side + 2 * pad - kernel) // stride + 1 for side in x.shape[-2:])
     columns = F.unfold(x, kernel, padding=pad, stride=stride)  # (B, I k k, h w)
     wide = weight.double().flatten(1)
@@ -269,6 +270,42 @@ def _exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int, offset: 
     shift = bias.double()[:, None]
     parts = [(wide @ part.double() + shift).to(weight.dtype) for part in columns.split(1 << 16, 2)]
     return torch.cat(parts, 2).reshape(len(x), -1, h, w)
+
+
+# From this batch on, torch may give a float32 convolution to NNPACK, whose Winograd transforms leave the grid: it does
+# where oneDNN is missing or switched off.
+_NNPACK_BATCH = 16
+
+
+def grid_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
+    """F.conv2d on a CPU, of operands on a grid whose sums fit their dtype: no algorithm or precision that leaves it."""
+    if x.dtype != torch.float32 or (keeps_float32() and len(x) < _NNPACK_BATCH):
+        return F.conv2d(x, weight, bias, stride, padding)
+    if not keeps_float32():
+        wide = None if bias is None else bias.double()
+        return F.conv2d(x.double(), weight.double(), wide, stride, padding).float()
+    return torch.cat([F.conv2d(part, weight, bias, stride, padding) for part in x.split(_NNPACK_BATCH - 1)])
+
+
+def grid_product(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product of operands on a grid whose sums fit their dtype, at its full precision."""
+    if a.device.type != "cpu" or a.dtype != torch.float32 or keeps_float32():
+        return a @ b
+    return (a.double() @ b.double()).float()
+
+
+def keeps_float32() -> bool:
+    """Whether float32 products on the CPU keep all their bits: a caller, or the environment, may allow bfloat16."""
+    modes = (os.environ.get(f"{library}_DEFAULT_FPMATH_MODE", "") for library in ("ONEDNN", "DNNL"))
+    if any(mode.upper() not in ("", "STRICT") for mode in modes):
+        return False
+    try:
+        onednn: Any = torch.backends.mkldnn
+        parts = [getattr(onednn, name, None) for name in ("conv", "matmul")]
+        allowed = {getattr(part, "fp32_precision", "none") for part in parts}
+        return allowed <= {"none", "ieee"} and torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # settings of the old kind and of the new one together
+        return False
 
 
 class ExactLinear(ExactConv2d):

@@ -21,7 +21,8 @@ from ...errors import ContainerError, MediaError, StreamError, UsageError
 from ...files import STDIO, naming, read_bytes, refuse_existing, whole, whole_folder
 from ...media import ARRAY_FORMS, ARRAY_WRITES, MEDIA
 from ...media.array import MAX_BYTES, ArrayFile, read, write
-from .codec import Codec, Data, EncodedPixels, PathLike, Report, Source, Summary, is_torch, opened, path_of
+from .codec import Codec, Data, EncodedPixels, PathLike, Report, Source, Summary, opened, path_of
+from .doors import bytes_of, check_dense, check_unmasked, is_torch
 from .settings import ARRAY_SETTINGS, Select, Setting
 
 __all__ = ["ArrayCodec"]
@@ -147,16 +148,22 @@ class ArrayCodec(Codec):
         if isinstance(x, ArrayFile):
             return x, _FILE
         if isinstance(x, (str, os.PathLike)):
-            return read(os.fspath(x)), _ARRAY
+            return read(os.fsdecode(x)), _ARRAY
         if isinstance(x, np.ndarray):
-            return ArrayFile(x.astype(x.dtype.newbyteorder("="), copy=False)), _ARRAY
+            check_unmasked(x)
+            return ArrayFile(np.asarray(x).astype(x.dtype.newbyteorder("="), copy=False)), _ARRAY
         if is_torch(x):
+            check_dense(x)
             if x.is_floating_point() or x.is_complex():
                 raise UsageError(f"a tensor of {x.dtype}; {self.name} takes integers")
-            return ArrayFile(x.detach().cpu().numpy()), _TENSOR
+            return ArrayFile(np.asarray(x.detach().cpu().resolve_neg())), _TENSOR
+        data = bytes_of(x)
+        if data is not None:
+            return read(bytes(data)), _ARRAY
         raise UsageError(
-            f"can't compress a {type(x).__name__}: expected a path (IDX, NPY, CSV, PNG, a folder of PNGs), a NumPy "
-            "array or torch tensor of integers whose first axis counts items, or a list of them"
+            f"can't compress a {type(x).__name__}: expected a path (IDX, NPY, CSV, PNG, a folder of PNGs), the bytes "
+            "of such a file or an open one, a NumPy array or torch tensor of integers whose first axis counts items, "
+            "or a list of them"
         )
 
     def _encode(self, value: ArrayFile, kind: int) -> bytes:

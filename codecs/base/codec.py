@@ -6,26 +6,33 @@ field, video). Everything that callers need is here: the command, `codec bench` 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import copy
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast, overload
 
 from ...container import Chunk, Header, Value, read_header
+from ...container import describe as describe_file
 from ...errors import ContainerError, StreamError, UsageError, WeightsError
 from ...files import STDIO, PathLike, is_stream, read_bytes, refuse_existing
 from ...media import MEDIA, Probe, probe, probe_bytes
 from ...media.notes import Note
 from ...registry import default, load_class, names, split_tag
+from ..layers.inference import fresh_torch
+from .doors import DATA, bytes_of, is_torch, wrap_doors
 from .settings import QUALITY, Select, Setting, check_declared, check_rivals
-from .weights import find_by_hash
+from .weights import ID_BYTES, find_by_hash, manifests
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from .named import LoadByName
 
 __all__ = [
     "Codec",
@@ -39,9 +46,12 @@ __all__ = [
     "Summary",
     "check_device",
     "codec_for",
+    "content_of",
     "decode",
     "decode_file",
+    "decoder_for",
     "encode_file",
+    "info",
     "is_torch",
     "opened",
     "path_of",
@@ -50,7 +60,16 @@ __all__ = [
 
 Progress = Callable[[float], None]  # called with the finished part of the work, 0 to 1
 Data = bytes | bytearray | memoryview
-Source = PathLike | Data | Probe  # a file of ours: a path, "-" for stdin, its bytes, or what `media.probe` made of it
+
+
+class Readable(Protocol):
+    """A file opened in binary mode, or any object that gives bytes as one does."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+# A file of ours: a path, "-" for stdin, its bytes, an open file, or what `media.probe` made of it.
+Source = PathLike | Data | Readable | Probe
 
 
 class FileProgress(Protocol):
@@ -99,28 +118,46 @@ class Codec(ABC):
     settings: ClassVar[tuple[Setting, ...]] = ()
     selection: ClassVar[tuple[Setting, ...]] = ()
 
+    _origin: _Origin | None = None  # how `load` made this codec; None: its class was called
+    _changes: tuple[tuple[str, Any], ...] = ()  # the settings that were changed since, in order
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        wrap_doors(cls)
+
     # ---- making one
 
-    @classmethod
-    def load(
-        cls, name: str, quality: float | None = None, weights: PathLike | None = None, device: str = "cpu"
-    ) -> Self:
-        """The codec of this name, with a tag or without: "walloc", "walloc@16x".
+    if TYPE_CHECKING:
+        load: ClassVar[LoadByName]  # typed by the name: named.pyi, which tests compare with the registry
+    else:
 
-        quality: what `compress` uses if it isn't told; None: the family's default. weights: a safetensors file in
-        place of the shipped one. Raises UsageError (a device that can't be used too), WeightsError.
-        """
-        plain, tag = split_tag(name)
-        family = load_class(plain)
-        if not (isinstance(family, type) and issubclass(family, Codec)):
-            raise UsageError(f"the codec {plain!r} can't be used: {family!r} isn't a class of codec.Codec")
-        if not issubclass(family, cls):
-            raise UsageError(f"{plain!r} isn't a {cls.__name__}: call Codec.load({name!r})")
-        check_device(device)
-        if quality is not None:
-            quality = QUALITY.checked(quality)
-        codec = family.from_weights(tag, quality, None if weights is None else Path(weights), device)
-        codec.check_settings()
+        @classmethod
+        def load(cls, name, quality=None, weights=None, device="cpu"):
+            """The codec of this name, with a tag or without: "walloc", "walloc@16x".
+
+            quality: what `compress` uses if it isn't told; None: the family's default. weights: a safetensors file in
+            place of the shipped one. device: as torch names it, or "auto", a GPU if there is one. Raises UsageError (a
+            device that can't be used too), WeightsError.
+            """
+            plain, tag = split_tag(name)
+            family = load_class(plain)
+            if not (isinstance(family, type) and issubclass(family, Codec)):
+                raise UsageError(f"the codec {plain!r} can't be used: {family!r} isn't a class of codec.Codec")
+            if not issubclass(family, cls):
+                raise UsageError(f"{plain!r} isn't a {cls.__name__}: call Codec.load({name!r})")
+            device = check_device(device)
+            if quality is not None:
+                quality = QUALITY.checked(quality)
+            codec = family._made(_Origin(name, quality, _weights_path(weights), device), tag)
+            codec.check_settings()
+            return codec
+
+    @classmethod
+    def _made(cls, origin: _Origin, tag: str | None, path: Path | None = None) -> Self:
+        """The codec of an origin. path: where its weights lie, if that is known."""
+        with fresh_torch(origin.device):
+            codec = cls.from_weights(tag, origin.quality, path or origin.weights, origin.device)
+        object.__setattr__(codec, "_origin", origin)  # some families are frozen dataclasses
         return codec
 
     @classmethod
@@ -133,14 +170,56 @@ class Codec(ABC):
         """The codec that decodes a file: shipped weights are found by the hash in its header, under any tag."""
         if header.codec != cls.name:
             raise UsageError(f"a file of {header.codec!r} can't be decoded by {cls.name!r}")
-        check_device(device)
-        tag = None
-        if weights is None and header.weights:
+        device, given = check_device(device), _weights_path(weights)
+        if given is None and header.weights:
             manifest = find_by_hash(cls.name, header.weights)
-            tag, weights = manifest.tag, manifest.path
-        codec = cls.from_weights(tag, None, None if weights is None else Path(weights), device)
+            codec = cls._made(_Origin(f"{cls.name}@{manifest.tag}", None, None, device), manifest.tag, manifest.path)
+        else:
+            codec = cls._made(_Origin(cls.name, None, given, device), None)
         codec.check_made_by_us(header)
         return codec
+
+    def to(self, device: str) -> Self:
+        """The same codec on another device, or on "auto"; itself if it is there."""
+        device = check_device(device)
+        if device == getattr(self, "device", "cpu"):
+            return self
+        if self._origin is None:
+            raise UsageError(f"this {self.name} was made by its class: give that the device, or use Codec.load")
+        return cast("Self", _restored(self._origin._replace(device=device), self.weights_id, self._changes))
+
+    # ---- as a value: it never changes, so that copies share the networks, and a pickle names them
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:  # noqa: B027
+        """A codec holds nothing that has to be closed; `with` only says where it is used."""
+
+    def __copy__(self) -> Self:
+        codec = object.__new__(type(self))
+        codec.__dict__.update(self.__dict__)
+        return codec
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        del memo
+        return copy.copy(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self._origin is None:
+            return super().__reduce_ex__(protocol)
+        return _restored, (self._origin, self.weights_id, self._changes)
+
+    def __repr__(self) -> str:
+        """The name with its tag, the first half of the weights' hash, the settings that were made, and the device."""
+        name = self.name if self._origin is None else self._origin.name
+        if "@" not in name and (made := [item for item in manifests(self.name) if item.id == self.weights_id]):
+            name += "@" + made[0].tag
+        words = [name]
+        words += [f"weights={self.weights_id.hex()[:ID_BYTES]}"] if self.weights_id else []
+        settings = {"quality": None if self._origin is None else self._origin.quality} | dict(self._changes)
+        words += [f"{key}={value!r}" for key, value in settings.items() if value is not None]
+        return f"<codec {' '.join(words)} device={getattr(self, 'device', 'cpu')}>"
 
     # ---- settings
 
@@ -156,8 +235,9 @@ class Codec(ABC):
         values = {name: declared[name].checked(value) for name, value in changes.items()}
         check_rivals(self.name, values, self.settings)
         codec = copy.copy(self)
-        for name in sorted(values, key=lambda name: name != "quality"):  # first, since the others refine it
-            codec.change_setting(name, values[name])
+        for name, value in sorted(values.items(), key=_quality_first):
+            codec.change_setting(name, value)
+        object.__setattr__(codec, "_changes", (*self._changes, *sorted(values.items(), key=_quality_first)))
         codec.check_settings()
         return codec
 
@@ -185,8 +265,10 @@ class Codec(ABC):
     def compress(self, x: Any, quality: float | None = None, progress: Progress | None = None) -> bytes | list[bytes]:
         """The file of x; a list gives a list, each item the same bytes as it would alone.
 
-        progress: called with 0..1 as items are done.
+        x: what the codec is for, in any of the kinds that its medium has, or a file of it: a path, the bytes of one, an
+        open file. progress: called with 0..1 as items are done.
         """
+        quality = None if quality is None else QUALITY.checked(quality)
         items = x if isinstance(x, list) else [x]
         out = []
         for index, item in enumerate(items):
@@ -196,14 +278,17 @@ class Codec(ABC):
         return out if isinstance(x, list) else out[0]
 
     @overload
-    def decompress(self, data: list[Data]) -> list[Any]: ...
+    def decompress(self, data: list[Any]) -> list[Any]: ...
     @overload
-    def decompress(self, data: Data) -> Any: ...
-    def decompress(self, data: Data | list[Data]) -> Any:
-        """The data that `compress` was given, of the same kind; a path comes back as a PIL image, a list as a list."""
+    def decompress(self, data: Source) -> Any: ...
+    def decompress(self, data: Source | list[Any]) -> Any:
+        """The data that `compress` was given, of the same kind; a picture's file comes back as a PIL image.
+
+        data: the bytes of a file, a path, or an open file; a list of them gives a list.
+        """
         if isinstance(data, list):
-            return [self.decompress_one(item) for item in data]
-        return self.decompress_one(data)
+            return [self.decompress_one(content_of(item)) for item in data]
+        return self.decompress_one(content_of(data))
 
     @abstractmethod
     def compress_one(self, x: Any, quality: float | None) -> bytes:
@@ -325,13 +410,27 @@ def path_of(source: Any) -> PathLike:
 
 
 def opened(source: Source) -> Probe:
-    """The probe of a file of ours, which a probe already is. What can be read only once, as stdin, is read whole."""
+    """The probe of a file of ours, which a probe already is. What can be read only once, as stdin, is read whole.
+
+    UsageError for what is neither a path nor bytes nor an open file.
+    """
     if isinstance(source, Probe):
         once = source.data is None and is_stream(source.source)
         return probe_bytes(read_bytes(source.source), source.source) if once else source
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return probe_bytes(bytes(source))
-    return probe_bytes(read_bytes(source), os.fspath(source)) if is_stream(source) else probe(source)
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fsdecode(source)
+        return probe_bytes(read_bytes(path), path) if is_stream(path) else probe(path)
+    data = bytes_of(source, arrays=True)
+    if data is None:
+        raise UsageError(f"can't read a {type(source).__name__}: expected {DATA}")
+    return probe_bytes(bytes(data))
+
+
+def content_of(source: Source) -> Data:
+    """All bytes of a file of ours, however it is given: see `opened`. MediaError if it can't be read."""
+    if isinstance(source, (bytes, bytearray)):  # as it is: no copy
+        return source
+    return opened(source).read()
 
 
 def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:
@@ -343,9 +442,66 @@ def codec_for(header: Header, weights: PathLike | None = None, device: str = "cp
     return cast(Codec, load_class(header.codec).for_header(header, weights, device))
 
 
-def decode(data: Data, weights: PathLike | None = None, device: str = "cpu") -> Any:
-    """The content of a file, in the kind that was given to `compress`; codec and weights are found from the file."""
-    return codec_for(read_header(data), weights, device).decompress(data)
+_KEPT = 4  # codecs whose networks stay in memory between two calls of `decode`
+_decoders: collections.OrderedDict[tuple[Any, ...], Codec] = collections.OrderedDict()
+_lock = threading.Lock()
+
+
+def decoder_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:
+    """`codec_for`, which keeps the last codecs: many files of the same weights don't build a network each.
+
+    Whoever decodes shares them, so that they must not be changed or given away.
+    """
+    device = check_device(device)
+    key = (header.codec, header.weights, device, _state_of(_weights_path(weights)))
+    with _lock:
+        if key in _decoders:
+            _decoders.move_to_end(key)
+            codec = _decoders[key]
+        else:
+            codec = _decoders[key] = codec_for(header, weights, device)
+            if len(_decoders) > _KEPT:
+                _decoders.popitem(last=False)
+    codec.check_made_by_us(header)  # of another stream version, perhaps
+    return codec
+
+
+def _state_of(path: Path | None) -> tuple[Any, ...]:
+    """The facts of a weights file by which a changed one is told from what was read before."""
+    if path is None:
+        return ()
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):  # reading it says what is wrong
+        return (os.fspath(path),)
+    return (os.path.realpath(path), state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+def _new_lock() -> None:
+    """In a child process another thread of the parent's may hold the lock, and won't give it back."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+def decode(data: Source, weights: PathLike | None = None, device: str = "cpu") -> Any:
+    """The content of a file, in the kind that was given to `compress`; codec and weights are found from the file.
+
+    data: the bytes of a file, a path, or an open file.
+    """
+    content = content_of(data)
+    return decoder_for(read_header(content), weights, device).decompress(content)
+
+
+def info(source: Source) -> dict[str, Any]:
+    """The facts about a file, all of which is verified (the public `codec.info`): see `container.describe`.
+
+    source: a path, the bytes of a file, or an open file.
+    """
+    return describe_file(content_of(source))
 
 
 def encode_file(
@@ -401,30 +557,87 @@ def decode_file(
     `decode`. Raises as `Codec.decode_file` does.
     """
     about = opened(source)
-    loaded = codec_for(about.require_header(), weights, device)
+    loaded = decoder_for(about.require_header(), weights, device)
     check_declared(loaded.name, [name for name in select if name != "form"], loaded.selection)
     return loaded.decode_file(about, target, Select(**select), replace=replace)
+
+
+# ---- how a codec was made
+
+
+class _Origin(NamedTuple):
+    """The arguments of `Codec.load`, from which a codec can be made again."""
+
+    name: str
+    quality: float | None
+    weights: Path | None
+    device: str
+
+
+def _quality_first(item: tuple[str, Any]) -> tuple[bool, str]:
+    """The order in which settings are changed: a quality first, since the others refine it."""
+    return item[0] != "quality", item[0]
+
+
+def _weights_path(weights: Any) -> Path | None:
+    if weights is None:
+        return None
+    if not isinstance(weights, (str, os.PathLike)):
+        raise UsageError(f"weights: expected the path of a safetensors file, not a {type(weights).__name__}")
+    return Path(os.fsdecode(weights))
+
+
+def _restored(origin: _Origin, weights_id: bytes, changes: tuple[tuple[str, Any], ...]) -> Codec:
+    """The codec that a pickle names. Shipped weights are found by their hash, whatever their tag is now."""
+    plain, tag = split_tag(origin.name)
+    family = load_class(plain)
+    device = check_device(origin.device)
+    codec = None
+    with contextlib.suppress(WeightsError):  # another version has other tags
+        codec = family._made(origin._replace(device=device), tag)
+    if codec is None or codec.weights_id != weights_id:
+        if origin.weights is not None:
+            raise WeightsError(
+                f"{origin.weights} isn't there, or isn't the file that this codec was made with (sha256 "
+                f"{weights_id.hex()}...): put it there, and load the codec again"
+            )
+        manifest = find_by_hash(plain, weights_id)
+        origin = _Origin(f"{plain}@{manifest.tag}", origin.quality, None, device)
+        codec = family._made(origin, manifest.tag, manifest.path)
+    for name, value in changes:
+        codec = codec.with_settings(**{name: value})
+    return cast(Codec, codec)
 
 
 # ---- torch
 
 
-def is_torch(x: object) -> bool:
-    """Whether x is a torch tensor, without importing torch."""
-    return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach")
+def check_device(device: Any) -> str:
+    """The device as torch names it: "auto" is the first GPU, or else the CPU.
 
-
-def check_device(device: str) -> None:
-    """Raise UsageError unless tensors can be made on this device and read back."""
+    UsageError unless tensors can be made on it and read back. Apple's has no float64, which exact layers need.
+    """
     if device == "cpu":
-        return
+        return "cpu"
+    if not isinstance(device, str):
+        if type(device).__module__ != "torch":
+            raise UsageError(f"device {device!r:.80}: expected cpu, cuda, cuda:1 or auto")
+        device = str(device)
     import torch
 
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0][:120]
-        raise UsageError(f"device {device!r} can't be used here ({reason}): --device cpu always works") from None
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        if "device type" in reason or "device string" in reason:  # torch lists all that it has ever had
+            reason = "no such device"
+        raise UsageError(
+            f"device {device!r:.80} can't be used here ({reason[:120]}); expected cpu, cuda, cuda:1 or auto: "
+            "--device cpu always works"
+        ) from None
+    return device
 
 
 @contextlib.contextmanager

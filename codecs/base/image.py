@@ -20,7 +20,7 @@ from PIL import Image
 
 from ...container import Chunk, Header, check_critical, pack, read_header, unpack
 from ...errors import ContainerError, MediaError, StreamError, UsageError
-from ...files import naming, read_bytes, refuse_existing, whole
+from ...files import STDIO, naming, read_bytes, refuse_existing, whole
 from ...media import IMAGE_WRITES
 from ...media.bands import bands
 from ...media.image import read_picture, to_pil, write_picture
@@ -36,11 +36,11 @@ from .codec import (
     Report,
     Source,
     Summary,
-    codec_for,
-    is_torch,
+    decoder_for,
     opened,
     path_of,
 )
+from .doors import bytes_of, check_dense, check_unmasked, is_torch
 from .settings import IMAGE_SETTINGS, Select, Setting
 
 if TYPE_CHECKING:
@@ -234,12 +234,17 @@ class ImageCodec(Codec):
         return Picture(pixels, alpha, icc, exif, from_meta(header.meta)), kind
 
 
-def open_file(path: PathLike, weights: PathLike | None = None, device: str = "cpu") -> Image.Image:
-    """Decode an image file to a PIL image, whatever kind it was made from (the public `codec.open`)."""
-    data = read_bytes(path)
-    codec = codec_for(read_header(data), weights, device)
+def open_file(path: Source, weights: PathLike | None = None, device: str = "cpu") -> Image.Image:
+    """Decode an image file to a PIL image, whatever kind it was made from (the public `codec.open`).
+
+    path: of the file, or its bytes, or an open file.
+    """
+    about = opened(path)
+    data = about.read()
+    codec = decoder_for(read_header(data), weights, device)
     if not isinstance(codec, ImageCodec):
-        raise MediaError(f"{path} holds {codec.medium}, not an image: use codec.decode")
+        name = "this file" if about.source == STDIO else about.source
+        raise MediaError(f"{name} holds {codec.medium}, not an image: use codec.decode")
     return to_pil(codec.decode_picture(data))
 
 
@@ -254,19 +259,29 @@ def as_picture(x: Any) -> Picture:
 def _take_in(x: Any) -> tuple[Picture, int]:
     if isinstance(x, Picture):
         return x, _PICTURE
-    if isinstance(x, (str, os.PathLike, Image.Image)):
+    if isinstance(x, Image.Image):
+        if 0 in x.size:
+            raise UsageError(f"a picture of {x.width}x{x.height}: there is nothing in it")
         return read_picture(x), _PIL
+    if isinstance(x, (str, os.PathLike)):
+        return read_picture(os.fsdecode(x)), _PIL
     if isinstance(x, np.ndarray):
         return _from_array(x)
     if is_torch(x):
         return _from_tensor(x), _TENSOR
+    data = bytes_of(x)
+    if data is not None:
+        return read_picture(bytes(data)), _PIL
     raise UsageError(
-        f"can't compress a {type(x).__name__}: expected a path, a PIL image, a NumPy array (H, W, 3) of uint8 or "
-        "uint16, a torch tensor (3, H, W) of floats in [0, 1], or a list of them"
+        f"can't compress a {type(x).__name__}: expected a path, the bytes of a picture's file or an open one, a PIL "
+        "image, a NumPy array (H, W, 3) of uint8 or uint16, a torch tensor (3, H, W) of floats in [0, 1], or a list "
+        "of them"
     )
 
 
 def _from_array(array: NDArray[Any]) -> tuple[Picture, int]:
+    check_unmasked(array)
+    array = np.asarray(array)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     if native.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or 0 in array.shape:
         raise UsageError(
@@ -278,17 +293,24 @@ def _from_array(array: NDArray[Any]) -> tuple[Picture, int]:
     return Picture.from_stacked(native), _ARRAY
 
 
+_ROUNDING = 1e-6  # beyond [0, 1]: what float32 arithmetic leaves of a picture that was in it
+
+
 def _from_tensor(x: Tensor) -> Picture:
+    check_dense(x)
     if not x.is_floating_point() or x.ndim != 3 or x.shape[0] not in (1, 2, 3, 4) or 0 in x.shape:
+        scaled = "; x.float() / 255 makes them of bytes" if str(x.dtype) == "torch.uint8" else ""
         raise UsageError(
-            f"a tensor of {x.dtype} {tuple(x.shape)}; expected floats in [0, 1], (3, H, W) (or 1, 2, 4 channels); "
-            "a batch is a list: codec.compress(list(batch))"
+            f"a tensor of {x.dtype} {tuple(x.shape)}; expected floats in [0, 1], (3, H, W) (or 1, 2, 4 channels)"
+            f"{scaled}; a batch is a list: codec.compress(list(batch))"
         )
     x = x.detach().to("cpu").float()
     low, high = float(x.min()), float(x.max())
-    if not (low >= 0.0 and high <= 1.0):
-        raise UsageError(f"a tensor with values from {low:g} to {high:g}; expected [0, 1]: scale it, or x.clamp(0, 1)")
-    array = (x * 255.0).round().byte().permute(1, 2, 0).contiguous().numpy()
+    if not (low >= -_ROUNDING and high <= 1.0 + _ROUNDING):
+        raise UsageError(
+            f"a tensor with values from {low:.9g} to {high:.9g}; expected [0, 1]: scale it, or x.clamp(0, 1)"
+        )
+    array = (x.clamp(0.0, 1.0) * 255.0).round().byte().permute(1, 2, 0).contiguous().numpy()
     return Picture.from_stacked(array)
 
 

@@ -187,10 +187,10 @@ class Setting:
             raise UsageError(f"{self.name} {_shown(given)}: expected {self._expected()}") from None
 
     def _parsed(self, given: Any) -> Any:
-        if given is None or isinstance(given, (bool, bytes)):  # float(True) is 1.0
-            raise TypeError(given)
+        if given is None or isinstance(given, (bool, bytes)) or type(given).__name__ in ("bool_", "bool"):
+            raise TypeError(given)  # float(True) is 1.0, NumPy's too
         parsed = self.parse(given)
-        return given if isinstance(given, (int, float)) else parsed
+        return given if type(given) in (int, float) else parsed
 
     def _expected(self) -> str:
         if self.switch is not None:

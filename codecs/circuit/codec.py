@@ -206,7 +206,7 @@ class Domain:
 # --------------------------------------------------------------------------------------------------------- the codec
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CircuitCodec(ArrayCodec):
     """The codec `circuit`: a circuit, and the domain it is for.
 
@@ -364,8 +364,9 @@ class CircuitCodec(ArrayCodec):
         index = []
         for (count, stream), payload in zip(streams, payloads["Indx"] or [b""] * len(counts), strict=True):
             if each:
-                lengths = np.frombuffer(_inflate(payload, 4 * count), "<u4").astype(np.int64)
-                if len(lengths) != count or lengths.sum() != len(stream):
+                body = _inflate(payload, 4 * count)
+                lengths = np.frombuffer(body[: len(body) & ~3], "<u4").astype(np.int64)
+                if len(body) != 4 * count or lengths.sum() != len(stream):
                     raise StreamError("the index of the items doesn't fit their streams: the file is damaged")
                 index.append(lengths)
         return n, streams, index, payloads["Rare"][0] if payloads["Rare"] else b""

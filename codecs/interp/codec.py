@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["InterpCodec"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InterpCodec(FieldCodec):
     """The codec `interp`: see the module's docstring. quality: 1 to 100, stands for a bound (`Bound.of_quality`)."""
 

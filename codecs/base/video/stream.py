@@ -18,6 +18,8 @@ from ....container import Chunk, ChunkPlace, ChunkReader, Header, Value
 from ....entropy.integers import ByteReader, put_varint
 from ....errors import CodecError, ContainerError, StreamError
 from ....media.video.values import Frame, VideoInfo
+from ...layers.inference import fresh_torch
+from ..doors import damage_is_an_error
 from .groups import GroupShape, Planes, Preset
 
 __all__ = ["GroupEntry", "VideoFile", "digest_of", "group_payload", "header_of", "table_of", "times_of"]
@@ -112,7 +114,8 @@ class VideoFile:
             raise StreamError(
                 f"made with preset {name!r}; this version has {', '.join(presets)}: pip install -U codec-suite"
             )
-        self._preset = presets[name]()
+        with fresh_torch():
+            self._preset = presets[name]()
         times, position = self._leading(0, TIMES, self._chunks.start)
         table, position = self._leading(1, TABLE, position)
         self.groups = read_table(table, self.n_frames)
@@ -225,7 +228,8 @@ class VideoFile:
         reader = ByteReader(chunk.payload)
         payload = reader.take(reader.varint())
         digest = int.from_bytes(reader.take(4), "big")
-        frames, state = self._preset.decode(payload, state, shape)
+        with fresh_torch(self._preset.device), damage_is_an_error():
+            frames, state = self._preset.decode(payload, state, shape)
         if digest_of(frames) != digest:
             raise StreamError(f"group {index} decodes to other frames than were encoded: the file is damaged")
         return frames, state

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from ....entropy.exact import grid_conv2d
 from ....errors import StreamError
 from .symbols import Coding, Int, code_flag, code_static
 
@@ -45,8 +46,8 @@ def interpolated(plane: NDArray[Any]) -> Phases:
     """
     x = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
     x = F.pad(x, (3, 4, 3, 4), mode="replicate")
-    across = F.conv2d(x, _taps().reshape(4, 1, 1, 8)).transpose(0, 1)  # (4, 1, H + 7, W): below 2**17
-    down = F.conv2d(across, _taps().reshape(4, 1, 8, 1))  # (4 horizontal, 4 vertical, H, W): below 2**24
+    across = grid_conv2d(x, _taps().reshape(4, 1, 1, 8)).transpose(0, 1)  # (4, 1, H + 7, W): below 2**17
+    down = grid_conv2d(across, _taps().reshape(4, 1, 8, 1))  # (4 horizontal, 4 vertical, H, W): below 2**24
     sixteenths = torch.floor(down * 2.0**-8 + 0.5).to(torch.int16)
     return sixteenths.transpose(0, 1).reshape(16, *plane.shape).numpy()
 

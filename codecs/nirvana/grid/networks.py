@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from ....entropy.exact import grid_conv2d
 from ....errors import StreamError, WeightsError
 from ....files import PACKAGE
 from .symbols import PER_UNIT, Coding, Int, code_flag, code_static
@@ -100,8 +101,8 @@ class Filter:
     def __call__(self, inputs: Tensor, fold: int) -> Tensor:
         """Corrections (n, P, H, W) in units of 1 / 1024 of a step, from what `inputs` gives."""
         w1, b1, w2, b2 = (torch.from_numpy(p).float() for p in (self.w1, self.b1, self.w2, self.b2))
-        h = F.conv2d(_edged(inputs), w1, b1 * 32 + 16).mul_(1 / 32).floor_().clamp_(0, 255)
-        out = F.conv2d(_edged(h), w2, b2 * WEIGHT)
+        h = grid_conv2d(_edged(inputs), w1, b1 * 32 + 16).mul_(1 / 32).floor_().clamp_(0, 255)
+        out = grid_conv2d(_edged(h), w2, b2 * WEIGHT)
         return F.pixel_shuffle(out, fold) if fold > 1 else out
 
 
@@ -114,7 +115,7 @@ def _blur(x: Tensor) -> Tensor:
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype) / 16
     n, planes, h, w = x.shape
     flat = F.pad(x.reshape(n * planes, 1, h, w), (2, 2, 2, 2), mode="replicate")
-    flat = F.conv2d(F.conv2d(flat, taps.reshape(1, 1, 1, 5)), taps.reshape(1, 1, 5, 1))
+    flat = grid_conv2d(grid_conv2d(flat, taps.reshape(1, 1, 1, 5)), taps.reshape(1, 1, 5, 1))
     return flat.reshape(n, planes, h, w)
 
 

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ....entropy.exact import CARRIER_BITS, exact_conv2d
+from ....entropy.exact import CARRIER_BITS, exact_conv2d, grid_product
 from ....errors import StreamError
 from ...base.video.groups import Pixels, Planes
 
@@ -287,7 +287,7 @@ class ExactNet:
     def _product(self, layer: int, x: Tensor) -> Tensor:
         weight = self._linear[layer]
         with torch.autocast(self.device.type, enabled=False):
-            return x.to(weight.dtype) @ weight.T
+            return grid_product(x.to(weight.dtype), weight.T)
 
     def _phase(self, sums: Tensor, layer: int, exponent: int) -> Tensor:
         """The sine of 30 (sums * step * 2**-exponent + bias), on its grid."""
