@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from .codecs.base.field import Bound
     from .codecs.base.image import ImageCodec
     from .codecs.base.image import open_file as open
+    from .codecs.base.limits import Limits
     from .container import describe as info
-    from .errors import CodecError, ContainerError, MediaError, StreamError, UsageError, WeightsError
+    from .errors import CodecError, ContainerError, LimitError, MediaError, StreamError, UsageError, WeightsError
     from .media.values import Picture
     from .media.video.reader import open_video
     from .registry import names
@@ -35,6 +36,8 @@ __all__ = [
     "CodecError",
     "ContainerError",
     "ImageCodec",
+    "LimitError",
+    "Limits",
     "MediaError",
     "Picture",
     "StreamError",
@@ -55,6 +58,7 @@ _LAZY = {
     "Bound": ("codecs.base.field", "Bound"),
     "Codec": ("codecs.base.codec", "Codec"),
     "ImageCodec": ("codecs.base.image", "ImageCodec"),
+    "Limits": ("codecs.base.limits", "Limits"),
     "Picture": ("media.values", "Picture"),
     "Summary": ("codecs.base.codec", "Summary"),
     "decode": ("codecs.base.codec", "decode"),

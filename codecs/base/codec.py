@@ -21,6 +21,8 @@ from ...files import STDIO, PathLike, is_stream, read_bytes, refuse_existing
 from ...media import MEDIA, Probe, probe, probe_bytes
 from ...media.notes import Note
 from ...registry import default, load_class, names, split_tag
+from .limits import DEFAULTS, Limits
+from .limits import check as check_limits
 from .settings import QUALITY, Select, Setting, check_declared, check_rivals
 from .weights import find_by_hash
 
@@ -87,7 +89,8 @@ class Codec(ABC):
     stream: version of the family's payload, raised when old files would decode differently; reads: older versions
     that still decode. medium: of the card; wire_medium: as the header of a file names it, where that is another word.
     any_suffix: whether an output may also have a suffix that no medium knows. settings: what `with_settings` takes;
-    selection: what `decode_file` can be asked for. A family takes both from its card.
+    selection: what `decode_file` can be asked for. A family takes both from its card. limits: how much a file may
+    decode to; `with_limits` changes them.
     """
 
     name: ClassVar[str]
@@ -98,6 +101,7 @@ class Codec(ABC):
     reads: ClassVar[tuple[int, ...]] = ()
     settings: ClassVar[tuple[Setting, ...]] = ()
     selection: ClassVar[tuple[Setting, ...]] = ()
+    limits = DEFAULTS  # not annotated: of some families, which are dataclasses, it would become a field
 
     # ---- making one
 
@@ -129,16 +133,22 @@ class Codec(ABC):
         """The codec of a tag, or of a weights file: what `load` calls. Finds shipped weights unless a file is named."""
 
     @classmethod
-    def for_header(cls, header: Header, weights: PathLike | None = None, device: str = "cpu") -> Self:
-        """The codec that decodes a file: shipped weights are found by the hash in its header, under any tag."""
+    def for_header(
+        cls, header: Header, weights: PathLike | None = None, device: str = "cpu", limits: Limits = DEFAULTS
+    ) -> Self:
+        """The codec that decodes a file: shipped weights are found by the hash in its header, under any tag.
+
+        LimitError, before any weights are looked for, if the file decodes to more than the limits allow.
+        """
         if header.codec != cls.name:
             raise UsageError(f"a file of {header.codec!r} can't be decoded by {cls.name!r}")
+        check_limits(header, limits)
         check_device(device)
         tag = None
         if weights is None and header.weights:
             manifest = find_by_hash(cls.name, header.weights)
             tag, weights = manifest.tag, manifest.path
-        codec = cls.from_weights(tag, None, None if weights is None else Path(weights), device)
+        codec = cls.from_weights(tag, None, None if weights is None else Path(weights), device).with_limits(limits)
         codec.check_made_by_us(header)
         return codec
 
@@ -170,6 +180,12 @@ class Codec(ABC):
 
     def check_settings(self) -> None:  # noqa: B027
         """Raise UsageError for settings that `compress` would refuse: `load` and `with_settings` refuse them sooner."""
+
+    def with_limits(self, limits: Limits) -> Self:
+        """The same codec with other limits of how much a file may decode to: `codec.Limits(pixels=400_000_000)`."""
+        codec = copy.copy(self)
+        object.__setattr__(codec, "limits", limits)
+        return codec
 
     @property
     @abstractmethod
@@ -285,7 +301,10 @@ class Codec(ABC):
         return {}
 
     def check_made_by_us(self, header: Header) -> None:
-        """Refuse a file of another codec, stream version, or set of weights."""
+        """Refuse a file of another codec, stream version, or set of weights, or one that decodes to too much.
+
+        All that decodes calls it, before anything is allocated.
+        """
         if header.codec != self.name:
             raise ContainerError(
                 f"made by {header.codec!r}, not by {self.name!r}: use Codec.load({header.codec!r}), or codec.decode"
@@ -302,6 +321,7 @@ class Codec(ABC):
                 f"made with other weights of {self.name!r} (sha256 {header.weights.hex() or 'none'}..., these are "
                 f"{self.weights_id.hex() or 'none'}...): use codec.decode(data), which finds them, or weights=..."
             )
+        check_limits(header, self.limits)
 
 
 @dataclass(frozen=True)
@@ -334,18 +354,24 @@ def opened(source: Source) -> Probe:
     return probe_bytes(read_bytes(source), os.fspath(source)) if is_stream(source) else probe(source)
 
 
-def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:
-    """The codec that decodes the file of this header. ContainerError if this version doesn't have it."""
+def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu", limits: Limits = DEFAULTS) -> Codec:
+    """The codec that decodes the file of this header. ContainerError if this version doesn't have it.
+
+    LimitError, before anything is loaded, for a file that decodes to more than the limits allow.
+    """
     if header.codec not in names():
         raise ContainerError(
             f"made by codec {header.codec!r}, which this version doesn't have: pip install -U codec-suite"
         )
-    return cast(Codec, load_class(header.codec).for_header(header, weights, device))
+    return cast(Codec, load_class(header.codec).for_header(header, weights, device, limits))
 
 
-def decode(data: Data, weights: PathLike | None = None, device: str = "cpu") -> Any:
-    """The content of a file, in the kind that was given to `compress`; codec and weights are found from the file."""
-    return codec_for(read_header(data), weights, device).decompress(data)
+def decode(data: Data, weights: PathLike | None = None, device: str = "cpu", limits: Limits = DEFAULTS) -> Any:
+    """The content of a file, in the kind that was given to `compress`; codec and weights are found from the file.
+
+    limits: how much the file may decode to; LimitError if it is more.
+    """
+    return codec_for(read_header(data), weights, device, limits).decompress(data)
 
 
 def encode_file(
@@ -393,15 +419,16 @@ def decode_file(
     replace: bool = False,
     weights: PathLike | None = None,
     device: str = "cpu",
+    limits: Limits = DEFAULTS,
     **select: Any,
 ) -> Summary:
     """Decode a file of any codec into a file (the public `codec.decode_file`).
 
-    select: fields of `Select`, such as frames=(30, 45), dataset="/velocity" or form=".tiff". weights, device: as for
-    `decode`. Raises as `Codec.decode_file` does.
+    select: fields of `Select`, such as frames=(30, 45), dataset="/velocity" or form=".tiff". weights, device,
+    limits: as for `decode`. Raises as `Codec.decode_file` does.
     """
     about = opened(source)
-    loaded = codec_for(about.require_header(), weights, device)
+    loaded = codec_for(about.require_header(), weights, device, limits)
     check_declared(loaded.name, [name for name in select if name != "form"], loaded.selection)
     return loaded.decode_file(about, target, Select(**select), replace=replace)
 
