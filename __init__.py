@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .codecs.base.field import Bound
     from .codecs.base.image import ImageCodec
     from .codecs.base.image import open_file as open
-    from .errors import CodecError, ContainerError, MediaError, StreamError, UsageError, WeightsError
+    from .codecs.base.limits import Limits
+    from .errors import CodecError, ContainerError, LimitError, MediaError, StreamError, UsageError, WeightsError
     from .media.values import Picture
     from .media.video.reader import open_video
     from .registry import names
@@ -34,6 +35,8 @@ __all__ = [
     "CodecError",
     "ContainerError",
     "ImageCodec",
+    "LimitError",
+    "Limits",
     "MediaError",
     "Picture",
     "StreamError",
@@ -54,6 +57,7 @@ _LAZY = {
     "Bound": ("codecs.base.field", "Bound"),
     "Codec": ("codecs.base.codec", "Codec"),
     "ImageCodec": ("codecs.base.image", "ImageCodec"),
+    "Limits": ("codecs.base.limits", "Limits"),
     "Picture": ("media.values", "Picture"),
     "Summary": ("codecs.base.codec", "Summary"),
     "decode": ("codecs.base.codec", "decode"),

@@ -55,6 +55,7 @@ MAX_HEADER = 0xFFFF  # bytes of CBOR; the length field has 16 bits
 MAX_META = 1 << 24  # bytes of CBOR, after decompression
 MAX_META_INLINE = 256  # bytes of CBOR kept in the header; more goes to its own chunk
 MAX_ENTRIES = 4096  # of one CBOR array or map
+MAX_ITEMS = 1 << 16  # of all arrays and maps of the metadata: keys, values and what is in these
 MAX_CHUNKS = 1 << 20
 MAX_CHUNK = 0xFFFF_FFFF
 META_TAG = "meta"
@@ -116,6 +117,9 @@ def write(file: BinaryIO, header: Header, chunks: Iterable[Chunk], n_chunks: int
 def _parts(header: Header, chunks: Iterable[Chunk], n_chunks: int) -> Iterator[bytes]:
     """The bytes of a file in pieces: its start, then frame, payload and CRC-32 of each chunk."""
     check_header(header)
+    n_items = sum(2 + (len(value) if isinstance(value, tuple) else 0) for value in header.meta.values())
+    if n_items > MAX_ITEMS:
+        raise ContainerError(f"metadata of {n_items} values and keys: a file holds up to {MAX_ITEMS}; drop some")
     meta = _dump(dict(header.meta))
     if len(meta) > MAX_META:
         raise ContainerError(f"metadata of {len(meta)} bytes: a file holds up to {MAX_META}; drop some (ICC, EXIF)")
@@ -516,13 +520,14 @@ def _head(major: int, number: int) -> bytes:
 
 def _load(view: memoryview, depth: int) -> Any:
     """The CBOR value that fills `view`. Arrays come as tuples, maps as read-only mappings with text keys."""
-    value, position = _item(view, 0, depth)
+    value, position = _item(view, 0, depth, [MAX_ITEMS])
     if position != len(view):
         raise ContainerError(f"header: {len(view) - position} bytes too many behind its CBOR")
     return value
 
 
-def _item(view: memoryview, position: int, depth: int) -> tuple[Any, int]:
+def _item(view: memoryview, position: int, depth: int, left: list[int]) -> tuple[Any, int]:
+    """The value that begins at a position, and where it ends. left: how many items there may still be, one number."""
     first, position = _take(view, position, 1)
     major, info = first[0] >> 5, first[0] & 31
     if major == 7:
@@ -555,22 +560,25 @@ def _item(view: memoryview, position: int, depth: int) -> tuple[Any, int]:
         raise ContainerError("header: CBOR nested too deeply")
     if number > MAX_ENTRIES or number * (major - 3) > len(view) - position:
         raise ContainerError(f"header: a CBOR array or map announces {number} entries and can't have them")
+    left[0] -= number * (major - 3)
+    if left[0] < 0:
+        raise ContainerError(f"header: CBOR of more than {MAX_ITEMS} items")
     if major == 4:
         items = []
         for _ in range(number):
-            item, position = _item(view, position, depth - 1)
+            item, position = _item(view, position, depth - 1, left)
             items.append(item)
         return tuple(items), position
     table: dict[str, Any] = {}
     last = b""
     for _ in range(number):
         start = position
-        key, position = _item(view, position, 0)
+        key, position = _item(view, position, 0, left)
         raw_key = bytes(view[start:position])
         if not isinstance(key, str) or raw_key <= last:
             raise ContainerError("header: the keys of a map must be text, sorted, each once")
         last = raw_key
-        table[key], position = _item(view, position, depth - 1)
+        table[key], position = _item(view, position, depth - 1, left)
     return MappingProxyType(table), position
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["CodecError", "ContainerError", "MediaError", "StreamError", "UsageError", "WeightsError"]
+__all__ = ["CodecError", "ContainerError", "LimitError", "MediaError", "StreamError", "UsageError", "WeightsError"]
 
 
 class CodecError(Exception):
@@ -26,6 +26,23 @@ class UsageError(CodecError):
     """A call or a command line that can't be right: unknown codec, quality out of range, wrong type."""
 
     exit_code = 2
+
+
+class LimitError(CodecError):
+    """A file that would decode to more than a limit allows: `codecs/base/limits.py`, or the options --max-...
+
+    It isn't damaged, and the command isn't wrong: of several inputs, this one isn't decoded. name: of the limit.
+    needed: what decoding takes.
+    """
+
+    exit_code = 1
+
+    def __init__(self, words: str, name: str = "", needed: int = 0) -> None:
+        super().__init__(words, name, needed)  # all of them, so that it can be pickled
+        self.name, self.needed = name, needed
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ContainerError(CodecError):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import media, registry
+from ..codecs.base.limits import DEFAULTS, LIMITS, Limits
+from ..codecs.base.limits import check as check_limits
 from ..codecs.base.settings import Card, Select, Setting
 from ..files import is_stream, read_bytes
 from .jobs import Report
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Model",
     "Probes",
+    "add_limits",
     "add_settings",
     "check_device",
     "decoder",
     "encoder",
     "given",
+    "limits_of",
     "report_of",
     "with_suffix",
 ]
@@ -66,6 +70,26 @@ def add_settings(parser: argparse.ArgumentParser, declared: Callable[[Card], Seq
             )
 
 
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """An option for each limit of how much a file may decode to."""
+    group = parser.add_argument_group("limits", "a file that decodes to more is refused; K, M, G and T are understood")
+    for setting in LIMITS:
+        group.add_argument(
+            setting.option,
+            dest=setting.name,
+            type=typed(setting.parse, "number"),
+            default=argparse.SUPPRESS,
+            metavar=setting.metavar,
+            help=setting.help,
+        )
+
+
+def limits_of(args: argparse.Namespace) -> Limits:
+    """The limits that a command line names; the others are as always."""
+    names = [setting.name for setting in LIMITS if hasattr(args, setting.name)]
+    return Limits.of_options({name: getattr(args, name) for name in names})
+
+
 def given(args: argparse.Namespace, declared: Callable[[Card], Sequence[Setting]]) -> dict[str, Any]:
     """The settings that a command line names, by name."""
     cards = [registry.entry(name) for name in registry.names()]
@@ -99,14 +123,15 @@ def encoder(name: str, settings: Sequence[tuple[str, Any]], model: Model) -> Cod
     return _ready[key]
 
 
-def decoder(header: Header, model: Model) -> Codec:
-    """The codec that decodes files of this header, loaded once in each process."""
+def decoder(header: Header, model: Model, limits: Limits = DEFAULTS) -> Codec:
+    """The codec that decodes files of this header, loaded once in each process; LimitError before it is."""
+    check_limits(header, limits)
     key = ("decode", header.codec, header.stream, header.weights, model)
     if key not in _ready:
         from ..codecs.base.codec import codec_for
 
-        _ready[key] = codec_for(header, weights=model.weights, device=model.device)
-    return _ready[key]
+        _ready[key] = codec_for(header, weights=model.weights, device=model.device, limits=limits)
+    return _ready[key].with_limits(limits)
 
 
 def check_device(model: Model) -> None:

@@ -9,15 +9,18 @@ from typing import NamedTuple
 
 from .. import media, registry
 from ..codecs.base import base_of
+from ..codecs.base.limits import Limits
 from ..codecs.base.settings import Select, check_declared
 from ..errors import UsageError
 from ..files import STDIO
 from .coding import (
     Model,
     Probes,
+    add_limits,
     add_settings,
     check_device,
     decoder,
+    limits_of,
     report_of,
     select_of,
     selection_of,
@@ -44,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", metavar="F", help=words)
     add_settings(parser, selection_of)
     add_model(parser)
+    add_limits(parser)
     add_jobs(parser)
 
 
@@ -58,13 +62,14 @@ class Options(NamedTuple):
 
     model: Model
     select: Select
+    limits: Limits
 
 
 def run(args: argparse.Namespace) -> int:
     form = "." + args.format.lower().lstrip(".") if args.format else ""
     if form and form.lstrip(".") not in _forms():
         raise UsageError(f"--format {args.format}: expected one of {', '.join(_forms())}")
-    options = Options(Model(args.weights, args.device), select_of(args, form))
+    options = Options(Model(args.weights, args.device), select_of(args, form), limits_of(args))
     probes = Probes(reads_streams=True)
     ours = [registry.entry(name).suffix for name in registry.names()]
     jobs = plan(
@@ -111,6 +116,6 @@ def _decode(options: Options, job: Job) -> Report:
     """The work on one input; runs in this process or in others."""
     started = time.perf_counter()
     assert job.probe is not None and job.target is not None
-    codec = decoder(job.probe.require_header(), options.model)
+    codec = decoder(job.probe.require_header(), options.model, options.limits)
     summary = codec.decode_file(job.probe, job.target, options.select, replace=job.replace)
     return report_of(summary, started)

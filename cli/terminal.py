@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ __all__ = ["Progress", "escaped", "line", "printable", "progress", "say", "table
 
 _TITLE_CHARACTERS = 40  # of a bar
 _STATE_CHARACTERS = 72
+_CHARACTERS, _ENTRIES = 400, 64  # shown of a value, and of several by name
 
 
 def say(stream: TextIO, words: str) -> None:
@@ -65,13 +67,21 @@ def _cell(key: str, value: Any) -> str:
     if isinstance(value, float):
         value = f"{value:.4g}"
     elif isinstance(value, dict):
-        value = ", ".join(f"{k}={v}" for k, v in value.items()) or "-"
+        parts = [f"{k}={_short(v)}" for k, v in islice(value.items(), _ENTRIES)]
+        more = [f"... ({len(value)} in all)"] if len(value) > _ENTRIES else []
+        value = ", ".join([*parts, *more]) or "-"
     elif key == "chunks":
         shown = [f"{tag} {size}" for tag, size in value[:8]]
         value = ", ".join(shown) + (f", ... ({len(value)} in all)" if len(value) > 8 else "")
     elif isinstance(value, list):
         value = " x ".join(str(item) for item in value)
     return escaped(str(value)) or "-"
+
+
+def _short(value: Any) -> str:
+    """A value of a report in so many characters: --json has all of it."""
+    text = str(value[: _CHARACTERS + 1] if isinstance(value, (list, str)) else value)
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}... (--json shows all)"
 
 
 # ---- progress

@@ -28,6 +28,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "file": "files of a folder that were not taken",
         "frames": "frames that were left out, or whose numbers have gaps",
         "layout": "another way of storing the same values (filters, chunks, palettes, types)",
+        "limit": "files that need an option to be decoded, since they are large",
         "metadata": "metadata that were left out",
         "picture": "second pictures (gain maps, views, previews, pages) that were left out",
         "sound": "sound that was left out or changed",

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codec import container
 from codec.container import (
     MAX_CHUNKS,
+    MAX_ITEMS,
     MAX_META,
     Chunk,
     ChunkReader,
@@ -133,6 +135,41 @@ def test_metadata_have_a_cap():
         pack(Header("x", 1, meta={"icc": bytes(MAX_META)}), [])
 
 
+def test_what_is_in_the_metadata_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the writer takes the reader takes, and an item more is refused by both, before it is read."""
+    full = {f"{i:04}": (i,) * 4000 for i in range(16)}  # 16 x 4002 items, in 4 kB compressed
+    rest = MAX_ITEMS - 16 * 4002
+    fits, over = full | {"rest": (1,) * (rest - 2)}, full | {"rest": (1,) * (rest - 1)}
+    data = pack(replace(PHOTO, meta=fits), [BODY])
+    assert dict(unpack(data)[0].meta) == fits
+    with pytest.raises(ContainerError, match=f"{MAX_ITEMS + 1} values and keys"):
+        pack(replace(PHOTO, meta=over), [BODY])
+    monkeypatch.setattr(container, "MAX_ITEMS", MAX_ITEMS + 1)
+    data = pack(replace(PHOTO, meta=over), [BODY])
+    monkeypatch.undo()
+    reads: list[int] = []
+    take = container._take
+    monkeypatch.setattr(container, "_take", lambda *given: reads.append(1) or take(*given))
+    for read in (unpack, read_header, describe, lambda data: ChunkReader(io.BytesIO(data))):
+        reads.clear()
+        with pytest.raises(ContainerError, match="items"):
+            read(data)
+        assert len(reads) < 3 * MAX_ITEMS
+
+
+def test_the_cost_of_metadata_is_in_proportion_to_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    take = container._take
+    monkeypatch.setattr(container, "_take", lambda *given: reads.append(1) or take(*given))
+    costs = []
+    for n in (1000, 2000, 4000):
+        data = pack(replace(PHOTO, meta={f"{i:04}": i for i in range(n)}), [BODY])
+        reads.clear()
+        read_header(data)
+        costs.append(len(reads))
+    assert costs[2] < 2.1 * costs[1] < 4.3 * costs[0]
+
+
 @pytest.mark.parametrize(
     "payload",
     [
@@ -146,6 +183,7 @@ def test_metadata_have_a_cap():
         b"\x01" + zlib.compress(cbor2.dumps({"a": "b" * 300})) + b"\x00",
         b"\x01" + zlib.compress(bytes(1 << 28)),
         b"\x01" + zlib.compress(cbor2.dumps({"a": [0] * 10_000_000})),
+        b"\x01" + zlib.compress(cbor2.dumps({f"{i:04}": [0] * 4090 for i in range(4090)})),
     ],
 )
 def test_hostile_metadata(payload):

@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...container import Chunk, Header, check_critical, pack, unpack
+from ...container import Chunk, Header, check_critical, pack, read_header, unpack
 from ...errors import ContainerError, MediaError, StreamError, UsageError
 from ...files import STDIO, naming, read_bytes, refuse_existing, whole, whole_folder
 from ...media import ARRAY_FORMS, ARRAY_WRITES, MEDIA
 from ...media.array import MAX_BYTES, ArrayFile, read, write
 from .codec import Codec, Data, EncodedPixels, PathLike, Report, Source, Summary, opened, path_of
 from .doors import bytes_of, check_dense, check_unmasked, is_torch
+from .limits import note_of
 from .settings import ARRAY_SETTINGS, Select, Setting
 
 __all__ = ["ArrayCodec"]
@@ -101,7 +102,7 @@ class ArrayCodec(Codec):
         bits = 8 * len(data) / value.array.size
         dtype = _TEXT if value.array.dtype.kind == "S" else value.array.dtype.name
         about = {"codec": self.name, "shape": list(value.array.shape), "dtype": dtype, "bits_per_value": bits}
-        return Summary(n_bytes, len(data), about, [f"{bits:.4f} bits a value"])
+        return Summary(n_bytes, len(data), about, [f"{bits:.4f} bits a value"], note_of(read_header(data)))
 
     def decode_file(
         self,

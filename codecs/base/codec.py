@@ -26,6 +26,8 @@ from ...media.notes import Note
 from ...registry import default, load_class, names, split_tag
 from ..layers.inference import fresh_torch
 from .doors import DATA, bytes_of, is_torch, wrap_doors
+from .limits import DEFAULTS, Limits
+from .limits import check as check_limits
 from .settings import QUALITY, Select, Setting, check_declared, check_rivals
 from .weights import ID_BYTES, find_by_hash, manifests
 
@@ -106,7 +108,8 @@ class Codec(ABC):
     stream: version of the family's payload, raised when old files would decode differently; reads: older versions
     that still decode. medium: of the card; wire_medium: as the header of a file names it, where that is another word.
     any_suffix: whether an output may also have a suffix that no medium knows. settings: what `with_settings` takes;
-    selection: what `decode_file` can be asked for. A family takes both from its card.
+    selection: what `decode_file` can be asked for. A family takes both from its card. limits: how much a file may
+    decode to; `with_limits` changes them.
     """
 
     name: ClassVar[str]
@@ -117,6 +120,7 @@ class Codec(ABC):
     reads: ClassVar[tuple[int, ...]] = ()
     settings: ClassVar[tuple[Setting, ...]] = ()
     selection: ClassVar[tuple[Setting, ...]] = ()
+    limits = DEFAULTS  # not annotated: of some families, which are dataclasses, it would become a field
 
     _origin: _Origin | None = None  # how `load` made this codec; None: its class was called
     _changes: tuple[tuple[str, Any], ...] = ()  # the settings that were changed since, in order
@@ -166,16 +170,23 @@ class Codec(ABC):
         """The codec of a tag, or of a weights file: what `load` calls. Finds shipped weights unless a file is named."""
 
     @classmethod
-    def for_header(cls, header: Header, weights: PathLike | None = None, device: str = "cpu") -> Self:
-        """The codec that decodes a file: shipped weights are found by the hash in its header, under any tag."""
+    def for_header(
+        cls, header: Header, weights: PathLike | None = None, device: str = "cpu", limits: Limits = DEFAULTS
+    ) -> Self:
+        """The codec that decodes a file: shipped weights are found by the hash in its header, under any tag.
+
+        LimitError, before any weights are looked for, if the file decodes to more than the limits allow.
+        """
         if header.codec != cls.name:
             raise UsageError(f"a file of {header.codec!r} can't be decoded by {cls.name!r}")
+        check_limits(header, limits)
         device, given = check_device(device), _weights_path(weights)
         if given is None and header.weights:
             manifest = find_by_hash(cls.name, header.weights)
             codec = cls._made(_Origin(f"{cls.name}@{manifest.tag}", None, None, device), manifest.tag, manifest.path)
         else:
             codec = cls._made(_Origin(cls.name, None, given, device), None)
+        codec = codec.with_limits(limits)
         codec.check_made_by_us(header)
         return codec
 
@@ -250,6 +261,12 @@ class Codec(ABC):
 
     def check_settings(self) -> None:  # noqa: B027
         """Raise UsageError for settings that `compress` would refuse: `load` and `with_settings` refuse them sooner."""
+
+    def with_limits(self, limits: Limits) -> Self:
+        """The same codec with other limits of how much a file may decode to: `codec.Limits(pixels=400_000_000)`."""
+        codec = copy.copy(self)
+        object.__setattr__(codec, "limits", limits)
+        return codec
 
     @property
     @abstractmethod
@@ -370,7 +387,10 @@ class Codec(ABC):
         return {}
 
     def check_made_by_us(self, header: Header) -> None:
-        """Refuse a file of another codec, stream version, or set of weights."""
+        """Refuse a file of another codec, stream version, or set of weights, or one that decodes to too much.
+
+        All that decodes calls it, before anything is allocated.
+        """
         if header.codec != self.name:
             raise ContainerError(
                 f"made by {header.codec!r}, not by {self.name!r}: use Codec.load({header.codec!r}), or codec.decode"
@@ -387,6 +407,7 @@ class Codec(ABC):
                 f"made with other weights of {self.name!r} (sha256 {header.weights.hex() or 'none'}..., these are "
                 f"{self.weights_id.hex() or 'none'}...): use codec.decode(data), which finds them, or weights=..."
             )
+        check_limits(header, self.limits)
 
 
 @dataclass(frozen=True)
@@ -433,13 +454,16 @@ def content_of(source: Source) -> Data:
     return opened(source).read()
 
 
-def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:
-    """The codec that decodes the file of this header. ContainerError if this version doesn't have it."""
+def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu", limits: Limits = DEFAULTS) -> Codec:
+    """The codec that decodes the file of this header. ContainerError if this version doesn't have it.
+
+    LimitError, before anything is loaded, for a file that decodes to more than the limits allow.
+    """
     if header.codec not in names():
         raise ContainerError(
             f"made by codec {header.codec!r}, which this version doesn't have: pip install -U codec-suite"
         )
-    return cast(Codec, load_class(header.codec).for_header(header, weights, device))
+    return cast(Codec, load_class(header.codec).for_header(header, weights, device, limits))
 
 
 _KEPT = 4  # codecs whose networks stay in memory between two calls of `decode`
@@ -447,11 +471,14 @@ _decoders: collections.OrderedDict[tuple[Any, ...], Codec] = collections.Ordered
 _lock = threading.Lock()
 
 
-def decoder_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:
+def decoder_for(
+    header: Header, weights: PathLike | None = None, device: str = "cpu", limits: Limits = DEFAULTS
+) -> Codec:
     """`codec_for`, which keeps the last codecs: many files of the same weights don't build a network each.
 
-    Whoever decodes shares them, so that they must not be changed or given away.
+    Whoever decodes shares their networks, so that they must not be changed or given away.
     """
+    check_limits(header, limits)
     device = check_device(device)
     key = (header.codec, header.weights, device, _state_of(_weights_path(weights)))
     with _lock:
@@ -459,11 +486,11 @@ def decoder_for(header: Header, weights: PathLike | None = None, device: str = "
             _decoders.move_to_end(key)
             codec = _decoders[key]
         else:
-            codec = _decoders[key] = codec_for(header, weights, device)
+            codec = _decoders[key] = codec_for(header, weights, device, limits)
             if len(_decoders) > _KEPT:
                 _decoders.popitem(last=False)
     codec.check_made_by_us(header)  # of another stream version, perhaps
-    return codec
+    return codec.with_limits(limits)
 
 
 def _state_of(path: Path | None) -> tuple[Any, ...]:
@@ -487,13 +514,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_lock)
 
 
-def decode(data: Source, weights: PathLike | None = None, device: str = "cpu") -> Any:
+def decode(data: Source, weights: PathLike | None = None, device: str = "cpu", limits: Limits = DEFAULTS) -> Any:
     """The content of a file, in the kind that was given to `compress`; codec and weights are found from the file.
 
-    data: the bytes of a file, a path, or an open file.
+    data: the bytes of a file, a path, or an open file. limits: how much it may decode to; LimitError if it is more.
     """
     content = content_of(data)
-    return decoder_for(read_header(content), weights, device).decompress(content)
+    return decoder_for(read_header(content), weights, device, limits).decompress(content)
 
 
 def info(source: Source) -> dict[str, Any]:
@@ -549,15 +576,16 @@ def decode_file(
     replace: bool = False,
     weights: PathLike | None = None,
     device: str = "cpu",
+    limits: Limits = DEFAULTS,
     **select: Any,
 ) -> Summary:
     """Decode a file of any codec into a file (the public `codec.decode_file`).
 
-    select: fields of `Select`, such as frames=(30, 45), dataset="/velocity" or form=".tiff". weights, device: as for
-    `decode`. Raises as `Codec.decode_file` does.
+    select: fields of `Select`, such as frames=(30, 45), dataset="/velocity" or form=".tiff". weights, device,
+    limits: as for `decode`. Raises as `Codec.decode_file` does.
     """
     about = opened(source)
-    loaded = decoder_for(about.require_header(), weights, device)
+    loaded = decoder_for(about.require_header(), weights, device, limits)
     check_declared(loaded.name, [name for name in select if name != "form"], loaded.selection)
     return loaded.decode_file(about, target, Select(**select), replace=replace)
 

@@ -145,6 +145,7 @@ class FieldCodec(Codec):
         if header.params.get(_KIND, _ARRAY) == _FILE:
             plan = FieldPlan.from_chunks(chunks)
             numbers = [node for node in plan.tree.datasets if node.dtype != "text" and node.shape is not None]
+            self._check_size(numbers)
             return {node.path: self._dataset(plan, chunks, node) for node in numbers}
         array = self._decode_array(header, chunks)
         if header.params.get(_KIND) == _TENSOR:
@@ -419,6 +420,7 @@ class FieldCodec(Codec):
             self._decode_array(header, chunks)
             return
         plan = FieldPlan.from_chunks(chunks)
+        self._check_size(plan.tree.datasets)
         for node, parts in plan.by_dataset(chunks):
             for _ in self._parts(plan, node, parts):
                 pass
@@ -441,6 +443,7 @@ class FieldCodec(Codec):
             raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy, or use codec.decode")
         plan = FieldPlan.from_chunks(chunks)
         wanted = {find_dataset(plan.tree, path).path for path in only}
+        self._check_size([node for node in plan.tree.datasets if not wanted or node.path in wanted])
         with h5py.File(target, "w", track_order=True) as file:
             hdf5.build(file, plan.tree)
             for node, parts in plan.by_dataset(chunks):
@@ -454,6 +457,13 @@ class FieldCodec(Codec):
         _, chunks = self._open(data)
         plan = FieldPlan.from_chunks(chunks)
         return self._dataset(plan, chunks, find_dataset(plan.tree, path), snapshot)
+
+    def _check_size(self, nodes: Sequence[hdf5.Node]) -> None:
+        """Raise LimitError, before they are decoded, for datasets that have more values or bytes than are allowed."""
+        n_bytes = sum(node.size * hdf5.dtype_of(node.dtype).itemsize for node in nodes)
+        for name, needed in (("values", sum(node.size for node in nodes)), ("bytes", n_bytes)):
+            what = f"{len(nodes)} dataset{'s' * (len(nodes) != 1)} of {needed:,} {name}".replace(",", " ")
+            self.limits.require(name, needed, what)
 
     def _payload(self, data: Data, dataset: str | None, snapshot: int) -> tuple[bytes, tuple[int, ...]]:
         """The block of an array (which has one), or of the one index of a dataset's first axis; and its shape."""
@@ -490,6 +500,8 @@ class FieldCodec(Codec):
         if not node.size:  # of which no chunk is written
             shape = node.shape if snapshot is None else node.shape[1:]
             return np.empty(shape, hdf5.dtype_of(node.dtype).newbyteorder("="))
+        if snapshot is None:
+            self._check_size([node])
         parts = plan.chunks_of(node, chunks)
         if snapshot is not None:
             rows, part = next(self._parts(plan, node, parts, snapshot))

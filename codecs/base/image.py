@@ -41,6 +41,7 @@ from .codec import (
     path_of,
 )
 from .doors import bytes_of, check_dense, check_unmasked, is_torch
+from .limits import DEFAULTS, Limits, note_of
 from .settings import IMAGE_SETTINGS, Select, Setting
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ class ImageCodec(Codec):
         if quality is not None or self.goal is None:
             return self._encode(picture, quality, kind), {}
         what, value = self.goal
-        reached = rate_control.GOALS[what](self, picture, value, encode=partial(self._encode, kind=kind))
+        unlimited = self.with_limits(Limits.none())  # it decodes what it has just made
+        reached = rate_control.GOALS[what](unlimited, picture, value, encode=partial(self._encode, kind=kind))
         about = {"quality": round(reached.quality, 2), "encodings": reached.encodings}
         return reached.data, about | ({"psnr": round(reached.value, 3)} if what == "psnr" else {})
 
@@ -135,7 +137,9 @@ class ImageCodec(Codec):
         words = [f"{bpp:.3f} bpp"]
         words += [f"{reached['psnr']:.2f} dB"] if "psnr" in reached else []
         words += [f"-q {reached['quality']:g}"] if "quality" in reached else []
-        return Summary(len(given), len(data), about | dict(reached), words, picture.notes)
+        return Summary(
+            len(given), len(data), about | dict(reached), words, (*picture.notes, *note_of(read_header(data)))
+        )
 
     def decode_file(
         self,
@@ -234,14 +238,16 @@ class ImageCodec(Codec):
         return Picture(pixels, alpha, icc, exif, from_meta(header.meta)), kind
 
 
-def open_file(path: Source, weights: PathLike | None = None, device: str = "cpu") -> Image.Image:
+def open_file(
+    path: Source, weights: PathLike | None = None, device: str = "cpu", limits: Limits = DEFAULTS
+) -> Image.Image:
     """Decode an image file to a PIL image, whatever kind it was made from (the public `codec.open`).
 
-    path: of the file, or its bytes, or an open file.
+    path: of the file, or its bytes, or an open file. limits: how much it may decode to; LimitError if it is more.
     """
     about = opened(path)
     data = about.read()
-    codec = decoder_for(read_header(data), weights, device)
+    codec = decoder_for(read_header(data), weights, device, limits)
     if not isinstance(codec, ImageCodec):
         name = "this file" if about.source == STDIO else about.source
         raise MediaError(f"{name} holds {codec.medium}, not an image: use codec.decode")

@@ -304,6 +304,7 @@ _TARGET = re.compile(r"[\w.]*:\w+")
 RESERVED = frozenset(
     [
         *("codec", "debug", "device", "force", "format", "help", "inputs", "json", "output", "quiet", "replace"),
+        *("limits", "max_bytes", "max_frames", "max_pixels", "max_values"),
         *("report", "select", "skip_existing", "source", "target", "verb", "weights"),
     ]
 )

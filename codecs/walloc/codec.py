@@ -31,6 +31,7 @@ from ...errors import MediaError, StreamError, UsageError, WeightsError
 from ...media.webp import decode_webp, encode_webp
 from ..base.codec import EncodedPixels
 from ..base.image import ImageCodec, as_picture
+from ..base.limits import check as check_limits
 from ..base.settings import Setting
 from ..base.weights import LoadedWeights, find_by_hash, load_weights
 from ..layers import exact_state
@@ -174,7 +175,11 @@ class WallocCodec(ImageCodec):
             header = read_header(data)
             if header.codec == self.name and header.weights != self.weights_id:
                 made = find_by_hash(self.name, header.weights)
-                codec = type(self).for_header(header, device=self.device) if made.retired else self._sibling(made.tag)
+                if made.retired:
+                    codec = type(self).for_header(header, device=self.device, limits=self.limits)
+                else:
+                    check_limits(header, self.limits)  # before other weights are loaded
+                    codec = self._sibling(made.tag).with_limits(self.limits)
                 return super(WallocCodec, codec)._decode(data)
         return super()._decode(data)
 

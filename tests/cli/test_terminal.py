@@ -71,6 +71,21 @@ class TestOddNames:
         assert "title=\\x1b]0;owned\\x07\\x1b[2J" in out
         assert "a\\nstatus      ok=\\u202ebidi\\r" in out
 
+    def test_long_metadata_are_shown_short(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        from codec.container import Header, pack, unpack
+
+        run("encode", picture(tmp_path / "photo.png"), "--quiet")
+        header, chunks = unpack((tmp_path / "photo.toy").read_bytes())
+        meta = {"long": "x" * 100_000, "many": tuple(range(4000)), **{f"k{i:05}": i for i in range(3000)}}
+        (tmp_path / "photo.toy").write_bytes(pack(Header(**{**vars(header), "meta": meta}), chunks))
+        assert run("info", tmp_path / "photo.toy") == 0
+        out = capfd.readouterr().out
+        assert len(out) < 5000
+        assert "xxx... (--json shows all)" in out
+        assert "(3002 in all)" in out
+        assert run("info", tmp_path / "photo.toy", "--json") == 0
+        assert "x" * 100_000 in capfd.readouterr().out
+
 
 class TestBar:
     def test_bar_on_a_terminal_only(self, tmp_path: Path) -> None:

@@ -271,7 +271,16 @@ class VideoCodec(Codec):
             raise MediaError(f"{source}: can't be read ({error.strerror or error})") from None
         with file:
             self.check_made_by_us(container.ChunkReader(file).header)
-            yield VideoFile(file, self.presets(self.device), conceal)
+            video = VideoFile(file, self.presets(self.device), conceal)
+            self._check_groups(video)
+            yield video
+
+    def _check_groups(self, video: VideoFile) -> None:
+        """Raise LimitError for a group whose frames, which are decoded at once, are more than the limits allow."""
+        _, height, width, _ = video.header.shape
+        n_frames = max(group.n_frames for group in video.groups)
+        what = f"{n_frames} frames of {width}x{height} in one group"
+        self.limits.require("pixels", n_frames * height * width, what)
 
     def decode_frames(
         self, source: Data | PathLike, start: int = 0, stop: int | None = None, conceal: bool = False
