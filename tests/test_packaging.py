@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import importlib
+import json
 import os
 import re
 import resource
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOT_SHIPPED = {"tests", "docs", "build", "dist"}
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
+EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 # Packages that a plain import would find from the root. `codecs` is the standard library's, which is there first.
 GUARDED = sorted({file.parent.name for file in ROOT.glob("*/__init__.py")} - {"codecs"})
 
@@ -89,7 +91,7 @@ class TestRequirements:
     def test_every_requirement_is_pinned(self) -> None:
         lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
         pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in (line.split("==") for line in lines)}
-        extras = [r for rs in PYPROJECT["project"]["optional-dependencies"].values() for r in rs]
+        extras = [r for rs in EXTRAS.values() for r in rs]
         for text in PYPROJECT["project"]["dependencies"] + extras:
             requirement = Requirement(text)
             name = re.sub(r"[-_.]+", "-", requirement.name).lower()
@@ -97,12 +99,56 @@ class TestRequirements:
                 assert name in pins, f"{name} is not in constraints.txt"
                 assert requirement.specifier.contains(pins[name]), f"{text}, but constraints.txt has {pins[name]}"
 
-    def test_malicious_lightning_is_excluded(self) -> None:
-        (lightning,) = (r for r in PYPROJECT["project"]["optional-dependencies"]["train"] if r.startswith("lightning"))
-        assert not any(Requirement(lightning).specifier.contains(bad) for bad in ("2.6.2", "2.6.3"))
+    @pytest.mark.parametrize("name", ["lightning", "pytorch-lightning"])
+    def test_malicious_lightning_is_excluded(self, name: str) -> None:
+        """It is published under two names, and asking for the first doesn't keep a bad release of the second away."""
+        (lightning,) = (r for r in map(Requirement, EXTRAS["train"]) if r.name == name)
+        assert not any(lightning.specifier.contains(bad) for bad in ("2.6.2", "2.6.3"))
+
+    @pytest.mark.parametrize(("name", "bad"), [("av", "17.0.1"), ("h5py", "3.15.1"), ("pillow", "12.1.1")])
+    def test_releases_with_known_holes_are_excluded(self, name: str, bad: str) -> None:
+        (requirement,) = (r for r in map(Requirement, PYPROJECT["project"]["dependencies"]) if r.name == name)
+        assert not requirement.specifier.contains(bad)
+
+    def test_compressai_is_in_an_extra_of_its_own(self) -> None:
+        """It needs NumPy 1: in another extra it would have Python 3.13 compile that from source, for ten minutes."""
+        holders = [extra for extra, texts in EXTRAS.items() for text in texts if "compressai" in text]
+        assert holders == ["zoo"]
+        (compressai,) = map(Requirement, EXTRAS["zoo"])
+        assert compressai.marker is not None
+        taken = {
+            version: compressai.marker.evaluate({"python_version": version}) for version in ("3.12", "3.13", "3.14")
+        }
+        assert taken == {"3.12": True, "3.13": False, "3.14": False}
+
+    def test_all_is_every_extra(self) -> None:
+        (everything,) = map(Requirement, EXTRAS["all"])
+        assert everything.extras == set(EXTRAS) - {"all"}
 
     def test_version_is_the_installed_one(self) -> None:
         assert importlib.import_module("importlib.metadata").version("codec-suite") == codec.__version__
+
+
+class TestLicences:
+    def test_each_weights_file_is_under_a_licence_of_the_wheel(self) -> None:
+        """Manifests say `CC BY-SA 4.0`, the metadata of the wheel CC-BY-SA-4.0, weights/LICENSE.md both in a table."""
+        expression = set(PYPROJECT["project"]["license"].split(" AND "))
+        page = (ROOT / "weights" / "LICENSE.md").read_text(encoding="utf-8")
+        table = [
+            [cell.strip() for cell in line.split("|")[1:3]] for line in page.splitlines() if line.startswith("| `")
+        ]
+        rows = [(pattern, licence) for names, licence in table for pattern in re.findall("`([^`]+)`", names)]
+        for manifest in (ROOT / "weights").glob("*.json"):
+            words = json.loads(manifest.read_text(encoding="utf-8"))["licence"]
+            licences = [licence for pattern, licence in rows if fnmatch.fnmatch(manifest.stem, pattern)]
+            assert len(licences) == 1, f"{manifest.name} in weights/LICENSE.md"
+            name = re.sub(r"^\[(.*)\]\(.*\)$", r"\1", licences[0])
+            assert name in words and name.replace(" ", "-") in expression
+
+    def test_their_texts_are_in_the_wheel(self) -> None:
+        files = PYPROJECT["project"]["license-files"]
+        assert {"LICENSE", "samples/LICENSE.md", "weights/LICENSE.md"} == set(files)
+        assert all((ROOT / name).is_file() for name in files)
 
 
 class TestOneCopy:

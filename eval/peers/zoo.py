@@ -16,6 +16,7 @@ damage is sure to be noticed: decode what you trust.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -200,7 +201,9 @@ class _ZooPeer:
 
 def _missing() -> str | None:
     absent = [name for name in ("torch", "compressai") if find_spec(name) is None]
-    return f"{' and '.join(absent)} not installed: pip install 'codec-suite[eval]'" if absent else None
+    if "compressai" in absent and sys.version_info >= (3, 13):
+        return "compressai has no release for Python 3.13 or later (it needs NumPy 1): use Python 3.12 or earlier"
+    return f"{' and '.join(absent)} not installed: pip install 'codec-suite[zoo]'" if absent else None
 
 
 def _versions() -> Mapping[str, str]:

@@ -174,7 +174,8 @@ def run(symbols: int = 1_000_000, rounds: int = 5, slow: bool = True) -> list[Co
         try:
             contenders += [_compressai(tables, steps, bare=False), _compressai(tables, steps, bare=True)]
         except ImportError:
-            print("left out: compressai is not installed (pip install 'codec-suite[eval]')", file=sys.stderr)
+            words = "compressai is not installed (up to Python 3.12: pip install 'codec-suite[zoo]')"
+            print(f"left out: {words}", file=sys.stderr)
         for _ in range(rounds):
             for contender in contenders:
                 contender.turn()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from codec.errors import CodecError, MediaError, StreamError, UsageError, Weight
 from codec.eval.bench.contract import Family, OptionValue, Peer
 from codec.eval.peers import zoo
 
-pytest.importorskip("compressai", reason="CompressAI isn't installed: pip install 'codec-suite[eval]'")
+pytest.importorskip(
+    "compressai", reason="CompressAI isn't installed: pip install 'codec-suite[zoo]' (up to Python 3.12)"
+)
 
 NAMES = [family.name for family in zoo.FAMILIES]
 SMALL = "bmshj2018-factorized"
@@ -288,7 +291,10 @@ class TestDeclaration:
         assert set(found) == {"compressai", "torch"} and all(number[0].isdigit() for number in found.values())
         assert family(name).missing() is None
         monkeypatch.setattr(zoo, "find_spec", lambda module: None if module == "compressai" else object())
-        assert "compressai not installed: pip install 'codec-suite[eval]'" in (family(name).missing() or "")
+        monkeypatch.setattr(zoo, "sys", SimpleNamespace(version_info=(3, 13, 0)))
+        assert "use Python 3.12 or earlier" in (family(name).missing() or "")
+        monkeypatch.setattr(zoo, "sys", SimpleNamespace(version_info=(3, 12, 9)))
+        assert "compressai not installed: pip install 'codec-suite[zoo]'" in (family(name).missing() or "")
         with pytest.raises(UsageError, match="codec-suite"):
             peer(name, weights="random")
 
