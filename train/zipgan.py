@@ -32,7 +32,7 @@ from torch.nn.utils import parametrize
 
 from ..codecs.base.weights import load_tensors
 from ..codecs.layers import spectral
-from ..codecs.zipgan.codec import config_from, metadata, networks_from, table_state
+from ..codecs.zipgan.codec import metadata, networks_from, table_state
 from ..codecs.zipgan.networks import Discriminator, FieldEncoder, Generator, ZipganConfig, project, spectral_resample
 from ..errors import UsageError
 from .checkpoints import Optimizers
@@ -483,7 +483,7 @@ def start_from(generator: Generator, critic: Discriminator, path: Path) -> set[s
     if not path.is_file():
         raise UsageError(f"start: {path}: no such file; name the weights of half the factor (or of the same one)")
     loaded = load_tensors(path)
-    other, _, judge = networks_from(config_from(loaded.metadata), loaded.tensors)
+    other, _, judge = networks_from(loaded)
     if other.config.factor not in (generator.config.factor, generator.config.factor // 2):
         raise UsageError(f"start: {path} has factor {other.config.factor}; expected that or half of the recipe's")
     generator.grow_from(other)

@@ -22,7 +22,7 @@ from ...files import STDIO, naming, read_bytes, refuse_existing, whole, whole_fo
 from ...media import ARRAY_FORMS, ARRAY_WRITES, MEDIA
 from ...media.array import MAX_BYTES, ArrayFile, read, write
 from .codec import Codec, Data, EncodedPixels, PathLike, Report, Source, Summary, opened, path_of
-from .doors import bytes_of, check_dense, check_unmasked, is_torch
+from .doors import bytes_of, check_dense, check_unmasked, is_torch, text_of
 from .limits import note_of
 from .settings import ARRAY_SETTINGS, Select, Setting
 
@@ -149,7 +149,7 @@ class ArrayCodec(Codec):
         if isinstance(x, ArrayFile):
             return x, _FILE
         if isinstance(x, (str, os.PathLike)):
-            return read(os.fsdecode(x)), _ARRAY
+            return read(text_of(x)), _ARRAY
         if isinstance(x, np.ndarray):
             check_unmasked(x)
             return ArrayFile(np.asarray(x).astype(x.dtype.newbyteorder("="), copy=False)), _ARRAY

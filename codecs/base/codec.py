@@ -25,7 +25,7 @@ from ...media import MEDIA, Probe, probe, probe_bytes
 from ...media.notes import Note
 from ...registry import default, load_class, names, split_tag
 from ..layers.inference import fresh_torch
-from .doors import DATA, bytes_of, is_torch, wrap_doors
+from .doors import DATA, bytes_of, is_torch, text_of, wrap_doors
 from .limits import DEFAULTS, Limits
 from .limits import check as check_limits
 from .settings import QUALITY, Select, Setting, check_declared, check_rivals
@@ -34,7 +34,7 @@ from .weights import ID_BYTES, find_by_hash, manifests
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from .named import LoadByName
+    from .named import LoadByName  # pyright: ignore[reportMissingModuleSource]  a stub
 
 __all__ = [
     "Codec",
@@ -209,7 +209,7 @@ class Codec(ABC):
 
     def __copy__(self) -> Self:
         codec = object.__new__(type(self))
-        codec.__dict__.update(self.__dict__)
+        vars(codec).update(vars(self))
         return codec
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -427,7 +427,7 @@ def path_of(source: Any) -> PathLike:
     """A source that has to be a file or stdin; UsageError for anything else."""
     if not isinstance(source, (str, os.PathLike)):
         raise UsageError(f"can't encode a {type(source).__name__} into a file: expected a path, or '-' for stdin")
-    return source
+    return text_of(source)
 
 
 def opened(source: Source) -> Probe:
@@ -439,7 +439,7 @@ def opened(source: Source) -> Probe:
         once = source.data is None and is_stream(source.source)
         return probe_bytes(read_bytes(source.source), source.source) if once else source
     if isinstance(source, (str, os.PathLike)):
-        path = os.fsdecode(source)
+        path = text_of(source)
         return probe_bytes(read_bytes(path), path) if is_stream(path) else probe(path)
     data = bytes_of(source, arrays=True)
     if data is None:
@@ -612,7 +612,7 @@ def _weights_path(weights: Any) -> Path | None:
         return None
     if not isinstance(weights, (str, os.PathLike)):
         raise UsageError(f"weights: expected the path of a safetensors file, not a {type(weights).__name__}")
-    return Path(os.fsdecode(weights))
+    return Path(text_of(weights))
 
 
 def _restored(origin: _Origin, weights_id: bytes, changes: tuple[tuple[str, Any], ...]) -> Codec:

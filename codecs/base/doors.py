@@ -33,6 +33,7 @@ __all__ = [
     "damage_is_an_error",
     "door",
     "is_torch",
+    "text_of",
     "wrap_doors",
 ]
 
@@ -42,6 +43,14 @@ DATA = "a path, the bytes of a file, or a file opened in binary mode"
 
 
 # ---- kinds of input
+
+
+def text_of(path: str | os.PathLike[str]) -> str:
+    """The text of a path; UsageError for one that no file can have, as the content of a file in place of its name."""
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise UsageError(f"{name[:40]!r} isn't a path: it has a zero byte; the content of a file is given as bytes")
+    return name
 
 
 def is_torch(x: object) -> bool:
@@ -81,7 +90,7 @@ def bytes_of(x: Any, arrays: bool = False) -> bytes | bytearray | memoryview | N
     if isinstance(x, (bytes, bytearray)):
         return x
     if isinstance(x, memoryview):
-        return x if x.contiguous and x.itemsize == 1 and x.ndim == 1 else x.tobytes()
+        return x if x.c_contiguous and x.format == "B" and x.ndim == 1 else x.tobytes()
     if isinstance(x, (str, os.PathLike)):
         return None
     if is_torch(x) or type(x).__module__.partition(".")[0] == "numpy" or hasattr(x, "__array_interface__"):
@@ -91,7 +100,7 @@ def bytes_of(x: Any, arrays: bool = False) -> bytes | bytearray | memoryview | N
     if callable(getattr(x, "read", None)) and not isinstance(x, type):
         return _read(x)
     try:
-        return memoryview(x).tobytes()
+        return memoryview(cast(Any, x)).tobytes()
     except (TypeError, ValueError, BufferError):
         return None
 

@@ -40,7 +40,7 @@ from .codec import (
     opened,
     path_of,
 )
-from .doors import bytes_of, check_dense, check_unmasked, is_torch
+from .doors import bytes_of, check_dense, check_unmasked, is_torch, text_of
 from .limits import DEFAULTS, Limits, note_of
 from .settings import IMAGE_SETTINGS, Select, Setting
 
@@ -270,7 +270,7 @@ def _take_in(x: Any) -> tuple[Picture, int]:
             raise UsageError(f"a picture of {x.width}x{x.height}: there is nothing in it")
         return read_picture(x), _PIL
     if isinstance(x, (str, os.PathLike)):
-        return read_picture(os.fsdecode(x)), _PIL
+        return read_picture(text_of(x)), _PIL
     if isinstance(x, np.ndarray):
         return _from_array(x)
     if is_torch(x):

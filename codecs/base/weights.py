@@ -2,16 +2,23 @@
 
 A file names its weights by the first 16 bytes of their sha256; `find_by_hash` looks that up, `load_tensors` reads the
 file once, and hashes and parses the very same bytes. Nothing here can run code: JSON and safetensors only.
+
+A family reads the rest strictly: with `about_of` and `config_of` before it builds a network, then by
+`layers/exact_state.py`, with `check_shapes` while the network is on the meta device, where it takes no memory, and
+with `check_numbers` before it is used. All of it in `reading`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ...errors import WeightsError
 from ...files import PACKAGE
@@ -24,17 +31,25 @@ __all__ = [
     "SHIPPED",
     "LoadedWeights",
     "Manifest",
+    "about_of",
+    "config_of",
     "find",
     "find_by_hash",
     "load_tensors",
     "load_weights",
     "manifests",
+    "reading",
 ]
+
+T = TypeVar("T")
 
 SHIPPED = PACKAGE / "weights"
 ID_BYTES = 16
 MAX_BYTES = 1 << 33  # of a weights file
 MAX_MANIFEST = 1 << 20  # bytes of JSON
+MAX_HEADER = 1 << 23  # bytes of a safetensors file's JSON; our largest has 60,000
+MAX_METADATA = 1 << 8  # entries
+LARGEST_SIZE = 1 << 16  # of a setting that nothing else bounds: layers of more channels are none of ours
 
 _FIELDS: Mapping[str, tuple[type, ...]] = {
     "name": (str,),
@@ -148,7 +163,8 @@ def load_tensors(path: str | Path, expected_sha256: str | None = None) -> Loaded
         if path.stat().st_size > MAX_BYTES:
             raise WeightsError(f"{path}: larger than {MAX_BYTES} bytes; this can't be a weights file of ours")
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        error = error if isinstance(error, OSError) else OSError(error)
         raise WeightsError(
             f"{path}: can't read the weights ({error.strerror or error}): reinstall codec-suite, or name another file"
         ) from None
@@ -164,8 +180,8 @@ def load_tensors(path: str | Path, expected_sha256: str | None = None) -> Loaded
 
     try:
         tensors = load(data)
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"{path}: not a valid safetensors file ({error})") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
+        raise WeightsError(f"{path}: not a valid safetensors file ({str(error)[:300]})") from None
     return LoadedWeights(tensors, metadata, sha256)
 
 
@@ -182,8 +198,12 @@ def _metadata(data: bytes, path: Path) -> Mapping[str, str]:
     try:
         if len(data) < 8 or n_header > len(data) - 8:
             raise ValueError("too short")
+        if n_header > MAX_HEADER:
+            raise ValueError(f"a header of {n_header} bytes")
         header = json.loads(data[8 : 8 + n_header])
         metadata = header.get("__metadata__", {})
+        if len(metadata) > MAX_METADATA:
+            raise ValueError(f"{len(metadata)} entries of metadata")
         if not all(isinstance(value, str) for value in metadata.values()):
             raise ValueError("metadata that isn't text")
     except (ValueError, AttributeError, RecursionError) as error:
@@ -219,3 +239,90 @@ def _read_manifest(path: Path) -> Manifest:
         raise WeightsError(f"{path}: file must be the name of a safetensors file beside it, not {fields['file']!r}")
     known = {key: fields[key] for key in (*_FIELDS, "default", "retired") if key in fields}
     return Manifest(path=path.parent / fields["file"], **{**known, "sha256": sha256})
+
+
+# ---- what is in a file, read strictly
+
+
+@contextlib.contextmanager
+def reading(codec: str, remedy: str | None = None) -> Iterator[None]:
+    """Turns whatever the content of a weights file can raise into WeightsError.
+
+    codec: the one that it should be for. remedy: what to do in place of training others.
+    """
+    remedy = (
+        remedy or f"export them again with `codec train {codec}`, or name another file with weights=... (--weights)"
+    )
+    try:
+        yield
+    except WeightsError as error:
+        if remedy in str(error):
+            raise
+        raise WeightsError(f"{error}: {remedy}") from error.__cause__
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        words = f"{type(error).__name__}: {str(error)[:300]}"
+        raise WeightsError(
+            f"these aren't weights of {codec!r} that this version can use ({words}): {remedy}"
+        ) from error
+
+
+def about_of(weights: LoadedWeights, codec: str) -> Mapping[str, Any]:
+    """The JSON object that a family keeps in the metadata under its name. WeightsError without one."""
+    if weights.metadata.get("codec", codec) != codec or codec not in weights.metadata:
+        raise WeightsError(
+            f"this isn't a weights file of {codec!r}, but of {weights.metadata.get('codec', 'none')!r:.80}"
+        )
+    try:
+        about = json.loads(weights.metadata[codec])
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"the metadata {codec!r} in the weights aren't JSON ({error!s:.80})") from None
+    if not isinstance(about, dict):
+        raise WeightsError(f"the metadata {codec!r} in the weights are {type(about).__name__}; expected a JSON object")
+    return about
+
+
+def config_of(kind: type[T], values: Any, limits: Mapping[str, tuple[float, float]]) -> T:
+    """A configuration, a dataclass of plain fields, from JSON: of the right types, and within limits by name.
+
+    limits: of numbers, and of each number of a tuple; 1 to LARGEST_SIZE without one. ValueError says which field is
+    wrong and what was expected. Lists become tuples.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"settings {values!r:.80}; expected names and values")
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    if unknown := set(values) - known:
+        raise ValueError(f"unknown settings {sorted(unknown)!r:.200}")
+    hints = typing.get_type_hints(kind)
+    return kind(
+        **{
+            name: _checked(name, value, hints[name], limits.get(name, (1, LARGEST_SIZE)))
+            for name, value in values.items()
+        }
+    )
+
+
+def _checked(name: str, value: Any, kind: Any, limits: tuple[float, float]) -> Any:
+    """One value of a configuration; ValueError unless it is of the annotated type and within the limits."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if not any(type(value) is type(choice) and value == choice for choice in inner):
+            raise ValueError(f"{name} is {value!r:.80}; there are {', '.join(map(str, inner))}")
+        return value
+    if origin is tuple:
+        count = None if inner[-1:] == (Ellipsis,) else len(inner)
+        if not isinstance(value, list) or len(value) > LARGEST_SIZE or count not in (None, len(value)):
+            raise ValueError(f"{name} is {value!r:.80}; expected {'a list of' if count is None else count} numbers")
+        return tuple(_checked(name, item, inner[0], limits) for item in value)
+    if origin in (typing.Union, type(int | None)):
+        if value is None and type(None) in inner:
+            return None
+        return _checked(name, value, next(item for item in inner if item is not type(None)), limits)
+    if kind in (bool, str):
+        if type(value) is not kind or len(str(value)) > 200:
+            raise ValueError(f"{name} is {value!r:.80}; expected {'true or false' if kind is bool else 'text'}")
+        return value
+    whole = type(value) is int or (kind is float and type(value) is float and math.isfinite(value))
+    if not whole or not limits[0] <= value <= limits[1]:
+        words = "a number" if kind is float else "a whole number"
+        raise ValueError(f"{name} is {value!r:.80}; expected {words} from {limits[0]:g} to {limits[1]:g}")
+    return value

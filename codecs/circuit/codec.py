@@ -31,7 +31,7 @@ from ...errors import MediaError, StreamError, UsageError, WeightsError
 from ..base.array import ArrayCodec
 from ..base.codec import Data, EncodedPixels
 from ..base.settings import Setting
-from ..base.weights import load_weights
+from ..base.weights import load_weights, reading
 from . import CARD
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class CircuitCodec(ArrayCodec):
     coders: ClassVar[tuple[str, ...]] = (_ONE, _EACH)
 
     def __post_init__(self) -> None:
-        if len(self.circuit.tree) != self.domain.n_values or (self.circuit.sizes != self.domain.sizes).any():
+        if not np.array_equal(self.circuit.sizes, self.domain.sizes):
             raise WeightsError("the circuit in the weights isn't for the values in them: fit it again")
 
     @classmethod
@@ -235,16 +235,13 @@ class CircuitCodec(ArrayCodec):
         if quality is not None:
             raise UsageError("circuit is lossless: it has no quality")
         loaded = load_weights(cls.name, tag, weights)
-        try:
+        with reading(cls.name, "make some with `codec fit`"):
             if loaded.metadata.get("codec") != cls.name:
-                raise ValueError(f"made for {loaded.metadata.get('codec')!r}")
+                raise ValueError(f"made for {loaded.metadata.get('codec')!r:.80}")
             about = json.loads(loaded.metadata["domain"])
             state = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
             domain = Domain.from_state(state, about)
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            path = weights if weights is not None else "the shipped file"
-            raise WeightsError(f"{path}: not weights of a circuit ({error}): make some with `codec fit`") from None
-        return cls(FrozenMixture.from_state(state), domain, loaded.id, extra=dict(loaded.metadata))
+            return cls(FrozenMixture.from_state(state), domain, loaded.id, extra=dict(loaded.metadata))
 
     def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """The arrays and the metadata of a weights file."""

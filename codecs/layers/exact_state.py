@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...entropy.exact import ExactConv2d, FixedPoint
 from ...errors import WeightsError
 
-__all__ = ["check_state", "export_state", "import_state"]
+__all__ = ["check_numbers", "check_shapes", "check_state", "export_state", "import_state"]
 
 
 def _exact_parts(net: nn.Module) -> dict[str, ExactConv2d | FixedPoint]:
@@ -44,19 +44,37 @@ def check_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     The network may be on the meta device, where it takes no memory.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    expected = dict(net.state_dict())
     for name, part in _exact_parts(net).items():
         if isinstance(part, ExactConv2d):  # its integers have names of their own
             for kind in ("weight", "bias"):
                 expected[f"{name}.{kind}"] = expected.pop(f"{name}.conv.{kind}")
-    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    check_shapes(expected, state)
+
+
+def check_shapes(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Raise WeightsError unless a file's tensors are a network's by name and shape. It may be on the meta device."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    have = {name: tuple(tensor.shape) for name, tensor in given.items()}
+    wrong = sorted(name for name in shapes.keys() | have.keys() if shapes.get(name) != have.get(name))
     if wrong:
         name = wrong[0]
         raise WeightsError(
-            f"these weights don't fit the network they name: {name} is {given.get(name, 'missing')}, expected "
-            f"{expected.get(name, 'no such tensor')}"
+            f"these weights don't fit the network they name: {name} is {have.get(name, 'missing')}, expected "
+            f"{shapes.get(name, 'no such tensor')}"
         )
+
+
+def check_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Raise WeightsError unless all numbers in a file are finite, and exponents (of int8) in their range."""
+    for name, tensor in tensors.items():
+        # how many batches were seen is no weight, and float16 may not hold it
+        looked_at = tensor.is_floating_point() and not name.endswith(".num_batches_tracked")
+        if tensor.is_complex() or (looked_at and not bool(torch.isfinite(tensor).all())):
+            raise WeightsError(f"{name} in the weights isn't all finite numbers")
+        exponents = name.endswith("exponent") and tensor.numel()
+        if exponents and float(tensor.double().abs().max()) > 128:
+            raise WeightsError(f"{name} in the weights is beyond -128 to 127")
 
 
 def import_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -18,8 +18,8 @@ from torch import Tensor
 from ...entropy.models import GaussianConditional, LaplaceConditional
 from ...entropy.tables import Tables
 from ...errors import UsageError, WeightsError
-from ..base.weights import LoadedWeights
-from ..layers.exact_state import check_state, import_state
+from ..base.weights import LoadedWeights, reading
+from ..layers.exact_state import check_numbers, check_state, import_state
 from .layers import LEVELS
 from .network import S2licConfig, S2licNet
 from .paper import S2licPaperConfig, S2licPaperNet
@@ -107,6 +107,11 @@ def config_from(network: str, values: Mapping[str, Any]) -> Config:
 @torch.inference_mode(False)  # the refiner needs gradients through these weights, wherever they were loaded
 def read_model(weights: LoadedWeights, device: str = "cpu") -> S2licModel:
     """The model of a weights file: networks frozen, in eval mode. WeightsError if it holds anything else."""
+    with reading("s2lic", _OTHER_WEIGHTS):
+        return _read_model(weights, device)
+
+
+def _read_model(weights: LoadedWeights, device: str) -> S2licModel:
     try:
         about = json.loads(weights.metadata["s2lic"])
         config, tag = config_from(about["network"], about["config"]), str(about["tag"])
@@ -166,23 +171,12 @@ def check_tensors(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) ->
 def fill_network(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) -> None:
     """Fills a network from the tensors of a weights file; WeightsError if they aren't its own, or aren't numbers."""
     try:
-        _check_numbers(state)
+        check_numbers(state)
         import_state(net, state)
     except WeightsError as error:
         raise WeightsError(f"{error}: {_OTHER_WEIGHTS}") from None
     except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:  # types and exponents nobody writes
         raise WeightsError(f"these weights can't be read ({error}): {_OTHER_WEIGHTS}") from None
-
-
-def _check_numbers(state: Mapping[str, Tensor]) -> None:
-    for name, tensor in state.items():
-        # how many batches were seen is no weight, and float16 may not hold it
-        looked_at = tensor.is_floating_point() and not name.endswith(".num_batches_tracked")
-        if tensor.is_complex() or (looked_at and not bool(torch.isfinite(tensor).all())):
-            raise WeightsError(f"{name} in the weights isn't all finite numbers")
-        exponents = name.endswith("exponent") and tensor.numel()
-        if exponents and float(tensor.double().abs().max()) > 128:  # they are written as int8
-            raise WeightsError(f"{name} in the weights is beyond -128 to 127")
 
 
 _TABLE = ("counts", "lengths", "offset")

@@ -33,7 +33,7 @@ from ..base.codec import EncodedPixels
 from ..base.image import ImageCodec, as_picture
 from ..base.limits import check as check_limits
 from ..base.settings import Setting
-from ..base.weights import LoadedWeights, find_by_hash, load_weights
+from ..base.weights import LoadedWeights, about_of, config_of, find_by_hash, load_weights, reading
 from ..layers import exact_state
 from ..layers.autoencoder_kl import KLDecoder
 from ..layers.inference import own_arithmetic
@@ -470,7 +470,7 @@ def export_state(net: WallocNet, tables: Tables | None) -> dict[str, Tensor]:
 def import_state(net: WallocNet, state: Mapping[str, Tensor]) -> Tables | None:
     """Fills a network from the tensors of a weights file, and returns the tables. WeightsError if they don't fit."""
     tables = {k.removeprefix("tables."): v.numpy() for k, v in state.items() if k.startswith("tables.")}
-    exact_state.import_state(net, {k: v for k, v in state.items() if not k.startswith("tables.")})
+    exact_state.import_state(net, _of_network(state))
     try:
         return Tables.from_state(tables) if tables else None
     except KeyError as error:
@@ -485,27 +485,51 @@ def metadata(
     return {"codec": "walloc", "walloc": json.dumps(fields, sort_keys=True)}
 
 
+_LIMITS: Mapping[str, tuple[float, float]] = {  # of a configuration's numbers
+    "levels": (1, 6),
+    "latent": (1, 4096),
+    "latent_bits": (2, 8),
+    "encoder_width": (1, 4096),
+    "width": (1, 4096),
+    "blocks": (0, 64),
+    "groups": (1, 4096),
+    "context_width": (1, 4096),
+}
+_MOST_GROUPS = 64
+
+
 def read_model(weights: LoadedWeights, device: str = "cpu") -> WallocModel:
     """The model of a weights file: networks frozen, in eval mode. WeightsError if it holds anything else."""
-    try:
-        fields = json.loads(weights.metadata["walloc"])
-        config = fields["config"]
-        config["groups"] = tuple(config["groups"])
+    with reading("walloc"):
+        about = about_of(weights, "walloc")
+        config = config_of(WallocConfig, about["config"], _LIMITS)
+        if config.groups and (len(config.groups) > _MOST_GROUPS or sum(config.groups) != config.latent):
+            raise ValueError(f"groups is {config.groups!r:.80}; expected numbers that sum to latent, {config.latent}")
+        quality = _rising(about["quality"], (0, 100), (int, float))
+        gain16 = _rising(about["gain16"], (-96, 96), (int,))
+        tag, nominal = str(about["tag"]), _rising([about["nominal"], 96], (-96, 96), (int,))[0]
+        if config.groups and not any(name.startswith("tables.") for name in weights.tensors):
+            raise WeightsError("these weights lack entropy tables that they should have")
+        with torch.device("meta"):  # takes no memory
+            exact_state.check_state(WallocNet(config), _of_network(weights.tensors))
+        exact_state.check_numbers(weights.tensors)
         with torch.device("cpu"):
-            net = WallocNet(WallocConfig(**config)).float()  # whatever the caller's default device and dtype are
-        quality, gain16 = tuple(fields["quality"]), tuple(fields["gain16"])
-        tag, nominal = str(fields["tag"]), int(fields["nominal"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"this isn't a WaLLoC weights file ({error!r})") from None
-    tables = import_state(net, weights.tensors)
-    net.requires_grad_(False)
-    net.to(device).freeze()
-    return WallocModel(
-        net,
-        tables,
-        tag,
-        cast("tuple[float, float]", quality),
-        cast("tuple[int, int]", gain16),
-        nominal,
-        weights.id,
-    )
+            net = WallocNet(config).float()  # whatever the caller's default device and dtype are
+        tables = import_state(net, weights.tensors)
+        if tables is not None and len(tables.lengths) != len(row_parameters()[0]):
+            raise WeightsError(f"the entropy tables have {len(tables.lengths)} rows, not {len(row_parameters()[0])}")
+        net.requires_grad_(False)
+        net.to(device).freeze()
+        return WallocModel(net, tables, tag, quality, cast("tuple[int, int]", gain16), cast(int, nominal), weights.id)
+
+
+def _rising(pair: Any, limits: tuple[int, int], kinds: tuple[type, ...]) -> tuple[float, float]:
+    """A pair of rising numbers within limits; ValueError for anything else."""
+    low, high = pair
+    if type(low) not in kinds or type(high) not in kinds or not limits[0] <= low <= high <= limits[1]:
+        raise ValueError(f"{pair!r:.80}; expected two rising numbers from {limits[0]} to {limits[1]}")
+    return low, high
+
+
+def _of_network(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("tables.")}

@@ -20,9 +20,9 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -33,8 +33,9 @@ from ...errors import StreamError, UsageError, WeightsError
 from ..base.codec import Data
 from ..base.field import BOUNDED, Bound, FieldCodec, FieldLayout, layout_of
 from ..base.settings import Setting
-from ..base.weights import LoadedWeights, load_weights
+from ..base.weights import LoadedWeights, about_of, config_of, load_weights, reading
 from ..layers import interpolation, spectral
+from ..layers.exact_state import check_numbers, check_shapes
 from . import CARD
 from .networks import Discriminator, FieldEncoder, Generator, ZipganConfig
 
@@ -593,49 +594,67 @@ def metadata(config: ZipganConfig, tag: str) -> dict[str, str]:
     return {"codec": "zipgan", "zipgan": json.dumps({"config": asdict(config), "tag": tag}, sort_keys=True)}
 
 
-def config_from(about: Mapping[str, str]) -> ZipganConfig:
-    try:
-        values = json.loads(about["zipgan"])["config"]
-        if unknown := set(values) - {field.name for field in fields(ZipganConfig)}:
-            raise ValueError(f"unknown settings {sorted(unknown)}")
-        return ZipganConfig(**values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"this isn't a ZipGAN weights file ({error!r})") from None
+_LIMITS: Mapping[str, tuple[float, float]] = {  # of a configuration's numbers
+    "factor": (2, 8),
+    "features": (1, 1024),
+    "growth": (1, 1024),
+    "blocks": (0, 32),
+    "dense": (0, 32),
+    "encoder_width": (1, 1024),
+    "critic": (1, 1024),
+    "components": (1, 6),
+}
 
 
-def networks_from(
-    config: ZipganConfig, tensors: Mapping[str, torch.Tensor]
-) -> tuple[Generator, FieldEncoder, Discriminator | None]:
-    """The networks of a weights file's tensors, float32, frozen. WeightsError if they don't fit."""
-    generator, encoder = Generator(config), FieldEncoder(config)
-    critic = Discriminator(config, normed=False) if any(name.startswith("critic.") for name in tensors) else None
-    try:
-        for prefix, net in (("generator.", generator), ("encoder.", encoder), ("critic.", critic)):
-            if net is not None:
-                net.load_state_dict(
-                    {name[len(prefix) :]: value.float() for name, value in tensors.items() if name.startswith(prefix)}
-                )
-                net.eval().requires_grad_(False)
-    except RuntimeError as error:
-        raise WeightsError(f"these weights don't fit the network they name: {str(error)[:300]}") from None
-    return generator, encoder, critic
+def config_from(weights: LoadedWeights) -> ZipganConfig:
+    with reading("zipgan"):
+        return config_of(ZipganConfig, about_of(weights, "zipgan")["config"], _LIMITS)
+
+
+def _networks(config: ZipganConfig, critic: bool) -> dict[str, torch.nn.Module]:
+    """The networks of a configuration by the name that begins their tensors' names."""
+    nets: dict[str, torch.nn.Module] = {"generator.": Generator(config), "encoder.": FieldEncoder(config)}
+    return nets | ({"critic.": Discriminator(config, normed=False)} if critic else {})
+
+
+def networks_from(weights: LoadedWeights) -> tuple[Generator, FieldEncoder, Discriminator | None]:
+    """The networks of a weights file, float32, frozen. WeightsError if they don't fit."""
+    with reading("zipgan"):
+        config, tensors = config_from(weights), weights.tensors
+        critic = any(name.startswith("critic.") for name in tensors)
+        beside = {"critic_reference", *(f"tables.{key}" for key in _TABLE)}
+        with torch.device("meta"):  # takes no memory
+            nets = _networks(config, critic)
+            expected = {
+                prefix + name: value for prefix, net in nets.items() for name, value in net.state_dict().items()
+            }
+            check_shapes(expected, {name: value for name, value in tensors.items() if name not in beside})
+        check_numbers(tensors)
+        with torch.device("cpu"):
+            nets = _networks(config, critic)
+        for prefix, net in nets.items():
+            own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+            net.float().load_state_dict({name: value.float() for name, value in own.items()})
+            net.eval().requires_grad_(False)
+        return (
+            cast(Generator, nets["generator."]),
+            cast(FieldEncoder, nets["encoder."]),
+            cast("Discriminator | None", nets.get("critic.")),
+        )
 
 
 def read_model(weights: LoadedWeights, device: str = "cpu") -> ZipganModel:
     """The model of a weights file, its networks frozen. WeightsError if it holds anything else."""
-    config = config_from(weights.metadata)
-    generator, encoder, critic = networks_from(config, weights.tensors)
-    mean, spread = weights.tensors.get("critic_reference", torch.tensor([0.0, 1.0])).tolist()
-    for net in (generator, encoder, critic):
-        if net is not None:
-            net.to(device)
-    generator.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
-    tag = str(json.loads(weights.metadata["zipgan"])["tag"])
-    try:
+    with reading("zipgan"):
+        generator, encoder, critic = networks_from(weights)
+        mean, spread = weights.tensors.get("critic_reference", torch.tensor([0.0, 1.0], device="cpu")).tolist()
+        for net in (generator, encoder, critic):
+            if net is not None:
+                net.to(device)
+        generator.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
+        tag = str(about_of(weights, "zipgan")["tag"])
         tables = Tables.from_state({key: weights.tensors[f"tables.{key}"].numpy() for key in _TABLE})
-    except KeyError as error:
-        raise WeightsError(f"these ZipGAN weights lack {error}: export them again") from None
-    return ZipganModel(encoder, generator, critic, (mean, spread), tables, tag, weights.id)
+        return ZipganModel(encoder, generator, critic, (mean, spread), tables, tag, weights.id)
 
 
 _TABLE = ("counts", "lengths", "offset")
