@@ -364,7 +364,10 @@ class CircuitCodec(ArrayCodec):
         index = []
         for (count, stream), payload in zip(streams, payloads["Indx"] or [b""] * len(counts), strict=True):
             if each:
-                lengths = np.frombuffer(_inflate(payload, 4 * count), "<u4").astype(np.int64)
+                body = _inflate(payload, 4 * count)
+                if len(body) != 4 * count:
+                    raise StreamError(f"an index of {len(body)} bytes for {count} items: the file is damaged")
+                lengths = np.frombuffer(body, "<u4").astype(np.int64)
                 if len(lengths) != count or lengths.sum() != len(stream):
                     raise StreamError("the index of the items doesn't fit their streams: the file is damaged")
                 index.append(lengths)
