@@ -362,8 +362,10 @@ class CircuitCodec(ArrayCodec):
         for (count, stream), payload in zip(streams, payloads["Indx"] or [b""] * len(counts), strict=True):
             if each:
                 body = _inflate(payload, 4 * count)
-                lengths = np.frombuffer(body[: len(body) & ~3], "<u4").astype(np.int64)
-                if len(body) != 4 * count or lengths.sum() != len(stream):
+                if len(body) != 4 * count:
+                    raise StreamError(f"an index of {len(body)} bytes for {count} items: the file is damaged")
+                lengths = np.frombuffer(body, "<u4").astype(np.int64)
+                if lengths.sum() != len(stream):
                     raise StreamError("the index of the items doesn't fit their streams: the file is damaged")
                 index.append(lengths)
         return n, streams, index, payloads["Rare"][0] if payloads["Rare"] else b""

@@ -384,13 +384,21 @@ class LaneLayout:
         return struct.pack("<HH", self.lanes - 1, self.depth - 1)
 
     @staticmethod
-    def from_bytes(data: bytes, n: int, states: int) -> tuple[LaneLayout, bytes]:
+    def from_bytes(data: bytes, n: int | None, states: int) -> tuple[LaneLayout, bytes]:
+        """The layout that a stream begins with, and the rest. n: rows of the stream; None if it isn't known yet.
+
+        StreamError for blocks smaller than `of` makes of n rows: each block is a tour over all variables, which costs
+        as much for one item as for hundreds. (So `of` can make blocks larger one day, and never smaller.)
+        """
         if len(data) < 4:
             raise StreamError(f"the entropy-coded stream is cut: {len(data)} bytes")
         lanes, depth = (1 + value for value in struct.unpack("<HH", data[:4]))
         layout = LaneLayout(lanes, depth)
-        if layout.block > _MAX_BLOCK or lanes > max(1, n) or layout.block * states > _BLOCK_NUMBERS * 8:
-            raise StreamError(f"the entropy-coded stream is damaged: {lanes} lanes, {depth} deep, for {n} items")
+        most = _MAX_BLOCK if n is None else max(1, n)
+        wrong = layout.block > _MAX_BLOCK or lanes > most or layout.block * states > _BLOCK_NUMBERS * 8
+        if wrong or (n is not None and layout.block < LaneLayout.of(n, states, lanes).block):
+            items = "items" if n is None else f"{n} items"
+            raise StreamError(f"the entropy-coded stream is damaged: {lanes} lanes, {depth} deep, for {items}")
         return layout, data[4:]
 
 

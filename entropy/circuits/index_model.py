@@ -158,7 +158,7 @@ class IndexModel:
         sides = sides if len(sides) == 4 else (1, *sides)
         if len(sides) != 4 or sides[3] != len(self.levels):
             raise UsageError(f"grids of shape {shape}; this model is for {len(self.levels)} channels")
-        layout, body = LaneLayout.from_bytes(bytes(data), 1 << 20, self.circuit.states)
+        layout, body = LaneLayout.from_bytes(bytes(data), None, self.circuit.states)
         decoder = LaneDecoder(body, layout.lanes)
         grids = np.full(sides, ABSENT, np.int32)
         for corners in _wavefronts(sides, self.block):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 from codec import Codec, cli
 from codec.codecs.circuit.codec import Alphabet, CircuitCodec, Domain
 from codec.container import Chunk, pack, read_header, unpack
-from codec.errors import CodecError, MediaError, StreamError, UsageError, WeightsError
+from codec.errors import CodecError, LimitError, MediaError, StreamError, UsageError, WeightsError
 from codec.files import whole_folder
 from codec.media import array as arrays
 from codec.media.array import ArrayFile
@@ -333,8 +334,32 @@ class TestDamage:
         n_bytes = sum(len(chunk.payload) for chunk in chunks)
         for n in (1, 29, 31, 1024 * n_bytes // 30, 1 << 30):
             changed = type(header)(**{**vars(header), "shape": (n, 6, 5)})
-            with pytest.raises(StreamError):
+            with pytest.raises((StreamError, LimitError)):
                 codec.decompress(pack(changed, chunks))
+
+    @pytest.mark.parametrize("extra", [b"x", b"xyz", b"\0\0\0\0"])
+    def test_an_index_of_other_lengths(self, codecs: dict[str, CircuitCodec], extra: bytes) -> None:
+        codec, x = codecs["masks"].with_settings(coder="rans-items"), digits(12)
+        header, chunks = unpack(codec.compress(x))
+        parts = {chunk.tag: chunk.payload for chunk in chunks}
+        body = zlib.decompress(parts["Indx"])
+        for changed in (body + extra, body[: -len(extra)], b""):
+            others = [Chunk(tag, zlib.compress(changed) if tag == "Indx" else part) for tag, part in parts.items()]
+            for decode in (codec.decompress, lambda data: codec.decompress_item(data, 3)):
+                with pytest.raises(StreamError):
+                    decode(pack(header, others))
+
+    def test_a_tour_for_each_item(self, codecs: dict[str, CircuitCodec], monkeypatch: pytest.MonkeyPatch) -> None:
+        """A layout of one item a block would make decoding hundreds of times slower: refused before any tour."""
+        codec = codecs["digits"]
+        header, chunks = unpack(codec.compress(digits(30)))
+        head, body = chunks[0].payload[:4], chunks[0].payload[4:]
+        lanes = 1 + int.from_bytes(body[:2], "little")
+        monkeypatch.setattr("codec.entropy.circuits.coding._Tour.run", lambda self: pytest.fail("a tour began"))
+        for depth in (1, 2, 29 // lanes):
+            layout = (lanes - 1).to_bytes(2, "little") + (depth - 1).to_bytes(2, "little")
+            with pytest.raises(StreamError, match="lanes"):
+                codec.decompress(pack(header, [Chunk("Circ", head + layout + body[4:]), *chunks[1:]]))
 
     def test_a_consistent_lie(self, codecs: dict[str, CircuitCodec]) -> None:
         """Header and stream agree on a size that the bytes can't hold: nothing is allocated for it."""

@@ -361,3 +361,17 @@ class TestDamage:
             layout = LaneLayout.of(n, 32)
             assert LaneLayout.from_bytes(layout.to_bytes() + b"x", n, 32) == (layout, b"x")
         assert LaneLayout.of(10**4, 32).lanes == 128
+
+    @pytest.mark.parametrize("n", [1, 2, 7, 100, 5000])
+    def test_smaller_blocks_than_the_encoder_makes(self, n: int) -> None:
+        """So the number of tours is bounded by the number of items."""
+        for lanes in (1, 2, 64):
+            if lanes > n:
+                continue
+            right = LaneLayout.of(n, 32, lanes)
+            assert LaneLayout.from_bytes(right.to_bytes(), n, 32)[0] == right
+            if right.depth > 1:
+                for depth in {1, right.depth - 1}:
+                    with pytest.raises(StreamError, match="damaged"):
+                        LaneLayout.from_bytes(LaneLayout(lanes, depth).to_bytes(), n, 32)
+                    assert LaneLayout.from_bytes(LaneLayout(lanes, depth).to_bytes(), None, 32)[0].depth == depth
