@@ -19,9 +19,7 @@ import errno
 import functools
 import os
 import re
-import secrets
 import shutil
-import socket
 import stat
 import sys
 import zlib
@@ -184,7 +182,7 @@ def _whole_path(target: PathLike, replace: bool) -> Iterator[Path]:
         raise UsageError(f"this output is written in place, which {os.fspath(target)} can't be: name a file with -o")
     refuse_existing(target, replace)
     real = Path(os.path.realpath(target))
-    # A writer that needs a name would follow a link that somebody puts there, so it gets a folder nobody else can enter.
+    # A writer that needs a name would follow a link that somebody puts there: it gets a folder nobody else can enter.
     with _temporary(real, functools.partial(os.mkdir, mode=0o700)) as folder:
         temporary = folder / "data"
         yield temporary
@@ -337,7 +335,7 @@ _swept: set[Path] = set()  # folders that were looked through
 @functools.lru_cache(maxsize=1)
 def _machine() -> str:
     """Eight digits for the set of processes in which a number is one process: the machine and its namespace."""
-    words = socket.gethostname()
+    words = os.uname().nodename if hasattr(os, "uname") else ""
     with contextlib.suppress(OSError):
         words += Path("/etc/machine-id").read_text(encoding="ascii", errors="replace")
     with contextlib.suppress(OSError):
@@ -349,7 +347,7 @@ def owner() -> str:
     """The mark that temporaries of this process have; a parent gives its own to its workers."""
     global _owner
     if not _owner:
-        _owner = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+        _owner = f"{_machine()}-{os.getpid()}-{os.urandom(4).hex()}"
     return _owner
 
 
@@ -362,7 +360,7 @@ def set_owner(mark: str) -> None:
 def temporary_of(target: PathLike) -> Path:
     """A new name under which a target can be written until it is whole, in the target's own folder."""
     real = Path(os.path.realpath(target))
-    return real.with_name(f".{_cut(real.name)}.{owner()}-{secrets.token_hex(8)}.part")
+    return real.with_name(f".{_cut(real.name)}.{owner()}-{os.urandom(8).hex()}.part")
 
 
 def _cut(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,10 @@ from .. import media, registry
 from ..codecs.base.limits import DEFAULTS, LIMITS, Limits
 from ..codecs.base.limits import check as check_limits
 from ..codecs.base.settings import Card, Select, Setting
+from ..errors import WeightsError
 from ..files import is_stream, read_bytes
+from ..media.notes import is_partial
+from ..media.signatures import KINDS, identify, start_of
 from .jobs import Report
 from .options import typed
 
@@ -23,9 +27,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Model",
     "Probes",
+    "accepts_ours",
     "add_limits",
     "add_settings",
     "check_device",
+    "check_weights",
     "decoder",
     "encoder",
     "given",
@@ -130,8 +136,24 @@ def decoder(header: Header, model: Model, limits: Limits = DEFAULTS) -> Codec:
     if key not in _ready:
         from ..codecs.base.codec import codec_for
 
-        _ready[key] = codec_for(header, weights=model.weights, device=model.device, limits=limits)
+        try:
+            codec = codec_for(header, weights=model.weights, device=model.device, limits=limits)
+        except WeightsError as error:
+            words = str(error)
+            if model.weights is not None and "other weights" in words:  # what it says besides is for Python
+                words = f"{words.partition(': use ')[0]}: name those with --weights, or leave it out for shipped ones"
+            raise WeightsError(words) from None
+        _ready[key] = codec
     return _ready[key].with_limits(limits)
+
+
+def check_weights(path: str | None) -> None:
+    """WeightsError, before any input is looked at, for a file that is something else."""
+    if path is None or not os.path.isfile(path):
+        return
+    key = identify(start_of(path), path)
+    if key not in (None, "safetensors"):
+        raise WeightsError(f"--weights {path}: {KINDS[key].name}; expected a safetensors file")
 
 
 def check_device(model: Model) -> None:
@@ -146,17 +168,23 @@ def check_device(model: Model) -> None:
 
 
 class Probes:
-    """Probes of inputs: each is looked at once. reads_streams: whether stdin or a pipe is read to its end for that."""
+    """Probes of inputs. reads_streams: whether stdin or a pipe is read to its end for that, once."""
 
     def __init__(self, reads_streams: bool = False) -> None:
         self.reads_streams = reads_streams
-        self._by_source: dict[str, media.Probe] = {}
+        self._streams: dict[str, media.Probe] = {}  # of files nothing is kept: there may be a million
 
     def __getitem__(self, source: str) -> media.Probe:
-        if source not in self._by_source:
-            whole = self.reads_streams and is_stream(source)
-            self._by_source[source] = media.probe_bytes(read_bytes(source), source) if whole else media.probe(source)
-        return self._by_source[source]
+        if not (self.reads_streams and is_stream(source)):
+            return media.probe(source)
+        if source not in self._streams:
+            self._streams[source] = media.probe_bytes(read_bytes(source), source)
+        return self._streams[source]
+
+
+def accepts_ours(path: Path) -> bool:
+    """Whether a file of a folder is one of ours: by its first bytes, or by its suffix: the bytes may be damaged."""
+    return media.is_ours(path) or path.suffix.lower() in {registry.entry(name).suffix for name in registry.names()}
 
 
 def with_suffix(path: Path, known: Iterable[str], suffix: str) -> Path:
@@ -173,6 +201,7 @@ def report_of(summary: Summary, started: float) -> Report:
     report = {**summary.about, **{name: size for name, size in sizes.items() if size is not None}}
     if summary.notes:
         report["notes"] = [str(note) for note in summary.notes]
+        report |= {"partial": True} if is_partial(summary.notes) else {}
     return {**report, "seconds": time.perf_counter() - started, "words": list(summary.words)}
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from functools import partial
+from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
 from .. import media, registry
@@ -13,12 +16,15 @@ from ..codecs.base.limits import Limits
 from ..codecs.base.settings import Select, check_declared
 from ..errors import UsageError
 from ..files import STDIO
+from ..media.signatures import suffixes
 from .coding import (
     Model,
     Probes,
+    accepts_ours,
     add_limits,
     add_settings,
     check_device,
+    check_weights,
     decoder,
     limits_of,
     report_of,
@@ -26,8 +32,11 @@ from .coding import (
     selection_of,
     with_suffix,
 )
-from .jobs import Job, Report, carry_out, plan
-from .parser import add_inputs, add_jobs, add_model, add_outputs
+from .inputs import Input
+from .jobs import Job, Report, carry_out
+from .parser import add_inputs, add_jobs, add_model, add_outputs, add_partial
+from .plan import Naming, Output, plan
+from .terminal import progress
 
 EXAMPLES = """\
 examples:
@@ -37,6 +46,7 @@ examples:
 """
 INTERRUPTED = "finished files are whole, --skip-existing goes on from here"
 
+_KEPT = 1000  # probes, with the headers of their files, that go with their jobs; of a million all are made again
 _UNKNOWN = ".decoded"  # the suffix of an output whose file can't be read: its job says why
 
 
@@ -48,6 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, selection_of)
     add_model(parser)
     add_limits(parser)
+    add_partial(parser)
     add_jobs(parser)
 
 
@@ -63,6 +74,7 @@ class Options(NamedTuple):
     model: Model
     select: Select
     limits: Limits
+    bar: bool = False
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,21 +82,38 @@ def run(args: argparse.Namespace) -> int:
     if form and form.lstrip(".") not in _forms():
         raise UsageError(f"--format {args.format}: expected one of {', '.join(_forms())}")
     options = Options(Model(args.weights, args.device), select_of(args, form), limits_of(args))
+    check_weights(args.weights)
     probes = Probes(reads_streams=True)
     ours = [registry.entry(name).suffix for name in registry.names()]
-    jobs = plan(
-        args.inputs,
+    numbers = count()
+
+    def output(item: Input) -> Output:
+        probe = probes[item.source]
+        name = with_suffix(Path(item.place.name), ours, _usual_suffix(probe, options.select)).name
+        return Output(name, probe=probe if next(numbers) < _KEPT or probe.data is not None else None)
+
+    naming = Naming(
+        output,
         args.output,
-        accepts=media.is_ours,
-        rename=lambda source, place: with_suffix(place, ours, _usual_suffix(probes[source], options.select)),
-        force=args.force,
-        skip_existing=args.skip_existing,
+        args.force,
+        args.skip_existing,
+        formats=frozenset(suffixes()),
+        remedy="decode them apart, or into folders of their own",
+        offers_force=False,
     )
-    jobs = [job._replace(probe=probes[job.source]) for job in jobs]
-    for job in jobs:
-        _check(job, options.select)
+    planned = plan(args.inputs, naming, accepts_ours)
+    for job in planned.jobs:
+        _check(job if job.probe is not None else job._replace(probe=probes[job.source]), options.select)
     check_device(options.model)
-    return carry_out(args, partial(_decode, options), jobs)
+    shows_bar = len(planned.jobs) == 1 and not args.quiet
+    return carry_out(args, partial(_decode, options._replace(bar=shows_bar)), planned, unfinished=_unfinished)
+
+
+def _unfinished(target: str) -> str:
+    """Why a file that is there can't be what decoding makes; "" if it may be."""
+    if os.path.isfile(target) and os.path.getsize(target) == 0:
+        return "it is empty"
+    return ""
 
 
 def _allowed(probe: media.Probe, select: Select) -> tuple[str, ...]:
@@ -115,7 +144,9 @@ def _check(job: Job, select: Select) -> None:
 def _decode(options: Options, job: Job) -> Report:
     """The work on one input; runs in this process or in others."""
     started = time.perf_counter()
-    assert job.probe is not None and job.target is not None
-    codec = decoder(job.probe.require_header(), options.model, options.limits)
-    summary = codec.decode_file(job.probe, job.target, options.select, replace=job.replace)
+    assert job.target is not None
+    probe = media.probe(job.source) if job.probe is None else job.probe
+    codec = decoder(probe.require_header(), options.model, options.limits)
+    with progress(f"codec decode: {Path(job.source).name}", wanted=options.bar, total=1, counts=False) as bar:
+        summary = codec.decode_file(probe, job.target, options.select, bar.report, replace=job.replace)
     return report_of(summary, started)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from .. import media, registry
+from .. import registry
 from ..codecs.base import base_of
 from ..errors import WeightsError
 from ..files import read_bytes
-from .jobs import Job, Report, carry_out, expand
+from ..media.notes import KEY as notes_key
+from .coding import accepts_ours
+from .jobs import Job, Report, carry_out, plan_reading
 from .parser import add_inputs
 from .terminal import table
 
@@ -26,19 +28,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    jobs = [Job(source) for source, _ in expand(args.inputs, media.is_ours)]
-    return carry_out(args, _info, jobs, shown=table)
+    return carry_out(args, _info, plan_reading(args.inputs, accepts_ours), shown=table)
 
 
 def _info(job: Job) -> Report:
     from ..container import describe
 
     data = read_bytes(job.source)
-    about = describe(data)
+    about = _with_notes(describe(data))
     if about["codec"] in registry.names():
         card = registry.entry(about["codec"])
         about |= {"medium": card.medium, **base_of(card).describe(data)}
     return _with_tag(about)
+
+
+def _with_notes(about: Report) -> Report:
+    """The report with the notes of the file, which its metadata hold, on their own."""
+    meta = dict(about.get("meta", {}))
+    notes = meta.pop(notes_key, None)
+    if not isinstance(notes, (list, tuple)) or not notes:
+        return about
+    return {**about, "meta": meta, "notes": [str(note) for note in notes]}
 
 
 def _with_tag(about: Report) -> Report:

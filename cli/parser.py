@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from . import verbs
 from .options import count
 
-__all__ = ["Parser", "add_inputs", "add_jobs", "add_model", "add_outputs", "build_parser"]
+__all__ = ["Parser", "add_inputs", "add_jobs", "add_model", "add_outputs", "add_partial", "build_parser"]
 
 EXAMPLES = """\
 examples:
@@ -93,6 +93,11 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace files that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave files that exist: resumes a batch")
+
+
+def add_partial(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that accepts inputs of which a part is missing: `partial`."""
+    parser.add_argument("--partial", action="store_true", help="an input that is taken in part is no failure")
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import time
 from functools import partial
+from pathlib import Path
 
-from .. import media
 from ..codecs.base.limits import Limits
 from ..codecs.base.limits import check as check_limits
-from .coding import Model, add_limits, check_device, decoder, limits_of
-from .jobs import Job, Report, carry_out, expand
+from ..codecs.base.progress import told
+from .coding import Model, accepts_ours, add_limits, check_device, check_weights, decoder, limits_of
+from .jobs import Job, Report, carry_out, plan_reading
 from .parser import add_inputs, add_jobs, add_model
+from .terminal import progress
 
 EXAMPLES = """\
 examples:
@@ -30,12 +32,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     model = Model(args.weights, args.device)
+    check_weights(args.weights)
     check_device(model)
-    jobs = [Job(source) for source, _ in expand(args.inputs, media.is_ours)]
-    return carry_out(args, partial(_verify, model, limits_of(args)), jobs)
+    planned = plan_reading(args.inputs, accepts_ours)
+    shows_bar = len(planned.jobs) == 1 and not args.quiet
+    return carry_out(args, partial(_verify, model, limits_of(args), shows_bar), planned)
 
 
-def _verify(model: Model, limits: Limits, job: Job) -> Report:
+def _verify(model: Model, limits: Limits, bar: bool, job: Job) -> Report:
     from ..container import describe, read_header
     from ..files import read_bytes
 
@@ -44,7 +48,10 @@ def _verify(model: Model, limits: Limits, job: Job) -> Report:
     header = read_header(data)
     check_limits(header, limits)
     about = describe(data)
-    decoder(header, model, limits).verify_file(data)
+    codec = decoder(header, model, limits)
+    title = f"codec verify: {Path(job.source).name}"
+    with progress(title, wanted=bar, total=1, counts=False) as shown, told(shown.report):
+        codec.verify_file(data)
     kept = {key: about[key] for key in ("codec", "stream", "shape", "dtype", "n_bytes")}
     words = [f"ok, {about['codec']} stream {about['stream']}, {about['n_bytes']} bytes"]
     return {**kept, "seconds": time.perf_counter() - started, "words": words}

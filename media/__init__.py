@@ -21,6 +21,7 @@ if "." not in __name__:
 from ..container import MAX_HEADER, MAX_META, SIGNATURE, Header, read_header
 from ..errors import ContainerError
 from ..files import STDIO, read_bytes
+from .signatures import KINDS, describe_unknown, identify
 
 __all__ = [
     "ARRAY_FORMS",
@@ -35,6 +36,7 @@ __all__ = [
     "VIDEO_WRITES",
     "Medium",
     "Probe",
+    "describe_unknown",
     "is_ours",
     "medium_of",
     "medium_of_suffix",
@@ -100,13 +102,14 @@ class Medium:
     by_name: bool = False
 
     def is_one_input(self, folder: Path) -> bool:
-        """Whether a folder is one input of this medium: there are PNG pictures right in it."""
+        """Whether a folder is one input of this medium: there are PNG pictures right in it, and no videos."""
         if not self.folders:
             return False
         try:
-            return any(item.suffix.lower() == ".png" for item in folder.iterdir() if item.is_file())
+            suffixes = {item.suffix.lower() for item in folder.iterdir() if item.is_file()}
         except OSError:
             return False
+        return ".png" in suffixes and not (self.name == "video" and suffixes.intersection(VIDEO_READS))
 
 
 _ALL = (
@@ -130,57 +133,16 @@ def medium_of_suffix(path: str | Path) -> str | None:
 
 # ---- what the first bytes say
 
-_SIGNATURES = (  # bytes that a file begins with, and what it holds
-    (b"\x89PNG\r\n\x1a\n", "image"),
-    (b"\xff\xd8\xff", "image"),
-    (b"GIF8", "image"),
-    (b"BM", "image"),
-    (b"II*\0", "image"),
-    (b"MM\0*", "image"),
-    (b"\xff\x0a", "image"),  # JPEG XL
-    (b"\0\0\0\x0cJXL ", "image"),
-    (b"\0\0\0\x0cjP  ", "image"),  # JPEG 2000
-    (b"\x1a\x45\xdf\xa3", "video"),  # Matroska, WebM
-    (b"YUV4MPEG2", "video"),
-    (b"fLaC", "audio"),
-    (b"OggS", "audio"),
-    (b"ID3", "audio"),
-    (b"wvpk", "audio"),
-    (b"CDF\x01", "field"),
-    (b"CDF\x02", "field"),
-    (b"CDF\x05", "field"),
-    (b"\x93NUMPY", "array"),
-    (b"\x1f\x8b", "array"),
-)
-_FORMS = {  # of the containers that begin with RIFF or FORM, a length of 4 bytes and then this
-    b"RIFF": {b"WEBP": "image", b"AVI ": "video", b"WAVE": "audio"},
-    b"FORM": {b"AIFF": "audio", b"AIFC": "audio"},
-}
-_HDF5 = b"\x89HDF\r\n\x1a\n"  # at 0, or behind a user block of 512 bytes times a power of two
-_STILL = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
-_SOUND = (b"M4A ", b"M4B ")
-_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # QuickTime from before there was ftyp
 _START = 1 << 12  # bytes in which a signature is looked for
 
 
 def medium_of(start: bytes) -> str | None:
     """The medium of a file that isn't ours, by its first bytes; None where they don't say it."""
-    for signature, medium in _SIGNATURES:
-        if start.startswith(signature):
-            return medium
-    if start[:4] in _FORMS:
-        return _FORMS[start[:4]].get(start[8:12])
-    if any(start.startswith(_HDF5, offset) for offset in (0, 512, 1024, 2048)):
-        return "field"
-    if start[4:8] == b"ftyp":
-        return "image" if start[8:12] in _STILL else "audio" if start[8:12] in _SOUND else "video"
-    if start[4:8] in _ATOMS and start[0] < 9:  # a length of less than 150 MB: no text begins like that
-        return "video"
-    if len(start) >= 3 and start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace():
-        return "image"
-    if len(start) >= 4 and start[:2] == b"\0\0" and start[2:3] in b"\x08\x09\x0b\x0c\x0d\x0e" and 1 <= start[3] <= 8:
-        return "array"  # IDX: a type and a number of axes, which TGA has a 0 for
-    return None
+    key = identify(start)
+    if key == "gz":  # an IDX file, perhaps
+        return "array"
+    medium = None if key is None else KINDS[key].medium
+    return medium if medium in MEDIA else None
 
 
 # ---- probing

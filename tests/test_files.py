@@ -283,7 +283,7 @@ class TestTemporary:
 
     def test_a_writer_of_paths_follows_no_link(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Even where the name was guessed: its folder is made now, for this process alone."""
-        monkeypatch.setattr("secrets.token_hex", lambda n: "0" * 2 * n)
+        monkeypatch.setattr(os, "urandom", bytes)
         (tmp_path / "victim").write_bytes(b"precious")
         files.temporary_of(tmp_path / "x").symlink_to(tmp_path / "victim")
         for way in ("file", "path"):
@@ -421,7 +421,7 @@ class TestProcesses:
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
         monkeypatch.setattr(files, "_quotas", lambda: [2, 8])
         assert files.cpu_count() == 2
-        monkeypatch.setattr(files, "_quotas", lambda: [])
+        monkeypatch.setattr(files, "_quotas", list)
         assert files.cpu_count() == 64
 
 

@@ -42,6 +42,7 @@ from .codec import (
 )
 from .doors import bytes_of, check_dense, check_unmasked, is_torch, text_of
 from .limits import DEFAULTS, Limits, note_of
+from .progress import told
 from .settings import IMAGE_SETTINGS, Select, Setting
 
 if TYPE_CHECKING:
@@ -123,10 +124,9 @@ class ImageCodec(Codec):
     def encode_file(
         self, source: PathLike, target: PathLike, report: Report | None = None, replace: bool = False
     ) -> Summary:
-        del report  # a picture takes seconds
         refuse_existing(target, replace)
         given = read_bytes(path_of(source))
-        with naming(source):
+        with naming(source), told(report):
             picture = read_picture(given)
             data, reached = self._reach(picture, None, _PIL)
         with whole(target, replace=replace) as file:
@@ -149,11 +149,11 @@ class ImageCodec(Codec):
         report: Report | None = None,
         replace: bool = False,
     ) -> Summary:
-        del report
         about = opened(source)
         self.check_request(about.require_header(), target, select, replace)
         data = about.read()
-        picture = self.decode_picture(data)
+        with told(report):
+            picture = self.decode_picture(data)
         buffer = io.BytesIO()
         write_picture(picture, buffer, IMAGE_WRITES.get(select.form_of(target), "PNG"))
         with whole(target, replace=replace) as file:

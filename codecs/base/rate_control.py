@@ -20,6 +20,7 @@ import numpy as np
 from ...errors import UsageError
 from ...media.distortion import psnr, psnr_of_mse
 from ...media.values import Picture
+from .progress import within
 
 __all__ = ["GOALS", "Reached", "at_bpp", "at_psnr", "at_size"]
 
@@ -145,7 +146,8 @@ def _search(
     above: tuple[float, float] | None = None
     q = (low + high) / 2
     for count in range(1, MOST + 1):
-        data, value = measure(q)
+        with within(f"encoding {count} of at most {MOST}", (count - 1) / MOST, count / MOST):
+            data, value = measure(q)
         if value <= goal:
             below = Reached(data, q, value, count)
         else:

@@ -33,6 +33,7 @@ from ...entropy.integers import ByteReader, put_varint
 from ...errors import StreamError, UsageError
 from ..base.codec import EncodedPixels
 from ..base.image import ImageCodec
+from ..base.progress import each
 from ..base.settings import Setting
 from ..base.weights import load_weights
 from ..layers.inference import own_arithmetic
@@ -130,7 +131,7 @@ class S2licCodec(ImageCodec):
         out = torch.empty(1, net.config.latent, h, w, dtype=torch.float32, device=self.device)
         t = torch.tensor([step / net.config.quality_steps], dtype=torch.float32, device=self.device)
         window = net.config.stride // CELL
-        for rows, columns in tiles(h, w):
+        for rows, columns in each(list(tiles(h, w)), "tile", 0.0, 0.7):  # the rest is coding
             seen_rows = around(rows, h, _HALO_ANALYSIS, window)
             seen_columns = around(columns, w, _HALO_ANALYSIS, window)
             x = self._cut(pixels, seen_rows, seen_columns).contiguous(memory_format=torch.channels_last)
@@ -222,7 +223,7 @@ class S2licCodec(ImageCodec):
         largest = float(np.iinfo(dtype).max)
         config = self.model.net.config
         out = np.empty((height, width, 3), dtype)
-        for rows, columns in tiles(h, w):
+        for rows, columns in each(list(tiles(h, w)), "tile", 0.3, 1.0):  # what comes before is decoding
             seen_rows = around(rows, h, config.synthesis_halo, config.multiple)
             seen_columns = around(columns, w, config.synthesis_halo, config.multiple)
             x = self.model.net.pixels(y_hat[..., _slice(seen_rows), _slice(seen_columns)], step)[0]

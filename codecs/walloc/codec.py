@@ -32,6 +32,7 @@ from ...media.webp import decode_webp, encode_webp
 from ..base.codec import EncodedPixels
 from ..base.image import ImageCodec, as_picture
 from ..base.limits import check as check_limits
+from ..base.progress import each
 from ..base.settings import Setting
 from ..base.weights import LoadedWeights, about_of, config_of, find_by_hash, load_weights, reading
 from ..layers import exact_state
@@ -212,7 +213,7 @@ class WallocCodec(ImageCodec):
         chunks = down.chunks
         # the full encoder sees further than one latent: it takes the picture whole
         per_strip = max(1, _STRIP_PIXELS // (64 * full_width)) if config.encoder == "linear" else len(chunks)
-        for first in range(0, len(chunks), per_strip):
+        for first in each(range(0, len(chunks), per_strip), "strip", 0.0, 0.9):
             group = chunks[first : first + per_strip]
             start, stop = group[0].source.start, group[-1].source.stop
             rows = np.arange(start - down.wrap, stop - down.wrap) % full_height if down.wrap else slice(start, stop)
@@ -324,7 +325,7 @@ class WallocCodec(ImageCodec):
         columns = full_width if whole else min(full_width, _TILE_WIDTH)
         rows = full_height if whole else max(64, _STRIP_PIXELS // columns // 64 * 64)
         out = np.empty((height, width, 3), dtype)
-        for start in range(0, full_height, rows):
+        for start in each(range(0, full_height, rows), "strip", 0.3, 1.0):
             stop = min(full_height, start + rows)
             low, high = max(0, start - reach), min(full_height, stop + reach)
             x = self._inverse_wavelet(latents, gain16, low, high)

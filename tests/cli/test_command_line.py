@@ -53,7 +53,8 @@ class TestOneFile:
 
     def test_the_signature_decides_not_the_suffix(self, tmp_path: Path) -> None:
         photo = picture(tmp_path / "photo.png")
-        assert run("encode", photo, "-o", tmp_path / "photo.jpg") == 0
+        assert run("encode", photo) == 0
+        (tmp_path / "photo.toy").rename(tmp_path / "photo.jpg")
         assert run("decode", tmp_path / "photo.jpg", "-o", tmp_path / "back.tiff") == 0
         np.testing.assert_array_equal(pixels_of(tmp_path / "back.tiff"), pixels_of(photo))
 

@@ -29,6 +29,7 @@ SIGNATURES = [
     (b"\0\0\0\x0cjP  \r\n\x87\n", "image"),
     (b"P6\n4 4\n255\n", "image"),
     (b"P4 8 8\n\0", "image"),
+    (b"P7\nWIDTH 4\n", "image"),  # PAM
     (b"\0\0\0\x1cftypavif\0\0\0\0", "image"),
     (b"\0\0\0\x18ftypheic\0\0\0\0", "image"),
     (b"\0\0\0\x20ftypisom\0\0\x02\0", "video"),
@@ -67,7 +68,6 @@ UNKNOWN = [
     b"a,b,c,d\nAVI ",
     b"FORMAT,SIZE,NAME\n",  # a table, not AIFF
     b"RIFF\x24\0\0\0ACON",
-    b"P7\nWIDTH 4\n",
     b"\0\0\x02\0\0\0\0\0\0\0\0\0\x04\0\x04\0\x18\x20",  # TGA has no signature
     b"\0\0\x0b\0\0\0\0\0\0\0\0\0\x04\0\x04\0\x08\x20",  # TGA, grey and run-length coded, isn't IDX
     b"the moovies\n",

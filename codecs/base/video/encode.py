@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ....errors import CodecError, UsageError
+from ....files import end_with_parent
 from ....media.distortion import mse_of_psnr, psnr_of_frames, psnr_of_mse
 from ....media.video.values import Frame, VideoInfo
 from ..codec import threads
@@ -386,7 +388,7 @@ def _in_workers(
     devices: Any = spawn.Queue()
     for device in devices_of(context.preset, jobs):
         devices.put(device)
-    arguments = (queue, context.settings.threads, devices)
+    arguments = (queue, context.settings.threads, devices, os.getpid())
     pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start, initargs=arguments)
 
     def drain(timeout: float) -> None:
@@ -451,9 +453,12 @@ _queue: Any = None
 _device = "cpu"
 
 
-def _start(queue: Any, threads: int, devices: Any) -> None:
+def _start(queue: Any, threads: int, devices: Any, parent: int) -> None:
     global _queue, _device
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    end_with_parent(parent)
+    for name in ("SIGINT", "SIGHUP", "SIGQUIT"):  # they reach the parent, too, which ends its workers
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(threads)
     _queue, _device = queue, devices.get()
 
