@@ -50,9 +50,10 @@ IMAGE_READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "TIFF": (".tif", ".tiff"),
         "BMP": (".bmp",),
         "GIF": (".gif",),
-        "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+        "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pam"),
         "TGA": (".tga",),
         "AVIF": (".avif",),
+        "HEIF": (".heic", ".heif"),
     }
 )
 IMAGE_WRITES: Mapping[str, str] = MappingProxyType(
@@ -176,7 +177,7 @@ def medium_of(start: bytes) -> str | None:
         return "image" if start[8:12] in _STILL else "audio" if start[8:12] in _SOUND else "video"
     if start[4:8] in _ATOMS and start[0] < 9:  # a length of less than 150 MB: no text begins like that
         return "video"
-    if len(start) >= 3 and start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace():
+    if len(start) >= 3 and start[:1] == b"P" and start[1:2] in b"1234567" and start[2:3].isspace():
         return "image"
     if len(start) >= 4 and start[:2] == b"\0\0" and start[2:3] in b"\x08\x09\x0b\x0c\x0d\x0e" and 1 <= start[3] <= 8:
         return "array"  # IDX: a type and a number of axes, which TGA has a 0 for
