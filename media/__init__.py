@@ -52,9 +52,10 @@ IMAGE_READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "TIFF": (".tif", ".tiff"),
         "BMP": (".bmp",),
         "GIF": (".gif",),
-        "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+        "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pam"),
         "TGA": (".tga",),
         "AVIF": (".avif",),
+        "HEIF": (".heic", ".heif"),
     }
 )
 IMAGE_WRITES: Mapping[str, str] = MappingProxyType(

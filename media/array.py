@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..errors import MediaError, UsageError
 from . import ARRAY_WRITES
 from .image import read_picture, write_picture
-from .png16 import PNG
+from .png import PNG
 from .values import Picture
 
 __all__ = ["MAX_BYTES", "ArrayFile", "read", "write"]

@@ -1,35 +1,38 @@
 """Pictures as files: reading them into a `Picture`, from a path, bytes or PIL, and writing them.
 
-Pillow reads and writes 8-bit pictures. It would reduce 16-bit colour to 8 bits, so 16-bit PNGs with more than one
-channel are read with PyAV (FFmpeg) and written by the few lines of `write_png16`, and 16-bit colour in TIFF and PPM is
-refused. What can't be represented without loss or guessing (CMYK, float, animation) is refused with a `MediaError` that
-says what is taken.
+A format has a module that reads its header: `png`, `jpeg`, `tiff`, `heif` (AVIF, HEIC), `raster` (the smaller ones).
+Each has a table of what we take (samples, depth, polarity, transparency, colour model); what isn't in it is refused
+with a `MediaError` that says what the file is. Pillow and FFmpeg only unpack what the tables let through. Metadata that
+are left out, and everything else that is lost, become notes of the picture.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import MediaError
-from . import IMAGE_READS, IMAGE_WRITES
+from . import IMAGE_READS, IMAGE_WRITES, heif, raster
 from .bands import bands
-from .png16 import PNG, read_png16, write_png16
+from .exif import without_orientation
+from .jpeg import read_jpeg
+from .metadata import Metadata, apply_orientation, of_pil
+from .notes import Note
+from .png import PNG, read_png, write_png
+from .tiff import read_tiff, write_tiff
 from .values import Picture, check_size
-
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
 
 __all__ = [
     "PictureSource",
     "apply_orientation",
+    "format_of",
     "read_picture",
     "to_pil",
     "without_orientation",
@@ -40,14 +43,30 @@ TAKES = "a still picture: grey or RGB, 8 or 16 bits a channel, with or without t
 
 PictureSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image
 
-_OPTIONS = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True, "exact": True},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-}
+_READERS: Mapping[str, Callable[[bytes], tuple[NDArray[Any], Metadata]]] = MappingProxyType(
+    {
+        "PNG": read_png,
+        "JPEG": read_jpeg,
+        "WEBP": raster.read_webp,
+        "TIFF": read_tiff,
+        "BMP": raster.read_bmp,
+        "GIF": raster.read_gif,
+        "PPM": raster.read_pnm,
+        "TGA": raster.read_tga,
+        "AVIF": heif.read_avif,
+        "HEIF": heif.read_heif,
+    }
+)
 _EXIF_PREFIX = b"Exif\x00\x00"
-_ORIENTATION = 0x0112
-_BITS_PER_SAMPLE = 0x0102
+_HOLDS = {  # what a format that we write can hold beside the pixels
+    "PNG": {"icc", "exif", "xmp", "dpi", "code_points", "text"},
+    "JPEG": {"icc", "exif", "xmp", "dpi", "text"},
+    "WEBP": {"icc", "exif", "xmp"},
+    "TIFF": {"icc", "exif", "xmp", "dpi"},
+    "BMP": {"dpi"},
+    "PPM": set(),
+}
+_MAX_SEGMENT = 65502  # bytes of EXIF, XMP or a comment that a JPEG can hold
 
 
 # ---- reading
@@ -56,23 +75,23 @@ _BITS_PER_SAMPLE = 0x0102
 def read_picture(source: PictureSource) -> Picture:
     """Read a file (path), an encoded file in memory (bytes), or take a PIL image (which is left as it is).
 
-    Orientation is applied; ICC profile and the rest of EXIF are kept, but not the EXIF of a TIFF, whose entries are
-    mixed with those that describe how the file stores its pixels. Raises MediaError.
+    Orientation is applied; ICC profile, EXIF, XMP, resolution and texts are kept. What isn't is in the picture's notes.
+    Raises MediaError.
     """
     if isinstance(source, Image.Image):
         return _guarded(lambda: _from_pil(source), "the PIL image")
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
-        return _guarded(lambda: _read_stream(io.BytesIO(data)), "the data")
+        return _guarded(lambda: _read(data), "the data")
     path = Path(source)
     try:
-        with path.open("rb") as stream:
-            return _guarded(lambda: _read_stream(stream), str(path))
+        data = path.read_bytes()
     except OSError as error:
         raise MediaError(f"{path}: can't be read ({error.strerror or error})") from None
+    return _guarded(lambda: _read(data), str(path))
 
 
-def _guarded(read: Any, what: str) -> Picture:
+def _guarded(read: Callable[[], Picture], what: str) -> Picture:
     """The picture that `read` gives, or a MediaError: decoders fail on damaged input with nearly any exception."""
     try:
         return read()
@@ -82,142 +101,98 @@ def _guarded(read: Any, what: str) -> Picture:
         raise MediaError(f"{what}: can't be read as a picture, damaged? ({error}); expected {TAKES}") from error
 
 
-def _read_stream(stream: BinaryIO) -> Picture:
-    image = _open(stream)
-    check_size(*image.size)
-    stream.seek(0)
-    head = stream.read(26)
-    deep = head.startswith(PNG) and head[24] == 16 and (head[25] != 0 or "transparency" in image.info)
-    if not deep:
-        _check_depth(image)
-        return _from_pil(image)
-    _check_still(image)
-    image.load()  # Pillow verifies the CRCs and collects what comes after the pixels
-    orientation, icc, exif = _metadata(image)
-    stream.seek(0)
-    array = apply_orientation(read_png16(stream, image.size), orientation)
-    return Picture.from_stacked(array, _fitting_icc(icc, array.shape[2] < 3), exif)
+def format_of(data: bytes) -> str | None:
+    """The format of a picture, one of IMAGE_READS, by its first bytes; None if it is another one."""
+    signatures = {PNG: "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF", b"BM": "BMP"}
+    signatures |= dict.fromkeys((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), "TIFF")
+    for signature, name in signatures.items():
+        if data.startswith(signature):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[:1] == b"P" and data[1:2] in b"1234567" and data[2:3].isspace():
+        return "PPM"
+    if names := heif.brands(data):
+        if set(names) & {b"avif", b"avis"}:
+            return "AVIF"
+        if set(names) & {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}:
+            return "HEIF"
+        return None
+    return "TGA" if raster.looks_like_tga(data) else None
 
 
-def _open(stream: BinaryIO) -> ImageFile:
-    """The PIL image of a file, not decoded yet, without Pillow's limit on pixels, a module-wide setting."""
-    prefix = stream.read(16)
-    for name in IMAGE_READS:
-        if name not in Image.OPEN:
-            Image.init()
-        if name not in Image.OPEN:
-            continue  # this Pillow was built without it
-        factory, accept = Image.OPEN[name]
-        fits = accept(prefix) if accept else True  # a text: why not
-        if fits and not isinstance(fits, str):
-            stream.seek(0)
-            try:
-                return factory(stream, "")
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue
-    raise MediaError(f"not a picture, or of an unknown format; expected one of {', '.join(IMAGE_READS)}")
-
-
-def _check_depth(image: ImageFile) -> None:
-    """Refuse what Pillow opens as 8 bits without a word (or as 32, for a grey PPM). Call before image.load()."""
-    bits = 8
-    if image.format == "TIFF" and image.mode in ("RGB", "RGBA", "RGBX", "RGBa", "LA", "L"):
-        bits = int(np.max(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 1)))
-    elif image.format == "PPM" and image.mode in ("RGB", "I"):
-        arguments = image.tile[0][3]  # (mode, largest value), or only a mode if there is nothing to be scaled
-        bits = 16 if image.mode == "I" or (isinstance(arguments, tuple) and int(arguments[-1]) > 255) else 8
-    if bits > 8:
-        raise MediaError(
-            f"a {image.format} of {bits} bits a channel: 16-bit colour is only read from PNG (grey from TIFF too); "
-            "convert it to PNG"
-        )
-
-
-def _check_still(image: Image.Image) -> None:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # MPO: a JPEG with previews or a second view behind it
-        raise MediaError(f"an animation or a document of {frames} frames; expected {TAKES}: extract one frame")
+def _read(data: bytes) -> Picture:
+    if not data:
+        raise MediaError("the file is empty")
+    format = format_of(data)
+    if format is None:
+        raise MediaError(f"not a picture, or of an unknown format; expected one of {', '.join(IMAGE_READS)}")
+    array, about = _READERS[format](data)
+    return about.picture(array)
 
 
 def _from_pil(image: Image.Image) -> Picture:
     check_size(*image.size)
-    _check_still(image)
+    _check_pil(image)
+    few_bits = _bits_in_file(image)
     image.load()
-    orientation, icc, exif = _metadata(image)
+    about = of_pil(image.info)
+    about.orientation = _orientation(image)
     mode = image.mode
     if mode.startswith("I;16"):
-        array = np.asarray(image).astype(np.uint16)[:, :, None]
+        return about.picture(np.asarray(image).astype(np.uint16)[:, :, None])
+    clear = "transparency" in image.info
+    key = image.info.get("transparency")
+    if mode in ("1", "L") and isinstance(key, int):
+        grey = np.asarray(image.convert("L"))
+        key = 255 if mode == "1" and key else key * 255 // ((1 << few_bits) - 1)
+        return about.picture(np.dstack((grey, np.where(grey == key, 0, 255).astype(np.uint8))))
+    if mode == "P":
+        target = "RGBA" if clear or image.has_transparency_data else "RGB"
+    elif mode == "RGB":
+        target = "RGBA" if clear else "RGB"
     else:
-        clear = "transparency" in image.info
-        if mode == "1":
-            target = "RGBA" if clear else "L"
-        elif mode == "P":
-            target = "RGBA" if clear or image.has_transparency_data else "RGB"
-        elif mode in ("L", "RGB"):
-            target = {"L": "LA", "RGB": "RGBA"}[mode] if clear else mode
-        else:
-            target = {"LA": "LA", "La": "LA", "RGBA": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}.get(mode, "")
-        if not target:
-            raise MediaError(f"a picture of mode {mode}; expected {TAKES}: convert it first, image.convert('RGB')")
-        array = np.array(image if mode == target else image.convert(target))
-        array = array[:, :, None] if array.ndim == 2 else array
-    array = apply_orientation(array, orientation)
-    return Picture.from_stacked(array, _fitting_icc(icc, array.shape[2] < 3), exif)
+        same = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGBA": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
+        target = same.get(mode, "")
+    if not target:
+        how = "by its colour profile (ImageCms)" if mode in ("CMYK", "LAB") else "scale it to 8 or 16 bits yourself"
+        raise MediaError(f"a picture of mode {mode}; expected {TAKES}: convert it, {how}")
+    array = np.array(image if mode == target else image.convert(target))
+    return about.picture(array[:, :, None] if array.ndim == 2 else array)
 
 
-def _metadata(image: Image.Image) -> tuple[int, bytes | None, bytes | None]:
-    """The orientation (1..8), the ICC profile, and the EXIF without its orientation. Call after image.load()."""
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    icc = image.info.get("icc_profile")
-    raw = image.info.get("exif")
-    exif = None
-    if isinstance(raw, bytes) and raw:
-        exif = without_orientation(raw.removeprefix(_EXIF_PREFIX))
-    orientation = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-    return orientation, icc if isinstance(icc, bytes) and icc else None, exif
+def _bits_in_file(image: Image.Image) -> int:
+    """The bits of a grey sample in the file of a PIL image that isn't loaded yet; 8 if that isn't known."""
+    tile = getattr(image, "tile", None)
+    raw = tile[0][3] if tile else None
+    raw = raw[0] if isinstance(raw, tuple) and raw else raw
+    return {"L;2": 2, "L;4": 4}.get(raw, 8) if isinstance(raw, str) else 8
 
 
-def _fitting_icc(icc: bytes | None, grey: bool) -> bytes | None:
-    """The ICC profile, unless it is of another colour space than the pixels (a palette turned to RGB, say)."""
-    if icc is None or len(icc) < 128:
-        return None
-    return icc if icc[16:20] == (b"GRAY" if grey else b"RGB ") else None
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(0x0112, 1)
+    except Exception:  # whatever Pillow's EXIF reader meets in broken EXIF: the picture itself is fine
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def apply_orientation(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn stored pixels (H, W, C) the way EXIF orientation 1..8 says that they are to be seen."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return np.ascontiguousarray(array)
-
-
-def without_orientation(exif: bytes) -> bytes | None:
-    """The EXIF (a TIFF structure) without the orientation entry of IFD 0, and with every other byte where it was.
-
-    Entries behind it move up by 12 bytes inside the directory; offsets elsewhere stay valid (maker notes rely on
-    that). None if the structure can't be read.
-    """
-    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(exif[:4])
-    if order is None or len(exif) < 8:
-        return None
-    start = struct.unpack_from(order + "I", exif, 4)[0]
-    if start + 2 > len(exif):
-        return None
-    n_entries = struct.unpack_from(order + "H", exif, start)[0]
-    end = start + 2 + 12 * n_entries
-    if end > len(exif):
-        return None
-    table = [exif[at : at + 12] for at in range(start + 2, end, 12)]
-    kept = [item for item in table if struct.unpack_from(order + "H", item)[0] != _ORIENTATION]
-    if len(kept) == len(table):
-        return exif
-    following = exif[end : end + 4].ljust(4, b"\x00")
-    directory = struct.pack(order + "H", len(kept)) + b"".join(kept) + following
-    return exif[:start] + directory + bytes(12 * (len(table) - len(kept))) + exif[end + 4 :]
+def _check_pil(image: Image.Image) -> None:
+    """Refuse a PIL image that isn't what its file holds: Pillow cuts samples, and takes negatives for positives."""
+    format, tags = getattr(image, "format", None), getattr(image, "tag_v2", {})
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and format != "MPO":  # MPO: a JPEG with previews or a second view behind it
+        raise MediaError(f"an animation or a document of {frames} frames; expected {TAKES}: extract one frame")
+    bits = 8
+    if format == "TIFF" and image.mode in ("RGB", "RGBA", "RGBX", "RGBa", "LA", "L"):
+        bits = int(np.max(tags.get(258, 1)))
+    elif format == "PPM" and image.mode in ("RGB", "I") and image.tile:  # type: ignore[attr-defined]
+        arguments = image.tile[0][3]  # type: ignore[attr-defined]
+        bits = 16 if image.mode == "I" or (isinstance(arguments, tuple) and int(arguments[-1]) > 255) else 8
+    if bits > 8 or (format == "TIFF" and image.mode.startswith("I;16") and tags.get(262) == 0):
+        raise MediaError(
+            f"a {format} of {max(bits, 16)} bits a channel, which Pillow changes: give its path or its bytes"
+        )
 
 
 # ---- writing
@@ -233,14 +208,20 @@ def to_pil(picture: Picture) -> Image.Image:
         image.info["icc_profile"] = picture.icc
     if picture.exif:
         image.info["exif"] = _EXIF_PREFIX + picture.exif
+    if picture.xmp:
+        image.info["xmp"] = picture.xmp
+    if picture.dpi:
+        image.info["dpi"] = picture.dpi
     return image
 
 
-def write_picture(picture: Picture, target: str | os.PathLike[str] | BinaryIO, format: str | None = None) -> None:
+def write_picture(
+    picture: Picture, target: str | os.PathLike[str] | BinaryIO, format: str | None = None
+) -> tuple[Note, ...]:
     """Write as `format` ("PNG", "JPEG", ... one of IMAGE_WRITES), by default what the suffix of target says, else PNG.
 
-    PNG, WebP and TIFF are written losslessly; 16 bits only as PNG (TIFF too for grey). MediaError for what a format
-    can't hold. Dropped silently are only metadata: ICC profile and EXIF in BMP and PPM, EXIF in TIFF.
+    PNG, WebP and TIFF are written losslessly; 16 bits as PNG, TIFF, PGM or PPM. Returns notes on the metadata that the
+    format can't hold. MediaError for pixels that it can't hold.
     """
     if format is None:
         suffix = Path(target).suffix.lower() if isinstance(target, (str, os.PathLike)) else ".png"
@@ -250,37 +231,72 @@ def write_picture(picture: Picture, target: str | os.PathLike[str] | BinaryIO, f
     format = format.upper()
     if format not in IMAGE_WRITES.values():
         raise MediaError(f"can't write {format}; expected one of {', '.join(sorted(set(IMAGE_WRITES.values())))}")
-    deep = picture.pixels.dtype == np.uint16
-    if deep and not (format == "PNG" or (format == "TIFF" and picture.shape[2] == 1)):
-        raise MediaError(f"{format} can't hold this picture's 16 bits a channel: write a PNG")
+    if picture.pixels.dtype == np.uint16 and format not in ("PNG", "TIFF", "PPM"):
+        raise MediaError(f"{format} can't hold this picture's 16 bits a channel: write a PNG or a TIFF")
     if picture.alpha is not None and format in ("JPEG", "PPM", "BMP"):
         raise MediaError(f"{format} has no transparency: write PNG, WebP or TIFF")
+    kept, notes = _fitting(picture, format)
     if isinstance(target, (str, os.PathLike)):
         try:
             with Path(target).open("wb") as stream:
-                _write_stream(picture, stream, format)
+                _write_stream(kept, stream, format)
         except OSError as error:
             raise MediaError(f"{target}: can't be written ({error.strerror or error})") from None
     else:
-        _write_stream(picture, target, format)
+        _write_stream(kept, target, format)
+    return notes
+
+
+def _fitting(picture: Picture, format: str) -> tuple[Picture, tuple[Note, ...]]:
+    """The picture with the metadata that a format can hold, and notes on the others."""
+    left: dict[str, Any] = {name: value for name in ("icc", "exif", "xmp", "dpi", "code_points", "text")
+                            if (value := getattr(picture, name)) and name not in _HOLDS[format]}  # fmt: skip
+    text = picture.text
+    if format == "JPEG":
+        left |= {name: value for name in ("exif", "xmp") if len(value := getattr(picture, name) or b"") > _MAX_SEGMENT}
+        text = tuple(pair for pair in text if pair[0] == "Comment" and len(pair[1].encode()) <= _MAX_SEGMENT)[:1]
+        if len(text) < len(picture.text):
+            left["text"] = [pair for pair in picture.text if pair not in text]
+    words = {"icc": "the ICC profile", "exif": "EXIF", "xmp": "XMP", "dpi": "the resolution"}
+    notes = []
+    for name, value in left.items():
+        if name == "code_points":
+            notes.append(
+                Note("colour", f"{format} can't say the colours (code points {value[0]}, {value[1]}): write a PNG")
+            )
+        elif name == "text":
+            n = len(value)
+            notes.append(Note("metadata", f"{format} can't hold {n} {'text' if n == 1 else 'texts'}: left out"))
+        else:
+            kind = "colour" if name == "icc" else "metadata"
+            notes.append(Note(kind, f"{format} can't hold {words[name]}: left out"))
+    parts = {
+        name: None if name in left else getattr(picture, name) for name in ("icc", "exif", "xmp", "dpi", "code_points")
+    }
+    text = text if format == "JPEG" else () if "text" in left else picture.text
+    return Picture(picture.pixels, picture.alpha, notes=picture.notes, text=text, **parts), tuple(notes)
 
 
 def _write_stream(picture: Picture, stream: BinaryIO, format: str) -> None:
-    if format == "PNG" and picture.pixels.dtype == np.uint16:
-        write_png16(picture, stream)
+    writers = {"PNG": write_png, "TIFF": write_tiff, "PPM": raster.write_pnm}
+    if format in writers:
+        writers[format](picture, stream)
         return
-    options: dict[str, Any] = dict(_OPTIONS.get(format, {}))
-    if picture.icc and format not in ("BMP", "PPM"):
-        options["icc_profile"] = picture.icc
-    if picture.exif and format in ("PNG", "JPEG", "WEBP"):
-        options["exif"] = _EXIF_PREFIX + picture.exif
+    options: dict[str, Any] = {
+        "JPEG": {"quality": 95, "subsampling": 0},
+        "WEBP": {"lossless": True, "exact": True},
+    }.get(format, {})
+    options |= {"icc_profile": picture.icc} if picture.icc else {}
+    options |= {"exif": _EXIF_PREFIX + picture.exif} if picture.exif else {}
+    options |= {"xmp": picture.xmp} if picture.xmp else {}
+    options |= {"dpi": picture.dpi} if picture.dpi else {}
+    options |= {"comment": picture.text[0][1].encode()} if picture.text else {}
+    image = to_pil(picture)
+    image.info = {}
     try:
-        to_pil(picture).save(stream, format, **options)
+        image.save(stream, format, **options)
     except ValueError as error:
         raise MediaError(f"can't be written as {format} ({error}): write a PNG") from None
-
-
-# ---- WebP as an entropy coder
 
 
 def _to_8_bits(array: NDArray[np.uint16]) -> NDArray[np.uint8]:

@@ -23,7 +23,9 @@ class Picture:
 
     pixels: (H, W, 1) or (H, W, 3), uint8 or uint16, without transparency. alpha: (H, W) of the same dtype, or None.
     exif: a TIFF structure, without the "Exif" prefix; its orientation is already applied and removed. notes: what the
-    file that it was read from had besides, and what was changed.
+    file that it was read from had besides, and what was changed. xmp: a packet of XML. dpi: pixels an inch, across and
+    down. code_points: what no profile can say of the colours, as in a PNG's cICP (primaries, transfer, matrix, range;
+    ITU-T H.273), 4 bytes. text: pairs of a keyword and a text.
     """
 
     pixels: NDArray[Any]
@@ -31,6 +33,10 @@ class Picture:
     icc: bytes | None = None
     exif: bytes | None = None
     notes: tuple[Note, ...] = ()
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    code_points: bytes | None = None
+    text: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha

@@ -1,5 +1,7 @@
 """Lossless coding of a transparency plane: the smaller of a constant, zlib behind row filters, and lossless WebP.
 
+Here, too, colours that no one can see are filled, so that they cost next to nothing.
+
 Layout in docs/format.md, chunk `Alph`. Both directions work on bands of rows, so memory beyond the plane is bounded,
 and a decoder never makes more than the plane that the (already checked) header announces.
 """
@@ -17,7 +19,7 @@ from ...errors import MediaError, StreamError
 from ...media.bands import bands
 from ...media.webp import decode_webp, encode_webp
 
-__all__ = ["decode_alpha", "encode_alpha"]
+__all__ = ["decode_alpha", "encode_alpha", "without_hidden"]
 
 _CONSTANT, _ZLIB, _WEBP = 0, 1, 2
 _MAX_WEBP_SIDE = 16383
@@ -33,6 +35,51 @@ def encode_alpha(alpha: NDArray[Any]) -> bytes:
         other = bytes([_WEBP]) + _webp(plane)
         best = min(best, other, key=len)
     return best
+
+
+def without_hidden(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """The pixels, (H, W, C), with those of no opacity at all filled smoothly from their neighbours; others unchanged.
+
+    A codec with loss would spend bits on colours that nobody sees, and smear them into those that are seen. Averages of
+    visible pixels go up a pyramid of halves, and come down where there are none; all in integers, so the same anywhere.
+    """
+    seen = alpha != 0
+    if seen.all():
+        return pixels
+    if not seen.any():
+        return np.zeros_like(pixels)
+    filled = _fill(pixels, seen)
+    out = np.where(seen[:, :, None], pixels, filled)
+    return np.ascontiguousarray(out.astype(pixels.dtype))
+
+
+def _fill(pixels: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """Values for all pixels: a seen pixel's own, elsewhere those of the next coarser level, smoothed."""
+    values = np.where(seen[:, :, None], pixels, 0).astype(np.uint32)
+    if seen.all() or max(seen.shape) == 1:
+        return values
+    height, width = seen.shape
+    even = ((0, height & 1), (0, width & 1))
+    weights = np.pad(seen, even).astype(np.uint32)
+    padded = np.pad(values, (*even, (0, 0)))
+    count = weights[0::2, 0::2] + weights[1::2, 0::2] + weights[0::2, 1::2] + weights[1::2, 1::2]
+    total = padded[0::2, 0::2] + padded[1::2, 0::2] + padded[0::2, 1::2] + padded[1::2, 1::2]
+    half = np.maximum(count, 1)[:, :, None]
+    coarse = _fill((total + half // 2) // half, count > 0)
+    return np.where(seen[:, :, None], values, _doubled(coarse, height, width))
+
+
+def _doubled(coarse: NDArray[np.uint32], height: int, width: int) -> NDArray[np.uint32]:
+    """A picture of twice the sides, linear between the centres of the coarse pixels."""
+    for axis, length in ((0, height), (1, width)):
+        coarse = np.moveaxis(coarse, axis, 0)
+        before = np.concatenate((coarse[:1], coarse[:-1]))
+        behind = np.concatenate((coarse[1:], coarse[-1:]))
+        out = np.empty((2 * len(coarse), *coarse.shape[1:]), np.uint32)
+        out[0::2] = (3 * coarse + before + 2) // 4
+        out[1::2] = (3 * coarse + behind + 2) // 4
+        coarse = np.moveaxis(out[:length], 0, axis)
+    return coarse
 
 
 def decode_alpha(payload: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ import io
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as changed
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,7 +28,7 @@ from ...media.image import read_picture, to_pil, write_picture
 from ...media.notes import from_meta, to_meta
 from ...media.values import MAX_PIXELS, Picture
 from . import rate_control
-from .alpha import decode_alpha, encode_alpha
+from .alpha import decode_alpha, encode_alpha, without_hidden
 from .codec import (
     Codec,
     Data,
@@ -107,10 +108,11 @@ class ImageCodec(Codec):
 
     def encode_picture(self, picture: Picture, quality: float | None = None) -> bytes:
         """The file of a picture; `decompress` of it gives a PIL image, as for a path."""
-        return self._encode(picture, quality, _PIL)
+        return self._encode(_as_seen(picture), quality, _PIL)
 
     def _reach(self, picture: Picture, quality: float | None, kind: int) -> tuple[bytes, Mapping[str, Any]]:
         """The file of a picture at a quality, or else at the goal; and what rate control found, by name."""
+        picture = _as_seen(picture)
         if quality is not None or self.goal is None:
             return self._encode(picture, quality, kind), {}
         what, value = self.goal
@@ -155,11 +157,11 @@ class ImageCodec(Codec):
         with told(report):
             picture = self.decode_picture(data)
         buffer = io.BytesIO()
-        write_picture(picture, buffer, IMAGE_WRITES.get(select.form_of(target), "PNG"))
+        notes = write_picture(picture, buffer, IMAGE_WRITES.get(select.form_of(target), "PNG"))
         with whole(target, replace=replace) as file:
             file.write(buffer.getbuffer())
         facts = {"shape": list(picture.shape), "dtype": str(picture.pixels.dtype)}
-        return Summary(len(data), buffer.tell(), facts)
+        return Summary(len(data), buffer.tell(), facts, notes=notes)
 
     def verify_file(self, source: Source) -> None:
         self.decode_picture(opened(source).read())
@@ -188,7 +190,6 @@ class ImageCodec(Codec):
         missing = -(-height * width // self.pixels_per_byte) - sum(len(chunk.payload) for chunk in chunks)
         if missing > 0:
             chunks.append(Chunk(_FILL, bytes(missing)))
-        meta = {"icc": picture.icc, "exif": picture.exif}
         header = Header(
             codec=self.name,
             stream=self.stream,
@@ -199,7 +200,7 @@ class ImageCodec(Codec):
             shape=(height, width, channels),
             dtype=picture.pixels.dtype.name,
             params={**encoded.params, **({_KIND: kind} if kind != _PIL else {})},
-            meta={key: value for key, value in meta.items() if value} | to_meta(picture.notes),
+            meta=_to_meta(picture) | to_meta(picture.notes),
         )
         return pack(header, chunks)
 
@@ -215,9 +216,7 @@ class ImageCodec(Codec):
             raise ContainerError(f"params[{_KIND!r}] is {kind!r} for {channels} channels: a newer version, or damaged")
         if header.dtype not in self.dtypes:
             raise ContainerError(f"{self.name} with {header.dtype} pixels; expected {' or '.join(self.dtypes)}")
-        for key in ("icc", "exif"):
-            if not isinstance(header.meta.get(key, b""), bytes):
-                raise ContainerError(f"metadata {key!r} aren't bytes: the file is damaged")
+        about = _from_meta(header.meta)
         n_bytes = sum(len(chunk.payload) for chunk in chunks)
         if height * width > self.pixels_per_byte * n_bytes:
             raise StreamError(
@@ -234,8 +233,7 @@ class ImageCodec(Codec):
         assert pixels.shape == (height, width, 3) and pixels.dtype == dtype, "decode_pixels broke its contract"
         if channels < 3:
             pixels = _grey(pixels)
-        icc, exif = _bytes(header.meta.get("icc")), _bytes(header.meta.get("exif"))
-        return Picture(pixels, alpha, icc, exif, from_meta(header.meta)), kind
+        return Picture(pixels, alpha, notes=from_meta(header.meta), **about), kind
 
 
 def open_file(
@@ -345,5 +343,40 @@ def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def _bytes(value: object) -> bytes | None:
-    return value if isinstance(value, bytes) else None
+def _as_seen(picture: Picture) -> Picture:
+    """The picture without the colours that full transparency hides."""
+    if picture.alpha is None:
+        return picture
+    return changed(picture, pixels=without_hidden(picture.pixels, picture.alpha))
+
+
+# ---- metadata in the header; docs/format.md has the table of the keys
+
+_META_BYTES = {"icc": "icc", "exif": "exif", "xmp": "xmp", "cicp": "code_points"}  # key, and what it is of a `Picture`
+
+
+def _to_meta(picture: Picture) -> dict[str, Any]:
+    meta: dict[str, Any] = {key: getattr(picture, name) for key, name in _META_BYTES.items()}
+    meta["dpi"] = picture.dpi
+    meta["text"] = b"\0".join(part.encode("utf-8", "replace") for pair in picture.text for part in pair)
+    return {key: value for key, value in meta.items() if value}
+
+
+def _from_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a `Picture`, by the names of its fields. ContainerError for what `_to_meta` doesn't write."""
+    about: dict[str, Any] = {}
+    for key, name in (*_META_BYTES.items(), ("text", "text")):
+        value = meta.get(key)
+        if value is not None and (not isinstance(value, bytes) or (key == "cicp" and len(value) != 4)):
+            raise ContainerError(f"metadata {key!r} aren't bytes: the file is damaged")
+        about[name] = value
+    parts = (about["text"] or b"").decode("utf-8", "replace").split("\0") if about["text"] else []
+    if len(parts) % 2:
+        raise ContainerError("metadata 'text' aren't pairs: the file is damaged")
+    about["text"] = tuple(zip(parts[::2], parts[1::2], strict=True))
+    dpi = meta.get("dpi")
+    pair = isinstance(dpi, tuple) and len(dpi) == 2 and all(isinstance(value, (int, float)) for value in dpi)
+    if dpi is not None and not (pair and all(0 < value < 1e9 for value in dpi)):
+        raise ContainerError("metadata 'dpi' aren't two numbers: the file is damaged")
+    about["dpi"] = None if dpi is None else (float(dpi[0]), float(dpi[1]))
+    return about

@@ -17,7 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ...errors import UsageError
+from ...container import unpack
+from ...errors import ContainerError, UsageError
 from ...media.distortion import psnr, psnr_of_mse
 from ...media.values import Picture
 from .progress import within
@@ -76,8 +77,27 @@ def at_size(
     if len(reached.data) > n_bytes:
         raise UsageError(
             f"{n_bytes:.0f} bytes are too few: {codec.name} at quality {reached.quality:g} makes {len(reached.data)}"
+            + _shares(reached.data)
         )
     return Reached(reached.data, reached.quality, float(len(reached.data)), reached.encodings)
+
+
+_NAMES = {"icc": "the ICC profile", "exif": "EXIF", "xmp": "XMP", "text": "texts"}
+
+
+def _shares(data: bytes) -> str:
+    """Words for the part of a file that no quality makes smaller: metadata (packed together) and transparency."""
+    try:
+        header, chunks = unpack(data)
+    except ContainerError:
+        return ""
+    fixed = len(data) - sum(12 + len(chunk.payload) for chunk in chunks)
+    parts = {_NAMES[key]: len(value) for key, value in header.meta.items() if key in _NAMES and isinstance(value, bytes)}
+    words = [f"{name} of {size}" for name, size in parts.items()]
+    shares = [f"{fixed} are metadata ({', '.join(words)})"] if words else []
+    alpha = sum(12 + len(chunk.payload) for chunk in chunks if chunk.tag == "Alph")
+    shares += [f"{alpha} are transparency"] if alpha else []
+    return f", of which {' and '.join(shares)}" if shares else ""
 
 
 def at_bpp(
