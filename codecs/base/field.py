@@ -1,109 +1,91 @@
 """The base of codecs of scientific fields: arrays of floats and HDF5 files in and out, error bounds, missing values.
 
 An HDF5 file (NetCDF-4 too) is coded dataset by dataset, and each dataset block by block, so that one dataset or one
-snapshot decodes alone and memory holds one block at a time. What isn't a field (coordinates, integers, text, small or
-one-dimensional datasets) is kept without loss. A family writes `encode_field` and `decode_field`; the bound is checked
-here, on what the decoder gives, before a file is written.
+snapshot decodes alone and memory holds one block at a time. What isn't a field (coordinates, masks, integers, text,
+small or one-dimensional datasets) is kept without loss. A family writes `encode_field` and `decode_field`; bounds are
+checked here, on what the decoder gives, before a file is written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import math
 import os
-import struct
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...container import Chunk, Header, check_critical, pack, unpack, write
-from ...errors import StreamError, UsageError
+from ...container import Chunk, Header, pack, write
+from ...errors import MediaError, StreamError, UsageError
 from ...files import STDIO, is_stream, naming, read_bytes, refuse_existing, whole
-from ...media import FIELD_READS, hdf5
-from .codec import Codec, Data, PathLike, Progress, Report, Source, Summary, is_torch, opened, path_of
-from .field_blocks import (
-    SLAB,
-    Floats,
-    fill_missing,
-    lossless_slabs,
-    missing_mask,
-    pack_exactly,
-    pack_mask,
-    restore_missing,
-    store_rows,
-    unpack_exactly,
-    unpack_values,
-    value_range,
-    within_bound,
-)
+from ...media import FIELD_READS, MEDIA, hdf5
+from ...media.notes import Note, to_meta
+from .codec import Codec, Data, PathLike, Progress, Report, Source, Summary, opened, path_of
+from .field_arrays import FieldArray, packed_mask, taken_in, unpacked_mask
+from .field_blocks import Floats, lossless_slab, store_part, text_slabs, unpack_values
+from .field_bounds import OPTIONS, Bound, Limit, Span
+from .field_coding import BOUNDED, LOSSLESS, METHODS, decode_block, encode_block, inner_method, parts_of
+from .field_errors import Errors, notes_on
+from .field_file import CRITICAL, FILE, KIND, MASK, MASKED, TENSOR, FieldFile, filler, opened_field
+from .field_kinds import could_be_field, samples_of
+from .field_layout import FieldLayout, layout_of
+from .field_missing import DEFAULT_FILL, Missing, stray_values
 from .field_plan import (
+    BLOCK,
+    Blocks,
+    Content,
     FieldPlan,
+    Index,
     blocks_of,
-    fields_of,
+    bulk_of,
+    contents_of,
     find_dataset,
-    missing_values,
+    memory_file,
     open_hdf5,
-    shape_of_rows,
+    read_part,
+    shape_of,
+    slabs_of,
 )
 from .settings import FIELD_SELECTION, FIELD_SETTINGS, Select, Setting
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = ["BOUNDED", "LOSSLESS", "Bound", "FieldCodec", "FieldLayout", "layout_of"]
 
-_ARRAY, _TENSOR, _FILE = range(3)  # what was given to `compress`, params["k"]; append only
-_KIND, _BLOCKS = "k", "n"
-LOSSLESS, BOUNDED = range(2)  # how a block is coded; families number theirs from 16 on. Append only
-_HEAD = struct.Struct("<BI")
-_MAX_COMPONENTS, _MIN_SIDE = 6, 8  # of an axis that holds components, at most; of an axis of space, at least
-
-
-@dataclass(frozen=True)
-class Bound:
-    """The largest error of a value.
-
-    relative: in units of the difference between the dataset's largest and smallest value; otherwise of a value.
-    """
-
-    value: float
-    relative: bool = True
-
-    def __post_init__(self) -> None:
-        if not (self.value > 0 and math.isfinite(self.value)):
-            raise UsageError(f"an error bound of {self.value}: expected a number above 0")
-
-    @staticmethod
-    def of_quality(quality: float) -> Bound:
-        """The relative bound of a quality, 1 to 100: 10^-(1 + quality / 25), so 50 is a thousandth of the range."""
-        if not 1 <= quality <= 100:
-            raise UsageError(f"quality {quality:g}: expected 1 to 100")
-        return Bound(10 ** -(1 + quality / 25))
-
-    def absolute(self, low: float, high: float) -> float:
-        """The largest error of values from low to high; 0, without loss, if it is relative and they are the same."""
-        return self.value * (high - low) if self.relative else self.value
+_SHOWN = 6  # fields that the line of a file names
+_UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError, AssertionError)
 
 
 class FieldCodec(Codec):
     """The base of the codecs for fields of floats.
 
-    bound: what `encode` promises; None: nothing. methods: names of the families' own ways to code a block, by number
-    from 16 on.
+    bound: what `encode` promises; None: nothing. bounds: by dataset, in place of it. methods: names of the families'
+    own ways to code a block, by number from 16 on. comfort: a family sees values from 2^-comfort to 2^comfort only.
+    whole: values of a snapshot that isn't cut, see `blocks_of`.
     """
 
     medium: ClassVar[str] = "field"
-    critical_chunks: ClassVar[frozenset[str]] = frozenset({"Tree", "Bloc", "Loss"})
+    critical_chunks: ClassVar[frozenset[str]] = CRITICAL
     methods: ClassVar[Mapping[int, str]] = {}
     any_suffix: ClassVar[bool] = True
     settings: ClassVar[tuple[Setting, ...]] = FIELD_SETTINGS
     selection: ClassVar[tuple[Setting, ...]] = FIELD_SELECTION
+    comfort: ClassVar[int] = 500
+    whole: ClassVar[int] = BLOCK
     bound: Bound | None
     device: str
+    bounds: tuple[tuple[str, Bound], ...] = ()
     dataset: tuple[str, ...] = ()  # which datasets of a file are coded as fields; (): what looks like one
+    skip: tuple[str, ...] = ()  # what is left out of a file
 
     @abstractmethod
     def encode_field(self, x: Floats, bound: float) -> tuple[int, bytes]:
@@ -116,19 +98,58 @@ class FieldCodec(Codec):
     def decode_field(self, method: int, payload: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
         """The block that `encode_field` was given, nearly. StreamError: the payload is as hostile as it comes."""
 
+    def bound_without_promise(self, low: float, high: float) -> float:
+        """The bound of a block that the family can't code, where none is asked for."""
+        return Bound(1e-3).absolute(low, high)
+
+    def doubt_about(self, x: Floats) -> str:
+        """The reason, in words, for which the errors of a block x may be large where no bound is asked for; or ""."""
+        del x
+        return ""
+
+    # ---- settings
+
+    def with_settings(self, **changes: Any) -> Self:
+        plain = [
+            name
+            for name in (*OPTIONS, "bound")
+            if changes.get(name) is not None and any(path == "" for path, _ in _pairs(self, name, changes[name]))
+        ]
+        if len(plain) > 1:
+            raise UsageError(f"{self.name} takes one of {plain[0]} and {plain[1]}, and both are given")
+        return super().with_settings(**changes)
+
     def change_setting(self, name: str, value: Any) -> None:
         """A quality from 1 to 100 stands for a bound, unless a family says otherwise."""
+        if name in OPTIONS:
+            self._change_bounds(name, value)
+            return
         if name == "quality":
             name, value = "bound", None if value is None else Bound.of_quality(value)
-        elif name in ("max_error", "rel_error"):
-            name, value = "bound", Bound(value, relative=name == "rel_error")
         elif name == "bound" and not isinstance(value, (Bound, NoneType)):
             raise UsageError(f"bound {value!r}: expected a codec.Bound")
         super().change_setting(name, value)
 
-    def _absolute(self, low: float, high: float) -> float:
-        """The bound, for values from low to high; infinite if nothing is promised."""
-        return math.inf if self.bound is None else self.bound.absolute(low, high)
+    def _change_bounds(self, name: str, pairs: Sequence[tuple[str, float]]) -> None:
+        bounds = dict(self.bounds)
+        for path, value in pairs:
+            bound = Bound(value, kind=OPTIONS[name])
+            if path:
+                bounds[path] = bound
+            else:
+                super().change_setting("bound", bound)
+        super().change_setting("bounds", tuple(sorted(bounds.items())))
+
+    def _limit(self, path: str, span: Span) -> Limit:
+        """The promise for a dataset of values in a range."""
+        bound = dict(self.bounds).get(path, self.bound)
+        if bound is None:
+            return Limit("absolute", math.inf)
+        kind = "absolute" if bound.kind == "relative" else bound.kind
+        return Limit(kind, bound.absolute(span.low, span.high))
+
+    def _blocks(self, shape: Sequence[int]) -> Blocks:
+        return blocks_of(shape, self.stream, self.whole)
 
     # ---- arrays
 
@@ -136,42 +157,72 @@ class FieldCodec(Codec):
         codec = self if quality is None else self.with_settings(quality=quality)
         if isinstance(x, (str, os.PathLike)):
             return codec.encode_hdf5(x)
-        array, kind = _take_in(x)
-        return codec._encode_array(array, kind)
+        return codec._encode_array(taken_in(x))
 
     def decompress_one(self, data: Data) -> Any:
         """The array; of an HDF5 file a dictionary of the arrays of its datasets, by path."""
-        header, chunks = self._open(data)
-        if header.params.get(_KIND, _ARRAY) == _FILE:
-            plan = FieldPlan.from_chunks(chunks)
-            numbers = [node for node in plan.tree.datasets if node.dtype != "text" and node.shape is not None]
-            self._check_size(numbers)
-            return {node.path: self._dataset(plan, chunks, node) for node in numbers}
-        array = self._decode_array(header, chunks)
-        if header.params.get(_KIND) == _TENSOR:
-            import torch
+        with self._opened(data) as file:
+            if file.kind == FILE:
+                plan = file.plan
+                self._check_size(plan.tree.datasets)
+                return {
+                    node.path: self._values(file, node, numbers)
+                    for node, numbers in plan.by_dataset(len(file))
+                    if node.shape is not None and hdf5.dtype_of(node.dtype).kind != "O"
+                }
+            array = self._decode_array(file)
+            if file.kind == TENSOR:
+                import torch
 
-            return torch.from_numpy(array).to(self.device)
-        return array
+                return torch.from_numpy(array).to(self.device)
+            return self._masked(file, array) if file.kind == MASKED else array
 
-    def _encode_array(self, array: Floats, kind: int) -> bytes:
-        rows = blocks_of(array.shape)
-        bound = self._absolute(*value_range([array[part] for part in rows], ()))
-        chunks = [Chunk("Bloc", self._encode_block(array[part], bound, ())) for part in rows]
-        header = self._header(array.shape, array.dtype.name, {_KIND: kind} if kind else {})
-        return pack(header, chunks)
+    def _encode_array(self, given: FieldArray) -> bytes:
+        array, mask = given.array, given.mask
+        blocks = self._blocks(array.shape)
+        parts = [(array[index], None if mask is None else mask[index]) for index in blocks]
+        missing, stray, extent = stray_values(
+            lambda: (part if hidden is None else part[~hidden] for part, hidden in parts), Missing((DEFAULT_FILL,))
+        )
+        limit, errors = self._limit("", extent.span), Errors(extent.span)
+        chunks = []
+        for part, hidden in parts:
+            holes = missing.mask(part) if hidden is None else missing.mask(part) | hidden
+            chunks.append(Chunk("Bloc", self._encode_block(part, limit, holes, errors)))
+        bulk = bulk_of([array[index] for index in samples_of(array.shape)], missing)
+        notes = notes_on("", Content(None, "", missing, stray, extent, bulk), limit, errors)
+        params: dict[str, Any] = {KIND: given.kind} if given.kind else {}
+        if mask is not None:
+            params["fill"] = given.fill
+            chunks.insert(0, Chunk(MASK, packed_mask(mask)))
+        header = self._header(array.shape, array.dtype.name, params, notes)
+        return pack(header, chunks + filler(array.size, sum(len(chunk.payload) for chunk in chunks)))
 
-    def _decode_array(self, header: Header, chunks: Sequence[Chunk]) -> Floats:
-        dtype, rows = np.dtype(header.dtype), blocks_of(header.shape)
-        if len(chunks) != len(rows) or any(chunk.tag != "Bloc" for chunk in chunks):
-            raise StreamError(f"{len(chunks)} blocks; an array of {header.shape} has {len(rows)}: the file is damaged")
-        parts = [
-            self._decode_block(chunk.payload, shape_of_rows(part, header.shape), dtype, ())
-            for chunk, part in zip(chunks, rows, strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _decode_array(self, file: FieldFile) -> Floats:
+        shape, out = file.header.shape, None
+        for index, values in self._array_parts(file):
+            if out is None:
+                out = np.empty(shape, values.dtype)
+            out[index] = values
+        assert out is not None
+        return out
 
-    def _header(self, shape: tuple[int, ...], dtype: str, params: Mapping[str, Any]) -> Header:
+    def _array_parts(self, file: FieldFile) -> Iterator[tuple[Index, Floats]]:
+        """The decoded blocks of an array, one by one, with their places."""
+        shape, dtype, first = file.header.shape, np.dtype(file.header.dtype), int(file.kind == MASKED)
+        blocks = blocks_of(shape, file.header.stream, self.whole)
+        if len(file) - first != len(blocks):
+            raise StreamError(f"{len(file)} blocks; an array of {shape} has {len(blocks)}: the file is damaged")
+        for number, index in enumerate(blocks, first):
+            yield index, decode_block(self, file.chunk(number, "Bloc"), shape_of(index, shape), dtype)
+
+    def _masked(self, file: FieldFile, array: Floats) -> Any:
+        """The masked array of a file of one."""
+        return unpacked_mask(file.chunk(0, MASK), array, file.header.params.get("fill"))
+
+    def _header(
+        self, shape: tuple[int, ...], dtype: str, params: Mapping[str, Any], notes: Sequence[Note] = ()
+    ) -> Header:
         return Header(
             codec=self.name,
             stream=self.stream,
@@ -182,91 +233,88 @@ class FieldCodec(Codec):
             shape=shape,
             dtype=dtype,
             params=params,
+            meta=to_meta(notes),
         )
 
-    def _open(self, data: Data) -> tuple[Header, list[Chunk]]:
-        header, chunks = unpack(data)
-        self.check_made_by_us(header)
-        check_critical(chunks, self.critical_chunks)
-        if header.params.get(_KIND, _ARRAY) not in (_ARRAY, _TENSOR, _FILE) or header.dtype not in (
-            "float32",
-            "float64",
-        ):
-            raise StreamError(f"a field of {header.dtype}, kind {header.params.get(_KIND)!r}: newer, or damaged")
-        return header, [chunk for chunk in chunks if chunk.critical]
+    @contextlib.contextmanager
+    def _opened(self, source: Any) -> Iterator[FieldFile]:
+        """A file of this codec, open. ContainerError or StreamError for any other."""
+        with opened_field(source, self.whole) as file:
+            self.check_made_by_us(file.header)
+            yield file
 
     # ---- blocks
 
-    def _encode_block(self, block: Floats, bound: float, missing: Sequence[float]) -> bytes:
-        """The bytes of a block and its mask, verified on what the decoder gives."""
-        block = np.ascontiguousarray(block, block.dtype.newbyteorder("="))
-        mask = missing_mask(block, missing)
-        side, filled = b"", block
-        if mask.any():
-            side, filled = pack_mask(block, mask), fill_missing(block, mask)
-        method, payload = LOSSLESS, b""
-        if bound > 0:
-            method, payload = self.encode_field(filled[None], bound)
-            back = self.decode_field(method, payload, (1, *filled.shape), filled.dtype)[0]
-            if not within_bound(filled, back, bound):  # a promise that isn't left to the family
-                method = LOSSLESS
-        if method == LOSSLESS or len(payload) >= filled.nbytes:
-            method, payload = LOSSLESS, pack_exactly(filled)
-        return _HEAD.pack(method, len(side)) + side + payload
+    def _encode_block(self, block: Floats, limit: Limit, mask: NDArray[np.bool_], errors: Errors) -> bytes:
+        data = encode_block(self, block, limit, mask)
+        if math.isinf(limit.value):  # nothing is promised, so the error is said
+            native = block.astype(block.dtype.newbyteorder("="), copy=False)
+            errors.add(native, decode_block(self, data, block.shape, block.dtype), ~mask)
+            if not errors.doubt:
+                errors.doubt = self.doubt_about(native) if not mask.any() else "has missing values"
+        return data
 
-    def _decode_block(
-        self, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], missing: Sequence[float]
-    ) -> Floats:
-        native = dtype.newbyteorder("=")
-        method, side, payload = self.parts_of(data)
-        if method == LOSSLESS:
-            values = unpack_exactly(payload, shape, native)
-        else:
-            values = self.decode_field(method, payload, (1, *shape), native)[0]
-        if side:
-            values = restore_missing(values, side)
-        return values
-
-    @staticmethod
-    def parts_of(data: bytes) -> tuple[int, bytes, bytes]:
-        """The method, the mask and the payload of a block; StreamError if it is cut."""
-        if len(data) < _HEAD.size:
-            raise StreamError("a block is cut: the file is damaged")
-        method, n_side = _HEAD.unpack_from(data)
-        if _HEAD.size + n_side > len(data):
-            raise StreamError("a mask is cut: the file is damaged")
-        return method, data[_HEAD.size : _HEAD.size + n_side], data[_HEAD.size + n_side :]
+    parts_of = staticmethod(parts_of)
 
     def method_of(self, payload: bytes) -> str:
         """The method of a block in words for people."""
-        method = payload[0] if payload else -1
-        return {LOSSLESS: "lossless", BOUNDED: "interpolation", **self.methods}.get(method, "unknown")
+        return {**METHODS, **self.methods}.get(inner_method(payload), "unknown")
 
     # ---- HDF5 files
 
     @staticmethod
     def describe_fields(data: Data) -> dict[str, str]:
         """The way in which each field of an HDF5 file is coded, and its absolute error bound, by path."""
-        _, chunks = unpack(data)
-        if not chunks or chunks[0].tag != "Tree":
-            return {}
-        return FieldPlan.from_chunks(chunks).in_words()
+        with opened_field(data) as file:
+            return file.plan.in_words() if file.kind == FILE else {}
 
     @classmethod
     def describe(cls, data: Data) -> Mapping[str, Any]:
         return {"fields": cls.describe_fields(data)}
+
+    def plan_file(self, source: PathLike) -> dict[str, str]:
+        """What `encode_file` would do with each dataset of a file, in words, by path; nothing is written."""
+        with self._source(source) as (given, _), naming(source), open_hdf5(given) as file:
+            tree = self._tree(file)
+            out = {}
+            for content in contents_of(file, tree, self.dataset or None, self._blocks):
+                path = content.node.path
+                if content.is_field:
+                    limit = self._limit(path, content.extent.span)
+                    notes = notes_on(path, content, limit, None)
+                    out[path] = "; ".join([f"with a loss, {limit.in_words()}", *(note.words for note in notes)])
+                else:
+                    out[path] = f"without loss: {content.reason}"
+            return out
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _source(source: PathLike) -> Iterator[tuple[PathLike | io.BytesIO, int]]:
+        """What h5py opens of a source, and its number of bytes."""
+        if is_stream(path_of(source)):
+            data = read_bytes(source)
+            yield io.BytesIO(data), len(data)
+        else:
+            yield source, os.path.getsize(source) if os.path.exists(source) else 0
+
+    def _tree(self, file: Any) -> hdf5.Tree:
+        return hdf5.read_tree(file, *([self.skip] if self.skip else []))
 
     def encode_file(
         self, source: PathLike, target: PathLike, report: Report | None = None, replace: bool = False
     ) -> Summary:
         del report
         refuse_existing(target, replace)
-        given = io.BytesIO(read_bytes(path_of(source))) if is_stream(path_of(source)) else source
-        with naming(source), whole(target, replace=replace) as file:
-            fields, n_out = self._encode_into(file, given, None, None)
-        n_in = given.getbuffer().nbytes if isinstance(given, io.BytesIO) else os.path.getsize(given)
-        words = [f"{len(fields)} field{'s' * (len(fields) != 1)}", f"{n_in / n_out:.1f} times smaller"]
-        return Summary(n_in, n_out, {"codec": self.name, "fields": fields}, words)
+        with self._source(source) as (given, n_in), naming(source), whole(target, replace=replace) as out:
+            coded = self._encode_into(out, given, None, None)
+        fields = coded.plan.in_words()
+        words = [f"{len(fields)} field{'s' * (len(fields) != 1)}", f"{n_in / coded.n_bytes:.1f} times smaller"]
+        shown = [f"{path} {how.partition(', ')[2]}" for path, how in list(fields.items())[:_SHOWN]]
+        if shown:
+            more = f" and {len(fields) - _SHOWN} more (codec info)" * (len(fields) > _SHOWN)
+            words.append(f"with a loss: {'; '.join(shown)}{more}")
+        about = {"codec": self.name, "fields": fields, "lossless": coded.lossless}
+        return Summary(n_in, coded.n_bytes, about, words, coded.notes)
 
     def encode_hdf5(
         self,
@@ -295,7 +343,7 @@ class FieldCodec(Codec):
         Memory holds one block whatever the number of snapshots: coded blocks wait in a temporary file, since what comes
         first says how all of them were coded.
         """
-        return self._encode_into(out, path, datasets, progress)[0]
+        return self._encode_into(out, path, datasets, progress).plan.in_words()
 
     def _encode_into(
         self,
@@ -303,48 +351,62 @@ class FieldCodec(Codec):
         path: PathLike | io.BytesIO,
         datasets: Sequence[str] | None,
         progress: Progress | None,
-    ) -> tuple[dict[str, str], int]:
-        """Does the work of `encode_into`; returns the number of bytes, too."""
+    ) -> _Coded:
+        """Does the work of `encode_into`."""
         with open_hdf5(path) as file, tempfile.TemporaryFile() as waiting:
-            tree = hdf5.read_tree(file)
-            chosen = fields_of(tree, datasets or self.dataset or None)
-            fields: dict[str, Any] = {}
-            sizes: list[tuple[str, int]] = []
+            tree = self._tree(file)
+            self._check_names(tree)
+            work = _Work()
             total = sum(node.size for node in tree.datasets) or 1
-            n_done, n_values = 0, 0
-            for node in tree.datasets:
-                if node.path in chosen:
-                    fields[node.path] = {}
-                    parts = self._encode_dataset(file[node.path], node, fields[node.path])
-                    n_values += node.size
-                else:
-                    parts = (Chunk("Loss", part) for part in lossless_slabs(file[node.path], node))
+            n_done, sizes = 0, []
+            for content in contents_of(file, tree, datasets or self.dataset or None, self._blocks):
+                item = file[content.node.path]
+                parts = self._encode_dataset(item, content, work) if content.is_field else _kept(item, content, work)
                 for chunk in parts:
                     waiting.write(chunk.payload)
                     sizes.append((chunk.tag, len(chunk.payload)))
-                n_done += node.size
+                n_done += content.node.size
                 if progress is not None:
                     progress(n_done / total)
-            plan = FieldPlan(tree, fields)
-            header = self._header((max(1, n_values),), plan.dtype, {_KIND: _FILE, "fields": len(fields)})
+            plan = FieldPlan(tree, work.fields, work.slabs, self.stream, self.whole)
+            first = plan.as_chunk()
+            _check_plan(first)
+            params = {KIND: FILE, "fields": len(work.fields)}
+            header = self._header((max(1, work.n_values),), plan.dtype, params, work.notes)
+            last = filler(work.n_values, len(first.payload) + sum(size for _, size in sizes))
             waiting.seek(0)
             coded = (Chunk(tag, waiting.read(n_bytes)) for tag, n_bytes in sizes)
-            n_bytes = write(out, header, itertools.chain([plan.as_chunk()], coded), 1 + len(sizes))
-        return plan.in_words(), n_bytes
+            n_bytes = write(out, header, itertools.chain([first], coded, last), 1 + len(sizes) + len(last))
+        return _Coded(plan, n_bytes, tuple(work.notes), work.lossless)
 
-    def _encode_dataset(self, item: Any, node: hdf5.Node, about: dict[str, Any]) -> Iterator[Chunk]:
-        """The chunks of a dataset, block by block; `about` is filled when all are coded."""
+    def _check_names(self, tree: hdf5.Tree) -> None:
+        """Raise UsageError for a bound of a dataset that isn't there."""
+        for path, _ in self.bounds:
+            find_dataset(tree, path)
+
+    def _encode_dataset(self, item: Any, content: Content, work: _Work) -> Iterator[Chunk]:
+        """The chunks of a field, block by block; `work` gets what is to be said of it when all are coded."""
+        node = content.node
         assert node.shape is not None
-        missing = missing_values(item)
-        rows = blocks_of(node.shape)
-        bound = self._absolute(*value_range((item[part] for part in rows), missing))
+        limit, errors = self._limit(node.path, content.extent.span), Errors(content.extent.span)
+        about = work.fields[node.path] = {}
         methods: set[str] = set()
-        for part in rows:
-            payload = self._encode_block(item[part], bound, missing)
+        blocks = self._blocks(node.shape)
+        for index in blocks:
+            block = read_part(item, index, node.path)
+            payload = self._encode_block(block, limit, content.missing.mask(block), errors)
             methods.add(self.method_of(payload))
             yield Chunk("Bloc", payload)
-        limit = bound if math.isfinite(bound) else None
-        about |= {"bound": limit, "blocks": len(rows), "how": ", ".join(sorted(methods))}
+        value = limit.value if math.isfinite(limit.value) else None
+        about |= {"bound": value, "blocks": len(blocks), "how": ", ".join(sorted(methods))}
+        if limit.kind != "absolute":
+            about["kind"] = limit.kind
+        if value is None and errors.measured:
+            about["error"] = errors.rounded
+        work.n_values += node.size
+        work.notes += notes_on(node.path, content, limit, errors)
+
+    # ---- decoding files
 
     def decode_file(
         self,
@@ -356,107 +418,152 @@ class FieldCodec(Codec):
     ) -> Summary:
         del report
         about = opened(source)
-        header = about.require_header()
-        self.check_request(header, target, select, replace)
-        data = about.read()
+        self.check_request(about.require_header(), target, select, replace)
         suffix = "" if target == STDIO else select.form_of(target)
         path = select.dataset[0] if select.dataset else None
-        is_hdf5 = header.params.get(_KIND, _ARRAY) == _FILE
-        self._check_parts(select, suffix)
-        if select.dataset and not is_hdf5:
-            raise UsageError(f"this file holds one array and no datasets: leave out {select.dataset[0]!r}")
-        if is_hdf5 and (suffix in FIELD_READS or (path is None and suffix != ".npy")):
-            n_bytes = self._write_hdf5(data, target, select.dataset, replace)
-            return Summary(len(data), n_bytes, {"form": "hdf5"})
-        if suffix in FIELD_READS:
-            raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy")
-        if len(select.dataset) > 1:
-            raise UsageError(f"an .npy file holds one array, and {len(select.dataset)} datasets are named: -o NAME.h5")
-        if is_hdf5 and path is None:
-            raise UsageError("an .npy file holds one array, and this file has several datasets: name one by --dataset")
+        with self._opened(about) as file:
+            is_hdf5 = file.kind == FILE
+            self._check_parts(select, suffix)
+            if select.dataset and not is_hdf5:
+                raise UsageError(f"this file holds one array and no datasets: leave out --dataset {path}")
+            if is_hdf5 and (suffix in FIELD_READS or (path is None and suffix != ".npy")):
+                n_bytes, notes = self._write_hdf5(file, target, select.dataset, replace)
+                return Summary(file.n_bytes, n_bytes, {"form": "hdf5"}, notes=notes)
+            if suffix in FIELD_READS:
+                raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy")
+            if len(select.dataset) > 1:
+                raise UsageError(
+                    f"an .npy file holds one array, and {len(select.dataset)} datasets are named: -o NAME.h5"
+                )
+            if is_hdf5 and path is None:
+                raise UsageError(
+                    "an .npy file holds one array, and this file has several datasets: name one by --dataset"
+                )
+            array = self._array_of(file, path, select)
+            n_bytes, notes = _write_npy(array, target, replace)
+            facts = {"shape": list(array.shape), "dtype": str(array.dtype), "form": "npy"}
+            return Summary(file.n_bytes, n_bytes, facts, notes=notes)
+
+    def _array_of(self, file: FieldFile, path: str | None, select: Select) -> Any:
+        """The array that an .npy file gets."""
         if path is None:
-            array = self.decompress(data)
-        elif select.at is not None:
-            array = self.decode_at(data, path, select.at)
-        else:
-            array = self.decode_dataset(data, path, select.snapshot)
-        if array.dtype.kind == "O":
-            raise UsageError(f"{path} holds text, which an .npy file can't: -o NAME.h5")
-        buffer = io.BytesIO()
-        np.save(buffer, np.asarray(array), allow_pickle=False)
-        with whole(target, replace=replace) as file:
-            file.write(buffer.getbuffer())
-        facts = {"shape": list(array.shape), "dtype": str(array.dtype), "form": "npy"}
-        return Summary(len(data), buffer.tell(), facts)
+            array = self._decode_array(file)
+            return self._masked(file, array) if file.kind == MASKED else array
+        node = find_dataset(file.plan.tree, path)
+        if node.shape is not None and hdf5.dtype_of(node.dtype).hasobject:
+            raise UsageError(f"{node.path} holds text or references, which an .npy file can't: -o NAME.h5")
+        if select.at is not None:
+            return self._decode_at(file, path, select.at)
+        return self._dataset(file, node, select.snapshot)
 
     @staticmethod
     def _check_parts(select: Select, suffix: str) -> None:
         """Raise UsageError where one snapshot is asked for of no dataset, or as an HDF5 file."""
-        if select.snapshot is not None and (not select.dataset or suffix in FIELD_READS):
-            raise UsageError("--snapshot takes one index of the first axis of --dataset, and gives an .npy file")
-        if select.at is not None and (not select.dataset or suffix in FIELD_READS or select.snapshot is not None):
-            raise UsageError("--at takes a place along the first axis of --dataset (3.5), and gives an .npy file")
+        if select.snapshot is not None and (len(select.dataset) != 1 or suffix in FIELD_READS):
+            raise UsageError("--snapshot takes one index of the first axis of one --dataset, and gives an .npy file")
+        if select.at is not None and (len(select.dataset) != 1 or suffix in FIELD_READS or select.snapshot is not None):
+            raise UsageError("--at takes a place along the first axis of one --dataset (3.5), and gives an .npy file")
 
-    def _write_hdf5(self, data: Data, target: PathLike, only: Sequence[str], replace: bool) -> int:
-        """Write the HDF5 file at a target; returns its number of bytes."""
+    def _write_hdf5(
+        self, file: FieldFile, target: PathLike, only: Sequence[str], replace: bool
+    ) -> tuple[int, Sequence[Note]]:
+        """Write the HDF5 file at a target; returns its number of bytes, and what was left out."""
         if is_stream(target):
             buffer = io.BytesIO()
-            self.decode_hdf5(data, buffer, only)
-            with whole(target, replace=replace) as file:
-                file.write(buffer.getbuffer())
-            return buffer.getbuffer().nbytes
+            notes = self._decode_hdf5(file, buffer, only)
+            with whole(target, replace=replace) as out:
+                out.write(buffer.getbuffer())
+            return buffer.getbuffer().nbytes, notes
         with whole(target, replace=replace, path_only=True) as path:
-            self.decode_hdf5(data, path, only)
-            return os.path.getsize(path)
+            notes = self._decode_hdf5(file, path, only)
+            return os.path.getsize(path), notes
 
     def decode_at(self, data: Data, dataset: str, at: float) -> Floats:
         """A dataset at a place between two snapshots, for families whose cards have the selection `at`."""
+        with self._opened(data) as file:
+            return self._decode_at(file, dataset, at)
+
+    def _decode_at(self, file: FieldFile, dataset: str, at: float) -> Floats:
+        """The same, of an open file."""
         raise UsageError(f"{self.name} has no latents to interpolate between snapshots")
 
     def verify_file(self, source: Source) -> None:
-        data = opened(source).read()
-        header, chunks = self._open(data)
-        if header.params.get(_KIND, _ARRAY) != _FILE:
-            self._decode_array(header, chunks)
-            return
-        plan = FieldPlan.from_chunks(chunks)
-        self._check_size(plan.tree.datasets)
-        for node, parts in plan.by_dataset(chunks):
-            for _ in self._parts(plan, node, parts):
+        """Does what decoding does, into memory, and keeps one block at a time."""
+        with self._opened(opened(source)) as file:
+            file.check_rest()
+            if file.kind != FILE:
+                shape = file.header.shape
+                if file.kind == MASKED:
+                    self._masked(file, np.broadcast_to(np.dtype(file.header.dtype).type(0), shape))
+                for _ in self._array_parts(file):
+                    pass
+                return
+            plan = file.plan
+            self._check_size(plan.tree.datasets)
+            with memory_file(plan.tree):
                 pass
+            for node, numbers in plan.by_dataset(len(file)):
+                with memory_file() as scratch, _fitting(node.path):
+                    for index, values in self._parts(file, node, numbers):
+                        shape = shape_of(index, node.shape or ())
+                        if "values" not in scratch or scratch["values"].shape != shape:  # type: ignore[union-attr]
+                            scratch.pop("values", None)
+                            scratch.create_dataset("values", shape, hdf5.dtype_of(node.dtype))
+                        store_part(scratch["values"], (), values)
 
     @classmethod
     def output_suffixes(cls, header: Header, select: Select) -> tuple[str, ...]:
-        if header.params.get(_KIND, _ARRAY) != _FILE or select.dataset:
-            return (".npy", *FIELD_READS)
-        return (*FIELD_READS, ".npy")
+        if header.params.get(KIND, 0) != FILE:
+            return (".npy",)
+        return (".npy", *FIELD_READS) if len(select.dataset) == 1 else (*FIELD_READS, ".npy")
+
+    @classmethod
+    def check_output(cls, header: Header, target: PathLike, select: Select) -> None:
+        """Files of arrays are .npy; a suffix that no medium knows says nothing."""
+        suffix = "" if target == STDIO else os.path.splitext(os.path.basename(os.fspath(target)))[1].lower()
+        if suffix in cls.output_suffixes(header, select) or not suffix:
+            return
+        if any(suffix in medium.writes or suffix in medium.reads for medium in MEDIA.values()):
+            what = "an HDF5 file" if header.params.get(KIND, 0) == FILE else "one array of numbers"
+            words = ", ".join(cls.output_suffixes(header, select))
+            raise UsageError(f"{target}: this file holds {what}, which {suffix} can't: expected one of {words}")
 
     def decode_hdf5(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
         """Write the HDF5 file again, at a path that doesn't exist yet or into a buffer.
 
-        only: of these datasets the values are decoded, all others are left as their fill values.
+        only: these datasets, with their dimension scales and the coordinates that they name; nothing else then.
         """
+        with self._opened(data) as file:
+            self._decode_hdf5(file, target, only)
+
+    def _decode_hdf5(
+        self, file: FieldFile, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str]
+    ) -> Sequence[Note]:
         import h5py
 
-        header, chunks = self._open(data)
-        if header.params.get(_KIND, _ARRAY) != _FILE:
+        if file.kind != FILE:
             raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy, or use codec.decode")
-        plan = FieldPlan.from_chunks(chunks)
-        wanted = {find_dataset(plan.tree, path).path for path in only}
-        self._check_size([node for node in plan.tree.datasets if not wanted or node.path in wanted])
-        with h5py.File(target, "w", track_order=True) as file:
-            hdf5.build(file, plan.tree)
-            for node, parts in plan.by_dataset(chunks):
-                if wanted and node.path not in wanted:
-                    continue
-                for rows, values in self._parts(plan, node, parts):
-                    store_rows(file[node.path], rows, values, node)
+        plan = file.plan
+        notes: list[Note] = []
+        tree, wanted = plan.tree, {node.path for node in plan.tree.datasets}
+        if only:
+            tree, wanted, left_out = plan.only(only)
+            if left_out:
+                notes.append(Note("structure", f"attributes that refer to other datasets: {', '.join(left_out)}"))
+        self._check_size([node for node in plan.tree.datasets if node.path in wanted])
+        with h5py.File(target, "w", track_order=True) as out:
+            hdf5.build(out, tree)
+            for node, numbers in plan.by_dataset(len(file)):
+                if node.path in wanted:
+                    for index, values in self._parts(file, node, numbers):
+                        with _fitting(node.path):
+                            store_part(out[node.path], index, values)
+        return notes
 
     def decode_dataset(self, data: Data, path: str, snapshot: int | None = None) -> Floats:
         """The values of a dataset of an HDF5 file, or of an index of its first axis: then only its block is decoded."""
-        _, chunks = self._open(data)
-        plan = FieldPlan.from_chunks(chunks)
-        return self._dataset(plan, chunks, find_dataset(plan.tree, path), snapshot)
+        with self._opened(data) as file:
+            return self._dataset(file, find_dataset(file.plan.tree, path), snapshot)
 
     def _check_size(self, nodes: Sequence[hdf5.Node]) -> None:
         """Raise LimitError, before they are decoded, for datasets that have more values or bytes than are allowed."""
@@ -465,129 +572,155 @@ class FieldCodec(Codec):
             what = f"{len(nodes)} dataset{'s' * (len(nodes) != 1)} of {needed:,} {name}".replace(",", " ")
             self.limits.require(name, needed, what)
 
-    def _payload(self, data: Data, dataset: str | None, snapshot: int) -> tuple[bytes, tuple[int, ...]]:
-        """The block of an array (which has one), or of the one index of a dataset's first axis; and its shape."""
-        header, chunks = self._open(data)
+    def _payload(self, file: FieldFile, dataset: str | None, snapshot: int) -> tuple[bytes, tuple[int, ...], int]:
+        """The block of an array (which has one), or that of one index of a dataset's first axis.
+
+        Returns it, its shape, and the place of the index in it.
+        """
         if dataset is None:
-            if header.params.get(_KIND, _ARRAY) == _FILE or len(chunks) != 1:
+            first = int(file.kind == MASKED)
+            if file.kind == FILE or len(file) != 1 + first:
                 raise UsageError("expected the file of one array, of one block; name a dataset of HDF5 files")
-            return chunks[0].payload, header.shape
-        plan = FieldPlan.from_chunks(chunks)
+            return file.chunk(first, "Bloc"), file.header.shape, 0
+        plan = file.plan
         node = find_dataset(plan.tree, dataset)
         if node.path not in plan.fields or not node.shape:
             raise UsageError(f"{node.path} is kept without loss: there is nothing between its values")
-        rows = blocks_of(node.shape)
-        if any(part.stop - part.start != 1 for part in rows):
+        if len(node.shape) < 5:
             raise UsageError(f"{node.path}, of shape {node.shape}, isn't kept snapshot by snapshot")
-        if not 0 <= snapshot < len(rows):
-            raise UsageError(f"{node.path} has {len(rows)} snapshots; there is none at {snapshot}")
-        return plan.chunks_of(node, chunks)[snapshot].payload, (1, *node.shape[1:])
+        if not 0 <= snapshot < node.shape[0]:
+            raise UsageError(f"{node.path} has {node.shape[0]} snapshots; there is none at {snapshot}")
+        parts = plan.parts_of(node)
+        assert isinstance(parts, Blocks)
+        number, *more = parts.of_first(snapshot)
+        if more:
+            raise UsageError(f"{node.path}, of shape {node.shape}, has snapshots that are too large for this")
+        index = parts[number]
+        payload = file.chunk(plan.chunks_of(node, len(file))[number], "Bloc")
+        return payload, shape_of(index, node.shape), snapshot - index[0].start
 
-    def dataset_dtype(self, data: Data, path: str) -> np.dtype[Any]:
-        """The type of a dataset of an HDF5 file."""
-        _, chunks = self._open(data)
-        return hdf5.dtype_of(find_dataset(FieldPlan.from_chunks(chunks).tree, path).dtype)
-
-    def _dataset(
-        self, plan: FieldPlan, chunks: Sequence[Chunk], node: hdf5.Node, snapshot: int | None = None
-    ) -> Floats:
+    def _dataset(self, file: FieldFile, node: hdf5.Node, snapshot: int | None = None) -> Floats:
         """The values of a dataset, or of one index of its first axis."""
         if node.shape is None:
             raise UsageError(f"{node.path} holds no array, not even an empty one")
         if snapshot is not None and (not node.shape or not 0 <= snapshot < node.shape[0]):
             n_snapshots = node.shape[0] if node.shape else 0
             raise UsageError(f"{node.path} has {n_snapshots} snapshots; {snapshot} isn't one")
-        if not node.size:  # of which no chunk is written
-            shape = node.shape if snapshot is None else node.shape[1:]
-            return np.empty(shape, hdf5.dtype_of(node.dtype).newbyteorder("="))
         if snapshot is None:
             self._check_size([node])
-        parts = plan.chunks_of(node, chunks)
-        if snapshot is not None:
-            rows, part = next(self._parts(plan, node, parts, snapshot))
-            return part[snapshot - rows.start]
-        values = [part for _, part in self._parts(plan, node, parts)]
-        return values[0] if len(values) == 1 else np.concatenate(values)
+        return self._values(file, node, file.plan.chunks_of(node, len(file)), snapshot)
+
+    def _values(self, file: FieldFile, node: hdf5.Node, numbers: range, snapshot: int | None = None) -> Floats:
+        assert node.shape is not None
+        dtype = hdf5.dtype_of(node.dtype)
+        parts = self._parts(file, node, numbers, snapshot)
+        if not node.size or not node.shape:  # of an empty one no chunk is written
+            empty = np.empty(node.shape if snapshot is None else node.shape[1:], dtype.newbyteorder("="))
+            return next((values for _, values in parts), empty)
+        out: Floats | None = None
+        for index, values in parts:
+            if out is None:
+                out = np.empty(node.shape if snapshot is None else (1, *node.shape[1:]), values.dtype)
+            if snapshot is not None:
+                values = values[snapshot - index[0].start : snapshot - index[0].start + 1]
+                index = (slice(0, 1), *index[1:])
+            out[index] = values
+        assert out is not None
+        return out if snapshot is None else out[0]
 
     def _parts(
-        self, plan: FieldPlan, node: hdf5.Node, chunks: Sequence[Chunk], snapshot: int | None = None
-    ) -> Iterator[tuple[slice, Floats]]:
-        """Rows and values of a dataset's blocks, decoded one by one; only the one that holds `snapshot`."""
-        is_field = node.path in plan.fields
-        assert node.shape is not None
-        rows = blocks_of(node.shape) if is_field else hdf5.slabs(node, SLAB)
-        tag, dtype = "Bloc" if is_field else "Loss", hdf5.dtype_of(node.dtype)
-        if len(rows) != len(chunks) or any(chunk.tag != tag for chunk in chunks):
-            raise StreamError(f"{node.path} has {len(chunks)} blocks, expected {len(rows)}: the file is damaged")
-        for part, chunk in zip(rows, chunks, strict=True):
-            if snapshot is not None and not part.start <= snapshot < part.stop:
+        self, file: FieldFile, node: hdf5.Node, numbers: range, snapshot: int | None = None
+    ) -> Iterator[tuple[Index, Floats]]:
+        """Places and values of a dataset's blocks, decoded one by one; only those that hold `snapshot`."""
+        assert node.shape is not None or not numbers
+        shape, is_field = node.shape or (), node.path in file.plan.fields
+        for index, number in zip(file.plan.parts_of(node), numbers, strict=True):
+            if snapshot is not None and not index[0].start <= snapshot < index[0].stop:
                 continue
-            shape = shape_of_rows(part, node.shape)
-            if is_field:
-                yield part, self._decode_block(chunk.payload, shape, dtype, ())
-            else:
-                yield part, unpack_values(chunk.payload, shape, node)
+            with _fitting(node.path):
+                if is_field:
+                    data = file.chunk(number, "Bloc")
+                    yield index, decode_block(self, data, shape_of(index, shape), hdf5.dtype_of(node.dtype))
+                else:
+                    yield index, unpack_values(file.chunk(number, "Loss"), shape_of(index, shape), node)
 
 
-# ---- kinds of input, and of blocks
-
-
-def _take_in(x: Any) -> tuple[Floats, int]:
-    kind = _ARRAY
-    if is_torch(x):
-        x, kind = x.detach().cpu().numpy(), _TENSOR
-    if not isinstance(x, np.ndarray):
-        raise UsageError(
-            f"can't compress a {type(x).__name__}: expected the path of an HDF5 file, or a NumPy array or torch tensor "
-            "of float32 or float64"
-        )
-    if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
-        raise UsageError(f"an array of {x.dtype}; expected float32 or float64 (integers: the codec circuit, or HDF5)")
-    if not 1 <= x.ndim <= 8 or not x.size:
-        raise UsageError(f"an array of shape {x.shape}; expected 1 to 8 axes, and something in it")
-    return x.astype(x.dtype.newbyteorder("="), copy=False), kind
+# ---- parts of the work
 
 
 @dataclass(frozen=True)
-class FieldLayout:
-    """The layout of a block as fields.
+class _Coded:
+    """What was written of an HDF5 file. lossless: reasons for which floats on a grid were kept without loss."""
 
-    count: of the fields. components: of each. field: the sides of each. last: whether components are the last axis.
-    """
-
-    count: int
-    components: int
-    field: tuple[int, ...]
-    last: bool
-
-    def items(self, block: Floats) -> list[Floats]:
-        """The fields of a block of any leading axes, (C, *field) each."""
-        if self.last:
-            block = block.reshape(self.count, *self.field, self.components)
-            return list(np.moveaxis(block, -1, 1))
-        return list(block.reshape(self.count, self.components, *self.field))
-
-    def joined(self, items: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
-        """The block, of this shape, of its fields: the reverse of `items`."""
-        block = np.stack(list(items))
-        return (np.moveaxis(block, 1, -1) if self.last else block).reshape(shape)
+    plan: FieldPlan
+    n_bytes: int
+    notes: tuple[Note, ...]
+    lossless: dict[str, str]
 
 
-def layout_of(shape: tuple[int, ...]) -> FieldLayout | None:
-    """The layout of a block for a transform over space; None if there is no space.
+class _Work:
+    """What is gathered while the datasets of a file are coded."""
 
-    The last two or three axes of 8 or more values are space; an axis of at most 6 in front of them or behind holds
-    components.
-    """
-    last = len(shape) >= 3 and shape[-1] <= _MAX_COMPONENTS and min(shape[-3:-1]) >= _MIN_SIDE
-    inner = shape[:-1] if last else shape
-    n = 0
-    while n < min(3, len(inner)) and inner[-1 - n] >= _MIN_SIDE:
-        n += 1
-    if n < 2:
-        return None
-    outer, field = inner[: len(inner) - n], inner[len(inner) - n :]
-    if last:
-        return FieldLayout(math.prod(outer), shape[len(shape) - 1], field, True)
-    components = next((n for n in outer[-1:] if n <= _MAX_COMPONENTS), 1)
-    return FieldLayout(math.prod(outer) // components, components, field, False)
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+        self.slabs: dict[str, list[int]] = {}
+        self.lossless: dict[str, str] = {}
+        self.notes: list[Note] = []
+        self.n_values = 0
+
+
+def _kept(item: Any, content: Content, work: _Work) -> Iterator[Chunk]:
+    """The chunks of a dataset that is kept without loss."""
+    node = content.node
+    if could_be_field(node):
+        work.lossless[node.path] = content.reason
+    if node.shape is None or not node.size:
+        return
+    if node.dtype == "text" and node.shape:
+        rows = work.slabs[node.path] = []
+        for n, data in text_slabs(lambda index: read_part(item, index, node.path), node):
+            rows.append(n)
+            yield Chunk("Loss", data)
+        return
+    for index in slabs_of(node):
+        yield Chunk("Loss", lossless_slab(read_part(item, index, node.path), node))
+
+
+def _check_plan(chunk: Chunk) -> None:
+    """Raise MediaError for a description that couldn't be read back, or built."""
+    try:
+        with memory_file(FieldPlan.from_chunk(chunk).tree):
+            pass
+    except StreamError as error:
+        words = str(error).partition("damaged (")[2].rstrip(")") or str(error)
+        raise MediaError(f"this file can't be kept as it is: {words}; leave a part out with --skip PATH") from None
+
+
+@contextlib.contextmanager
+def _fitting(path: str) -> Iterator[None]:
+    """Turns what values that don't fit their dataset raise into StreamError."""
+    try:
+        yield
+    except _UNFIT as error:
+        raise StreamError(f"{path}: values that don't fit ({str(error)[:100]}): the file is damaged") from None
+
+
+def _write_npy(array: Any, target: PathLike, replace: bool) -> tuple[int, Sequence[Note]]:
+    """Write an array as .npy; returns the number of bytes, and what that form can't hold."""
+    notes = []
+    if isinstance(array, np.ma.MaskedArray):
+        notes.append(Note("values", "the mask, which an .npy file can't hold: masked values are those below it"))
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(array), allow_pickle=False)
+    with whole(target, replace=replace) as file:
+        file.write(buffer.getbuffer())
+    return buffer.tell(), notes
+
+
+def _pairs(codec: Codec, name: str, given: Any) -> Sequence[tuple[str, float]]:
+    """The bounds in the value of a setting, by dataset; "" for all. What can't be read is said elsewhere."""
+    setting = next(setting for setting in codec.settings if setting.name == name)
+    try:
+        return [pair if isinstance(pair, tuple) else ("", pair) for pair in setting.checked(given)]
+    except (UsageError, TypeError):
+        return [("", 0.0)]

@@ -6,7 +6,7 @@ import lzma
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,15 @@ __all__ = [
     "Floats",
     "fill_missing",
     "inflate",
-    "lossless_slabs",
-    "missing_mask",
+    "lossless_slab",
     "pack_exactly",
     "pack_mask",
     "restore_missing",
-    "store_rows",
+    "store_part",
+    "text_slabs",
     "unpack_exactly",
     "unpack_values",
     "unxz",
-    "value_range",
-    "within_bound",
 ]
 
 Floats = NDArray[Any]
@@ -41,26 +39,7 @@ SLAB = 1 << 24  # bytes of a dataset that is kept without loss, at a time
 
 
 MAX_JSON = 1 << 26
-
-
-def missing_mask(block: Floats, missing: Sequence[float]) -> NDArray[np.bool_]:
-    """The places where a block holds no number: infinities, NaN and the values in `missing`."""
-    mask = ~np.isfinite(block)
-    for value in missing:
-        if math.isfinite(value):
-            mask |= block == block.dtype.type(value)
-    return mask
-
-
-def value_range(blocks: Any, missing: Sequence[float]) -> tuple[float, float]:
-    """The smallest and the largest number in some blocks; (0, 0) if there is none."""
-    low, high = math.inf, -math.inf
-    for block in blocks:
-        block = np.asarray(block)
-        valid = block[~missing_mask(block, missing)]
-        if valid.size:
-            low, high = min(low, float(valid.min())), max(high, float(valid.max()))
-    return (low, high) if low <= high else (0.0, 0.0)
+_TEXT, _MAX_TEXT = 1 << 23, 1 << 26  # bytes of a slab of texts: about, and at most
 
 
 def fill_missing(block: Floats, mask: NDArray[np.bool_]) -> Floats:
@@ -68,14 +47,22 @@ def fill_missing(block: Floats, mask: NDArray[np.bool_]) -> Floats:
     filled = block.copy()
     flat, holes = filled.reshape(-1, block.shape[-1]), mask.reshape(-1, block.shape[-1])
     n = flat.shape[1]
+    with np.errstate(all="ignore"):
+        half = block.dtype.type(0.5)  # a mean of halves doesn't overflow
+        mean = np.clip(2 * float((block[~mask] * half).mean(dtype=np.float64)), *_ends(block)) if not mask.all() else 0
+    mean = block.dtype.type(mean)
     last = np.maximum.accumulate(np.where(holes, -1, np.arange(n)), axis=1)
     following = np.minimum.accumulate(np.where(holes, n, np.arange(n))[:, ::-1], axis=1)[:, ::-1]
     source = np.where(last >= 0, last, following)
     known = source < n
-    mean = block.dtype.type(block[~mask].mean(dtype=np.float64)) if not mask.all() else block.dtype.type(0)
     taken = np.take_along_axis(flat, np.minimum(source, n - 1), axis=1)
     flat[holes] = np.where(known, taken, mean)[holes]
     return filled
+
+
+def _ends(block: Floats) -> tuple[float, float]:
+    """The largest numbers of a type, below and above 0."""
+    return float(np.finfo(block.dtype).min), float(np.finfo(block.dtype).max)
 
 
 def pack_mask(block: Floats, mask: NDArray[np.bool_]) -> bytes:
@@ -103,13 +90,6 @@ def restore_missing(values: Floats, side: bytes) -> Floats:
     return out
 
 
-def within_bound(true: Floats, decoded: Floats, bound: float) -> bool:
-    """Whether no decoded value is off by more than the bound, by the coder's own test."""
-    from ..layers.interpolation import within
-
-    return decoded.shape == true.shape and bool(within(true, decoded, bound).all())
-
-
 def pack_exactly(values: NDArray[Any]) -> bytes:
     """The bytes of values, those of equal weight side by side, under LZMA."""
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
@@ -123,35 +103,73 @@ def unpack_exactly(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
     body = unxz(data, n_bytes)
     if len(body) != n_bytes:
         raise StreamError(f"values of {len(body)} bytes, expected {n_bytes}: the file is damaged")
+    if not n_bytes:
+        return np.empty(shape, dtype.newbyteorder("="))
     planes = np.frombuffer(body, np.uint8).reshape(dtype.itemsize, -1).T
     little = np.ascontiguousarray(planes).reshape(-1).view(dtype.newbyteorder("<"))
-    return little.astype(dtype.newbyteorder("=")).reshape(shape)
+    return little.astype(dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
-def lossless_slabs(item: Any, node: hdf5.Node) -> Iterator[bytes]:
-    """The values of a dataset, slab by slab."""
-    if node.shape is None or not node.size:
-        return
-    for part in hdf5.slabs(node, SLAB):
-        values = item[part] if node.shape else np.asarray(item[()])
-        if node.dtype == "text":
-            flat = np.asarray(values, dtype=object).ravel().tolist()
-            words = [w if isinstance(w, bytes) else str(w).encode("utf-8", "surrogateescape") for w in flat]
-            lengths = np.array([len(word) for word in words], "<u4").tobytes()
-            yield lzma.compress(lengths + b"".join(words), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
-        elif node.dtype == "reference":
-            raise MediaError(f"{node.path}: a dataset of references can't be kept: remove it")
-        else:
-            values = np.ascontiguousarray(values)
-            yield pack_exactly(values if values.dtype.kind != "V" else values.view(np.uint8))
+def lossless_slab(values: NDArray[Any], node: hdf5.Node) -> bytes:
+    """The bytes of a part of a dataset that is kept without loss, decoded once and compared.
+
+    MediaError for values that wouldn't come back.
+    """
+    shape = values.shape
+    if node.dtype == "reference":
+        raise MediaError(f"{node.path}: a dataset of references can't be kept: leave it out with --skip {node.path}")
+    if node.dtype == "text":
+        words = _bytes_of(values)
+        lengths = np.array([len(word) for word in words], "<u4").tobytes()
+        data = lzma.compress(lengths + b"".join(words), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
+        same = unpack_values(data, shape, node).ravel().tolist() == words
+    else:
+        values = np.ascontiguousarray(values)
+        data = pack_exactly(values if values.dtype.kind != "V" else values.reshape(shape or (1,)).view(np.uint8))
+        back = unpack_values(data, shape, node)
+        same = back.astype(values.dtype, copy=False).tobytes() == values.tobytes()
+    if not same:
+        raise MediaError(f"{node.path}: its values don't come back as they are: leave it out with --skip {node.path}")
+    return data
+
+
+def _bytes_of(values: NDArray[Any]) -> list[bytes]:
+    """Texts as bytes."""
+    flat = np.asarray(values, dtype=object).ravel().tolist()
+    return [word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape") for word in flat]
+
+
+def text_slabs(read: Callable[[tuple[slice, ...]], NDArray[Any]], node: hdf5.Node) -> Iterator[tuple[int, bytes]]:
+    """The slabs of a dataset of texts: numbers of rows, of about 2^23 bytes, and their bytes.
+
+    MediaError for a row of texts that is too long for one.
+    """
+    assert node.shape
+    size, step = node.shape[0], max(1, (1 << 12) // max(1, math.prod(node.shape[1:])))
+    held: list[NDArray[Any]] = []
+    n_bytes = 0
+    for start in range(0, size, step):
+        values = read((slice(start, min(start + step, size)),))
+        for row in range(len(values)):
+            own = sum(map(len, _bytes_of(values[row])))
+            if own > _MAX_TEXT:
+                words = f"{own} bytes of text in one row; at most {_MAX_TEXT}"
+                raise MediaError(f"{node.path}: {words}: leave it out with --skip {node.path}")
+            if held and n_bytes + own > _TEXT:
+                yield len(held), lossless_slab(np.stack(held), node)
+                held, n_bytes = [], 0
+            held.append(np.asarray(values[row], dtype=object))
+            n_bytes += own
+    if held:
+        yield len(held), lossless_slab(np.stack(held), node)
 
 
 def unpack_values(data: bytes, shape: tuple[int, ...], node: hdf5.Node) -> NDArray[Any]:
-    """The values of a slab that `lossless_slabs` wrote."""
+    """The values of a slab that `lossless_slab` wrote."""
     dtype = hdf5.dtype_of(node.dtype)
     if node.dtype == "text":
         n = math.prod(shape)
-        body = unxz(data, MAX_JSON + 4 * n)
+        body = unxz(data, _MAX_TEXT + 4 * n)
         lengths = np.frombuffer(body, "<u4", min(n, len(body) // 4)).astype(np.int64)
         ends = 4 * n + np.cumsum(lengths)
         if len(lengths) != n or (n and ends[-1] != len(body)):
@@ -165,10 +183,10 @@ def unpack_values(data: bytes, shape: tuple[int, ...], node: hdf5.Node) -> NDArr
     return unpack_exactly(data, shape, dtype)
 
 
-def store_rows(item: Any, rows: slice, values: NDArray[Any], node: hdf5.Node) -> None:
-    """Put decoded rows into an open dataset."""
-    if node.shape:
-        item[rows] = values
+def store_part(item: Any, index: tuple[slice, ...], values: NDArray[Any]) -> None:
+    """Put decoded values into an open dataset."""
+    if item.shape:
+        item[index] = values
     else:
         item[()] = values.reshape(())[()]
 

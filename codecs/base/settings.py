@@ -8,6 +8,7 @@ the `__init__` of its folder.
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 import os
 import re
@@ -38,10 +39,13 @@ __all__ = [
     "KEY_EVERY",
     "MAX_ERROR",
     "PSNR",
+    "PW_REL_ERROR",
     "QUALITY",
     "REL_ERROR",
     "RESERVED",
+    "RMSE",
     "SIZE",
+    "SKIP",
     "SNAPSHOT",
     "SOUND",
     "VIDEO_SELECTION",
@@ -50,9 +54,11 @@ __all__ = [
     "Select",
     "Setting",
     "as_it_is",
+    "bound_of",
     "check_declared",
     "check_rivals",
     "count",
+    "dataset_path",
     "frame_range",
     "not_negative",
     "number",
@@ -107,6 +113,27 @@ def count(given: str | int) -> int:
     if not 0 <= value < 1 << 63:
         raise ValueError(given)
     return value
+
+
+def bound_of(given: str | float | tuple[str, float]) -> tuple[str, float]:
+    """A finite number above 0, or that of one dataset: /t=0.05.
+
+    Returns the path of the dataset, "" for all that aren't named, and the number.
+    """
+    path, value = given if isinstance(given, tuple) else ("", given)
+    if isinstance(value, str) and "=" in value:
+        path, _, value = value.rpartition("=")
+        if not path.strip("/"):
+            raise ValueError(given)
+    return dataset_path(path) if path else "", positive(value)
+
+
+def dataset_path(given: str) -> str:
+    """The path of a dataset, as /flow/velocity.
+
+    The slash in front may be left out; others that do nothing are removed.
+    """
+    return "/" + "/".join(part for part in text(given).split("/") if part)
 
 
 def size_in_bytes(given: str | float) -> float:
@@ -178,7 +205,8 @@ class Setting:
                     raise TypeError(given)
                 return given
             if self.several:
-                items: Any = (given,) if isinstance(given, str) else given
+                single = isinstance(given, (str, numbers.Real))
+                items: Any = (given,) if single else given.items() if isinstance(given, Mapping) else given
                 return tuple(map(self._parsed, items))
             return self._parsed(given)
         except UsageError:
@@ -190,7 +218,7 @@ class Setting:
         if given is None or isinstance(given, (bool, bytes)) or type(given).__name__ in ("bool_", "bool"):
             raise TypeError(given)  # float(True) is 1.0, NumPy's too
         parsed = self.parse(given)
-        return given if type(given) in (int, float) else parsed
+        return given if type(given) in (int, float) and isinstance(parsed, (int, float)) else parsed
 
     def _expected(self) -> str:
         if self.switch is not None:
@@ -223,10 +251,17 @@ BPP = _of_rate("bpp", "the best file of at most so many bits per pixel, as 0.25"
 PSNR = _of_rate("psnr", "the smallest file of at least so many decibels", positive, "DB")
 EFFORT = Setting("effort", "optimiser steps, as a multiple of the usual number", not_negative, "X")
 CODER = Setting("coder", "how the payload is entropy-coded, as constriction or torchac", metavar="C")
-MAX_ERROR = Setting("max_error", "no value is off by more than E", positive, "E", rivals="bound")
-REL_ERROR = Setting("rel_error", "no value is off by more than R of its dataset's range", positive, "R", rivals="bound")
+MAX_ERROR = Setting(
+    "max_error", "no value is off by more than E; /t=E: of this dataset", bound_of, "[PATH=]E", several=True
+)
+REL_ERROR = Setting(
+    "rel_error", "no value is off by more than R of its dataset's range", bound_of, "[PATH=]R", several=True
+)
+PW_REL_ERROR = Setting("pw_rel_error", "no value is off by more than R of itself", bound_of, "[PATH=]R", several=True)
+RMSE = Setting("rmse", "the root mean square error of a dataset is at most E", bound_of, "[PATH=]E", several=True)
 BOUND = Setting("bound", "an error bound, a codec.Bound", as_it_is, rivals="bound", command=False, optional=True)
-DATASET = Setting("dataset", "code this dataset and keep the others exactly", metavar="PATH", several=True)
+DATASET = Setting("dataset", "code this dataset and keep the others exactly", dataset_path, "PATH", several=True)
+SKIP = Setting("skip", "leave this group or dataset out", dataset_path, "PATH", several=True)
 FIT_EFFORT = replace(EFFORT, optional=True)
 ENOUGH = Setting("enough", "a group of frames with so many decibels is done", positive, "DB", optional=True)
 KEY_EVERY = Setting("key_every", "every N-th group of frames can be decoded alone", count, "N", optional=True)
@@ -238,12 +273,12 @@ THREADS = Setting("threads", "of each fit", count, command=False)
 JOBS = Setting("jobs", "worker processes for the groups of one video", count, command=False)
 
 IMAGE_SETTINGS = (QUALITY, SIZE, BPP, PSNR)
-FIELD_SETTINGS = (QUALITY, MAX_ERROR, REL_ERROR, BOUND, DATASET)
+FIELD_SETTINGS = (QUALITY, MAX_ERROR, REL_ERROR, PW_REL_ERROR, RMSE, BOUND, DATASET, SKIP)
 ARRAY_SETTINGS = (CODER,)
 VIDEO_SETTINGS = (QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, GROUP, SCENE_CUTS, SEED, THREADS, JOBS)
 
 # What a decoder can be asked for.
-SELECT_DATASET = Setting("dataset", "this dataset alone, as .npy (or .h5)", metavar="PATH", several=True)
+SELECT_DATASET = Setting("dataset", "this dataset alone, as .npy (or .h5)", dataset_path, "PATH", several=True)
 SNAPSHOT = Setting("snapshot", "one index of the first axis of --dataset", count, "N")
 AT = Setting("at", "between snapshots of --dataset, as 3.5", not_negative, "T")
 FRAMES = Setting("frames", "these frames only, counted from 0, B not included", frame_range, "A:B")

@@ -31,11 +31,15 @@ class InterpCodec(FieldCodec):
 
     bound: Bound
     device: str = "cpu"
+    bounds: tuple[tuple[str, Bound], ...] = ()
+    dataset: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
 
     name: ClassVar[str] = CARD.name
     settings: ClassVar[tuple[Setting, ...]] = CARD.settings
     selection: ClassVar[tuple[Setting, ...]] = CARD.selection
-    stream: ClassVar[int] = 1
+    stream: ClassVar[int] = 2
+    reads: ClassVar[tuple[int, ...]] = (1,)
     sweep: ClassVar[tuple[float, ...]] = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 
     @classmethod

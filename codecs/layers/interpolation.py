@@ -74,6 +74,7 @@ _SCALES = tuple(range(-24, 45))  # of the distributions: 2^(i / 4)
 _MAX_Q = 1 << 28  # a residual beyond this is stored as it is
 _ESCAPE = 1 << 29  # its symbol; costs about 60 bits, which such a value may
 _HEAD = struct.Struct("<ddBI")
+_SPARE_RATIO, _SPARE_BITS = 0.98, 96.0  # a stream may be so much shorter than the cheapest symbols say
 _LOOSE = 1 / 64  # an axis that misses 64 times as much, in the square, isn't interpolated along
 
 
@@ -95,6 +96,8 @@ class Scheme:
 
 
 SCHEMES = (Scheme(1.0, 1.0), Scheme(1.25, 2.0), Scheme(1.5, 3.0))
+_USUAL = 1
+_TRIED = 4096  # values: of fewer, the usual scheme is taken, since trials take longer than they are worth
 _TRIAL = 48  # points a side of the middle part on which the scheme is chosen
 
 
@@ -138,11 +141,14 @@ def encode(x: NDArray[Any], bound: float) -> bytes:
     if not np.isfinite(x).all():
         raise UsageError("NaN or infinity among the values: mask them first")
     weights = _smoothness(x)
+    plans = [_Plan(index, weights) for index in range(len(SCHEMES))]
+    if x.size < _TRIED:
+        return _encode(x, float(bound), plans[_USUAL])
     middle = [slice(max(0, (n - _TRIAL) // 2), max(0, (n - _TRIAL) // 2) + _TRIAL) for n in x.shape[1:]]
     trial = x[(slice(None), *middle)]
-    plans = [_Plan(index, weights) for index in range(len(SCHEMES))]
-    best = min(plans, key=lambda plan: len(_encode(trial, float(bound), plan)))
-    return _encode(x, float(bound), best)
+    streams = [_encode(trial, float(bound), plan) for plan in plans]
+    best = min(range(len(plans)), key=lambda index: len(streams[index]))
+    return streams[best] if trial.shape == x.shape else _encode(x, float(bound), plans[best])
 
 
 def decode(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDArray[Any]:
@@ -158,7 +164,11 @@ def decode(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDA
         raise StreamError("an error-bounded stream's header is damaged")
     plan = _Plan(index, tuple(data[_HEAD.size : _HEAD.size + n_axes]))
     start = _HEAD.size + n_axes
-    kinds, raw = _unpack_side(data[start : start + n_side], int(np.prod(shape, dtype=object)), dtype)
+    size = math.prod(shape)
+    n_symbols = (8 * (len(data) - start - n_side) + _SPARE_BITS) / (_tables().min_bits * _SPARE_RATIO)
+    if size > max(0.0, n_symbols):  # before anything of this size is made
+        raise StreamError(f"an error-bounded stream of {len(data)} bytes can't hold {size} values: the file is damaged")
+    kinds, raw = _unpack_side(data[start : start + n_side], size, dtype)
     decoder = _tables().decoder(data[start + n_side :])
     order, folded = plan.folded(shape)
     field = _Field(folded, dtype, bound, plan, middle)
@@ -183,11 +193,12 @@ def _smoothness(x: NDArray[Any]) -> tuple[int, ...]:
             continue
         line = np.moveaxis(x, axis, 0)
         parts = [np.asarray(line[i : n - 2 + i : 2], np.float64) for i in (0, 1, 2)]
-        misses.append(float(np.mean((parts[1] - (parts[0] + parts[2]) / 2) ** 2)))
+        with np.errstate(all="ignore"):
+            misses.append(float(np.mean((parts[1] - (parts[0] + parts[2]) / 2) ** 2)))
     least = min(misses)
     if not np.isfinite(least):  # nothing to interpolate along
         return tuple(255 if n > 1 else 0 for n in x.shape[1:])
-    relative = [1.0 if miss <= least else least / miss for miss in misses]
+    relative = [1.0 if not miss > least else least / miss for miss in misses]
     return tuple(round(255 * weight) if weight > _LOOSE else 0 for weight in relative)
 
 
@@ -353,10 +364,13 @@ def _cheapest_distributions(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.uint
         counts.append(table[occurring])
     context, value = np.divmod(np.concatenate(keys), most + 1)
     count = np.concatenate(counts)
+    order = np.argsort(context, kind="stable")
+    context, value, count = context[order], value[order], count[order]
+    ends = np.searchsorted(context, np.arange(_contexts() + 1))
     kinds, last = np.zeros(_contexts(), np.uint8), 0
     for index in range(len(kinds)):
-        own = context == index
-        if own.any():
+        own = slice(ends[index], ends[index + 1])
+        if own.start < own.stop:
             last = int((costs[:, value[own]] @ count[own]).argmin())
         kinds[index] = last  # an unused one is like the one before: compresses well
     return kinds

@@ -30,8 +30,11 @@ from numpy.typing import NDArray
 
 from ...entropy.tables import Tables
 from ...errors import StreamError, UsageError, WeightsError
+from ...media import hdf5
 from ..base.codec import Data
 from ..base.field import BOUNDED, Bound, FieldCodec, FieldLayout, layout_of
+from ..base.field_file import FieldFile
+from ..base.field_plan import find_dataset
 from ..base.settings import Setting
 from ..base.weights import LoadedWeights, about_of, config_of, load_weights, reading
 from ..layers import interpolation, spectral
@@ -55,7 +58,10 @@ _MAX_GENERATED = 1 << 25
 _SOLENOIDAL = 1e-3  # largest divergence over gradient of a field that is called divergence-free
 _CELL = 8  # of the residual: side of the cubes that have a spread of their own
 _RESIDUAL_HEAD = struct.Struct("<BIdd")  # flags; length of the latents' stream, bound, slack
+_DIVERGENT = 0.4  # divergence over gradient; of three fields that don't know of each other it is 0.58
+_FAINT = 1e-30  # of the largest value: spreads below this are nothing in float32
 _GRID = 64  # predictions are rounded to multiples of a power of two that is at most the bound over this
+_LEAST = 2.0**-1000  # bounds outside this and its inverse are none
 _TRIED = (0.5, 0.8)  # standard deviations of the latents' error over the bound, with the generator
 _TRIED_WHOLE = (0.3, 0.4)  # and with all wave numbers in the latents
 
@@ -105,8 +111,11 @@ class ZipganCodec(FieldCodec):
     name: ClassVar[str] = CARD.name
     settings: ClassVar[tuple[Setting, ...]] = CARD.settings
     selection: ClassVar[tuple[Setting, ...]] = CARD.selection
-    stream: ClassVar[int] = 1
+    stream: ClassVar[int] = 2
+    reads: ClassVar[tuple[int, ...]] = (1,)
     methods: ClassVar[Mapping[int, str]] = {ZIPGAN: "zipgan"}
+    comfort: ClassVar[int] = 60  # networks and scales are float32
+    whole: ClassVar[int] = _MAX_VALUES
     sweep: ClassVar[tuple[float, ...]] = (10, 20, 30, 40, 50, 60)
 
     def __init__(
@@ -139,10 +148,19 @@ class ZipganCodec(FieldCodec):
             raise UsageError(f"quality {quality:g}: zipgan takes 1 to 100")
         return float(np.float32(8 * 2 ** (-quality / 10)))
 
-    @property
-    def _usual_bound(self) -> Bound:
+    def bound_without_promise(self, low: float, high: float) -> float:
         """The error bound of blocks that can't be transformed, where none is asked for."""
-        return Bound.of_quality(DEFAULT_QUALITY if self.quality is None else self.quality)
+        return Bound.of_quality(DEFAULT_QUALITY if self.quality is None else self.quality).absolute(low, high)
+
+    def doubt_about(self, x: NDArray[Any]) -> str:
+        """The reason, in words, for which a block isn't what the weights were trained on; or ""."""
+        layout = layout_of(x.shape)
+        if layout is None or layout.components != 3 or len(layout.field) != 3:
+            return "isn't a velocity (three components on a grid of three axes)"
+        with np.errstate(all="ignore"):
+            item = np.asarray(layout.items(x)[0], np.float64)
+            divergence = min(_divergence(item), _divergence(item[::-1]))
+        return "" if divergence < _DIVERGENT else "isn't a velocity (its divergence is as large as its gradients)"
 
     # ---- blocks
 
@@ -157,7 +175,7 @@ class ZipganCodec(FieldCodec):
         if ours is not None and math.isinf(bound):
             return ZIPGAN, ours
         if math.isinf(bound):
-            bound = self._usual_bound.absolute(float(x.min()), float(x.max()))
+            bound = self.bound_without_promise(float(x.min()), float(x.max()))
             if bound == 0:
                 bound = math.ulp(1.0)
         method, other = BOUNDED, interpolation.encode_block(x, bound)
@@ -181,13 +199,13 @@ class ZipganCodec(FieldCodec):
         x = np.asarray(x, np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             spread = x.std(axis=tuple(range(1, x.ndim)))
-            if not np.isfinite(spread).all():
+            top = float(np.abs(x).max())
+            if not np.isfinite(spread).all() or ((spread > 0) & (spread < _FAINT * top)).any():
                 return None
         own = self.model.config.factor
         if math.isinf(bound):
             return self._best_of_generator(x, self.step, spread, own)[0]
         total = float(np.sqrt((spread**2).mean()))
-        top = float(np.abs(x).max())
         slack = _grid_of(bound) + top * float(np.finfo(dtype).eps)
         if total == 0 or bound < 4 * slack or bound < 1e-5 * total:
             return None
@@ -283,6 +301,8 @@ class ZipganCodec(FieldCodec):
         if n != components or factor not in (1, config.factor) or not (0 < step < 64):
             raise StreamError(f"{n} components, factor {factor}, step {step:g}: the file is damaged")
         periodic, bits = bool(flags & _PERIODIC), flags & (_X_LAST | _X_FIRST)
+        if math.prod(shape) * components > _MAX_VALUES:
+            raise StreamError(f"a field of {components} x {shape}: at most {_MAX_VALUES} values: the file is damaged")
         orders: Mapping[int, spectral.Order] = {0: "none", _X_LAST: "x-last", _X_FIRST: "x-first"}
         if bits not in orders or (bits and not (periodic and components == 3 and len(shape) == 3)):
             raise StreamError("a field of another kind: the file is damaged")
@@ -354,12 +374,27 @@ class ZipganCodec(FieldCodec):
 
     def latents_of(self, data: Data, dataset: str | None = None, snapshot: int = 0) -> list[ZipganLatents]:
         """The latents of each field in the file of an array, or in one snapshot of a dataset. UsageError otherwise."""
-        payload, shape = self._payload(data, dataset, snapshot)
+        with self._opened(data) as file:
+            return self._latents_of(file, dataset, snapshot)[0]
+
+    def _latents_of(
+        self, file: FieldFile, dataset: str | None, snapshot: int
+    ) -> tuple[list[ZipganLatents], tuple[int, ...]]:
+        """The same of an open file, and the shape of what they are of."""
+        payload, shape, place = self._payload(file, dataset, snapshot)
         layout = layout_of(shape)
         method, masked, rest = self.parts_of(payload)
-        if method != ZIPGAN or masked or layout is None:
+        if masked:
+            raise UsageError(
+                f"{dataset or 'this array'} has missing values at that place: there is nothing between its latents"
+            )
+        if method != ZIPGAN or layout is None:
             raise UsageError(f"this was coded as {self.method_of(payload)!r}: there are latents of zipgan only")
-        return [self._read_latents(_without_residual(part)[0], layout) for part in _split(rest, layout.count)]
+        streams = _split(rest, layout.count)
+        if dataset is not None:  # of small snapshots a block holds several
+            each = layout.count // shape[0]
+            streams, shape = streams[place * each : (place + 1) * each], (1, *shape[1:])
+        return [self._read_latents(_without_residual(part)[0], layout) for part in streams], shape
 
     def between(self, first: Data, second: Data, weight: float) -> NDArray[Any]:
         """An array between two of the same shape in time: decoded from interpolated latents.
@@ -369,20 +404,24 @@ class ZipganCodec(FieldCodec):
         """
         if not 0 <= weight <= 1:
             raise UsageError(f"weight {weight:g}: expected 0 to 1")
-        header, _ = self._open(first)
-        before, after = (self.latents_of(data) for data in (first, second))
-        return self._interpolated(before, after, weight, header.shape, np.dtype(header.dtype))
+        with self._opened(first) as file, self._opened(second) as other:
+            before, shape = self._latents_of(file, None, 0)
+            after, other_shape = self._latents_of(other, None, 0)
+            if shape != other_shape:
+                raise UsageError(f"arrays of shape {shape} and {other_shape}: nothing is between them")
+            return self._interpolated(before, after, weight, shape, np.dtype(file.header.dtype))
 
-    def decode_at(self, data: Data, dataset: str, at: float) -> NDArray[Any]:
+    def _decode_at(self, file: FieldFile, dataset: str, at: float) -> NDArray[Any]:
         """A dataset at a place between two snapshots, counted along its first axis (3.5: half-way from 3 to 4)."""
         if not (math.isfinite(at) and at >= 0):
             raise UsageError(f"--at {at:g}: expected a place along the first axis, 0 or more")
         low = math.floor(at)
+        node = find_dataset(file.plan.tree, dataset)
         if low == at:
-            return self.decode_dataset(data, dataset, low)
-        before, after = (self.latents_of(data, dataset, index) for index in (low, low + 1))
-        _, shape = self._payload(data, dataset, low)
-        return self._interpolated(before, after, at - low, shape, self.dataset_dtype(data, dataset))[0]
+            return self._dataset(file, node, low)
+        (before, shape), (after, _) = (self._latents_of(file, dataset, index) for index in (low, low + 1))
+        dtype = hdf5.dtype_of(node.dtype)
+        return self._interpolated(before, after, at - low, shape, dtype)[0]
 
     def _interpolated(
         self,
@@ -458,6 +497,16 @@ def _is_periodic(x: Floats) -> bool:
     return True
 
 
+def _divergence(x: Floats) -> float:
+    """The root mean square of the divergence over that of the gradient, by differences, component 0 along axis -1."""
+    size = float(np.abs(x).max())
+    if size == 0:
+        return 0.0
+    gradients = [[np.gradient(part / size, axis=axis) for axis in (2, 1, 0)] for part in x]
+    total = sum(float(np.square(part).mean()) for row in gradients for part in row)
+    return math.sqrt(float(np.square(sum(gradients[i][i] for i in range(3))).mean()) / total) if total > 0 else 0.0
+
+
 def _order_of(x: Floats) -> spectral.Order:
     """The order of the components of a divergence-free velocity field on an even grid; "none" for other fields."""
     if x.shape[0] != 3 or x.ndim != 4:
@@ -495,7 +544,7 @@ def _without_residual(data: bytes) -> tuple[bytes, bytes, float, float]:
         raise StreamError("a field is cut: the file is damaged")
     _, n, bound, slack = _RESIDUAL_HEAD.unpack_from(data)
     start = _RESIDUAL_HEAD.size
-    if not (0 < slack < bound < math.inf) or start + n > len(data):
+    if not (_LEAST < bound < 1 / _LEAST and 0 < slack < bound) or start + n > len(data):
         raise StreamError(f"a bound of {bound:g}: the file is damaged")
     return data[start : start + n], data[start + n :], bound, slack
 
