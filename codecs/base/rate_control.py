@@ -91,7 +91,9 @@ def _shares(data: bytes) -> str:
     except ContainerError:
         return ""
     fixed = len(data) - sum(12 + len(chunk.payload) for chunk in chunks)
-    parts = {_NAMES[key]: len(value) for key, value in header.meta.items() if key in _NAMES and isinstance(value, bytes)}
+    parts = {
+        _NAMES[key]: len(value) for key, value in header.meta.items() if key in _NAMES and isinstance(value, bytes)
+    }
     words = [f"{name} of {size}" for name, size in parts.items()]
     shares = [f"{fixed} are metadata ({', '.join(words)})"] if words else []
     alpha = sum(12 + len(chunk.payload) for chunk in chunks if chunk.tag == "Alph")
