@@ -23,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MediaError, UsageError
+from ..files import naming, read_bytes
 from . import ARRAY_WRITES
 from .image import read_picture, write_picture
-from .png import PNG
+from .notes import Note
+from .png import PNG, Palette, read_palette, write_palette
 from .values import Picture
 
 __all__ = ["MAX_BYTES", "ArrayFile", "read", "write"]
@@ -51,12 +53,14 @@ class ArrayFile:
     """An array, and the file that it came from.
 
     array: bool or integers of 1 to 4 bytes or int64, native byte order, any axes; a table is (rows, columns) of bytes.
-    form: of ARRAY_FORMS. detail: what the file needs beside the values to be the same again.
+    form: of ARRAY_FORMS. detail: what the file needs beside the values to be the same again. notes: what of the file
+    isn't kept.
     """
 
     array: NDArray[Any]
     form: str = "array"
     detail: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
 
 # ---- reading
@@ -82,8 +86,9 @@ def read(source: str | os.PathLike[str] | bytes) -> ArrayFile:
     if source.startswith(_NPY):
         return _read_npy(source)
     if source.startswith(PNG):
-        array = _samples(read_picture(source))[None]
-        return ArrayFile(array, "picture")
+        samples, palette, notes = _picture(source)
+        detail = {} if palette is None else {"palette": _pack_palettes([palette])}
+        return ArrayFile(samples[None], "picture", detail, notes)
     if source.startswith(b"\0\0") and len(source) >= 4:
         return _read_idx(source)
     return _read_csv(source)
@@ -188,8 +193,18 @@ def _read_folder(path: Path) -> ArrayFile:
     if not names:
         raise MediaError(f"{path}: no PNG pictures in this folder")
     arrays: list[NDArray[Any]] = []
+    palettes: list[Palette] = []
+    notes: dict[Note, int] = {}
     for name in names:
-        samples = _samples(read_picture(path / name))
+        with naming(path / name):
+            samples, palette, more = _picture(read_bytes(path / name))
+        notes |= {note: notes.get(note, 0) + 1 for note in more}
+        if arrays and (palette is None) == bool(palettes):
+            raise MediaError(
+                f"{path}: {name} isn't like {names[0]}, as to whether it holds indices of a palette or samples: "
+                "expected pictures of one size and kind"
+            )
+        palettes += [] if palette is None else [palette]
         if arrays and (samples.shape != arrays[0].shape or samples.dtype != arrays[0].dtype):
             raise MediaError(
                 f"{path / name} is {samples.dtype} {samples.shape}, {names[0]} is {arrays[0].dtype} {arrays[0].shape}: "
@@ -198,7 +213,58 @@ def _read_folder(path: Path) -> ArrayFile:
         arrays.append(samples)
         if samples.nbytes * len(names) > MAX_BYTES:
             raise MediaError(f"{path}: more than {MAX_BYTES} bytes of samples: cut it into parts")
-    return ArrayFile(np.stack(arrays), "pictures", {"names": "\n".join(_checked_names(names))})
+    detail: dict[str, Any] = {"names": "\n".join(_checked_names(names))}
+    if palettes:
+        detail["palette"] = _pack_palettes(palettes)
+    counted = [Note(note.kind, f"{note.words} ({n} of {len(names)} pictures)") for note, n in notes.items()]
+    return ArrayFile(np.stack(arrays), "pictures", detail, tuple(counted[:50]))
+
+
+def _picture(data: bytes) -> tuple[NDArray[Any], Palette | None, tuple[Note, ...]]:
+    """The samples of a PNG, or the indices and the palette: the index of a label map is its class."""
+    picture = read_picture(data)
+    kept = ("icc", "exif", "xmp", "dpi", "code_points", "text")
+    words = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP", "dpi": "resolution", "code_points": "colour space"}
+    left = [words.get(name, "texts") for name in kept if getattr(picture, name)]
+    notes = tuple(note for note in picture.notes if note.kind != "damage")
+    if left:
+        notes += (Note("metadata", f"{', '.join(left)}: left out of pictures that are stored as arrays"),)
+    palette = read_palette(data)
+    if palette is not None:
+        return palette.indices, palette, notes
+    return _samples(picture), None, picture.notes if not left else (*picture.notes, notes[-1])
+
+
+_PALETTE = struct.Struct(">BBH")  # depth, number of colours less 1, number of opacities
+
+
+def _pack_palettes(palettes: Sequence[Palette]) -> bytes:
+    """The palettes of pictures: how many differ, each of these, and if there are several the one of each picture."""
+    packed = [_PALETTE.pack(p.depth, len(p.colours) // 3 - 1, len(p.alpha)) + p.colours + p.alpha for p in palettes]
+    distinct = list(dict.fromkeys(packed))
+    out = struct.pack(">I", len(distinct)) + b"".join(distinct)
+    if len(distinct) > 1:
+        place = {item: number for number, item in enumerate(distinct)}
+        out += struct.pack(f">{len(packed)}I", *(place[item] for item in packed))
+    return out
+
+
+def _unpack_palettes(data: bytes, n: int) -> list[tuple[int, bytes, bytes]]:
+    """Depth, colours and opacities of each of n pictures; ValueError for what `_pack_palettes` doesn't write."""
+    if not isinstance(data, bytes) or len(data) < 4:
+        raise ValueError("its palette isn't bytes")
+    count, at = struct.unpack_from(">I", data)[0], 4
+    distinct = []
+    for _ in range(min(count, n)):
+        depth, last, n_alpha = _PALETTE.unpack_from(data, at)
+        middle = at + _PALETTE.size + 3 * (last + 1)
+        distinct.append((depth, data[at + _PALETTE.size : middle], data[middle : middle + n_alpha]))
+        at = middle + n_alpha
+    order = struct.unpack_from(f">{n}I", data, at) if count > 1 else (0,) * n
+    at += 4 * n if count > 1 else 0
+    if len(data) != at or count != len(distinct) or max(order) >= count:
+        raise ValueError("its palettes are damaged")
+    return [distinct[number] for number in order]
 
 
 def _samples(picture: Picture) -> NDArray[Any]:
@@ -256,7 +322,7 @@ def write(value: ArrayFile, suffix: str = "") -> bytes | dict[str, bytes]:
         if form == "picture":
             if len(value.array) != 1:
                 raise ValueError(f"{len(value.array)} items")
-            return _png(value.array[0])
+            return _pngs(value)[0]
         return _write_folder(value)
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise UsageError(
@@ -307,7 +373,20 @@ def _write_folder(value: ArrayFile) -> dict[str, bytes]:
     names = _checked_names(text.split("\n"))
     if len(names) != len(value.array):
         raise ValueError(f"{len(names)} names for {len(value.array)} pictures")
-    return {name: _png(samples) for name, samples in zip(names, value.array, strict=True)}
+    return dict(zip(names, _pngs(value), strict=True))
+
+
+def _pngs(value: ArrayFile) -> list[bytes]:
+    """The PNG of each item: of indices where there is a palette."""
+    if "palette" not in value.detail:
+        return [_png(samples) for samples in value.array]
+    if value.array.ndim != 3 or value.array.dtype != np.uint8:
+        raise ValueError("indices of a palette aren't bytes")
+    palettes = _unpack_palettes(value.detail["palette"], len(value.array))
+    return [
+        write_palette(Palette(indices, colours, alpha, depth))
+        for indices, (depth, colours, alpha) in zip(value.array, palettes, strict=True)
+    ]
 
 
 def _png(samples: NDArray[Any]) -> bytes:

@@ -21,6 +21,8 @@ from ...errors import ContainerError, MediaError, StreamError, UsageError
 from ...files import STDIO, naming, read_bytes, refuse_existing, whole, whole_folder
 from ...media import ARRAY_FORMS, ARRAY_WRITES, MEDIA
 from ...media.array import MAX_BYTES, ArrayFile, read, write
+from ...media.notes import KEY as NOTES
+from ...media.notes import from_meta, to_meta
 from .codec import Codec, Data, EncodedPixels, PathLike, Report, Source, Summary, opened, path_of
 from .doors import bytes_of, check_dense, check_unmasked, is_torch, text_of
 from .limits import note_of
@@ -34,7 +36,7 @@ _KIND, _FORM, _CHECK = "k", "f", "c"
 _FILL = "fill"
 _TEXT = "text"
 _DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", _TEXT)
-_DETAIL = {"head": bytes, "names": str, "delimiter": bytes, "newline": bytes, "end": bool}
+_DETAIL = {"head": bytes, "names": str, "delimiter": bytes, "newline": bytes, "end": bool, "palette": bytes}
 
 
 class ArrayCodec(Codec):
@@ -102,7 +104,8 @@ class ArrayCodec(Codec):
         bits = 8 * len(data) / value.array.size
         dtype = _TEXT if value.array.dtype.kind == "S" else value.array.dtype.name
         about = {"codec": self.name, "shape": list(value.array.shape), "dtype": dtype, "bits_per_value": bits}
-        return Summary(n_bytes, len(data), about, [f"{bits:.4f} bits a value"], note_of(read_header(data)))
+        notes = (*value.notes, *note_of(read_header(data)))
+        return Summary(n_bytes, len(data), about, [f"{bits:.4f} bits a value"], notes)
 
     def decode_file(
         self,
@@ -191,7 +194,7 @@ class ArrayCodec(Codec):
             shape=array.shape,
             dtype=dtype,
             params={**encoded.params, **{key: n for key, n in params.items() if n}, _CHECK: _checksum(array)},
-            meta=dict(value.detail),
+            meta=dict(value.detail) | to_meta(value.notes),
         )
         return pack(header, chunks)
 
@@ -205,7 +208,8 @@ class ArrayCodec(Codec):
         typed = header.dtype in _DTYPES and (header.dtype != _TEXT or len(header.shape) == 2)
         if not (typed and 0 <= kind <= _TENSOR and 0 <= form < len(ARRAY_FORMS)):
             raise ContainerError(f"an array of {header.dtype}, kind {kind!r}, form {form!r}: newer, or damaged")
-        for key, value in header.meta.items():
+        detail = {key: value for key, value in header.meta.items() if key != NOTES}
+        for key, value in detail.items():
             if key not in _DETAIL or type(value) is not _DETAIL[key]:
                 raise ContainerError(f"metadata {key!r} aren't what an array has: newer, or damaged")
         n_values, n_bytes = math.prod(header.shape), sum(len(chunk.payload) for chunk in chunks)
@@ -220,7 +224,7 @@ class ArrayCodec(Codec):
         assert array.shape == header.shape and right, "decode_array broke its contract"
         if header.params.get(_CHECK) != _checksum(array):
             raise StreamError("the values aren't those that were encoded (CRC-32 differs): the file is damaged")
-        return ArrayFile(array, ARRAY_FORMS[form], dict(header.meta)), kind
+        return ArrayFile(array, ARRAY_FORMS[form], detail, from_meta(header.meta)), kind
 
 
 def _read_file(source: PathLike) -> tuple[ArrayFile, int]:

@@ -64,7 +64,8 @@ class ImageCodec(Codec):
 
     critical_chunks: upper-case tags that the family writes. dtypes: what it takes. pixels_per_byte: no file holds more
     pixels than this times its payload bytes (a flat picture is filled up with zeros), so that a decoder can refuse a
-    hostile size before it allocates anything.
+    hostile size before it allocates anything. lossless: whether every value comes back, so that colours under full
+    transparency must, too; other codecs fill those with what costs next to nothing.
     """
 
     medium: ClassVar[str] = "image"
@@ -72,6 +73,7 @@ class ImageCodec(Codec):
     critical_chunks: ClassVar[frozenset[str]] = frozenset()
     dtypes: ClassVar[tuple[str, ...]] = ("uint8", "uint16")
     pixels_per_byte: ClassVar[int] = 1024
+    lossless: ClassVar[bool] = False
     device: str = "cpu"
     goal: tuple[str, float] | None = None  # "size", "bpp" or "psnr" and its value, in place of a quality
 
@@ -108,11 +110,11 @@ class ImageCodec(Codec):
 
     def encode_picture(self, picture: Picture, quality: float | None = None) -> bytes:
         """The file of a picture; `decompress` of it gives a PIL image, as for a path."""
-        return self._encode(_as_seen(picture), quality, _PIL)
+        return self._encode(self._as_seen(picture), quality, _PIL)
 
     def _reach(self, picture: Picture, quality: float | None, kind: int) -> tuple[bytes, Mapping[str, Any]]:
         """The file of a picture at a quality, or else at the goal; and what rate control found, by name."""
-        picture = _as_seen(picture)
+        picture = self._as_seen(picture)
         if quality is not None or self.goal is None:
             return self._encode(picture, quality, kind), {}
         what, value = self.goal
@@ -120,6 +122,12 @@ class ImageCodec(Codec):
         reached = rate_control.GOALS[what](unlimited, picture, value, encode=partial(self._encode, kind=kind))
         about = {"quality": round(reached.quality, 2), "encodings": reached.encodings}
         return reached.data, about | ({"psnr": round(reached.value, 3)} if what == "psnr" else {})
+
+    def _as_seen(self, picture: Picture) -> Picture:
+        """The picture without the colours that full transparency hides."""
+        if picture.alpha is None or self.lossless:
+            return picture
+        return changed(picture, pixels=without_hidden(picture.pixels, picture.alpha))
 
     # ---- files
 
@@ -341,13 +349,6 @@ def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
     for top, bottom in bands(pixels.shape[0], pixels.shape[1] * 3):
         out[top:bottom, :, 0] = (pixels[top:bottom].sum(axis=2, dtype=np.uint32) + 1) // 3
     return out
-
-
-def _as_seen(picture: Picture) -> Picture:
-    """The picture without the colours that full transparency hides."""
-    if picture.alpha is None:
-        return picture
-    return changed(picture, pixels=without_hidden(picture.pixels, picture.alpha))
 
 
 # ---- metadata in the header; docs/format.md has the table of the keys

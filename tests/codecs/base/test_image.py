@@ -34,6 +34,7 @@ class PlainCodec(ImageCodec):
     """zlib, planes one after the other. Weights: whatever is in the file that it is given, or none."""
 
     name: ClassVar[str] = "plain"
+    lossless: ClassVar[bool] = True
     stream: ClassVar[int] = 3
     reads: ClassVar[tuple[int, ...]] = (2,)
     critical_chunks: ClassVar[frozenset[str]] = frozenset({"Body"})
@@ -141,7 +142,7 @@ def test_pil_comes_back(plain, mode):
         channels = len(mode)
         array = noise(6, 9, channels)
         image = Image.fromarray(array[:, :, 0] if channels == 1 else array)
-    image.info["icc_profile"] = bytes(16) + (b"RGB " if "RGB" in mode else b"GRAY") + bytes(200)
+    image.info["icc_profile"] = bytes(16) + (b"RGB " if "RGB" in mode else b"GRAY") + bytes(16) + b"acsp" + bytes(200)
     data = plain.compress(image)
     out = plain.decompress(data)
     assert out.mode == mode
