@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from typing import Any
 
 from ...errors import UsageError
@@ -119,6 +120,14 @@ def size_in_bytes(given: str | float) -> float:
         if digits.endswith(unit):
             return positive(digits.removesuffix(unit)) * factor
     return positive(digits)
+
+
+def rate_of_frames(given: str | float | Fraction) -> float | Fraction:
+    """Frames a second, above 0 and up to 1000: 24, 23.976 or 30000/1001."""
+    value = Fraction(given if isinstance(given, (str, Fraction)) else str(given))
+    if not 0 < value <= 1000:
+        raise ValueError(given)
+    return value
 
 
 def frame_range(given: str | Iterable[int | None]) -> tuple[int, int | None]:
@@ -230,6 +239,7 @@ DATASET = Setting("dataset", "code this dataset and keep the others exactly", me
 FIT_EFFORT = replace(EFFORT, optional=True)
 ENOUGH = Setting("enough", "a group of frames with so many decibels is done", positive, "DB", optional=True)
 KEY_EVERY = Setting("key_every", "every N-th group of frames can be decoded alone", count, "N", optional=True)
+FPS = Setting("fps", "frames a second of a folder of pictures (25)", rate_of_frames, "N", optional=True)
 SOUND = Setting("sound", "leave the sound out", switch=False)
 GROUP = Setting("group", "frames of a group", count, command=False, optional=True)
 SCENE_CUTS = Setting("scene_cuts", "whether a new scene begins a new group", switch=False, command=False)
@@ -240,7 +250,7 @@ JOBS = Setting("jobs", "worker processes for the groups of one video", count, co
 IMAGE_SETTINGS = (QUALITY, SIZE, BPP, PSNR)
 FIELD_SETTINGS = (QUALITY, MAX_ERROR, REL_ERROR, BOUND, DATASET)
 ARRAY_SETTINGS = (CODER,)
-VIDEO_SETTINGS = (QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, GROUP, SCENE_CUTS, SEED, THREADS, JOBS)
+VIDEO_SETTINGS = (QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, FPS, GROUP, SCENE_CUTS, SEED, THREADS, JOBS)
 
 # What a decoder can be asked for.
 SELECT_DATASET = Setting("dataset", "this dataset alone, as .npy (or .h5)", metavar="PATH", several=True)
