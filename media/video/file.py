@@ -19,10 +19,11 @@ from ...errors import MediaError
 from ...files import naming
 from ..ffmpeg import errors, open_input, ratio
 from ..notes import Note
+from .attached import covers_of, is_cover
 from .base import VideoReader
 from .pixels import Turn, kind_of, planes_of, shown, turn_of
 from .times import OrderOfDecoding, in_time, seconds_of_duration
-from .tracks import Beside, collect, covers_of, describe, is_cover, left_out_of_picture
+from .tracks import Beside, collect, describe, left_out_of_picture
 from .values import MAX_PIXELS, Frame, Planes, VideoInfo, check_frame_size
 
 if TYPE_CHECKING:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from ...errors import MediaError
 from ..ffmpeg import errors, ratio
 from ..notes import Note
+from .attached import AttachedFile, covers_of, files_of, is_cover
 from .times import seconds_of_duration
 
 if TYPE_CHECKING:
-    from av.container import OutputContainer
+    from av.container import InputContainer, OutputContainer
     from av.packet import Packet
 
 __all__ = ["EARLIEST", "MAX_AUDIO", "AudioFeed", "cut_audio", "joined", "kinds_of", "pieces_of", "without_sound"]
@@ -30,6 +31,7 @@ MAX_PIECES = 2000
 EARLIEST = -30  # seconds before the first picture that Matroska can count
 MATROSKA = {"avoid_negative_ts": "disabled"}  # else everything would be moved to begin at 0
 CLUSTER = {"cluster_time_limit": "2000"}  # milliseconds
+_TECHNICAL = ("ENCODER", "DURATION")  # tags
 _CLUSTER_ID, _SEGMENT_ID = b"\x1f\x43\xb6\x75", b"\x18\x53\x80\x67"
 
 
@@ -47,7 +49,7 @@ def _parts(audio: bytes, kinds: Sequence[str], span: tuple[Fraction, Fraction] |
     """The tracks of these kinds, all of them or from one time to another, and attached files."""
     import av
 
-    buffer, n_kept = io.BytesIO(), 0
+    buffer, n_kept, n_packets = io.BytesIO(), 0, 0
     with (
         _reading(),
         av.open(io.BytesIO(audio), "r", format="matroska") as source,
@@ -56,8 +58,8 @@ def _parts(audio: bytes, kinds: Sequence[str], span: tuple[Fraction, Fraction] |
         bitexact(output)
         streams = [stream for stream in source.streams if stream.type in kinds]
         tracks = {stream.index: _add(output, stream) for stream in streams}
-        for stream in source.streams.attachments:
-            output.add_attachment(stream.name or "file", stream.mimetype or "", bytes(stream.data))
+        for file in _attached(audio):
+            output.add_attachment(*file)
             n_kept += 1
         if not tracks and not n_kept:
             return None
@@ -72,8 +74,23 @@ def _parts(audio: bytes, kinds: Sequence[str], span: tuple[Fraction, Fraction] |
                 move(packet, -start)
             packet.stream = tracks[packet.stream_index]
             output.mux(packet)
-            n_kept += 1
-    return buffer.getvalue() if n_kept else None
+            n_packets += 1
+    if n_packets:
+        return buffer.getvalue()
+    return with_cluster(buffer.getvalue()) if n_kept else None
+
+
+def with_cluster(data: bytes) -> bytes:
+    """The bytes of a Matroska file without packets, such as one of attached files, with an empty cluster behind them.
+
+    FFmpeg takes a file without any cluster for one that ends too early.
+    """
+    cluster = _CLUSTER_ID + b"\x83\xe7\x81\x00"  # of time 0
+    at = data.index(_SEGMENT_ID) + len(_SEGMENT_ID)
+    size = int.from_bytes(data[at + 1 : at + 8], "big")
+    if data[at] == 1 and size < (1 << 56) - 1:  # else its size isn't said
+        data = data[: at + 1] + (size + len(cluster)).to_bytes(7, "big") + data[at + 8 :]
+    return data + cluster
 
 
 def kinds_of(audio: bytes) -> list[str]:
@@ -81,7 +98,15 @@ def kinds_of(audio: bytes) -> list[str]:
     import av
 
     with _reading(), av.open(io.BytesIO(audio), "r", format="matroska") as source:
-        return sorted({stream.type for stream in source.streams})
+        return sorted({"attachment" if is_cover(stream) else stream.type for stream in source.streams})
+
+
+def _attached(audio: bytes) -> list[AttachedFile]:
+    """The files that are attached to Matroska in memory, covers too."""
+    import av
+
+    with _reading(), av.open(io.BytesIO(audio), "r", format="matroska") as source:
+        return [*files_of(source), *covers_of(source)[0]]
 
 
 def without_sound(audio: bytes) -> bytes | None:
@@ -109,9 +134,13 @@ class AudioFeed:
                 self._tracks[stream.index] = self._sound(stream, format)
             elif stream.type == "subtitle":
                 self._subtitles(stream, format)
-            elif stream.type == "attachment":
-                self._attachment(stream, format)
-        if not self._tracks and not self._source.streams.attachments and not self.notes:
+        files = _attached(audio)
+        for file in files:
+            if format == ".mkv":
+                output.add_attachment(*file)
+            else:
+                self.notes.append(Note("attachment", f"the attached file {file.name} is left out: .mkv keeps it"))
+        if not self._tracks and not files and not self.notes:
             raise MediaError("the sound has no track; expected what VideoReader.audio() gives")
         self._packets = self._exact([self._source.streams[index] for index in self._tracks])
         self._next: Packet | None = None
@@ -119,9 +148,21 @@ class AudioFeed:
     def _sound(self, stream: Any, format: str) -> Any:
         known, context = self._output.supported_codecs, stream.codec_context
         name = context.codec.canonical_name
-        if context.name not in known and name not in known:
-            raise MediaError(f"{format} can't hold sound of {name}: write .mkv or .mov, or leave the sound out")
+        if (context.name not in known and name not in known) or not self._holds(stream):
+            raise MediaError(f"{format} can't hold sound of {name}: write .mkv, or leave the sound out (--no-sound)")
         return _add(self._output, stream)
+
+    def _holds(self, stream: Any) -> bool:
+        """Whether such a file can have a header with this track."""
+        import av
+
+        try:
+            with av.open(io.BytesIO(), "w", format=self._output.format.name) as trial:
+                trial.add_stream_from_template(stream)
+                trial.start_encoding()
+        except (*errors(), ValueError):
+            return False
+        return True
 
     def _subtitles(self, stream: Any, format: str) -> None:
         try:
@@ -132,11 +173,18 @@ class AudioFeed:
             language = f" ({stream.language})" if stream.language else ""
             self.notes.append(Note("track", f"subtitles{language} are left out: .mkv keeps them"))
 
-    def _attachment(self, stream: Any, format: str) -> None:
-        if format == ".mkv":
-            self._output.add_attachment(stream.name or "file", stream.mimetype or "", bytes(stream.data))
-        else:
-            self.notes.append(Note("attachment", f"the attached file {stream.name} is left out: .mkv keeps it"))
+    def lost(self, written: InputContainer) -> list[Note]:
+        """What a finished file doesn't say of these tracks: their titles, languages and flags."""
+        lost: list[str] = []
+        theirs = [stream for stream in written.streams if stream.type in ("audio", "subtitle")]
+        ours = [self._source.streams[index] for index in self._tracks]
+        for stream, other in zip(ours, theirs, strict=False):
+            values = set(other.metadata.values())
+            lost += [key for key, value in stream.metadata.items() if key not in _TECHNICAL and value not in values]
+            if int(stream.disposition or 0) & ~int(other.disposition or 0):
+                lost.append("flags")
+        words = ", ".join(sorted({name.lower() for name in lost}))
+        return [Note("tags", f"{words} of tracks left out")] if lost else []
 
     def upto(self, seconds: Fraction | None) -> None:
         """Write the packets that begin at or before `seconds`; None: all that are left."""
@@ -206,7 +254,7 @@ def _add(output: OutputContainer, stream: Any) -> Any:
             f"sound of {name} can't be carried along ({error}): "
             "ffmpeg -i IN -map 0 -c copy -c:a aac OUT.mkv, or leave the sound out (--no-sound)"
         ) from error
-    texts = {key: value for key, value in stream.metadata.items() if key not in ("ENCODER", "DURATION")}
+    texts = {key: value for key, value in stream.metadata.items() if key not in _TECHNICAL}
     track.metadata.update(texts)
     track.disposition = int(stream.disposition or 0)
     return track

@@ -16,19 +16,19 @@ import numpy as np
 from ...errors import MediaError
 from ..ffmpeg import errors, ratio
 from ..notes import Note
-from .sound import CLUSTER, EARLIEST, MATROSKA, MAX_AUDIO, bitexact, move, samples_to_skip, time_of
+from .attached import AttachedFile, files_of, is_cover
+from .sound import CLUSTER, EARLIEST, MATROSKA, MAX_AUDIO, bitexact, move, samples_to_skip, time_of, with_cluster
 from .values import Chapter
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
-    from av.stream import Stream
     from av.video.stream import VideoStream
 
-__all__ = ["Beside", "Texts", "collect", "covers_of", "describe", "is_cover", "left_out_of_picture", "plain_tags"]
+__all__ = ["Beside", "Texts", "collect", "describe", "left_out_of_picture", "plain_tags"]
 
-MAX_COVER, MAX_TEXT, MAX_TAGS, MAX_CHAPTERS = 1 << 25, 1 << 16, 1000, 1000
+MAX_TEXT, MAX_TAGS, MAX_CHAPTERS = 1 << 16, 1000, 1000
 _ROUNDING = Fraction(1, 500)  # seconds: Matroska counts in milliseconds
 _LEAVE_OUT = "--no-sound leaves the sound out"
 # Tags that describe the file as it was: its brands, its encoder, counts of its packets. They say nothing of another.
@@ -49,7 +49,6 @@ _TECHNICAL = frozenset(
     ]
 )
 _PCM = {"u8": "pcm_u8", "s16": "pcm_s16le", "s32": "pcm_s32le", "flt": "pcm_f32le", "dbl": "pcm_f64le"}
-_IMAGES = {"mjpeg": (".jpg", "image/jpeg"), "png": (".png", "image/png"), "bmp": (".bmp", "image/bmp")}
 # Elements of Matroska's description of a picture's track, and what they tell.
 _ELEMENTS = {
     0x55D0: Note("colour", "brightness and colours of the display it was mastered on: left out"),
@@ -194,36 +193,11 @@ def _elements(data: bytes) -> list[tuple[int, bytes]]:
 # ---- tracks
 
 
-def is_cover(stream: Stream) -> bool:
-    """Whether a stream of pictures is a cover or thumbnails."""
-    from av.stream import Disposition
-
-    return bool(int(stream.disposition or 0) & int(Disposition.attached_pic | Disposition.timed_thumbnails))
-
-
-def covers_of(container: InputContainer) -> tuple[list[tuple[str, str, bytes]], list[Note]]:
-    """The name, type and bytes of each cover of an open file, nothing of which was read; and notes."""
-    covers: list[tuple[str, str, bytes]] = []
-    notes: list[Note] = []
-    for stream in container.streams.video:
-        if not is_cover(stream):
-            continue
-        name = stream.codec_context.name if stream.codec_context else ""
-        packet = next((packet for packet in container.demux(stream) if packet.size), None)
-        if name not in _IMAGES or packet is None or packet.size > MAX_COVER:
-            notes.append(Note("attachment", "a cover picture of an unusual kind: left out"))
-            continue
-        suffix, kind = _IMAGES[name]
-        number = f"-{len(covers) + 1}" if covers else ""
-        covers.append((f"cover{number}{suffix}", kind, bytes(packet)))
-    return covers, notes
-
-
 def collect(
     container: InputContainer,
     picture: VideoStream,
     start: Fraction,
-    covers: Sequence[tuple[str, str, bytes]],
+    covers: Sequence[AttachedFile],
     sound: bool,
     early: bool,
 ) -> Beside:
@@ -238,7 +212,6 @@ def collect(
     with av.open(buffer, "w", format="matroska", container_options={**MATROSKA, **CLUSTER}) as output:
         bitexact(output)
         carried: dict[int, _Track] = {}
-        files = [(stream.name, stream.mimetype, bytes(stream.data)) for stream in container.streams.attachments]
         for stream in container.streams:
             if stream.index == picture.index or stream.type == "attachment" or is_cover(stream):
                 continue
@@ -247,13 +220,13 @@ def collect(
             if (track := _track(output, stream, notes)) is not None:
                 carried[stream.index] = track
         n_bytes = 0
-        for name, kind, data in (*files, *covers):
-            n_bytes += len(data)
+        for file in (*files_of(container), *covers):
+            n_bytes += len(file.data)
             if n_bytes > MAX_AUDIO:
                 raise MediaError(
                     f"more than {MAX_AUDIO} bytes of attached files: ffmpeg -i IN -map 0 -map -0:t -c copy OUT.mkv"
                 )
-            output.add_attachment(name or "file", kind or "application/octet-stream", data)
+            output.add_attachment(*file)
         if not carried and not n_bytes:
             return Beside(None, Fraction(0), notes)
         try:
@@ -261,9 +234,11 @@ def collect(
         except errors() as error:
             raise MediaError(f"the sound can't be carried along ({error}): {_LEAVE_OUT}") from error
         earliest = _carry(container, output, carried, start, early, notes)
-        if not any(track.n_packets for track in carried.values()) and not n_bytes:
+        n_packets = sum(track.n_packets for track in carried.values())
+        if not n_packets and not n_bytes:
             return Beside(None, Fraction(0), notes)
-    return Beside(buffer.getvalue(), -earliest if earliest < -_ROUNDING else Fraction(0), notes)
+    data = buffer.getvalue() if n_packets else with_cluster(buffer.getvalue())
+    return Beside(data, -earliest if earliest < -_ROUNDING else Fraction(0), notes)
 
 
 class _Track:
@@ -411,7 +386,7 @@ def _as_pcm(output: OutputContainer, stream: AudioStream, notes: list[Note]) -> 
         return None
     track: Any = output.add_stream(_PCM[kind], rate=context.sample_rate)
     track.layout = context.layout.name if context.layout.name in _LAYOUTS else _LAYOUTS[context.layout.nb_channels - 1]
-    notes.append(Note("sound", f"sound of {context.name}: decoded to PCM, the same samples"))
+    notes.append(Note("sound", f"{context.name} is decoded to PCM, the same samples"))
     return _Track(track, _Pcm(context.sample_rate, context.layout.nb_channels, kind))
 
 

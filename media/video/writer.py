@@ -497,6 +497,7 @@ class _FileSink(_Sink):
             video = written.streams.video[0]
             kept, track = _texts(plain_tags(written.metadata)), _texts(plain_tags(video.metadata))
             n_chapters = len(written.chapters())
+            notes += self._feed.lost(written) if self._feed is not None else []
         lost = sorted(_texts(self._info.tags).items() - kept.items())
         wanted = {key: value for key, value in self._info.track.items() if key != "disposition"}
         lost += sorted(_texts(wanted).items() - track.items() - kept.items())

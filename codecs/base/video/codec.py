@@ -193,12 +193,12 @@ class VideoCodec(Codec):
         if self.encoding.goal:
             about["quality"] = round(stats["quality"], 2)
             words.append(f"-q {about['quality']:g}")
-        if stats["key_bytes_extra"]:
+        if stats["key_bytes_extra"] > 0:
             words.append(f"key groups within scenes take {stats['key_bytes_extra']} bytes more than the others")
         if stats["resumed"]:
             words.append(f"{stats['resumed']} groups were done before")
         if sound_bytes:
-            words.append(f"{sound_bytes} bytes of it are sound")
+            words.append(f"{sound_bytes} bytes of it are sound and other tracks")
         if (workers := self.encoding.jobs) > (most := stats["key_groups"]):
             words.append(
                 f"{most} of {workers} workers had work: each begins at a key group, --key-every N makes more of them"
