@@ -148,7 +148,8 @@ class FileReader(VideoReader):
             raise MediaError(f"{self._name}: can't be read, damaged{early}? ({words}): {self._salvage()}") from error
 
     def _first(self, container: InputContainer, stream: VideoStream) -> VideoInfo:
-        if str(stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE", "0"))) == "1":
+        modes = {value for key, value in stream.metadata.items() if key.lower() == "alpha_mode"}
+        if stream.codec_context.name in _ALPHA and "1" in modes:
             raise MediaError(
                 f"frames of {stream.codec_context.name} with transparency; expected 8 bits without transparency: "
                 f"{self._advice('-pix_fmt yuv420p')}, which drops it"
@@ -212,7 +213,8 @@ class FileReader(VideoReader):
             for packet in container.demux(stream):
                 tally.sent(packet)
                 if order is not None and packet.size and not packet.is_discard:
-                    order.sent(packet.dts if packet.dts is not None else packet.pts)
+                    guessed = packet.pts if self._format != "avi" else None  # AVI's are those of decoding, moved
+                    order.sent(packet.dts if guessed is None else guessed)
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         raise MediaError(f"a damaged frame: {self._salvage()}")

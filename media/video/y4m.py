@@ -69,6 +69,10 @@ def read_header(stream: BinaryIO) -> Y4mHeader:
             f"a Y4M of C{chroma}; expected 8 bits without transparency, C{', C'.join(_CHROMA)}: "
             "ffmpeg -i IN -pix_fmt yuv420p OUT.y4m"
         )
+    if tags.get("I", "p") == "m":
+        raise MediaError(
+            "some of its frames are interlaced, and FFmpeg doesn't read that in a Y4M: make it of its source"
+        )
     if tags.get("I", "p") not in ("p", "?"):
         raise MediaError("interlaced: ffmpeg -i IN -vf bwdif OUT.y4m makes whole frames of it")
     color: dict[str, int] = {}

@@ -259,6 +259,7 @@ class VideoCodec(Codec):
             for _ in file.frames():
                 pass
             file.audio()
+            file.check_rest()
 
     @classmethod
     def output_suffixes(cls, header: container.Header, select: Select) -> tuple[str, ...]:

@@ -131,14 +131,21 @@ class Journal:
         return None if self.path is None else self.path.with_name(f"{self.path.name}.{attempt}-{index}")
 
     def close(self, remove: bool = False) -> None:
-        """Closes the file. remove: deletes it and all checkpoints, once the output is whole."""
+        """Closes the file. remove: deletes it and all checkpoints, once the output is whole. An empty one goes, too."""
+        remove = remove or not (self.groups or self.notes or self._fits())
         if self._file is not None:
             self._file.close()
             self._file = None
         if remove and self.path is not None:
             self.path.unlink(missing_ok=True)
-            for fit in self.path.parent.glob(f"{glob.escape(self.path.name)}.[0-9]*-[0-9]*"):
+            for fit in self._fits():
                 fit.unlink(missing_ok=True)
+
+    def _fits(self) -> list[Path]:
+        """The checkpoints of fits that lie beside the file."""
+        if self.path is None:
+            return []
+        return list(self.path.parent.glob(f"{glob.escape(self.path.name)}.[0-9]*-[0-9]*"))
 
 
 def part_of(target: Path, identity: bytes) -> tuple[Path, list[Path]]:

@@ -259,6 +259,12 @@ class VideoFile:
             self._damaged("the sound can't be read: left out")
         return None
 
+    def check_rest(self) -> None:
+        """Read all chunks behind the groups. ContainerError for one that is damaged, though nobody may need it."""
+        position = self._behind
+        for index in range(LEADING + len(self.groups), self._chunks.n_chunks):
+            _, position = self._chunks.read(index, position)
+
     def _joined(self, sizes: Sequence[int], index: int, position: int) -> bytes | None:
         """The sound of pieces of these lengths, the first of which is chunk number `index`, at `position`."""
         pieces: list[bytes | None] = []
