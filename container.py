@@ -241,6 +241,23 @@ class ChunkReader:
             raise ContainerError(f"{self.n_bytes - position} bytes follow the last chunk: expected the end of the file")
         return out
 
+    def find(self, tag: str, index: int, start: int, stop: int) -> int | None:
+        """The position, from `start` to `stop`, of chunk number `index` if it has this tag and is whole.
+
+        It is found by its tag and its checksum: for a file whose chunks in front of it are damaged.
+        """
+        data = self._read(start, min(stop, self.n_bytes) - start)
+        at = data.rfind(tag.encode())
+        for _ in range(100):  # a hostile file could have it everywhere
+            if at < 0:
+                break
+            try:
+                self.read(index, start + at)
+                return start + at
+            except ContainerError:
+                at = data.rfind(tag.encode(), 0, at + 3)
+        return None
+
     def _chunk(self, position: int, index: int) -> tuple[Chunk, int]:
         frame = self._read(position, _CHUNK.size)
         n_bytes = _CHUNK.unpack(frame)[1] if len(frame) == _CHUNK.size else 0

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from typing import Any
 
 from ...errors import UsageError
@@ -148,6 +149,14 @@ def size_in_bytes(given: str | float) -> float:
     return positive(digits)
 
 
+def rate_of_frames(given: str | float | Fraction) -> float | Fraction:
+    """Frames a second, above 0 and up to 1000: 24, 23.976 or 30000/1001."""
+    value = Fraction(given if isinstance(given, (str, Fraction)) else str(given))
+    if not 0 < value <= 1000:
+        raise ValueError(given)
+    return value
+
+
 def frame_range(given: str | Iterable[int | None]) -> tuple[int, int | None]:
     """Frames as "30:45", "30:", ":45" or "30", or as a pair: the first one, and the one after the last or None.
 
@@ -265,6 +274,7 @@ SKIP = Setting("skip", "leave this group or dataset out", dataset_path, "PATH", 
 FIT_EFFORT = replace(EFFORT, optional=True)
 ENOUGH = Setting("enough", "a group of frames with so many decibels is done", positive, "DB", optional=True)
 KEY_EVERY = Setting("key_every", "every N-th group of frames can be decoded alone", count, "N", optional=True)
+FPS = Setting("fps", "frames a second of a folder of pictures (25)", rate_of_frames, "N", optional=True)
 SOUND = Setting("sound", "leave the sound out", switch=False)
 GROUP = Setting("group", "frames of a group", count, command=False, optional=True)
 SCENE_CUTS = Setting("scene_cuts", "whether a new scene begins a new group", switch=False, command=False)
@@ -275,7 +285,7 @@ JOBS = Setting("jobs", "worker processes for the groups of one video", count, co
 IMAGE_SETTINGS = (QUALITY, SIZE, BPP, PSNR)
 FIELD_SETTINGS = (QUALITY, MAX_ERROR, REL_ERROR, PW_REL_ERROR, RMSE, BOUND, DATASET, SKIP)
 ARRAY_SETTINGS = (CODER,)
-VIDEO_SETTINGS = (QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, GROUP, SCENE_CUTS, SEED, THREADS, JOBS)
+VIDEO_SETTINGS = (QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, FPS, GROUP, SCENE_CUTS, SEED, THREADS, JOBS)
 
 # What a decoder can be asked for.
 SELECT_DATASET = Setting("dataset", "this dataset alone, as .npy (or .h5)", dataset_path, "PATH", several=True)

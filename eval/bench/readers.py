@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -20,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError
-from ...media import AUDIO_READS, VIDEO_READS
+from ...media import AUDIO_READS, VIDEO_READS, ffmpeg
+from ...media.ffmpeg import open_input, ratio
 from .contract import Audio, Medium, Video
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ PathLike = str | os.PathLike[str]
 
 @contextmanager
 def _about(path: PathLike) -> Iterator[None]:
-    """Turns any exception of a library that reads `path` into a MediaError with the path in front."""
+    """Turns what a library raises on `path` into a MediaError with the path in front; a mistake of ours stays one."""
     try:
         yield
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from None
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise MediaError(f"{path}: can't be read ({error.strerror})") from error
-    except Exception as error:
+    except (*ffmpeg.errors(), ValueError, RuntimeError, KeyError) as error:
         raise MediaError(f"{path}: can't be read, damaged? ({error})") from error
 
 
@@ -103,10 +103,8 @@ def audio_samples(source: str | BinaryIO, format: str | None = None) -> Decoded:
 
     Raises MediaError, or PyAV's own errors on damage.
     """
-    import av
-
     parts: list[NDArray[np.float32]] = []
-    with av.open(source, format=format, metadata_errors="replace") as container:
+    with open_input(source, format) as container:
         if not container.streams.audio:
             raise MediaError("no sound in it; expected a file with an audio track")
         stream = container.streams.audio[0]
@@ -179,12 +177,11 @@ def read_video(path: PathLike, max_frames: int | None = None) -> Video:
 
 
 def _video(source: str, max_frames: int | None) -> Video:
-    import av
     from av.video.reformatter import Interpolation
 
     flags = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
     frames: list[NDArray[np.uint8]] = []
-    with av.open(source, metadata_errors="replace") as container:
+    with open_input(source) as container:
         if not container.streams.video:
             raise MediaError("no pictures in it; expected a file with a video track")
         stream = container.streams.video[0]
@@ -201,12 +198,12 @@ def _video(source: str, max_frames: int | None) -> Video:
             _check_pixels(len(frames) + 1, frame.height, frame.width)
             rgb = frame.reformat(format="rgb24", dst_color_range="JPEG", interpolation=flags, threads=1)
             frames.append(np.asarray(rgb.to_ndarray(), np.uint8))
-        rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+        rate = ratio(stream.average_rate or stream.guessed_rate or stream.base_rate)
     if not frames:
         raise MediaError("no frames in it")
     if not rate or rate <= 0:
         raise MediaError("no frame rate in it; expected one")
-    return Video(np.stack(frames), Fraction(rate))
+    return Video(np.stack(frames), rate)
 
 
 def _check_pixels(n_frames: int, height: int, width: int) -> None:

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, StreamError, UsageError
+from ...media.ffmpeg import ratio
 from ...media.video.writer import X26_PRESETS
 from ..bench.contract import Family, Option, OptionValue, Peer, Video
 from ..bench.readers import MAX_VIDEO_PIXELS
@@ -160,7 +161,7 @@ class _VideoPeer:
                 raise StreamError(f"{stream.codec_context.codec.canonical_name}; expected {self.encoder.decoder}")
             stream.codec_context.thread_count = self.threads
             stream.codec_context.thread_type = "AUTO"
-            rate = stream.average_rate
+            rate = ratio(stream.average_rate)
             for frame in container.decode(stream):
                 height, width = frame.height - rows, frame.width - columns
                 if height < 1 or width < 1 or (frames and frames[0].shape[:2] != (height, width)):
@@ -170,7 +171,7 @@ class _VideoPeer:
                 frames.append(_to_rgb(frame)[:height, :width])
         if not frames or not rate or rate <= 0:
             raise StreamError(f"{len(frames)} frames at {rate} a second; expected at least one")
-        return np.stack(frames), Fraction(rate)
+        return np.stack(frames), rate
 
 
 def _checked(value: Video) -> NDArray[np.uint8]:

@@ -12,19 +12,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError
 from ..bands import bands
+from ..notes import Note
 
 __all__ = [
     "FULL",
     "LIMITED",
     "MAX_PIXELS",
     "MAX_SIDE",
+    "Chapter",
     "Frame",
     "Pixels",
     "Planes",
@@ -59,14 +61,24 @@ _WEIGHTS = {  # FFmpeg's number of a matrix: weights of red and blue in luma
 }
 
 
+class Chapter(NamedTuple):
+    """A chapter. start, end: seconds from the first picture on."""
+
+    start: Fraction
+    end: Fraction
+    title: str = ""
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """The description of a video.
 
     width, height: as displayed, and as the frames are. time_base: seconds, the unit of Frame.pts. frame_rate: the
-    nominal one; frames need not keep it. color: "range" (1 limited, 2 full), "matrix", "primaries" and "transfer" as
-    FFmpeg numbers them, those that were given. sample_aspect: width of a pixel over its height, None if square. notes:
-    what of the source isn't kept as it was, in words for the user.
+    nominal one; frames need not keep it. color: "range" (1 limited, 2 full), "matrix", "primaries", "transfer" and
+    "chroma" (the place of the chroma samples: 1 left, 2 centre, 3 top left) as FFmpeg numbers them, those that were
+    given. sample_aspect: width of a pixel over its height, None if square. early: seconds by which sound begins before
+    the first picture. tags: texts about the whole, such as its title. track: those of the picture's track. chapters:
+    parts with a name. notes: what of the source isn't kept as it was.
     """
 
     width: int
@@ -76,7 +88,11 @@ class VideoInfo:
     frame_rate: Fraction | None = None
     color: Mapping[str, int] = field(default_factory=dict)
     sample_aspect: Fraction | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    early: Fraction = Fraction(0)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    track: Mapping[str, str] = field(default_factory=dict)
+    chapters: tuple[Chapter, ...] = ()
 
     def __post_init__(self) -> None:
         check_frame_size(self.width, self.height)
@@ -116,7 +132,7 @@ def check_frame_size(width: int, height: int) -> None:
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE) or width * height > MAX_PIXELS:
         raise MediaError(
             f"frames of {width}x{height}; expected sides of 1 to {MAX_SIDE} and at most {MAX_PIXELS} pixels: "
-            "make them smaller, ffmpeg -i IN -vf scale=3840:-2 -c:v ffv1 OUT.mkv"
+            "make them smaller, ffmpeg -i IN -map 0 -c copy -c:v:0 ffv1 -filter:v:0 scale=3840:-2 OUT.mkv"
         )
 
 
@@ -258,7 +274,7 @@ def _weights(matrix: int) -> tuple[Fraction, Fraction]:
     if matrix not in _WEIGHTS:
         raise MediaError(
             f"colours of matrix {matrix} (FFmpeg's number); expected one of {', '.join(map(str, sorted(_WEIGHTS)))}: "
-            "ffmpeg -i IN -vf scale=out_color_matrix=bt709 -colorspace bt709 -c:v ffv1 OUT.mkv"
+            "ffmpeg -i IN -map 0 -c copy -c:v:0 ffv1 -filter:v:0 scale=out_color_matrix=bt709 -colorspace bt709 OUT.mkv"
         )
     return _WEIGHTS[matrix]
 

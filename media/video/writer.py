@@ -12,6 +12,7 @@ and no sound.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -27,10 +28,13 @@ import numpy as np
 from ...errors import CodecError, MediaError, UsageError
 from ...files import STDIO, whole, whole_folder
 from .. import VIDEO_WRITES
+from ..ffmpeg import errors, open_input
 from ..image import write_picture
+from ..notes import Note
 from ..values import Picture
 from . import y4m
 from .sound import AudioFeed
+from .tracks import plain_tags
 from .values import FULL, LIMITED, Frame, Pixels, Planes, VideoInfo, plane_shapes, to_rgb, to_yuv420, to_yuv444
 
 if TYPE_CHECKING:
@@ -184,7 +188,7 @@ class VideoWriter:
     A context manager. Files and folders are written under a temporary name beside their own and appear once the block
     ends without an exception; otherwise nothing is left. Raises MediaError, UsageError for the call itself.
 
-    notes: what isn't stored as it is, in words for the user.
+    notes: what isn't stored as it is; complete once the video is closed.
     """
 
     def __init__(
@@ -213,7 +217,7 @@ class VideoWriter:
             if audio is not None:
                 raise MediaError(f"{what} can't hold sound: write .mkv, or leave the sound out")
         settings = _encoder_for(suffix, encoder, info) if suffix in _MUXERS else None
-        self.notes = _changes(suffix, info, settings[0] if settings else None)
+        self.notes: list[Note] = _changes(suffix, info, settings[0] if settings else None)
         if not isinstance(target, (str, os.PathLike)) or target == STDIO:
             stream = sys.stdout.buffer if isinstance(target, (str, os.PathLike)) else target
             self._sink: _Sink = _Y4mSink(stream, info, close=False)
@@ -249,6 +253,7 @@ class VideoWriter:
                 raise MediaError("no frames were written; expected at least one")
             with self._about():
                 self._sink.finish()
+                self.notes += self._sink.notes()
             if self._place is not None:
                 self._place.publish()
         finally:
@@ -333,7 +338,7 @@ class _Place:
                 raise type(error)(text if text.startswith(f"{self.name}: ") else f"{self.name}: {text}") from error
             if isinstance(error, OSError):
                 raise MediaError(f"{self.name}: can't be written ({error.strerror or error})") from error
-            if isinstance(error, Exception):
+            if isinstance(error, (*errors(), ValueError)):
                 raise MediaError(f"{self.name}: can't be written ({error})") from error
             raise
 
@@ -351,6 +356,10 @@ class _Sink(ABC):
 
     @abstractmethod
     def finish(self) -> None: ...
+
+    def notes(self) -> list[Note]:
+        """What the finished output doesn't hold."""
+        return []
 
     @abstractmethod
     def drop(self) -> None:
@@ -425,12 +434,16 @@ class _FileSink(_Sink):
         settings = {"movflags": "+faststart"} if suffix in (".mp4", ".mov") else {}
         if suffix == ".mkv":
             settings["avoid_negative_ts"] = "disabled"
+        # MP4 has no times before 0, and would cut off what sounds there: all of it is moved, and the picture is late.
+        self._later = math.ceil(info.early / info.time_base) if suffix in (".mp4", ".mov") and audio is not None else 0
+        self._path, self._suffix = path, suffix
         self._output = av.open(f"file:{path}", "w", format=_MUXERS[suffix], container_options=settings)
         try:
             self._output.flags |= Flags.bitexact.value  # no tags with FFmpeg's version or the date
             self._stream = self._add_stream(name, options)
             if audio is not None:
-                self._feed = AudioFeed(audio, self._output, suffix)
+                self._feed = AudioFeed(audio, self._output, suffix, self._later * info.time_base)
+            self._add_texts()
             with self._quiet():
                 self._output.start_encoding()
         except BaseException:
@@ -442,7 +455,10 @@ class _FileSink(_Sink):
         rate = info.frame_rate or 1 / info.time_base
         if rate > 1_000_000 or max(rate.numerator, rate.denominator) >= 1 << 31:
             rate = Fraction(25)
-        stream: Any = self._output.add_stream(name, rate=rate, options={**encoder.fixed, **options})
+        given = {**encoder.fixed, **options}
+        if "chroma" in info.color and self._pixels == info.pixels == "yuv420p":
+            given["chroma_sample_location"] = str(info.color["chroma"])
+        stream: Any = self._output.add_stream(name, rate=rate, options=given)
         context = stream.codec_context
         stream.width, stream.height, stream.pix_fmt = info.width, info.height, self._pixels
         context.time_base = info.time_base
@@ -450,13 +466,55 @@ class _FileSink(_Sink):
         if info.sample_aspect is not None:
             context.sample_aspect_ratio = info.sample_aspect
         for key, value in _color_of(info, self._pixels).items():
-            setattr(context, _NUMBERS[key], value)
+            if key in _NUMBERS:
+                setattr(context, _NUMBERS[key], value)
         return stream
+
+    def _add_texts(self) -> None:
+        """Tags and chapters, which a container has to be given before its header is written."""
+        info = self._info
+        self._output.metadata.update(info.tags)
+        self._stream.metadata.update({key: value for key, value in info.track.items() if key != "disposition"})
+        self._stream.disposition = _disposition(info)
+        if info.chapters:
+            later = self._later * info.time_base
+            self._output.set_chapters(
+                [
+                    {
+                        "id": number + 1,
+                        "start": round((chapter.start + later) * 1000),
+                        "end": round((chapter.end + later) * 1000),
+                        "time_base": Fraction(1, 1000),
+                        "metadata": {"title": chapter.title} if chapter.title else {},
+                    }
+                    for number, chapter in enumerate(info.chapters)
+                ]
+            )
+
+    def notes(self) -> list[Note]:
+        notes = list(self._feed.notes) if self._feed is not None else []
+        with open_input(f"file:{self._path}", _MUXERS[self._suffix]) as written:
+            video = written.streams.video[0]
+            kept, track = _texts(plain_tags(written.metadata)), _texts(plain_tags(video.metadata))
+            n_chapters = len(written.chapters())
+            notes += self._feed.lost(written) if self._feed is not None else []
+        lost = sorted(_texts(self._info.tags).items() - kept.items())
+        wanted = {key: value for key, value in self._info.track.items() if key != "disposition"}
+        lost += sorted(_texts(wanted).items() - track.items() - kept.items())
+        if lost:
+            notes.append(
+                Note("tags", f"{_listed([name for name, _ in lost])} left out" + _KEEPS[self._suffix == ".mkv"])
+            )
+        if n_chapters < len(self._info.chapters):
+            words = f"{len(self._info.chapters) - n_chapters} chapters are left out"
+            notes.append(Note("chapters", words + _KEEPS[self._suffix == ".mkv"]))
+        return notes
 
     def write(self, frame: Frame) -> None:
         picture = _picture(frame, self._info, self._pixels)
-        picture.pts, picture.time_base = frame.pts, self._info.time_base
-        self._durations[frame.pts] = frame.duration
+        pts = frame.pts + self._later
+        picture.pts, picture.time_base = pts, self._info.time_base
+        self._durations[pts] = frame.duration
         self._count += 1
         with self._quiet():
             self._mux(self._stream.encode(picture))
@@ -510,22 +568,54 @@ def _encoder_for(suffix: str, encoder: str | None, info: VideoInfo) -> tuple[str
     return name, {**_QUALITY.get(name, {}), **options}
 
 
-def _changes(suffix: str, info: VideoInfo, encoder: str | None) -> tuple[str, ...]:
+_KEEPS = (": .mkv keeps them", "")
+_PLACES = {1: "left", 2: "centre", 3: "top left", 4: "top", 5: "bottom left", 6: "bottom"}
+
+
+def _disposition(info: VideoInfo) -> int:
+    """The flags of the picture's track: it is the default, and what its tags say."""
+    given = info.track.get("disposition", "0")
+    return 1 | (int(given) if given.isdecimal() and len(given) < 9 else 0)
+
+
+def _texts(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as they can be compared: containers write names in capitals, and times in more digits or fewer."""
+    return {key.lower(): value[:19] if key.lower() == "creation_time" else value for key, value in tags.items()}
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"tag{'s' * (len(names) > 1)} {shown} {'are' if len(names) > 1 else 'is'}"
+
+
+def _changes(suffix: str, info: VideoInfo, encoder: str | None) -> list[Note]:
+    """What an output of this suffix doesn't hold, as far as it is known before it is written."""
     notes = []
     become = ENCODERS[encoder].pixels[info.pixels] if encoder else {".y4m": "yuv444p"}.get(suffix, "rgb24")
     if info.pixels == "rgb24" and become.startswith("yuv"):
-        notes.append(f"RGB is stored as YUV 4:{'4:4' if become == 'yuv444p' else '2:0'}: .mkv and PNGs keep it")
+        form = "4:4" if become == "yuv444p" else "2:0"
+        notes.append(Note("chroma", f"RGB is stored as YUV 4:{form}: .mkv and PNGs keep it"))
     if info.pixels == "yuv420p" and not suffix:
-        notes.append("YUV 4:2:0 is stored as RGB: .mkv and .y4m keep it")
+        notes.append(Note("chroma", "YUV 4:2:0 is stored as RGB: .mkv and .y4m keep it"))
     if info.pixels == "gray" and become == "yuv420p":
-        notes.append("grey is stored as YUV 4:2:0 without colour: .mkv, .y4m and PNGs keep it")
+        notes.append(Note("chroma", "grey is stored as YUV 4:2:0 without colour: .mkv, .y4m and PNGs keep it"))
     if info.sample_aspect is not None and (not suffix or encoder in ("ffv1", "libvpx-vp9")):
-        # PyAV has no way to tell Matroska or FFV1.
+        # PyAV has no way to tell Matroska or FFV1: the muxer takes it from a field that PyAV doesn't set.
         over, under = info.sample_aspect.as_integer_ratio()
-        notes.append(
-            f"pixels of {over}:{under} are stored as square ones: .y4m, or .mp4 with libx264, keeps their shape"
-        )
-    return tuple(notes)
+        words = f"pixels of {over}:{under} are stored as square ones: "
+        notes.append(Note("layout", words + ".y4m, or .mp4 with libx264, keeps their shape"))
+    if encoder is None:  # Y4M, PNGs
+        if info.tags or info.track:
+            notes.append(Note("tags", "title and other tags are left out: .mkv keeps them"))
+        if info.chapters:
+            notes.append(Note("chapters", f"{len(info.chapters)} chapters are left out: .mkv keeps them"))
+        left = {key for key in info.color if key in ("matrix", "primaries", "transfer")}
+        if left and suffix:
+            notes.append(Note("colour", "Y4M doesn't name matrix, primaries or transfer: .mkv does"))
+    place = info.color.get("chroma", 0)
+    if suffix == ".y4m" and info.pixels == "yuv420p" and place > 3:
+        notes.append(Note("chroma", f"chroma samples at the {_PLACES.get(place, place)} are said to be at the centre"))
+    return notes
 
 
 def _limited(info: VideoInfo) -> VideoInfo:

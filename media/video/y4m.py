@@ -27,6 +27,7 @@ _CHROMA = {  # tag C: rows and columns of luma that share a sample of chroma; No
     "444": (1, 1),
     "mono": None,
 }
+_PLACES = {"420mpeg2": 1, "420jpeg": 2, "420paldv": 3}  # of the chroma samples, as FFmpeg numbers them
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def read_header(stream: BinaryIO) -> Y4mHeader:
     line = stream.readline(_MAX_LINE)
     words = line[:-1].decode("ascii", "replace").split(" ")
     if not line.endswith(b"\n") or words[0].encode() != MAGIC:
-        raise MediaError("a Y4M whose first line is damaged")
+        raise MediaError("a Y4M whose first line is damaged, or longer than 1024 bytes")
     tags = {word[0]: word[1:] for word in words[1:] if word and word[0] != "X"}
     extra = {key: value for key, _, value in (word[1:].partition("=") for word in words[1:] if word[:1] == "X")}
     try:
@@ -66,11 +67,17 @@ def read_header(stream: BinaryIO) -> Y4mHeader:
     if chroma not in _CHROMA:
         raise MediaError(
             f"a Y4M of C{chroma}; expected 8 bits without transparency, C{', C'.join(_CHROMA)}: "
-            "ffmpeg -i IN.y4m -pix_fmt yuv420p OUT.y4m"
+            "ffmpeg -i IN -pix_fmt yuv420p OUT.y4m"
+        )
+    if tags.get("I", "p") == "m":
+        raise MediaError(
+            "some of its frames are interlaced, and FFmpeg doesn't read that in a Y4M: make it of its source"
         )
     if tags.get("I", "p") not in ("p", "?"):
-        raise MediaError("interlaced: ffmpeg -i IN.y4m -vf bwdif OUT.y4m makes whole frames of it")
+        raise MediaError("interlaced: ffmpeg -i IN -vf bwdif OUT.y4m makes whole frames of it")
     color: dict[str, int] = {}
+    if chroma in _PLACES:
+        color["chroma"] = _PLACES[chroma]
     if "COLORRANGE" in extra:
         color["range"] = FULL if extra["COLORRANGE"].upper() == "FULL" else LIMITED
     pixels: Pixels = "yuv420p" if chroma.startswith("420") else "gray" if chroma == "mono" else "rgb24"
@@ -124,6 +131,8 @@ def _read_whole(stream: BinaryIO, n_bytes: int) -> bytes | None:
 def header_of(info: VideoInfo, rate: Fraction) -> bytes:
     """The first line for frames of `info`; rgb24 becomes 4:4:4."""
     chroma = {"yuv420p": "420jpeg", "gray": "mono", "rgb24": "444"}[info.pixels]
+    if info.pixels == "yuv420p":
+        chroma = {place: name for name, place in _PLACES.items()}.get(info.color.get("chroma", 0), chroma)
     aspect = info.sample_aspect or Fraction(1)
     words = [MAGIC.decode(), f"W{info.width}", f"H{info.height}", f"F{rate.numerator}:{rate.denominator}", "Ip"]
     words += [f"A{aspect.numerator}:{aspect.denominator}", f"C{chroma}"]

@@ -298,7 +298,9 @@ def test_pixels(pixels: str, codec: str, kept: str) -> None:
     )
     reader, frames = load(data)
     assert reader.info.pixels == kept
-    assert any("converted to RGB" in note for note in reader.notes) == (pixels.startswith("yuv") and kept == "rgb24")
+    assert any("converted to RGB" in note.words for note in reader.notes) == (
+        pixels.startswith("yuv") and kept == "rgb24"
+    )
     assert (reader.info.color.get("range") == 2) == (pixels == "yuvj420p")
     with av.open(io.BytesIO(data)) as container:
         for frame, theirs in zip(frames, container.decode(video=0), strict=True):
@@ -319,7 +321,7 @@ def test_pixels(pixels: str, codec: str, kept: str) -> None:
         (lambda: made("mp4", color={"color_trc": 16, "color_primaries": 9, "colorspace": 9}), "HDR.*tonemap"),
         (lambda: b"#EXTM3U\n#EXTINF:10,\nfile:///etc/hostname\n", "not a video"),
         (lambda: b"ffconcat version 1.0\nfile '/etc/hostname'\n", "not a video"),
-        (lambda: b"", "not a video"),
+        (lambda: b"", "file is empty"),
         (lambda: bytes(1000), "not a video"),
         (lambda: tone(), "no video"),
         (lambda: b"YUV4MPEG2 W4 H4 F25:1 It C420\nFRAME\n" + bytes(24), "interlaced"),
@@ -353,7 +355,7 @@ def test_more_than_one_track(tmp_path: Path) -> None:
             output.mux(stream.encode(None))
     reader, frames = load(buffer.getvalue())
     assert frames[0].planes[0].shape == (32, 32)
-    assert reader.notes == ("2 video tracks: only the first is taken",)
+    assert [note.kind for note in reader.notes] == ["track"]
 
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -516,8 +518,9 @@ def test_color_is_kept(name: str, encoder: str | None, tmp_path: Path) -> None:
         reader, _ = load(
             save(tmp_path / f"{color['matrix']}{name}", info_of(color=color), moving(info_of()), encoder=encoder)
         )
+        found = {key: value for key, value in reader.info.color.items() if key != "chroma"}  # H.264 says left
         assert {
-            **reader.info.color,
+            **found,
             "matrix": {6: 5}.get(reader.info.color["matrix"], reader.info.color["matrix"]),
         } == {
             **color,
@@ -561,7 +564,7 @@ def test_shape_of_pixels(tmp_path: Path) -> None:
 def test_what_isnt_stored_as_it_is(name: str, pixels: Pixels, words: str, tmp_path: Path) -> None:
     with VideoWriter(tmp_path / name, info_of(pixels=pixels)) as writer:
         writer.write(moving(info_of(pixels=pixels))[0])
-    assert (words in writer.notes[0]) if words else writer.notes == ()
+    assert (words in writer.notes[0].words) if words else writer.notes == []
 
 
 def test_y4m_on_stdout(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import itertools
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
@@ -25,32 +26,40 @@ from .... import container
 from ....errors import MediaError, UsageError
 from ....files import STDIO, is_stream, refuse_existing, whole
 from ....media import VIDEO_WRITES
-from ....media.video.reader import VideoReader, open_video
-from ....media.video.sound import cut_audio
+from ....media.notes import Note, from_meta
+from ....media.video.reader import VideoReader, chapters_of, open_video
+from ....media.video.sound import cut_audio, kinds_of, without_sound
 from ....media.video.values import Frame, VideoInfo, frames_of, stack
 from ....media.video.writer import VideoWriter, parse_encoder
 from ..codec import Codec, Data, PathLike, Report, Source, Summary, opened
 from ..settings import VIDEO_SELECTION, VIDEO_SETTINGS, Select, Setting
 from .encode import (
+    OVERHEAD,
     EncodeContext,
     Encoded,
     EncodeProgress,
     EncodeReport,
     EncodeSettings,
     EncodeSource,
+    OutOfReachError,
     encode,
     identity_of,
 )
 from .groups import Preset
-from .journal import Journal
-from .stream import VideoFile, chunks_of, header_of, times_of
+from .journal import Journal, naming_target, part_of
+from .stream import LEADING, N_COPIES, VideoFile, chunks_of, header_of, sound_chunks, times_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["EncodeProgress", "EncodeSettings", "VideoCodec", "VideoFile"]
 
-_OVERHEAD = 150  # bytes of a file's header and chunks, about
+
+_LEFT_OUT = {  # of tracks beside the picture, in an output that has no place for them
+    "audio": Note("sound", "the sound is left out: -o NAME.mkv keeps it"),
+    "subtitle": Note("track", "the subtitles are left out: -o NAME.mkv keeps them"),
+    "attachment": Note("attachment", "the attached files are left out: -o NAME.mkv keeps them"),
+}
 
 
 class VideoCodec(Codec):
@@ -112,11 +121,10 @@ class VideoCodec(Codec):
 
     def compress_one(self, x: Any, quality: float | None = None) -> bytes:
         codec = self if quality is None else self.with_settings(quality=quality)
-        with _source(x) as (source, audio):
-            source, sound = codec._with_sound(source, audio)
+        with _source(x, codec.encoding) as source:
             encoded = encode(source, codec._context(b""), Journal(None, b""), None)
             buffer = io.BytesIO()
-            codec._write(buffer, source.info, encoded, sound())
+            codec._write(buffer, source, encoded)
             return buffer.getvalue()
 
     def decompress_one(self, data: Data) -> NDArray[np.uint8]:
@@ -134,34 +142,48 @@ class VideoCodec(Codec):
         replace: bool = False,
         keep: bool = True,
     ) -> Summary:
-        """Encode a file, a folder of PNGs, an array, a reader, or (info, frames) into a file.
+        """Encode a file, a folder of pictures, an array, a reader, or (info, frames) into a file.
 
+        Everything that can refuse the source is looked at first: all of it is decoded once, and its sound collected.
         Progress is kept in TARGET.part (unless keep is False, or the target is no file): after an interruption the same
         call goes on from there, and gives the same bytes. The target appears when it is whole. The rest is as in
         `Codec.encode_file`.
         """
         refuse_existing(target, replace)
         place = None if is_stream(target) else Path(os.path.realpath(target))
-        with _source(source) as (video, audio):
+        with _source(source, self.encoding) as video:
             identity = identity_of(video, self.preset, self.encoding, f"{self.name} {self.stream}")
-            part = place.with_name(place.name + ".part") if place is not None and keep and video.identity else None
-            if part is not None:
-                part.parent.mkdir(parents=True, exist_ok=True)
+            part, others = None, []
+            if place is not None and keep and video.identity:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                part, others = part_of(place, identity)
             journal = Journal(part, identity)
             done = False
             try:
-                video, sound = self._with_sound(video, audio)
                 encoded = encode(video, self._context(identity), journal, report)
-                with whole(target, replace=replace) as file:
-                    carried = sound()
-                    n_bytes = self._write(file, video.info, encoded, carried)
+                with naming_target(place), whole(target, replace=replace) as file:
+                    n_bytes, sound_bytes = self._write(file, video, encoded)
                 done = True
+            except OutOfReachError:
+                done = True  # what there is of it is of no use
+                raise
             finally:
                 journal.close(remove=done)
+            notes = video.notes()
         n_in = os.path.getsize(source) if isinstance(source, (str, os.PathLike)) and os.path.isfile(source) else None
-        return self._summary(encoded, video.info, n_in, n_bytes, len(carried or b""))
+        words = [f"{other.name} keeps the progress of other settings" for other in others]
+        return self._summary(encoded, video.info, n_in, n_bytes, sound_bytes, notes, words)
 
-    def _summary(self, encoded: Encoded, info: VideoInfo, n_in: int | None, n_bytes: int, sound_bytes: int) -> Summary:
+    def _summary(
+        self,
+        encoded: Encoded,
+        info: VideoInfo,
+        n_in: int | None,
+        n_bytes: int,
+        sound_bytes: int,
+        notes: Sequence[Note],
+        more: Sequence[str],
+    ) -> Summary:
         stats = encoded.stats
         bpp = 8 * n_bytes / (stats["frames"] * info.width * info.height)
         about = {"codec": self.name, "preset": self.preset.name, **stats, "payload_bytes": stats["bytes"]}
@@ -171,16 +193,17 @@ class VideoCodec(Codec):
         if self.encoding.goal:
             about["quality"] = round(stats["quality"], 2)
             words.append(f"-q {about['quality']:g}")
-        if stats["key_bytes_extra"]:
+        if stats["key_bytes_extra"] > 0:
             words.append(f"key groups within scenes take {stats['key_bytes_extra']} bytes more than the others")
         if stats["resumed"]:
             words.append(f"{stats['resumed']} groups were done before")
-        notes = [f"{sound_bytes} bytes of it are sound"] if sound_bytes else []
+        if sound_bytes:
+            words.append(f"{sound_bytes} bytes of it are sound and other tracks")
         if (workers := self.encoding.jobs) > (most := stats["key_groups"]):
-            notes.append(
+            words.append(
                 f"{most} of {workers} workers had work: each begins at a key group, --key-every N makes more of them"
             )
-        return Summary(n_in, n_bytes, about, words, notes)
+        return Summary(n_in, n_bytes, about, [*words, *more], notes)
 
     def decode_file(
         self,
@@ -200,27 +223,33 @@ class VideoCodec(Codec):
                 raise UsageError(f"--frames {start}:{'' if stop is None else stop}: there are {file.n_frames} frames")
             stop = file.n_frames if stop is None else min(stop, file.n_frames)
             audio, notes = self._sound_of(file, target, select)
+            info = file.info
             if select.frames is not None:
-                audio = cut_audio(audio, file.seconds(start), file.seconds(stop))
-            with VideoWriter(target, file.info, audio, select.encoder, replace) as writer:
+                begin, end = file.seconds(start), file.seconds(stop)
+                audio = cut_audio(audio, begin, end)
+                info = _part_of(info, begin, end)
+            with VideoWriter(target, info, audio, select.encoder, replace) as writer:
                 for frame in file.frames(start, stop):
                     writer.write(frame)
             notes += writer.notes
             shape = [stop - start, file.info.height, file.info.width]
             missing, n_in = file.missing, file.n_bytes
+            notes += [note for note in file.notes if note.kind == "damage" and note not in from_meta(file.header.meta)]
         if missing:
-            notes.append(f"{len(missing)} frames are missing: {ranges_of(missing)}")
+            notes.append(Note("damage", f"{len(missing)} frames are missing: {ranges_of(missing)}"))
         fps = round((stop - start) / (time.perf_counter() - started), 2)
         facts = {"codec": self.name, "shape": shape, "dtype": "uint8", "missing": missing, "fps": fps}
         return Summary(n_in, os.path.getsize(target) if os.path.isfile(target) else None, facts, (), notes)
 
     @staticmethod
-    def _sound_of(file: VideoFile, target: PathLike, select: Select) -> tuple[bytes | None, list[str]]:
+    def _sound_of(file: VideoFile, target: PathLike, select: Select) -> tuple[bytes | None, list[Note]]:
         """The sound that is written, and a note where the output can't hold the one there is."""
-        audio = file.audio() if select.sound else None
+        audio = file.audio()
+        if audio is not None and not select.sound:
+            audio = without_sound(audio)
         form = ".y4m" if target == STDIO else Path(target).suffix.lower()
         if audio is not None and form in ("", ".y4m"):
-            return None, ["the sound is left out: -o NAME.mkv keeps it"]
+            return None, [_LEFT_OUT[kind] for kind in kinds_of(audio) if kind in _LEFT_OUT]
         return audio, []
 
     def verify_file(self, source: Source) -> None:
@@ -230,6 +259,7 @@ class VideoCodec(Codec):
             for _ in file.frames():
                 pass
             file.audio()
+            file.check_rest()
 
     @classmethod
     def output_suffixes(cls, header: container.Header, select: Select) -> tuple[str, ...]:
@@ -242,24 +272,26 @@ class VideoCodec(Codec):
         if select.encoder is not None:
             parse_encoder(select.encoder)
 
-    def _with_sound(
-        self, source: EncodeSource, audio: Callable[[], bytes | None]
-    ) -> tuple[EncodeSource, Callable[[], bytes | None]]:
-        """The source, with the bytes of its sound counted if a rate is asked for, and a function that gives it."""
-        if not self.encoding.sound:
-            return replace(source, beside=_OVERHEAD), lambda: None
-        if self.encoding.bpp is None or not source.again:
-            return source, audio
-        sound = audio()
-        return replace(source, beside=_OVERHEAD + len(sound or b"")), lambda: sound
-
     def _context(self, identity: bytes) -> EncodeContext:
         return EncodeContext(self.preset, self.encoding, identity.hex())
 
-    def _write(self, file: BinaryIO, info: VideoInfo, encoded: Encoded, audio: bytes | None) -> int:
-        header = header_of(self.name, self.stream, info, len(encoded.durations), self.preset.name, self.coder)
-        chunks = chunks_of(encoded.entries, times_of(encoded.durations), encoded.groups(), audio)
-        return container.write(file, header, chunks, len(encoded.entries) + 2 + (audio is not None))
+    def _write(self, file: BinaryIO, source: EncodeSource, encoded: Encoded) -> tuple[int, int]:
+        """Writes the file of a source that is encoded; returns its bytes, and how many of them are sound."""
+        audio = source.audio(self.encoding.sound)
+        chunks, pieces = sound_chunks(audio)
+        header = header_of(
+            self.name,
+            self.stream,
+            source.info,
+            len(encoded.durations),
+            self.preset.name,
+            self.coder,
+            source.notes(),
+            pieces,
+        )
+        body = chunks_of(encoded.entries, times_of(encoded.durations), encoded.groups(), chunks)
+        n_chunks = LEADING + len(encoded.entries) + len(chunks) + N_COPIES
+        return container.write(file, header, body, n_chunks), len(audio or b"")
 
     @contextmanager
     def open_file(self, source: Data | PathLike, conceal: bool = False) -> Iterator[VideoFile]:
@@ -291,29 +323,28 @@ class VideoCodec(Codec):
 
 
 @contextmanager
-def _source(x: Any) -> Iterator[tuple[EncodeSource, Callable[[], bytes | None]]]:
-    """The source of anything that can be encoded, and a function that gives its sound."""
+def _source(x: Any, settings: EncodeSettings) -> Iterator[EncodeSource]:
+    """The source of anything that can be encoded; one that can be read twice is looked through before it is given."""
+    rate = None if settings.fps is None else Fraction(str(settings.fps))
     if isinstance(x, VideoReader):
-        yield _of_reader(x, "", again=False), x.audio
+        yield _of_reader(x, "", settings)
         return
     if isinstance(x, np.ndarray):
-        info, _ = frames_of(x)
+        info, _ = frames_of(x, rate or 25)
         digest = hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()
-        source = EncodeSource(info, lambda: frames_of(x)[1], f"array {x.shape} {digest}", len(x))
-        yield source, lambda: None
+        identity = f"array {x.shape} {digest}"
+        yield EncodeSource(info, lambda: frames_of(x)[1], identity, len(x), beside=OVERHEAD)
         return
     if isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], VideoInfo):
         info, frames = x
+        n_frames = len(frames) if hasattr(frames, "__len__") else None
         again = not isinstance(frames, Iterator)
-        yield (
-            EncodeSource(info, lambda: frames, "", len(frames) if hasattr(frames, "__len__") else None, again),
-            lambda: None,
-        )
+        notes = info.notes
+        yield EncodeSource(info, lambda: frames, "", n_frames, again, OVERHEAD, notes=lambda: notes)
         return
     if isinstance(x, (str, os.PathLike)):
-        with open_video(x) as reader:
-            piped = is_stream(x)
-            yield _of_reader(reader, "" if piped else _identity(Path(x)), again=not piped), reader.audio
+        with open_video(x, rate) as reader:
+            yield _of_reader(reader, "" if is_stream(x) else _identity(Path(x)), settings)
         return
     raise UsageError(
         f"can't compress a {type(x).__name__}: expected a path to a video or to a folder of PNGs, a NumPy array "
@@ -321,11 +352,26 @@ def _source(x: Any) -> Iterator[tuple[EncodeSource, Callable[[], bytes | None]]]
     )
 
 
-def _of_reader(reader: VideoReader, identity: str, again: bool) -> EncodeSource:
+def _of_reader(reader: VideoReader, identity: str, settings: EncodeSettings) -> EncodeSource:
     def frames() -> Iterable[Frame]:
         return iter(reader)
 
-    return EncodeSource(reader.info, frames, identity, reader.n_frames, again)
+    def notes() -> Sequence[Note]:
+        return reader.notes
+
+    if not reader.again:
+        n_frames = reader.n_frames
+        return EncodeSource(reader.info, frames, identity, n_frames, False, OVERHEAD, reader.beside, notes)
+    reader.check()
+    audio = reader.beside(settings.sound)
+    beside = OVERHEAD + len(audio or b"")
+    return EncodeSource(reader.info, frames, identity, reader.n_frames, True, beside, lambda sound: audio, notes)
+
+
+def _part_of(info: VideoInfo, begin: Fraction, end: Fraction) -> VideoInfo:
+    """The description of the part of a video from `begin` to `end`, in seconds."""
+    early = info.early if begin == 0 else Fraction(0)
+    return replace(info, chapters=chapters_of(info, begin, end), early=early)
 
 
 def _identity(path: Path) -> str:

@@ -12,8 +12,9 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import torch
 from ....errors import CodecError, UsageError
 from ....files import end_with_parent
 from ....media.distortion import mse_of_psnr, psnr_of_frames, psnr_of_mse
+from ....media.notes import Note
 from ....media.video.values import Frame, VideoInfo
 from ..codec import threads
 from .groups import LOSSLESS_PSNR, FitProgress, FitSettings, Preset
@@ -31,6 +33,7 @@ from .stream import GroupEntry, digest_of, group_payload
 
 __all__ = ["EncodeProgress", "EncodeSettings", "EncodeSource", "Encoded", "encode", "encode_at"]
 
+OVERHEAD = 180  # bytes of a file's header and chunks, about
 TOLERANCE = {"bpp": 0.03, "psnr": 0.1}  # a target missed by more is tried again, once; bpp: as a share
 PROBES = 3  # qualities that are tried on a part of the video, to find the one for a target
 _LOWEST, _HIGHEST = 1.0, 100.0
@@ -58,6 +61,7 @@ class EncodeSettings:
     scene_cuts: bool = True
     seed: int = 1
     sound: bool = True
+    fps: float | Fraction | None = None
     threads: int = 1
     jobs: int = field(default=1, compare=False)
 
@@ -72,6 +76,8 @@ class EncodeSettings:
         for name in ("psnr", "bpp", "enough"):
             if (value := getattr(self, name)) is not None and not 0 < value < 1000:
                 raise UsageError(f"{name} {value:g}; expected a positive number")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise UsageError(f"fps {self.fps}; expected a number above 0 and up to 1000, as 24 or 30000/1001")
         for name in ("group", "key_every", "threads", "jobs"):
             if (value := getattr(self, name)) is not None and not 1 <= value <= 1024:
                 raise UsageError(f"{name} {value}; expected 1 to 1024")
@@ -90,7 +96,8 @@ class EncodeSource:
 
     frames: gives the frames from the first on; again: whether it can do so more than once. identity: text that tells
     this source from others; "" if there is none. n_frames: None where it isn't known. beside: bytes that a file of it
-    has beside the groups, such as its sound.
+    has beside the groups, such as its sound. audio: gives the tracks beside the picture, with sound or without. notes:
+    gives what of the source isn't kept.
     """
 
     info: VideoInfo
@@ -99,6 +106,8 @@ class EncodeSource:
     n_frames: int | None = None
     again: bool = True
     beside: int = 0
+    audio: Callable[[bool], bytes | None] = lambda sound: None
+    notes: Callable[[], Sequence[Note]] = tuple
 
 
 class EncodeProgress(NamedTuple):
@@ -192,8 +201,12 @@ class EncodeContext(NamedTuple):
 
 
 def identity_of(source: EncodeSource, preset: Preset, settings: EncodeSettings, codec: str) -> bytes:
-    """A digest (sha256) of all that decides an encoding's bytes."""
-    text = repr((codec, preset.name, preset.fingerprint(), replace(settings, jobs=1), source.info, source.identity))
+    """A digest (sha256) of all that decides the bytes of the groups, and the quality that meets a target."""
+    info = source.info
+    sound = settings.sound if settings.bpp is not None else True  # it takes a part of a rate
+    settings = replace(settings, jobs=1, sound=sound, fps=None)
+    picture = (info.width, info.height, info.pixels)
+    text = repr((codec, preset.name, preset.fingerprint(), settings, picture, source.identity))
     return hashlib.sha256(text.encode()).digest()
 
 
@@ -217,13 +230,48 @@ def encode(
     if "quality" not in journal.notes:
         quality, slope = _search(source, context, goal, report)
         journal.note(quality=quality, slope=slope)
-    quality, slope = journal.notes["quality"], journal.notes["slope"]
+    quality, slope = _number(journal, "quality"), _number(journal, "slope")
     first = encode_at(source, context, journal, quality, 0, report)
     again = _corrected(quality, _measure(goal[0], first.stats), goal, slope)
     if abs(again - quality) < 0.25:
-        return first
-    second = encode_at(source, context, journal, again, 1, report)
-    return min(first, second, key=lambda encoded: _miss(goal, encoded.stats))
+        best = first
+    else:
+        second = encode_at(source, context, journal, again, 1, report)
+        best = min(first, second, key=lambda encoded: _miss(goal, encoded.stats))
+    _refuse_miss(context, goal, best.stats)
+    return best
+
+
+def _number(journal: Journal, name: str) -> float:
+    value = journal.notes.get(name)
+    if not isinstance(value, (int, float)):
+        raise UsageError(f"{journal.path} has no {name} of the target: it is damaged; remove it, and encode again")
+    return float(value)
+
+
+class OutOfReachError(UsageError):
+    """A target that no quality meets."""
+
+
+def _refuse_miss(context: EncodeContext, goal: tuple[str, float], measured: dict[str, float], slack: float = 0) -> None:
+    """Raise OutOfReachError for a target that the best, or the worst, quality misses. measured: psnr, bpp and quality.
+
+    slack: decibels, or a factor less 1 of the rate, by which it may be missed besides.
+    """
+    name = context.preset.name
+    if goal[0] == "psnr" and measured["quality"] >= _HIGHEST - 0.5:
+        if measured["psnr"] < goal[1] - TOLERANCE["psnr"] - slack:
+            raise OutOfReachError(
+                f"{goal[1]:g} dB is out of reach: {name} at quality {_HIGHEST:g} has {measured['psnr']:.2f} dB"
+                + ("; more steps (--effort) may add a little" if context.settings.effort is not None else "")
+            )
+    elif goal[0] == "bpp" and measured["quality"] <= _LOWEST + 0.5:
+        most = math.exp(math.log(goal[1]) + TOLERANCE["bpp"]) * (1 + slack)
+        if measured["bpp"] > most:
+            raise OutOfReachError(
+                f"{goal[1]:.3g} bits a pixel for the picture is out of reach: {name} at quality {_LOWEST:g} takes "
+                f"{measured['bpp']:.3g}"
+            )
 
 
 def encode_at(
@@ -518,10 +566,11 @@ def _of_groups(source: EncodeSource, bpp: float) -> float:
     n_frames = source.n_frames or sum(1 for _ in source.frames())
     beside = 8 * source.beside / max(1, n_frames * source.info.width * source.info.height)
     if beside >= bpp:
-        raise UsageError(
-            f"{bpp:g} bits a pixel: {beside:.3g} go to the sound, which is carried as it is, and the header; ask "
-            "for more, or leave the sound out (--no-sound)"
-        )
+        words = f"{bpp:g} bits a pixel: {beside:.3g} go to "
+        if source.beside > OVERHEAD:
+            words += "the sound, which is carried as it is, and the header; ask for more, or leave the sound out"
+            raise UsageError(words + " (--no-sound)")
+        raise UsageError(words + "the header of the file; ask for more")
     return bpp - beside
 
 
@@ -561,7 +610,9 @@ def _search(
     clock = _Clock(None, report, "target")
     with threads(context.settings.threads):
         for _ in range(PROBES):
-            tried.append((quality, _measure(goal[0], _probe(samples, context, quality, source, clock))))
+            probe = _probe(samples, context, quality, source, clock)
+            _refuse_miss(context, goal, {**probe, "quality": quality}, slack=3.0 if goal[0] == "psnr" else 1.0)
+            tried.append((quality, _measure(goal[0], probe)))
             slope = _slope(tried, _wanted(goal), slope)
             nearest = min(tried, key=lambda probe: abs(probe[1] - _wanted(goal)))
             following = _corrected(*nearest, goal, slope)

@@ -1,5 +1,7 @@
 """The journal of an encoding that may be interrupted: the file `OUT.part`, beside the output.
 
+Where that is of another source or of other settings, nothing of it is lost: the journal is `OUT.HASH.part` then.
+
 It has a signature, the identity of source and settings (sha256), then records with a CRC each: groups that are done,
 and notes. A torn record at the end, from a crash, is cut off. Fits of the groups under way lie beside it, as
 safetensors.
@@ -14,7 +16,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,12 +26,13 @@ from ....errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DoneGroup", "FitFile", "Journal"]
+__all__ = ["DoneGroup", "FitFile", "Journal", "naming_target", "part_of"]
 
 _SIGNATURE = b"codecpart1\n"
 _RECORD = struct.Struct(">BBII")  # kind, attempt, index, length of the body
 _GROUP = struct.Struct(">IIId")  # frames, digest, decibels of the frames' PSNR times 1000, seconds
 _KIND_GROUP, _KIND_NOTE = 1, 2
+_MOST_BYTES, _SHOWN_BYTES = 210, 80  # of a target's name, and what is shown of a longer one
 
 
 class DoneGroup(NamedTuple):
@@ -45,8 +48,9 @@ class DoneGroup(NamedTuple):
 class Journal:
     """The groups and notes of an encoding, in memory, and in a file if there is a path.
 
-    identity: 32 bytes that tell all that decides the groups' bytes; a file with others is begun anew. groups: by
-    attempt and index; an attempt is an encoding at one quality, and a target may take several.
+    identity: 32 bytes that tell all that decides the groups' bytes; a file with others is refused (`part_of` finds a
+    name for this one). groups: by attempt and index; an attempt is an encoding at one quality, and a target may take
+    several.
     """
 
     def __init__(self, path: Path | None, identity: bytes) -> None:
@@ -57,18 +61,17 @@ class Journal:
 
     def _open(self, path: Path) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
+        start = _SIGNATURE + self.identity
+        _refuse_foreign(path)
         file = open(path, "a+b")  # noqa: SIM115
         try:
             _lock(file, path)
             file.seek(0)
             data = file.read()
-            start = _SIGNATURE + self.identity
-            if data and not data.startswith(start):
-                if not data.startswith(_SIGNATURE):
-                    raise UsageError(
-                        f"{path} isn't a file of ours: move it away, the encoding keeps its progress there"
-                    )
-                data = b""  # of another source or other settings
+            if start.startswith(data):  # new, or torn in its first bytes
+                data = b""
+            elif not data.startswith(start):
+                raise UsageError(f"{path} holds the progress of another encoding: move it away, or name another output")
             end = len(start)
             if data:
                 end = self._parse(data, len(start))
@@ -96,7 +99,10 @@ class Journal:
                 payload = body[_GROUP.size :]
                 self.groups[attempt, index] = DoneGroup(payload, n_frames, digest, millibels / 1000, seconds)
             elif kind == _KIND_NOTE:
-                self.notes |= json.loads(body)
+                notes = _json(body)
+                if not isinstance(notes, dict):
+                    break  # not written by us
+                self.notes |= notes
             at = end
         return at
 
@@ -116,22 +122,94 @@ class Journal:
         if self._file is None:
             return
         record = _RECORD.pack(kind, attempt, index, len(body)) + body
-        self._file.write(record + zlib.crc32(record).to_bytes(4, "big"))
-        self._file.flush()
+        with naming_target(self.path):
+            self._file.write(record + zlib.crc32(record).to_bytes(4, "big"))
+            self._file.flush()
 
     def fit_path(self, attempt: int, index: int) -> Path | None:
         """The place of the checkpoint of a group's fit; None if the journal has no file."""
         return None if self.path is None else self.path.with_name(f"{self.path.name}.{attempt}-{index}")
 
     def close(self, remove: bool = False) -> None:
-        """Closes the file. remove: deletes it and all checkpoints, once the output is whole."""
+        """Closes the file. remove: deletes it and all checkpoints, once the output is whole. An empty one goes, too."""
+        remove = remove or not (self.groups or self.notes or self._fits())
         if self._file is not None:
             self._file.close()
             self._file = None
         if remove and self.path is not None:
             self.path.unlink(missing_ok=True)
-            for fit in self.path.parent.glob(f"{glob.escape(self.path.name)}.[0-9]*-[0-9]*"):
+            for fit in self._fits():
                 fit.unlink(missing_ok=True)
+
+    def _fits(self) -> list[Path]:
+        """The checkpoints of fits that lie beside the file."""
+        if self.path is None:
+            return []
+        return list(self.path.parent.glob(f"{glob.escape(self.path.name)}.[0-9]*-[0-9]*"))
+
+
+def part_of(target: Path, identity: bytes) -> tuple[Path, list[Path]]:
+    """The name of the journal of an encoding to this target, and of those that hold the progress of others.
+
+    UsageError if another process is writing to the same target.
+    """
+    name = _short(target.name)
+    plain, own = (target.with_name(name + ending) for ending in (".part", f".{identity[:4].hex()}.part"))
+    pattern = f"{glob.escape(name)}.[0-9a-f]" + "[0-9a-f]" * 7 + ".part"
+    others = [path for path in (plain, *sorted(target.parent.glob(pattern))) if path != own and os.path.lexists(path)]
+    for path in others:
+        _refuse_foreign(path)
+    others = [path for path in others if not _is_of(path, identity)]
+    for path in others:
+        with open(path, "rb") as file:
+            _lock(file, path)
+    return (own if plain in others or own.exists() else plain), others
+
+
+def _short(name: str) -> str:
+    """A name to which endings can be added: file systems take 255 bytes. Long ones are told apart by a checksum."""
+    data = os.fsencode(name)
+    if len(data) <= _MOST_BYTES:
+        return name
+    return f"{os.fsdecode(data[:_SHOWN_BYTES])}.{zlib.crc32(data):08x}"
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise UsageError for something else than a journal in its place: it isn't ours to write to."""
+    if not os.path.lexists(path):
+        return
+    words = f"{path} isn't a file of ours: move it away, the encoding keeps its progress there"
+    if path.is_symlink() or not path.is_file():
+        raise UsageError(words)
+    with open(path, "rb") as file:
+        start = file.read(len(_SIGNATURE))
+    if not _SIGNATURE.startswith(start) and start != _SIGNATURE:
+        raise UsageError(words)
+
+
+def _is_of(path: Path, identity: bytes) -> bool:
+    """Whether a journal is that of this encoding, or was only just begun."""
+    start = _SIGNATURE + identity
+    with open(path, "rb") as file:
+        return start.startswith(file.read(len(start)))
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+@contextlib.contextmanager
+def naming_target(path: Path | None) -> Iterator[None]:
+    """Makes an error of writing, such as of a full disk, name the file that is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and path is not None:
+            error.filename = str(path)
+        raise
 
 
 def _lock(file: Any, path: Path) -> None:
@@ -140,7 +218,7 @@ def _lock(file: Any, path: Path) -> None:
     except ImportError:  # not a POSIX system
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed when the file is closed
     except OSError:
         raise UsageError(f"{path} is being written by another process: wait for it, or name another output") from None
 

@@ -13,11 +13,14 @@ from itertools import accumulate
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....container import Chunk, ChunkPlace, ChunkReader, Header, Value
 from ....entropy.integers import ByteReader, put_varint
 from ....errors import CodecError, ContainerError, StreamError
-from ....media.video.values import Frame, VideoInfo
+from ....media.notes import Note, from_meta, to_meta
+from ....media.video.sound import joined, pieces_of
+from ....media.video.values import Chapter, Frame, VideoInfo
 from ...layers.inference import fresh_torch
 from ..doors import damage_is_an_error
 from .groups import GroupShape, Planes, Preset
@@ -25,11 +28,15 @@ from .groups import GroupShape, Planes, Preset
 __all__ = ["GroupEntry", "VideoFile", "digest_of", "group_payload", "header_of", "table_of", "times_of"]
 
 GROUP, TABLE, TIMES, AUDIO = "Grou", "Grps", "Time", "audi"
+SOUND, TABLE_COPY, TIMES_COPY, SOUND_COPY = "Soun", "grps", "time", "soun"
+PIECES = "sound"  # in params: the lengths of the chunks "Soun"
+SMALL_SOUND = 1 << 14  # bytes, kept in one chunk, which older versions read
 LEADING = 2  # chunks in front of the groups: times, then the table
 MAX_GROUP = 1024  # frames
 PIXELS_PER_BYTE = 8192  # of a group's chunk, all frames counted: what is simpler is filled up with zeros
 PIXELS = ("rgb24", "yuv420p", "gray")  # in params["p"]. Append only.
-COLOR = ("range", "matrix", "primaries", "transfer")
+COLOR = ("range", "matrix", "primaries", "transfer", "chroma")
+MAX_TEXTS = 4000  # texts and numbers of one entry of the metadata
 GREY = 128  # shown, when concealing, where there is no frame yet
 
 
@@ -44,14 +51,35 @@ class GroupEntry(NamedTuple):
 # ---- writing
 
 
-def header_of(codec: str, stream: int, info: VideoInfo, n_frames: int, preset: str, coder: str = "") -> Header:
-    """The header of a file that holds such a video."""
+def header_of(
+    codec: str,
+    stream: int,
+    info: VideoInfo,
+    n_frames: int,
+    preset: str,
+    coder: str = "",
+    notes: Sequence[Note] = (),
+    pieces: Sequence[int] = (),
+) -> Header:
+    """The header of a file that holds such a video. notes: what is lost. pieces: lengths of those of its sound."""
     meta: dict[str, Value] = {"tb": info.time_base.as_integer_ratio()}
     if info.frame_rate is not None:
         meta["fps"] = info.frame_rate.as_integer_ratio()
     if info.sample_aspect is not None:
         meta["sar"] = info.sample_aspect.as_integer_ratio()
     meta |= {name: info.color[name] for name in COLOR if name in info.color}
+    if info.early:
+        meta["early"] = info.early.limit_denominator(1_000_000).as_integer_ratio()
+    for name, texts in (("tags", info.tags), ("track", info.track)):
+        if texts:
+            meta[name] = tuple(_clean(text) for pair in texts.items() for text in pair)[:MAX_TEXTS]
+    if info.chapters:
+        flat = [(_micros(c.start), _micros(c.end), _clean(c.title)) for c in info.chapters]
+        meta["chapters"] = tuple(value for chapter in flat for value in chapter)[: MAX_TEXTS - MAX_TEXTS % 3]
+    meta |= to_meta(tuple(notes))
+    params: dict[str, Value] = {"p": PIXELS.index(info.pixels), "preset": preset}
+    if pieces:
+        params[PIECES] = tuple(pieces)
     return Header(
         codec=codec,
         stream=stream,
@@ -59,9 +87,31 @@ def header_of(codec: str, stream: int, info: VideoInfo, n_frames: int, preset: s
         arithmetic="int",
         medium="video",
         shape=(n_frames, info.height, info.width, 1 if info.pixels == "gray" else 3),
-        params={"p": PIXELS.index(info.pixels), "preset": preset},
+        params=params,
         meta=meta,
     )
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _micros(seconds: Fraction) -> int:
+    return min(round(seconds * 1_000_000), 1 << 60)
+
+
+def sound_chunks(audio: bytes | None) -> tuple[list[Chunk], list[int]]:
+    """The chunks of sound, and their lengths if there are several: each is a few seconds, with a checksum of its own.
+
+    The first, which names the tracks, is there twice.
+    """
+    if audio is None:
+        return [], []
+    pieces = pieces_of(audio) if len(audio) > SMALL_SOUND else [audio]
+    if len(pieces) == 1:
+        return [Chunk(AUDIO, audio)], []
+    chunks = [Chunk(SOUND, piece) for piece in pieces]
+    return [*chunks, Chunk(SOUND_COPY, pieces[0])], [len(piece) for piece in pieces]
 
 
 def times_of(durations: Sequence[int]) -> bytes:
@@ -116,12 +166,13 @@ class VideoFile:
             )
         with fresh_torch():
             self._preset = presets[name]()
+        self.notes: list[Note] = list(from_meta(self.header.meta))
         times, position = self._leading(0, TIMES, self._chunks.start)
         table, position = self._leading(1, TABLE, position)
-        self.groups = read_table(table, self.n_frames)
+        self.groups = read_table(table, self.n_frames, self.info)
         self._first = list(accumulate((entry.n_frames for entry in self.groups), initial=0))
         self._places = self._check_places(position)
-        self._pts = read_times(times, self.n_frames)
+        self._pts = read_times(times, self.n_frames) if times else self._nominal_times()
 
     @property
     def n_bytes(self) -> int:
@@ -129,10 +180,47 @@ class VideoFile:
         return self._chunks.n_bytes
 
     def _leading(self, index: int, tag: str, position: int) -> tuple[bytes, int]:
-        chunk, end = self._chunks.read(index, position)
-        if chunk.tag != tag:
-            raise StreamError(f"chunk {index} is {chunk.tag!r}; expected {tag!r}: the file is damaged")
-        return chunk.payload, end
+        """The payload of a chunk before the groups, and where it ends; of damaged times, when concealing, b""."""
+        try:
+            chunk, end = self._chunks.read(index, position)
+            if chunk.tag != tag:
+                raise StreamError(f"chunk {index} is {chunk.tag!r}; expected {tag!r}: the file is damaged")
+            return chunk.payload, end
+        except (ContainerError, StreamError):
+            if not self.conceal:
+                raise
+        copy = self._copy_of(tag)
+        if copy is not None:
+            end = position + ChunkPlace(tag, 0, len(copy)).end
+            words = {TIMES: "times of the frames", TABLE: "table of the groups"}[tag]
+            self._damaged(f"the {words} in front are damaged: those at the end are taken")
+            return copy, end
+        if tag == TABLE:
+            raise StreamError("the table of the groups is damaged, and so is its copy, if there is one: get it again")
+        self._damaged("the times of the frames are damaged: they are shown at a constant rate")
+        place = self._find(TABLE, 1, self._chunks.start)
+        if place is None:
+            raise StreamError("times and table of the groups are damaged: get the file again")
+        return b"", place
+
+    def _copy_of(self, tag: str) -> bytes | None:
+        """The copy of a leading chunk among the last ones of the file, which is found by its tag and its checksum."""
+        index = self._chunks.n_chunks - (2 if tag == TIMES else 1)
+        name = {TIMES: TIMES_COPY, TABLE: TABLE_COPY}[tag]
+        place = self._find(name, index, max(self._chunks.start, self._chunks.n_bytes - _SEARCHED))
+        return None if place is None else self._chunks.read(index, place)[0].payload
+
+    def _find(self, tag: str, index: int, position: int) -> int | None:
+        """The position of chunk number `index` with this tag, at or behind `position` and not far."""
+        return self._chunks.find(tag, index, position, position + _SEARCHED)
+
+    def _nominal_times(self) -> Times:
+        rate = self.info.frame_rate or Fraction(25)
+        return Times(max(1, round(1 / (rate * self.info.time_base))), np.zeros(0, np.int64))
+
+    def _damaged(self, words: str) -> None:
+        if (note := Note("damage", words)) not in self.notes:
+            self.notes.append(note)
 
     def _check_places(self, position: int) -> list[ChunkPlace]:
         """The places of the groups by the table, with which the file must agree unless damage is to be concealed."""
@@ -146,7 +234,7 @@ class VideoFile:
             if in_file[LEADING : LEADING + len(places)] != places:
                 raise StreamError("the groups aren't where the table says: the file is damaged; get it again")
             for place in in_file[LEADING + len(places) :]:
-                if place.tag[0].isupper():
+                if place.tag[0].isupper() and place.tag != SOUND:
                     raise ContainerError(
                         f"chunk {place.tag!r} is needed to decode this file and not known here: made by a newer "
                         "version, or damaged; try pip install -U codec-suite"
@@ -154,8 +242,14 @@ class VideoFile:
         return places
 
     def audio(self) -> bytes | None:
-        """The sound, as `VideoReader.audio` gave it, a Matroska file; None if there is none."""
+        """The tracks beside the picture, as `VideoReader.audio` gave them, a Matroska file; None if there are none.
+
+        When concealing, what is damaged of them is left out, and noted.
+        """
+        sizes = _pieces(self.header)
         index, position = LEADING + len(self.groups), self._behind
+        if sizes:
+            return self._joined(sizes, index, position)
         try:
             while index < self._chunks.n_chunks:
                 chunk, position = self._chunks.read(index, position)
@@ -165,7 +259,45 @@ class VideoFile:
         except ContainerError:
             if not self.conceal:
                 raise
+            self._damaged("the sound can't be read: left out")
         return None
+
+    def check_rest(self) -> None:
+        """Read all chunks behind the groups. ContainerError for one that is damaged, though nobody may need it."""
+        position = self._behind
+        for index in range(LEADING + len(self.groups), self._chunks.n_chunks):
+            _, position = self._chunks.read(index, position)
+
+    def _joined(self, sizes: Sequence[int], index: int, position: int) -> bytes | None:
+        """The sound of pieces of these lengths, the first of which is chunk number `index`, at `position`."""
+        pieces: list[bytes | None] = []
+        start = position
+        for number, size in enumerate(sizes):
+            try:
+                chunk, _ = self._chunks.read(index + number, position)
+                if chunk.tag != SOUND or len(chunk.payload) != size:
+                    raise StreamError(f"chunk {index + number} isn't a piece of the sound: the file is damaged")
+                pieces.append(chunk.payload)
+            except (ContainerError, StreamError):
+                if not self.conceal:
+                    raise
+                pieces.append(None)
+            position = ChunkPlace(SOUND, position, size).end
+        missing = [number for number, piece in enumerate(pieces) if piece is None]
+        if missing and missing[0] == 0:
+            place = self._find(SOUND_COPY, index + len(sizes), position) or self._find(
+                SOUND_COPY, index + len(sizes), start
+            )
+            pieces[0] = None if place is None else self._chunks.read(index + len(sizes), place)[0].payload
+            missing.pop(0)
+        if pieces[0] is None:
+            self._damaged("the sound can't be read: left out")
+            return None
+        if missing:
+            share = sum(sizes[number] for number in missing) / max(1, sum(sizes[1:]))
+            seconds = float(self.seconds(self.n_frames)) * share
+            self._damaged(f"{len(missing)} of {len(sizes) - 1} pieces of the sound, about {seconds:.1f} s: left out")
+        return joined(pieces, sizes)
 
     def seconds(self, frame: int) -> Fraction:
         """The time at which frame number `frame` begins, in seconds; for n_frames, that at which the last one ends."""
@@ -272,6 +404,10 @@ def info_of(header: Header) -> VideoInfo:
             frame_rate=_fraction(header, "fps"),
             color=color,
             sample_aspect=_fraction(header, "sar"),
+            early=_fraction(header, "early") or Fraction(0),
+            tags=_texts(header, "tags"),
+            track=_texts(header, "track"),
+            chapters=_chapters(header),
         )
     except CodecError as error:
         raise StreamError(f"{error}: the file is damaged") from None
@@ -286,15 +422,48 @@ def _fraction(header: Header, name: str) -> Fraction | None:
     return Fraction(int(value[0]), int(value[1]))
 
 
-def read_table(data: bytes, n_frames: int) -> list[GroupEntry]:
+def _texts(header: Header, name: str) -> dict[str, str]:
+    """Pairs of texts in the metadata; those that aren't are left out, since none decides what is decoded."""
+    value = header.meta.get(name, ())
+    texts = [text for text in value if isinstance(text, str)] if isinstance(value, tuple) else []
+    is_whole = isinstance(value, tuple) and len(texts) == len(value)
+    return dict(zip(texts[::2], texts[1::2], strict=False)) if is_whole else {}
+
+
+def _chapters(header: Header) -> tuple[Chapter, ...]:
+    value = header.meta.get("chapters", ())
+    if not isinstance(value, tuple) or len(value) % 3:
+        return ()
+    out = []
+    for start, end, title in zip(value[::3], value[1::3], value[2::3], strict=True):
+        if type(start) is int and type(end) is int and isinstance(title, str) and 0 <= start <= end < 1 << 61:
+            out.append(Chapter(Fraction(start, 1_000_000), Fraction(end, 1_000_000), title))
+    return tuple(out)
+
+
+def _pieces(header: Header) -> tuple[int, ...]:
+    """The lengths of the pieces of sound; StreamError for what no encoder writes."""
+    value = header.params.get(PIECES, ())
+    if not isinstance(value, tuple) or not all(type(size) is int and 0 < size < 1 << 32 for size in value):
+        raise StreamError("the lengths of the pieces of sound aren't any: the file is damaged")
+    return tuple(size for size in value if isinstance(size, int))
+
+
+def read_table(data: bytes, n_frames: int, info: VideoInfo) -> list[GroupEntry]:
     """The table of groups in the bytes of `table_of`; StreamError if it isn't that of so many frames."""
     reader, out, total, end = ByteReader(data), [], 0, len(data)
+    area = info.width * info.height
     while reader.at < end:
         count, n_bytes = reader.varint(), reader.varint()
         out.append(GroupEntry(count >> 1, bool(count & 1), n_bytes))
         total += count >> 1
         if not 1 <= count >> 1 <= MAX_GROUP or n_bytes > 0xFFFF_FFFF:
             raise StreamError(f"a group of {count >> 1} frames, {n_bytes} bytes: the file is damaged")
+        if (count >> 1) * area > PIXELS_PER_BYTE * n_bytes:
+            raise StreamError(
+                f"{n_bytes} bytes can't hold {count >> 1} frames of {info.width}x{info.height} (at most "
+                f"{PIXELS_PER_BYTE} pixels a byte): the file is damaged"
+            )
     if not out or not out[0].key or total != n_frames:
         raise StreamError(f"the table has {total} frames, the header {n_frames}, or no key group first: damaged")
     return out
@@ -304,11 +473,11 @@ class Times(NamedTuple):
     """The times of n frames, in units of the time base. each: the duration of all, or 0 and `starts` has n + 1."""
 
     each: int
-    starts: list[int]
+    starts: NDArray[np.int64]
 
     def at(self, frame: int) -> int:
         """The time at which a frame begins."""
-        return self.each * frame if self.each else self.starts[frame]
+        return self.each * frame if self.each else int(self.starts[frame])
 
 
 def read_times(data: bytes, n_frames: int) -> Times:
@@ -318,7 +487,7 @@ def read_times(data: bytes, n_frames: int) -> Times:
         each = reader.varint()
         if not each or reader.rest() or each * n_frames >= 1 << 62:
             raise StreamError("the times of the frames aren't any: the file is damaged")
-        return Times(each, [])
+        return Times(each, np.zeros(0, np.int64))
     if data[:1] != b"\1":
         raise StreamError("the times of the frames are kept in an unknown way: newer, or damaged")
     unzip = zlib.decompressobj()
@@ -326,21 +495,45 @@ def read_times(data: bytes, n_frames: int) -> Times:
         body = unzip.decompress(data[1:], 10 * n_frames + 1)
     except zlib.error:
         raise StreamError("the times of the frames can't be decompressed: the file is damaged") from None
-    reader = ByteReader(body)
-    durations = [reader.varint() for _ in range(n_frames)]
-    starts = list(accumulate(durations, initial=0))
-    if not unzip.eof or unzip.unused_data or reader.rest() or 0 in durations[:-1] or starts[-1] >= 1 << 62:
+    durations = _varints(body, n_frames)
+    fits = unzip.eof and not unzip.unused_data and durations is not None
+    if not fits or durations is None or (durations[:-1] == 0).any() or durations.sum(dtype=np.float64) >= 1 << 61:
         raise StreamError("the times of the frames don't fit their number: the file is damaged")
+    starts = np.zeros(n_frames + 1, np.int64)
+    np.cumsum(durations, out=starts[1:])
     return Times(0, starts)
 
 
+def _varints(data: bytes, n: int) -> NDArray[np.int64] | None:
+    """So many varints, each below 2^63 and in its shortest form, that fill the bytes; None if they don't."""
+    values = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(values < 128)
+    if len(ends) != n or not n or ends[-1] != len(values) - 1:
+        return None
+    begins = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - begins + 1
+    if lengths.max() > 9 or ((lengths > 1) & (values[ends] == 0)).any():
+        return None
+    out = np.zeros(n, np.int64)
+    for place in range(int(lengths.max())):
+        held = lengths > place
+        out[held] |= (values[begins[held] + place] & 127).astype(np.int64) << (7 * place)
+    return out
+
+
 def chunks_of(
-    entries: Sequence[GroupEntry], times: bytes, groups: Iterable[bytes], audio: bytes | None
+    entries: Sequence[GroupEntry], times: bytes, groups: Iterable[bytes], sound: Sequence[Chunk]
 ) -> Iterator[Chunk]:
-    """The chunks of a file, in order: times, table, groups, sound if there is any."""
+    """The chunks of a file, in order: times, table, groups, sound if there is any, and copies of times and table."""
+    table = table_of(entries)
     yield Chunk(TIMES, times)
-    yield Chunk(TABLE, table_of(entries))
+    yield Chunk(TABLE, table)
     for payload in groups:
         yield Chunk(GROUP, payload)
-    if audio is not None:
-        yield Chunk(AUDIO, audio)
+    yield from sound
+    yield Chunk(TIMES_COPY, times)
+    yield Chunk(TABLE_COPY, table)
+
+
+N_COPIES = 2  # chunks behind the sound
+_SEARCHED = 1 << 26  # bytes in which a chunk is looked for whose place isn't known

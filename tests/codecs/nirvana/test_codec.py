@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,18 +24,20 @@ from codec.codecs.base.video import journal as video_journal
 from codec.codecs.base.video.encode import EncodeProgress, EncodeSettings
 from codec.codecs.base.video.groups import Fitted, Preset
 from codec.codecs.base.video.scenes import SceneCuts, groups_of
-from codec.codecs.base.video.stream import TABLE, table_of
+from codec.codecs.base.video.stream import TABLE, GroupEntry, read_times, table_of
 from codec.codecs.nirvana import codec as nirvana
 from codec.codecs.nirvana.codec import NirvanaCodec
 from codec.codecs.nirvana.grid.preset import GridPreset
 from codec.codecs.nirvana.paper.fit import NirvanaPreset
 from codec.container import Chunk, Header, pack, unpack
+from codec.entropy.integers import put_varint
 from codec.errors import CodecError, ContainerError, MediaError, StreamError, UsageError
 from codec.media.distortion import psnr_of_frames
+from codec.media.notes import Note
 from codec.media.video.reader import VideoReader
-from codec.media.video.values import Frame, VideoInfo, frames_of
+from codec.media.video.values import Chapter, Frame, VideoInfo, frames_of
 
-from ...damage import Damage
+from ...damage import MIB, Damage, Memory
 from ..base.toy_video import Toy, noise_clip, toy_presets
 
 OLD_MACHINE = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "2"}
@@ -277,6 +281,142 @@ def test_conceal_of_a_file_cut_short(toy: NirvanaCodec) -> None:
     assert equal(found[first:], [whole[first - 1]] * (20 - first))
 
 
+def flipped(data: bytes, tag: bytes, number: int = 0) -> bytes:
+    """With one bit wrong in the payload of a chunk of this tag."""
+    at = -1
+    for _ in range(number + 1):
+        at = data.index(tag, at + 1)
+    place = at + 8 + (int.from_bytes(data[at + 4 : at + 8], "big") // 2)
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize(("tag", "words"), [(b"Time", "times"), (b"Grps", "table")])
+def test_small_tables_are_there_twice(tag: bytes, words: str, toy: NirvanaCodec) -> None:
+    data = toy.with_settings(quality=100).compress(varying())
+    bad = flipped(data, tag)
+    with pytest.raises(ContainerError, match="damaged"):
+        toy.decompress(bad)
+    with toy.open_file(bad, conceal=True) as file:
+        found = list(file.frames())
+        assert [(note.kind, words in note.words) for note in file.notes] == [("damage", True)]
+        assert file.missing == []
+    assert [frame.duration for frame in found] == [frame.duration for frame in varying()[1]]
+    assert equal(planes_of(found), planes_of(varying()[1]))
+    worse = flipped(bad, tag.lower())
+    if tag == b"Time":  # at its nominal rate
+        with toy.open_file(worse, conceal=True) as file:
+            assert [frame.duration for frame in file.frames()] == [33] * 8
+            assert equal(planes_of(file.frames()), planes_of(varying()[1]))
+    else:
+        with pytest.raises(StreamError, match="table"), toy.open_file(worse, conceal=True):
+            pass
+    with pytest.raises(ContainerError):
+        toy.verify_file(flipped(data, tag.lower()))
+
+
+class WithLongSound(VideoReader):
+    """Frames, and six seconds of noise."""
+
+    def __init__(self, clip: np.ndarray) -> None:
+        super().__init__()
+        self.clip, self.info = clip, frames_of(clip, 4)[0]
+        self.noise = self._made()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return frames_of(self.clip, 4)[1]
+
+    def audio(self) -> bytes:
+        return self.noise
+
+    @staticmethod
+    def _made() -> bytes:
+        import io
+
+        import av
+
+        buffer = io.BytesIO()
+        with av.open(buffer, "w", format="matroska", container_options={"cluster_time_limit": "1000"}) as out:
+            track: Any = out.add_stream("pcm_u8", rate=8000)
+            track.codec_context.layout = "mono"
+            for index in range(60):
+                samples = np.random.default_rng(index).integers(0, 256, (1, 800), np.uint8)
+                frame = av.AudioFrame.from_ndarray(samples, format="u8", layout="mono")
+                frame.sample_rate, frame.time_base, frame.pts = 8000, Fraction(1, 8000), 800 * index
+                out.mux(track.encode(frame))
+            out.mux(track.encode(None))
+        return buffer.getvalue()
+
+
+def test_a_flipped_bit_costs_seconds_of_sound(toy: NirvanaCodec, tmp_path: Path) -> None:
+    source = WithLongSound(noise_clip(24))
+    data = toy.compress(source)
+    with toy.open_file(data) as file:
+        assert file.audio() == source.audio()
+    n_pieces = data.count(b"Soun")
+    assert n_pieces > 4
+    bad = flipped(data, b"Soun", 3)
+    with toy.open_file(bad) as file, pytest.raises(ContainerError, match="damaged"):
+        file.audio()
+    with toy.open_file(bad, conceal=True) as file:
+        found = file.audio()
+        assert found is not None and len(found) == len(source.audio()) and found != source.audio()
+        assert [note.kind for note in file.notes] == ["damage"] and "about 1." in file.notes[0].words
+    with toy.open_file(flipped(data, b"Soun", 0), conceal=True) as file:  # what names the tracks is there twice
+        assert file.audio() == source.audio() and file.notes == []
+    (tmp_path / "bad.nirvana").write_bytes(bad)
+    summary = toy.decode_file(tmp_path / "bad.nirvana", tmp_path / "back.mkv", package.Select(conceal=True))
+    assert [note.kind for note in summary.notes] == ["damage"]
+
+
+def test_little_sound_that_is_damaged_is_noted(toy: NirvanaCodec) -> None:
+    bad = flipped(toy.compress(WithSound(noise_clip(4))), b"audi")
+    with toy.open_file(bad, conceal=True) as file:
+        assert file.audio() is None
+        assert [note.kind for note in file.notes] == ["damage"]
+
+
+def test_tags_chapters_and_notes_are_in_the_file(toy: NirvanaCodec) -> None:
+    info, frames = varying()
+    info = replace(
+        info,
+        tags={"title": "Ferien", "ü": "é"},
+        track={"language": "deu"},
+        chapters=(Chapter(Fraction(0), Fraction(1, 4), "One"),),
+        early=Fraction(1, 5),
+        color={**info.color, "chroma": 3},
+        notes=(Note("track", "subtitles: left out"),),
+    )
+    data = toy.compress((info, frames))
+    with toy.open_file(data) as file:
+        assert file.info == replace(info, notes=())
+        assert file.notes == [Note("track", "subtitles: left out")]
+    assert package.info(data)["meta"]["notes"] == ["track: subtitles: left out"]
+    header, chunks = unpack(data)
+    for meta in ({"tags": (1, 2)}, {"chapters": ("a", 1)}, {"track": "x"}, {"chapters": (5, 1, "x")}):
+        with toy.open_file(pack(replace(header, meta={**header.meta, **meta}), chunks)) as file:
+            assert len(list(file.frames())) == 8  # nothing of it decides what is decoded
+
+
+def test_a_small_file_is_no_list_of_millions(toy: NirvanaCodec) -> None:
+    """A table of groups that can't be, and one of times: refused without an object for each frame."""
+    header, chunks = unpack(toy.compress(noise_clip(3)))
+    entries = [GroupEntry(1024, index == 0, 1) for index in range(2000)]
+    many = replace(header, shape=(1024 * 2000, *header.shape[1:]))
+    bad = pack(many, [chunks[0], Chunk(TABLE, table_of(entries)), *chunks[2:]])
+    memory = Memory()
+    with pytest.raises(StreamError, match="can't hold"):
+        toy.decompress(bad)
+    assert memory.grown() < 8 * MIB
+    body = b"".join(map(put_varint, (1, 300, 7))) * 100_000
+    memory = Memory()
+    times = read_times(b"\1" + zlib.compress(body), 300_000)
+    assert memory.grown() < 24 * MIB
+    assert [times.at(n) for n in (0, 1, 2, 3, 299_999, 300_000)] == [0, 1, 301, 308, 30_799_993, 30_800_000]
+    for wrong in (b"\1\x80\0", b"\1\1\1", b"\0\1", b"\x80" * 9 + b"\1\1"):
+        with pytest.raises(StreamError):
+            read_times(b"\1" + zlib.compress(wrong), 2)
+
+
 def test_frames_that_differ_are_an_error(toy: NirvanaCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine that computes otherwise: noticed, not shown."""
     data = toy.compress(noise_clip(3))
@@ -316,8 +456,6 @@ def test_unknown_chunks(toy: NirvanaCodec) -> None:
 
 
 def changed_params(header: Header, **params: Any) -> Header:
-    from dataclasses import replace
-
     return replace(header, params={**header.params, **params})
 
 
@@ -348,8 +486,6 @@ def test_damage(small_file: bytes) -> None:
 
 
 def test_a_large_size_claimed_is_an_error(small_file: bytes) -> None:
-    from dataclasses import replace
-
     header, chunks = unpack(small_file)
     for shape in ((7, 1 << 14, 1 << 12, 3), (7, 300, 400, 3), (1 << 30, 24, 32, 3)):
         with pytest.raises(CodecError):
@@ -452,6 +588,87 @@ def test_other_settings_or_source_begin_anew(toy: NirvanaCodec, tmp_path: Path) 
         summary = codec.encode_file(clip, path, replace=True)
         assert summary.about["resumed"] == 0
         assert path.read_bytes() == codec.compress(clip)
+
+
+def test_progress_of_other_settings_is_kept(toy: NirvanaCodec, tmp_path: Path) -> None:
+    clip, path = noise_clip(20), tmp_path / "clip.nirvana"
+    with pytest.raises(Stop):
+        toy.encode_file(clip, path, report=stop_after(12))
+    part = tmp_path / "clip.nirvana.part"
+    kept = part.read_bytes()
+    other = toy.with_settings(quality=50)
+    with pytest.raises(Stop):
+        other.encode_file(clip, path, report=stop_after(9))
+    assert part.read_bytes() == kept
+    names = {item.name for item in tmp_path.iterdir()} - {part.name}
+    assert len(names) == 1 and next(iter(names)).endswith(".part")
+    summary = toy.encode_file(clip, path)  # each goes on with its own
+    assert summary.about["resumed"] == 4 and any("other settings" in word for word in summary.words)
+    assert {item.name for item in tmp_path.iterdir()} == {path.name, *names}
+    assert other.encode_file(clip, path, replace=True).about["resumed"] == 3
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_sound_and_rate_of_frames_dont_touch_progress(toy: NirvanaCodec) -> None:
+    source = video_encode.EncodeSource(frames_of(noise_clip(3))[0], lambda: (), "x")
+
+    def identity(**changes: Any) -> bytes:
+        codec = toy.with_settings(**changes)
+        return video_encode.identity_of(source, codec.preset, codec.encoding, "nirvana 1")
+
+    assert len({identity(), identity(sound=False), identity(fps=12), identity(jobs=3)}) == 1
+    assert identity(quality=20) != identity()
+    assert identity(bpp=1.0) != identity(bpp=1.0, sound=False)  # sound takes a part of the rate
+
+
+@pytest.mark.parametrize("name", ["n" * 246 + ".nirvana", "é" * 120 + ".nirvana"])
+def test_long_names_have_short_progress(name: str, toy: NirvanaCodec, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        toy.encode_file(noise_clip(20), tmp_path / name, report=stop_after(12))
+    assert len(list(tmp_path.iterdir())) == 1
+    assert toy.encode_file(noise_clip(20), tmp_path / name).about["resumed"] == 4
+
+
+def test_a_target_that_appears_is_not_overwritten(toy: NirvanaCodec, tmp_path: Path) -> None:
+    path = tmp_path / "clip.nirvana"
+
+    def appear(progress: EncodeProgress) -> None:
+        path.write_bytes(b"mine")
+
+    with pytest.raises(UsageError, match="exists already|appeared"):
+        toy.encode_file(noise_clip(3), path, report=appear)
+    assert path.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("content", [b"[1, 2]", b"x", b""])
+def test_parts_that_are_no_journals(content: bytes, toy: NirvanaCodec, tmp_path: Path) -> None:
+    part = tmp_path / "clip.nirvana.part"
+    part.write_bytes(content)
+    if content:
+        with pytest.raises(UsageError, match="isn't a file of ours"):
+            toy.encode_file(noise_clip(3), tmp_path / "clip.nirvana")
+        assert part.read_bytes() == content
+    else:
+        toy.encode_file(noise_clip(3), tmp_path / "clip.nirvana")
+        assert not part.exists()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"")
+    part.unlink(missing_ok=True)
+    part.symlink_to(victim)
+    with pytest.raises(UsageError, match="isn't a file of ours"):
+        toy.encode_file(noise_clip(3), tmp_path / "clip.nirvana", replace=True)
+    assert victim.read_bytes() == b""
+
+
+def test_records_that_are_no_notes(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    journal = video_journal.Journal(path, bytes(32))
+    journal.note(quality=3.0)
+    journal._append(video_journal._KIND_NOTE, 0, 0, b"[1, 2]")
+    journal.close()
+    journal = video_journal.Journal(path, bytes(32))
+    assert journal.notes == {"quality": 3.0}
+    journal.close()
 
 
 def test_outputs_are_not_overwritten(toy: NirvanaCodec, tmp_path: Path) -> None:
