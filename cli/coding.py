@@ -15,9 +15,9 @@ from ..codecs.base.limits import check as check_limits
 from ..codecs.base.settings import Card, Select, Setting
 from ..errors import WeightsError
 from ..files import is_stream, read_bytes
-from ..media.notes import is_partial
+from ..media.notes import PARTIAL
 from ..media.signatures import KINDS, identify, start_of
-from .jobs import Report
+from .jobs import Report, kind_of
 from .options import typed
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def report_of(summary: Summary, started: float) -> Report:
     report = {**summary.about, **{name: size for name, size in sizes.items() if size is not None}}
     if summary.notes:
         report["notes"] = [str(note) for note in summary.notes]
-        report |= {"partial": True} if is_partial(summary.notes) else {}
+        report |= {"partial": True} if PARTIAL.intersection(kind_of(note) for note in report["notes"]) else {}
     return {**report, "seconds": time.perf_counter() - started, "words": list(summary.words)}
 
 

@@ -36,7 +36,9 @@ INTERRUPTED = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser, "folders (their tree is kept)")
     add_outputs(parser)
-    parser.add_argument("--keep-suffix", action="store_true", help="photo.jpg.s2lic, so that photo.png may lie beside")
+    parser.add_argument(
+        "--keep-suffix", action="store_true", help="a.jpg becomes a.jpg.CODEC, and may lie beside a.tif"
+    )
     words = "codec, or codec@tag; `codec list` names them (default: the medium's own)"
     parser.add_argument("-c", "--codec", help=words)
     add_settings(parser, settings_of)
@@ -95,7 +97,7 @@ class _Choice:
             args.force,
             args.skip_existing,
             formats=frozenset(suffixes()),
-            remedy="--keep-suffix keeps them apart, as photo.jpg.s2lic",
+            remedy="--keep-suffix keeps them apart",
         )
         try:
             planned = plan(args.inputs, naming, self._accepts, self._is_one_input)
@@ -123,7 +125,7 @@ class _Choice:
             raise UsageError(f"-o {target}: that is the name of {other}, and a file of {codec} is written: -o {name}")
 
     def hint(self, planned: Plan) -> str:
-        """What to do about files that were left out, for the first formats that are known."""
+        """Advice about files that were left out, for the first formats that are known."""
         words = []
         for kind, path in planned.examples.items():
             if not kind.startswith(".") and kind != "without suffix":
@@ -226,7 +228,7 @@ def _encode(options: Options, job: Job) -> Report:
 
 
 def _other_format(source: str, name: str, medium: str) -> str:
-    """What an input is that its codec couldn't read, and what to do; "" if it is of a format that its medium has."""
+    """The format of an input that its codec couldn't read, and what to do; "" if it is one that its medium has."""
     if source == STDIO or not (os.path.isfile(source) or os.path.isdir(source)):
         return ""
     start = b"" if os.path.isdir(source) else start_of(source)

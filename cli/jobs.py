@@ -57,7 +57,7 @@ def attempt(work: Callable[[Job], Report], job: Job, unfinished: Unfinished | No
 
 def _failure(error: Exception, job: Job) -> Report:
     """Why a job failed: "error" in words, "exit_code", and "traceback" if it was a mistake of ours."""
-    if isinstance(error, OSError) and not isinstance(error, CodecError):
+    if isinstance(error, OSError):  # an output that is there is one, too
         return {"error": _words_of(error, job), "exit_code": 1}
     if isinstance(error, CodecError):  # that names the input, as the line that shows it does
         words, name = str(error), f"{name_of(job.source)}: "
@@ -284,9 +284,9 @@ class _Screen:
         notes: Sequence[str] = report.get("notes", ())
         if self._n_jobs == 1:
             return notes
-        fresh = [note for note in notes if note.partition(": ")[0] not in self._known_notes]
-        self._more_notes.update(note.partition(": ")[0] for note in notes if note not in fresh)
-        self._known_notes |= {note.partition(": ")[0] for note in fresh}
+        fresh = [note for note in notes if kind_of(note) not in self._known_notes]
+        self._more_notes.update(kind_of(note) for note in notes if note not in fresh)
+        self._known_notes |= {kind_of(note) for note in fresh}
         return fresh
 
     def end(self, planned: Plan, hint: str) -> None:
@@ -315,6 +315,11 @@ class _Screen:
 
     def exit_code(self) -> int:
         return exit_code({"exit_code": code} for code in self._codes)
+
+
+def kind_of(note: str) -> str:
+    """The kind of a note, which stands before its words."""
+    return note.partition(": ")[0]
 
 
 def left_out_words(planned: Plan) -> str:

@@ -1,4 +1,4 @@
-"""What a file is that nobody here reads: its format, told by its first bytes, and one command that helps.
+"""Formats of files, told by their first bytes: what each is called, and one command that makes it readable.
 
     describe_unknown(start, "IMG_1.heic")    "HEIC, which needs an extra: pip install 'codec-suite[heif]', or ..."
 

@@ -140,7 +140,7 @@ class TestManyFiles:
     def test_folder_is_decoded_by_signature(self, tmp_path: Path) -> None:
         photo = picture(tmp_path / "photo.png")
         run("encode", photo, "-o", tmp_path / "in" / "odd.name")
-        (tmp_path / "in" / "text.toy").write_text("not ours")
+        (tmp_path / "in" / "text.name").write_text("not ours")
         assert run("decode", tmp_path / "in", "-o", tmp_path / "out") == 0
         assert [p.name for p in (tmp_path / "out").iterdir()] == ["odd.name.png"]
 

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from codec.cli import jobs
+from codec.cli import jobs, plan
 from codec.errors import UsageError
 
 from .helpers import SCRIPT, leftovers, picture, run, script
@@ -41,9 +41,10 @@ class TestNeverOverwrites:
     def test_skip_existing_resumes(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         for index in range(3):
             picture(tmp_path / f"{index}.png", index)
-        (tmp_path / "1.toy").write_bytes(b"precious")
+        assert run("encode", tmp_path / "1.png") == 0
+        before = (tmp_path / "1.toy").stat()
         assert run("encode", tmp_path, "--skip-existing", "--json") == 0
-        assert (tmp_path / "1.toy").read_bytes() == b"precious"
+        assert (tmp_path / "1.toy").stat() == before
         reports = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
         assert {Path(r["input"]).name: r["status"] for r in reports} == {
             "0.png": "done",
@@ -78,9 +79,14 @@ class TestNeverOverwrites:
 
     def test_two_inputs_one_output(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         photos = [picture(tmp_path / "photo.png", 0), picture(tmp_path / "photo.jpg", 1), picture(tmp_path / "z.png")]
-        assert run("encode", *photos, "-o", tmp_path / "out", "--force") == 2
-        assert not (tmp_path / "out").exists()
-        assert "both become" in capfd.readouterr().err
+        assert run("encode", *photos, "-o", tmp_path / "out", "--force") == 1
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["z.toy"], "the others don't fail with them"
+        err = capfd.readouterr().err
+        assert "photo.png: would become" in err and "photo.jpg: would become" in err
+        assert "--keep-suffix" in err
+        assert run("encode", *photos, "-o", tmp_path / "kept", "--keep-suffix") == 0
+        names = sorted(path.name for path in (tmp_path / "kept").iterdir())
+        assert names == ["photo.jpg.toy", "photo.png.toy", "z.png.toy"]
 
     @pytest.mark.parametrize("how", ["same", "dots", "hard link", "symbolic link", "other input"])
     def test_never_onto_an_input(self, tmp_path: Path, how: str) -> None:
@@ -134,7 +140,7 @@ class TestWholeOrNotAtAll:
         assert run("encode", photo) == (130 if isinstance(failure, KeyboardInterrupt) else 1)
         assert [p.name for p in tmp_path.iterdir()] == ["photo.png"]
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
     def test_signal_in_a_parallel_batch(self, tmp_path: Path, toy: ModuleType, number: int) -> None:
         for index in range(4):
             picture(tmp_path / "in" / f"{index}.png", index, toy.SLOW if index else None)
@@ -150,7 +156,7 @@ class TestWholeOrNotAtAll:
         sent = time.monotonic()
         child.send_signal(number)
         _, err = child.communicate(timeout=60)
-        assert child.returncode == 130, err
+        assert child.returncode == 128 + number, err
         assert time.monotonic() - sent < 8, "it doesn't wait for the slow ones"
         assert b"--skip-existing" in err
         assert b"Traceback" not in err
@@ -184,20 +190,25 @@ class TestJobs:
         assert run("encode", photo, "--jobs", "0") == 0
 
 
+def toy_naming(output: Path | None = None, **settings: bool) -> plan.Naming:
+    name = lambda item: plan.Output(item.place.with_suffix(".toy").name)  # noqa: E731
+    return plan.Naming(name, None if output is None else str(output), **settings)
+
+
 class TestPlan:
     def test_missing_parent_is_no_plan_error(self, tmp_path: Path) -> None:
-        (job,) = jobs.plan([str(tmp_path / "a.png")], None, lambda _: True, lambda _, p: p.with_suffix(".toy"))
+        (job,) = plan.plan([str(tmp_path / "a.png")], toy_naming(), lambda _: True).jobs
         assert job.target == str(tmp_path / "a.toy")
 
     def test_several_inputs_need_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_text("a file")
         with pytest.raises(UsageError, match="need a folder"):
-            jobs.plan(["a.png", "b.png"], str(tmp_path / "out"), lambda _: True, lambda _, p: p.with_suffix(".toy"))
+            plan.plan(["a.png", "b.png"], toy_naming(tmp_path / "out"), lambda _: True)
 
     def test_output_is_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "a.toy").mkdir()
         with pytest.raises(UsageError, match="is a folder"):
-            jobs.plan([str(tmp_path / "a.png")], None, lambda _: True, lambda _, p: p.with_suffix(".toy"), force=True)
+            plan.plan([str(tmp_path / "a.png")], toy_naming(force=True), lambda _: True)
 
 
 def test_lack_of_memory_is_no_mistake_of_ours() -> None:
