@@ -35,7 +35,7 @@ from .field_bounds import OPTIONS, Bound, Limit, Span
 from .field_coding import BOUNDED, LOSSLESS, METHODS, decode_block, encode_block, inner_method, parts_of
 from .field_errors import Errors, notes_on
 from .field_file import CRITICAL, FILE, KIND, MASK, MASKED, TENSOR, FieldFile, filler, opened_field
-from .field_kinds import could_be_field, samples_of
+from .field_kinds import could_be_field
 from .field_layout import FieldLayout, layout_of
 from .field_missing import DEFAULT_FILL, Missing, stray_values
 from .field_plan import (
@@ -189,7 +189,7 @@ class FieldCodec(Codec):
         for part, hidden in parts:
             holes = missing.mask(part) if hidden is None else missing.mask(part) | hidden
             chunks.append(Chunk("Bloc", self._encode_block(part, limit, holes, errors)))
-        bulk = bulk_of([array[index] for index in samples_of(array.shape)], missing)
+        bulk = bulk_of(lambda index: array[index], array.shape, missing)
         notes = notes_on("", Content(None, "", missing, stray, extent, bulk), limit, errors)
         params: dict[str, Any] = {KIND: given.kind} if given.kind else {}
         if mask is not None:

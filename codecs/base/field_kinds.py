@@ -23,7 +23,8 @@ FLOATS = ("<f4", ">f4", "<f8", ">f8")
 _MIN_VALUES, _MIN_SIDE = 4096, 8  # a dataset with fewer values, or shorter sides, isn't a field
 _FEW = 32  # different values: categories
 _ROUGH = 0.85  # mean square difference of neighbours over that of any two values: along all axes so much is noise
-_SAMPLED = 1 << 18  # values
+_SAMPLED = 1 << 17  # values
+_COUNTED = 1 << 22  # whole numbers below this may be categories or counts
 
 # ---- what names other datasets
 
@@ -282,17 +283,16 @@ def reason_by_values(
         n = min(shape[0], 1 << 9)
         near, far = slice(0, n), slice(shape[0] - n, shape[0])
         corners = _scaled(read((near, far))), _scaled(read((far, near)))
-        if np.allclose(corners[0], corners[1].T, rtol=1e-5, atol=1e-7):
+        if np.abs(corners[0] - corners[1].T).max() <= 1e-5 * corners[0].std():
             return "is a symmetric matrix"
     if all(_is_noise(_scaled(sample)) for sample in samples):
         return "is noise: neighbours aren't alike along any axis"
     return ""
 
 
-def samples_of(shape: Sequence[int]) -> list[tuple[slice, ...]]:
-    """Parts of at most about 2^18 values, whole along the last axes: the middle, and the two ends if there is more."""
+def samples_of(shape: Sequence[int], room: int = _SAMPLED) -> list[tuple[slice, ...]]:
+    """Parts of at most so many values, whole along the last axes: the middle, and the two ends if there is more."""
     sizes: list[int] = []
-    room = _SAMPLED
     for size in reversed(shape):
         sizes.insert(0, max(1, min(size, room)))
         room //= sizes[0]
@@ -304,7 +304,8 @@ def samples_of(shape: Sequence[int]) -> list[tuple[slice, ...]]:
 
 
 def _is_whole(x: NDArray[Any]) -> bool:
-    return bool((x == np.rint(x)).all())
+    """Whether all are whole numbers; beyond a size all floats are."""
+    return bool((x == np.rint(x)).all() and np.abs(x).max(initial=0.0) < _COUNTED)
 
 
 def _few(x: NDArray[Any]) -> set[float] | None:

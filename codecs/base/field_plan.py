@@ -53,6 +53,7 @@ Index = tuple[slice, ...]  # of a block: the first axes, as far as it is cut alo
 
 BLOCK = 1 << 24  # values of a block, at most, unless a family needs snapshots whole
 _SMALL, _JOINED = 1 << 14, 1 << 15  # values: snapshots below the one are joined up to the other
+_BULK = 1 << 13  # values that are looked at for the range of most of them
 _TREE = "Tree"
 
 
@@ -239,18 +240,19 @@ def _looked_at(item: Any, node: hdf5.Node, may_refuse: bool, blocks: Callable[[S
 
     def sample(index: Index) -> NDArray[Any]:
         values = read_part(item, index, node.path)
-        return np.where(missing.mask(values), np.nan, values)
+        return np.where(missing.mask(values), values.dtype.type(np.nan), values)
 
     if may_refuse:
         reason = reason_by_values(sample, shape, lambda: (part[~missing.mask(part)] for part in parts()))
         if reason:
             return Content(node, reason)
     missing, stray, extent = stray_values(parts, missing)
-    return Content(node, "", missing, stray, extent, bulk_of([sample(index) for index in samples_of(shape)], missing))
+    return Content(node, "", missing, stray, extent, bulk_of(sample, shape, missing))
 
 
-def bulk_of(samples: Sequence[NDArray[Any]], missing: Missing) -> float:
-    """The range of the middle 98 % of some values; 0 if they are all the same, infinite if there are none."""
+def bulk_of(read: Callable[[Index], NDArray[Any]], shape: Sequence[int], missing: Missing) -> float:
+    """The range of the middle 98 % of some of an array's values; infinite if there are none."""
+    samples = [read(index) for index in samples_of(shape, _BULK)]
     values = np.concatenate([part[~missing.mask(part)].ravel() for part in samples])
     if not values.size:
         return math.inf
