@@ -26,11 +26,14 @@ env: $(READY)
 demo: $(READY)
 	$(VENV)/bin/codec demo
 
+# All of them in as many processes as there are cores, at most four (each holds networks in memory): a file of tests to
+# each process, since what a file shares is made once a process. Threads would only wait for each other.
+PYTEST = $(if $(TESTS),,OMP_NUM_THREADS=1) $(PY) -m pytest $(if $(TESTS),,--numprocesses auto --maxprocesses 4 --dist loadfile)
 test: $(READY)
-	$(PY) -m pytest -m "not slow" $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
 
 test-all: $(READY)
-	$(PY) -m pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 
 # Type checkers see the package through an untracked link to the root, .typing/codec.
 lint: $(READY)

@@ -47,6 +47,14 @@ def round_half_up_ste(x: Tensor) -> Tensor:
     return x + (round_half_up(x) - x).detach()
 
 
+def clamp_closed(x: Tensor, low: float, high: float) -> Tensor:
+    """torch.clamp, whose gradient at a limit is that of the identity.
+
+    PyTorch 2.14 made the gradient of torch.clamp zero there. Rounded values lie on a limit often: a ReLU's on zero.
+    """
+    return torch.where((x >= low) & (x <= high), x, x.detach().clamp(low, high))
+
+
 class FixedPoint(nn.Module):
     """A quantiser: rounds to multiples of 2**-exponent and clamps to `bits` bits.
 
@@ -108,7 +116,7 @@ class FixedPoint(nn.Module):
             x = self._rectified(x.float()) if self.leak else x.float()
             # on a GPU nothing may make it wait for the processor
             scale = torch.exp2(self.exponent.float()) if x.is_cuda else 2.0 ** int(self.exponent)
-            return torch.clamp(round_half_up_ste(x * scale), self.smallest, self.largest) * (1 / scale)
+            return clamp_closed(round_half_up_ste(x * scale), self.smallest, self.largest) * (1 / scale)
         scale = 2.0 ** int(self.exponent)
         # one new tensor, then in place: fresh memory costs more than the arithmetic
         x = self._rectified(x).mul_(scale) if self.leak else x * scale
@@ -225,7 +233,7 @@ class ExactConv2d(nn.Module):
         if self.mode == "twin":
             limit = 2 ** (self.weight_bits - 1) - 1
             scale = torch.exp2(self.weight_exponent.to(weight.dtype))[:, None, None, None]
-            weight = torch.clamp(round_half_up_ste(weight * scale), -limit, limit) / scale
+            weight = clamp_closed(round_half_up_ste(weight * scale), -limit, limit) / scale
         y = F.conv2d(x, weight, bias, padding=self.kernel // 2)
         return y[:, :, offset::stride, offset::stride] if stride > 1 or offset else y
 

@@ -77,9 +77,14 @@ def test_weights_ship(name: str) -> None:
 # ---- any size
 
 
+# Every kind of picture in a small size, long ones of the most and the fewest channels: which kind it is is settled
+# before the pixels are cut into tiles.
+SIZES = [((1, 1), 1), ((1, 1), 2), ((1, 1), 3), ((1, 1), 4), ((63, 65), 1), ((63, 65), 2), ((63, 65), 3), ((63, 65), 4)]
+LONG = [((4000, 16), 4), ((16, 4000), 1)]
+
+
 @every_codec
-@pytest.mark.parametrize("shape", [(1, 1), (63, 65), (4000, 16), (16, 4000)])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("shape", "channels"), [*SIZES, *LONG])
 def test_any_size(name: str, shape: tuple[int, int], channels: int, photo: np.ndarray) -> None:
     row, column = (np.arange(n) % m for n, m in zip(shape, photo.shape[:2], strict=True))
     rgb = photo[row][:, column]
@@ -103,7 +108,7 @@ def test_any_size(name: str, shape: tuple[int, int], channels: int, photo: np.nd
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Any:
     """Answers of other processes: (files, answer to the job under the environment)."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    pixels = np.ascontiguousarray(photo[150:350, 200:336])
+    pixels = np.ascontiguousarray(photo[150:278, 200:304])
     (folder / "picture").write_bytes(pixels.tobytes())
     files: dict[str, str] = {}
     for name in CASES:

@@ -311,6 +311,17 @@ def test_grid_and_bounds(mode: str, exponent: int) -> None:
         assert torch.equal(quantiser(x), torch.floor(x / step + 0.5).clamp(low, high) * step)
 
 
+def test_values_on_a_limit_get_a_gradient() -> None:
+    """With any PyTorch: what rounds to zero in a ReLU still learns."""
+    x = torch.tensor([-9.0, -0.6, -0.2, 0.2, 3.0, 127.9, 200.0], requires_grad=True)
+    quantiser = FixedPoint(7, signed=False)
+    quantiser.mode = "twin"
+    out = quantiser(x)
+    out.sum().backward()
+    assert out.tolist() == [0, 0, 0, 0, 3, 127, 127]
+    assert x.grad is not None and x.grad.tolist() == [0, 0, 1, 1, 1, 0, 0]
+
+
 @pytest.mark.parametrize("leak", [1, 3])
 def test_leak(leak: int) -> None:
     """Negative values at a fraction of their slope, on the same grid; the float layer is what the others round."""
