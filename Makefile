@@ -11,10 +11,11 @@ TESTS ?=
 # without CompressAI, which needs NumPy 1.
 CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3 python3.10 python3.13)
 
-.PHONY: help env demo test test-all lint format models kodak wheel clean
+.PHONY: help env demo test test-all fuzz lint format models kodak wheel clean
 help:
 	@echo "make demo      encode and decode a photo, compare with JPEG"
 	@echo "make test      the tests (make test-all: with the slow ones)"
+	@echo "make fuzz      changed files of every codec for SECONDS (300); FUZZ='--jobs 4' and the like go to tests/fuzz/run.py"
 	@echo "make lint      ruff and pyright          make format: let ruff rewrite"
 	@echo "make models    fetch the VGG16 of LPIPS and DISTS into data/models (62 MB; other metrics need nothing)"
 	@echo "make kodak     measure everything on Kodak (DATA=folder) into eval/results/kodak, and the table of docs/results.md"
@@ -34,6 +35,13 @@ test: $(READY)
 
 test-all: $(READY)
 	$(PYTEST) $(TESTS)
+
+# Findings go to data/fuzz, and make it fail. SEED=7 gives the same cases again.
+SECONDS ?= 300
+SEED ?= $(shell date +%s)
+FUZZ ?=
+fuzz: $(READY)
+	$(PY) -P tests/fuzz/run.py --seconds $(SECONDS) --seed $(SEED) --out data/fuzz $(FUZZ)
 
 # Type checkers see the package through an untracked link to the root, .typing/codec.
 lint: $(READY)

@@ -348,7 +348,7 @@ class HyperSynthesis(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         r = F.pixel_shuffle(self.first(z), 2)
-        return self.third(F.pixel_shuffle(self.second(r), 2))
+        return in_strips(self.third, [F.pixel_shuffle(in_strips(self.second, [r], 1), 2)], 1)
 
 
 class Slice(nn.Module):
@@ -384,9 +384,11 @@ class Slice(nn.Module):
 
         known: (B, start, h, w).
         """
-        if self.channels is None:
-            return features
-        return torch.cat([features, in_strips(self.channels, [known], 1)], 1)
+        return torch.cat(self.contexts(features, known), 1)
+
+    def contexts(self, features: Tensor, known: Tensor) -> list[Tensor]:
+        """The parts of `context`, as they are."""
+        return [features] if self.channels is None else [features, in_strips(self.channels, [known], 1)]
 
     def _density(self, out: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         mean, level = out.split(self.size, 1)
@@ -399,33 +401,41 @@ class Slice(nn.Module):
     def second(self, context: Tensor, anchors: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and level in the second pass. anchors: y_hat (B, size, h, w), zero where it isn't known yet."""
         assert self.second1 is not None and self.second2 is not None
-        return self._density(self.second2(self.second1(self.seen(context, anchors))), base)
+        return self._density(self.second2(self.second1(torch.cat(self.seen([context], anchors), 1))), base)
 
-    def seen(self, context: Tensor, anchors: Tensor) -> Tensor:
-        """The input of the second pass: the context, and a convolution of the anchors."""
-        return context if self.anchor is None else torch.cat([context, in_strips(self.anchor, [anchors], 2)], 1)
+    def seen(self, contexts: list[Tensor], anchors: Tensor) -> list[Tensor]:
+        """The inputs of the second pass: the context, and a convolution of the anchors."""
+        return contexts if self.anchor is None else [*contexts, in_strips(self.anchor, [anchors], 2)]
 
-    def exactly(self, context: Tensor, base: Tensor, cells: Tensor, second: bool) -> tuple[Tensor, Tensor]:
+    def exactly(self, contexts: list[Tensor], base: Tensor, cells: Tensor, second: bool) -> tuple[Tensor, Tensor]:
         """The mean and table row of n cells of a pass, (size, n) each, after `freeze`.
 
-        cells: flat indices, (n,). context: for the second pass, what `seen` gives.
+        cells: flat indices, (n,). contexts: for the second pass, what `seen` gives. They are put together for some
+        cells at a time, since together they would be most of the memory that decoding takes.
         """
-        picked = context.flatten(2).index_select(2, cells)[..., None]
         first, last = (self.second1, self.second2) if second else (self.first1, self.first2)
         assert first is not None and last is not None
-        mean, level = self._density(in_strips(lambda x: last(first(x)), [picked], 0, 1 << 14), base)
-        return mean[0, ..., 0], table_row(level)[0, ..., 0]
+        means, rows = [], []
+        for some in cells.split(1 << 14):
+            picked = torch.cat([x.flatten(2).index_select(2, some) for x in contexts], 1)[..., None]
+            mean, level = self._density(last(first(picked)), base)
+            means.append(mean[0, ..., 0])
+            rows.append(table_row(level)[0, ..., 0])
+        return torch.cat(means, 1), torch.cat(rows, 1)
 
-    def refined(self, y: Tensor, context: Tensor) -> Tensor:
-        """Latents with an estimate of what rounding lost, at most half a step (latent residual prediction); as y."""
+    def refined(self, y: Tensor, *contexts: Tensor) -> Tensor:
+        """Latents with an estimate of what rounding lost, at most half a step (latent residual prediction); as y.
+
+        contexts: the context, whole or in parts.
+        """
         refine1, refine2, refine3 = self.refine1, self.refine2, self.refine3
         if refine1 is None or refine2 is None or refine3 is None:
             return y
 
-        def shift(y: Tensor, context: Tensor) -> Tensor:
-            return refine3(refine2(torch.cat([refine1(y), context], 1)))
+        def shift(y: Tensor, *contexts: Tensor) -> Tensor:
+            return refine3(refine2(torch.cat([refine1(y), *contexts], 1)))
 
-        return y + self.refine_grid(in_strips(shift, [y, context], 1).clamp(-0.5, 0.5)).to(y.dtype)
+        return y + self.refine_grid(in_strips(shift, [y, *contexts], 1).clamp(-0.5, 0.5)).to(y.dtype)
 
 
 def in_strips(layer: Callable[..., Tensor], inputs: list[Tensor], halo: int, cells: int = 1 << 14) -> Tensor:
@@ -437,12 +447,16 @@ def in_strips(layer: Callable[..., Tensor], inputs: list[Tensor], halo: int, cel
     rows = max(1, cells // width)
     if height <= 2 * rows or torch.is_grad_enabled():
         return layer(*inputs)
-    parts = []
+    out: Tensor | None = None
     for start in range(0, height, rows):
         first, stop = max(0, start - halo), min(height, start + rows + halo)
         part = layer(*(x[..., first:stop, :] for x in inputs))
-        parts.append(part[..., start - first : min(height, start + rows) - first, :])
-    return torch.cat(parts, -2)
+        if out is None:
+            out = part.new_empty((*part.shape[:-2], height, width))
+        end = min(height, start + rows)
+        out[..., start:end, :] = part[..., start - first : end - first, :]
+    assert out is not None
+    return out
 
 
 class S2licNet(nn.Module):
@@ -548,16 +562,17 @@ class S2licNet(nn.Module):
             channels = slice(part.start, part.start + part.size)
             mine = y_hat[:, channels]
             flat = mine.flatten(2)[0] if mine.is_contiguous() else mine[0].view(part.size, -1)
-            context = part.context(features, y_hat[:, : part.start])
+            contexts = part.contexts(features, y_hat[:, : part.start])
             for index, cells in enumerate(passes):
                 if not len(cells):  # a single cell has no anchors
                     continue
-                seen = part.seen(context, mine) if index else context
+                seen = part.seen(contexts, mine) if index else contexts
                 mean, row = part.exactly(seen, base[:, channels], cells, bool(index))
+                del seen  # hundreds of megabytes of a large picture
                 flat[:, cells] = take(mean, row, channels, cells)
-                del seen, mean, row  # hundreds of megabytes of a large picture
-            y_hat[:, channels] = part.refined(mine, context)
-            del context
+                del mean, row
+            y_hat[:, channels] = part.refined(mine, *contexts)
+            del contexts
         return y_hat
 
     def pixels(self, y_hat: Tensor, step: int) -> Tensor:
