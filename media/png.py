@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MediaError
+from . import icc as iccs
 from .bands import bands
 from .metadata import Metadata, inflate
 from .values import Picture, check_size
@@ -167,7 +168,10 @@ def _take_chunk(about: Metadata, tag: bytes, payload: bytes, default_is_frame: b
             value = struct.unpack(">I", payload)[0] / 100000
             about.gamma = value if 0.05 < value < 20 else None
         elif tag == b"cHRM":
-            about.places = tuple(value / 100000 for value in struct.unpack(">8I", payload))
+            places = tuple(value / 100000 for value in struct.unpack(">8I", payload))
+            if iccs.profile(places, (1.0,), grey=False) is None:
+                raise ValueError("impossible primaries")
+            about.places = places
         elif tag == b"cICP":
             struct.unpack(">4B", payload)
             about.code_points = payload
