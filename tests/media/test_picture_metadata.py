@@ -100,6 +100,7 @@ def test_tags_of_a_tiff_are_exif() -> None:
     picture = read_picture(data)
     assert picture.dpi == (600, 600)
     back, _ = written(picture, "JPEG")
+    assert back.exif is not None
     loaded = Image.Exif()
     loaded.load(back.exif)
     assert (loaded[270], loaded[315], loaded[306]) == ("Negative 77", "A. Author", "2020:01:02")
