@@ -110,7 +110,7 @@ def format_of(data: bytes) -> str | None:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[:1] == b"P" and data[1:2] in b"1234567" and data[2:3].isspace():
+    if (data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace()) or data[:3] == b"P7\n":
         return "PPM"
     if names := heif.brands(data):
         if set(names) & {b"avif", b"avis"}:

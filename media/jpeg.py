@@ -406,14 +406,15 @@ def _walk(coded: bytes, pattern: Sequence[tuple[int, list[int], list[int], int]]
 def _ffmpeg_agrees(data: bytes) -> bool:
     """Whether FFmpeg decodes a progressive JPEG without an error, told to be strict."""
     import av
+    from av.error import FFmpegError, InvalidDataError
 
-    context = av.CodecContext.create("mjpeg", "r")
+    context: Any = av.CodecContext.create("mjpeg", "r")
     context.options = {"err_detect": "explode"}
     context.thread_count = 1
     try:
-        frames = [*context.decode(av.Packet(data)), *context.decode(None)]  # type: ignore[attr-defined]
-    except av.error.InvalidDataError:
+        frames = [*context.decode(av.Packet(data)), *context.decode(None)]
+    except InvalidDataError:
         return False
-    except av.error.FFmpegError:
+    except FFmpegError:
         return True  # it doesn't know this kind
     return bool(frames)

@@ -115,7 +115,7 @@ class Metadata:
             self.xmp = _XMP_TURN.sub(rb"\g<1>1\2", self.xmp)  # it is applied now
         dpi = self.dpi
         if dpi is not None and self.orientation > 4:
-            dpi = dpi[::-1]
+            dpi = (dpi[1], dpi[0])
         code_points = self._settle_colour(array.shape[2] < 3)
         self._cut_to_limit()
         for what, sizes in self.left.items():

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MediaError
+from . import icc as iccs
 from .bands import bands
 from .metadata import Metadata, inflate
 from .values import Picture, check_size
@@ -86,7 +87,7 @@ def read_palette(data: bytes) -> Palette | None:
 def _parse(data: bytes) -> _File:
     about = Metadata()
     head, palette, transparent, cut = b"", b"", None, True
-    bare = [PNG]
+    bare, pixels = [PNG], []
     seen_pixels, default_is_frame = False, False
     for tag, payload, right in _chunks(data):
         if not tag:
@@ -101,6 +102,7 @@ def _parse(data: bytes) -> _File:
             palette = payload if tag == b"PLTE" else palette
             seen_pixels = seen_pixels or tag == b"IDAT"
             bare.append(chunk(tag, payload))
+            pixels += [payload] if tag == b"IDAT" else []
             cut = tag != b"IEND"
         elif tag == b"tRNS":
             transparent = payload
@@ -115,6 +117,8 @@ def _parse(data: bytes) -> _File:
     if depth not in _DEPTHS.get(colour, ()) or packing or filtering or interlace > 1:
         raise MediaError(f"a PNG of colour type {colour} and {depth} bits: there is no such PNG, it is damaged")
     check_size(width, height)
+    if not cut:
+        cut = _ends_early(b"".join(pixels), width, height, depth * _CHANNELS[colour], interlace == 1)
     if cut:
         raise MediaError("a PNG that ends early (truncated): it is damaged, or a part is missing")
     if colour == 3 and (not palette or len(palette) % 3):
@@ -139,6 +143,29 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
             if data[at:].strip(b"\0"):
                 yield b"", data[at:], True
             return
+
+
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7
+
+
+def _ends_early(packed: bytes, width: int, height: int, bits: int, interlaced: bool) -> bool:
+    """Whether the packed pixels hold fewer rows than the picture; decoders give the others as black."""
+    wanted = 0
+    for left, top, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        wanted += rows * (1 + (columns * bits + 7) // 8) if columns > 0 else 0
+    stream = zlib.decompressobj()
+    rest = packed
+    try:
+        while wanted > 0:
+            part = stream.decompress(rest, 1 << 20)
+            rest = stream.unconsumed_tail
+            if not part:
+                return True
+            wanted -= len(part)
+    except zlib.error:
+        return False  # the decoder says what is wrong
+    return False
 
 
 def _take_chunk(about: Metadata, tag: bytes, payload: bytes, default_is_frame: bool) -> None:
@@ -167,7 +194,10 @@ def _take_chunk(about: Metadata, tag: bytes, payload: bytes, default_is_frame: b
             value = struct.unpack(">I", payload)[0] / 100000
             about.gamma = value if 0.05 < value < 20 else None
         elif tag == b"cHRM":
-            about.places = tuple(value / 100000 for value in struct.unpack(">8I", payload))
+            places = tuple(value / 100000 for value in struct.unpack(">8I", payload))
+            if iccs.profile(places, (1.0,), grey=False) is None:
+                raise ValueError("impossible primaries")
+            about.places = places
         elif tag == b"cICP":
             struct.unpack(">4B", payload)
             about.code_points = payload

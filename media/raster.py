@@ -106,9 +106,10 @@ def read_pnm(data: bytes) -> tuple[NDArray[Any], Metadata]:
     if int(samples.max()) > top:
         raise MediaError(f"a PNM with a sample of {int(samples.max())}, above its largest value {top}: it is damaged")
     rest = data[end:].strip()
-    if rest:
-        words = "further pictures" if rest[:1] == b"P" else "what follows the end of the picture"
-        about.note("picture" if rest[:1] == b"P" else "metadata", f"{words} ({len(rest)} bytes) is left out")
+    if rest[:1] == b"P":
+        about.note("picture", f"the pictures behind the first ({len(rest)} bytes) are left out")
+    elif rest:
+        about.leave_out("what follows the end of the picture", len(rest))
     full = 255 if top <= 255 else 65535
     if top not in (1, 255, 65535):
         about.note("depth", f"values up to {top} became values up to {full}, scaled: white is white")
@@ -158,11 +159,13 @@ def _text_samples(data: bytes, at: int, n_values: int, bits: bool) -> tuple[NDAr
     if n_values > len(data) - at + 1:
         raise MediaError(f"a PNM {_CUT}")
     body = re.sub(rb"#[^\n\r]*", b"", data[at:])
-    parts = list(re.sub(rb"\s+", b"", body)) if bits else body.split()
-    if len(parts) < n_values:
-        raise MediaError(f"a PNM {_CUT}")
+    if bits:
+        values = [digit - 48 for digit in re.sub(rb"\s+", b"", body)[:n_values]]
     try:
-        values = [int(part) for part in parts[:n_values]] if not bits else [part - 48 for part in parts[:n_values]]
+        if not bits:
+            values = [int(part) for part in body.split()[:n_values]]
+        if len(values) < n_values:
+            raise MediaError(f"a PNM {_CUT}")
         return np.array(values, np.uint32), len(data)
     except (ValueError, OverflowError):
         raise MediaError("a PNM with something else than numbers in it: it is damaged") from None
@@ -249,7 +252,7 @@ def read_gif(data: bytes) -> tuple[NDArray[Any], Metadata]:
         elif payload[:11] in (b"NETSCAPE2.0", b"ANIMEXTS1.0"):
             pass  # how often an animation is shown
         elif payload[:11] == b"XMP DataXMP":
-            about.take_xmp(payload[11:].rpartition(b">")[0] + b">")
+            about.take_xmp(payload[11:].partition(b"\x01\xff\xfe\xfd")[0])  # what readers need to skip it
         elif payload[:11] == b"ICCRGBG1012":
             about.icc = payload[11:]
         else:
@@ -265,7 +268,7 @@ def read_gif(data: bytes) -> tuple[NDArray[Any], Metadata]:
         raise MediaError(f"a GIF that Pillow reads as {image.mode}: {_CONVERT}")
     array = _array(image, "RGBA" if clear else "RGB")
     if not covers:
-        about.note("layout", "the frame covers a part of the picture: the rest is background")
+        about.note("alpha", "the frame covers a part of the picture: the rest has the background's colour")
     return array, about
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from codec.errors import CodecError, MediaError, UsageError
 from codec.media import array as arrays
 from codec.media.array import ArrayFile
+from codec.media.png import Palette, write_palette
 
 
 def npy(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
@@ -110,6 +111,66 @@ def test_pictures_that_differ(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((3, 4, 4), np.uint8)).save(tmp_path / "b.png")
     with pytest.raises(MediaError, match="transparency"):
         arrays.read(tmp_path)
+
+
+def label_map(seed: int, n_colours: int = 5, depth: int = 8) -> bytes:
+    """A PNG of indices; two of its colours are equal, as in many palettes of label maps."""
+    rng = np.random.default_rng(seed)
+    colours = rng.integers(0, 256, (n_colours, 3), np.uint8)
+    colours[1] = colours[0]
+    return write_palette(Palette(rng.integers(0, n_colours, (6, 9), np.uint8), colours.tobytes(), b"\0\x80", depth))
+
+
+@pytest.mark.parametrize("depth", [4, 8])
+def test_the_index_is_what_counts(depth: int) -> None:
+    data = label_map(0, depth=depth)
+    value = arrays.read(data)
+    np.testing.assert_array_equal(value.array[0], np.asarray(Image.open(io.BytesIO(data))))
+    assert arrays.write(value) == data
+    assert value.notes == ()
+    npy = arrays.write(value, ".npy")
+    assert isinstance(npy, bytes)
+    np.testing.assert_array_equal(arrays.read(npy).array, value.array)
+
+
+@pytest.mark.parametrize("seeds", [(1, 1, 1), (1, 2, 1)])
+def test_a_folder_of_label_maps(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    """Every picture has its own palette back, and equal ones are stored once."""
+    for number, seed in enumerate(seeds):
+        (tmp_path / f"{number}.png").write_bytes(label_map(seed, 5 + seed))
+    value = arrays.read(tmp_path)
+    assert arrays.write(value) == {f"{n}.png": label_map(seed, 5 + seed) for n, seed in enumerate(seeds)}
+    assert len(value.detail["palette"]) < 30 * len(set(seeds)) + 20
+    Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "grey.png")
+    with pytest.raises(MediaError, match="indices of a palette or samples"):
+        arrays.read(tmp_path)
+
+
+def test_hostile_palettes() -> None:
+    value = arrays.read(label_map(0))
+    right = value.detail["palette"]
+    for wrong in (
+        b"",
+        right[:-1],
+        right + b"\0",
+        b"\xff" * 9,
+        bytes(4),
+        b"\0\0\0\1\x03" + right[5:],
+        7,
+        right.decode("latin-1"),
+    ):
+        with pytest.raises(UsageError):
+            arrays.write(ArrayFile(value.array, "picture", {"palette": wrong}))
+    for array in (value.array.astype(np.uint16), value.array[0], value.array[..., None]):
+        with pytest.raises(UsageError):
+            arrays.write(ArrayFile(array, "picture", value.detail))
+
+
+def test_what_an_array_leaves_out_is_noted(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / f"{number}.png", dpi=(300, 300))
+    (note,) = arrays.read(tmp_path).notes
+    assert str(note) == "metadata: resolution: left out of pictures that are stored as arrays (3 of 3 pictures)"
 
 
 @pytest.mark.parametrize("names", ["../a.png\nb.png", "a.png\na.png", "a\nb", "a.png", "a.png\n.png", "a.png\nA.PNG"])

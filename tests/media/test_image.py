@@ -380,7 +380,7 @@ def test_more_pixels_than_pillow_likes():
 
 
 @settings(max_examples=300)
-@given(edits(1500), st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "DEEP"]))
+@given(edits(1500), st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "TGA", "AVIF", "DEEP"]))
 def test_damaged_pictures(edit, format):
     if format == "DEEP":
         stream = io.BytesIO()

@@ -42,12 +42,17 @@ def encoded(array: np.ndarray, format: str, **options: Any) -> bytes:
 def ffmpeg(codec: str, data: bytes, pixels: str = "rgba") -> np.ndarray:
     import av
 
-    context = av.CodecContext.create(codec, "r")
+    context: Any = av.CodecContext.create(codec, "r")
     frames = [*context.decode(av.Packet(data)), *context.decode(None)]
     return frames[0].to_ndarray(format=pixels)
 
 
-def kinds(data: bytes) -> list[str]:
+def opacity(picture: Picture) -> np.ndarray:
+    assert picture.alpha is not None
+    return picture.alpha
+
+
+def kinds(data: bytes | bytearray) -> list[str]:
     return [note.kind for note in read_picture(data).notes]
 
 
@@ -155,7 +160,7 @@ def test_tiff_with_premultiplied_colours() -> None:
     data = tiff(np.dstack((given, alpha)), photometric="rgb", extrasamples=["assocalpha"])
     picture = read_picture(data)
     assert kinds(data) == ["alpha"]
-    np.testing.assert_array_equal(picture.alpha, alpha)
+    np.testing.assert_array_equal(opacity(picture), alpha)
     assert np.abs(picture.pixels[:, 20:].astype(int) - 200).max() <= 2
     data = tiff(np.dstack((given, alpha)), photometric="rgb", extrasamples=["unspecified"])
     assert read_picture(data).shape[2] == 3
@@ -235,7 +240,7 @@ def test_png_with_a_transparent_grey(depth: int) -> None:
     picture = read_picture(png(array, depth, chunk(b"tRNS", struct.pack(">H", key))))
     full = 255 if depth <= 8 else 65535
     np.testing.assert_array_equal(picture.pixels, array.astype(int) * full // top)
-    np.testing.assert_array_equal(picture.alpha, np.where(array[:, :, 0] == key, 0, full))
+    np.testing.assert_array_equal(opacity(picture), np.where(array[:, :, 0] == key, 0, full))
 
 
 @pytest.mark.parametrize("depth", [8, 16])
@@ -258,8 +263,37 @@ def test_png_of_a_palette(depth: int) -> None:
     np.testing.assert_array_equal(picture.pixels, colours[indices[:, :, 0]])
     full = np.full(n, 255, np.uint8)
     full[: len(alpha)] = alpha
-    np.testing.assert_array_equal(picture.alpha, full[indices[:, :, 0]])
+    np.testing.assert_array_equal(opacity(picture), full[indices[:, :, 0]])
     np.testing.assert_array_equal(ffmpeg("png", data)[:, :, :3], picture.pixels)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_png_with_rows_missing(depth: int) -> None:
+    """Decoders give a picture whose last rows are black, if the packed data end well."""
+    data = png(smooth(), depth)
+    packed = data[data.index(b"IDAT") + 4 : data.index(b"IEND") - 8]
+    short = zlib.compress(zlib.decompress(packed)[:-130])
+    with pytest.raises(MediaError, match="ends early"):
+        read_picture(data[:33] + chunk(b"IDAT", short) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 3), (17, 33)])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_png_of_adam7(size: tuple[int, int], depth: int) -> None:
+    array = noise(*size, 3, top=(1 << depth) - 1)
+    rows = b""
+    steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    for left, top, across, down in steps:
+        part = array[top::down, left::across].astype(">u2" if depth == 16 else np.uint8)
+        rows += b"".join(b"\0" + row.tobytes() for row in part if row.size)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", size[1], size[0], depth, 2, 0, 0, 1))
+    for body, whole in ((rows, True), (rows[:-1], False)):
+        data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+        if whole:
+            np.testing.assert_array_equal(read_picture(data).pixels, array)
+        else:
+            with pytest.raises(MediaError, match="ends early"):
+                read_picture(data)
 
 
 # ---- JPEG
@@ -452,10 +486,32 @@ def test_gif() -> None:
     image.save(stream, "GIF", transparency=2, comment=b"a remark")
     picture = read_picture(stream.getvalue())
     expected = ffmpeg("gif", stream.getvalue())
-    np.testing.assert_array_equal(picture.alpha, expected[:, :, 3])
+    np.testing.assert_array_equal(opacity(picture), expected[:, :, 3])
     seen = picture.alpha == 255
     np.testing.assert_array_equal(picture.pixels[seen], expected[:, :, :3][seen])
     assert picture.text == (("Comment", "a remark"),)
+
+
+def test_gif_whose_frame_is_smaller() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(noise(9, 12) % 5).save(stream, "GIF")
+    data = bytearray(stream.getvalue())
+    place = data.index(b"\x2c\0\0\0\0")
+    data[6:10], data[place + 1 : place + 5] = struct.pack("<HH", 20, 16), struct.pack("<HH", 4, 3)
+    assert kinds(data) == ["alpha"]
+    np.testing.assert_array_equal(read_picture(data).pixels, ffmpeg("gif", bytes(data))[:, :, :3])
+
+
+def test_gif_with_xmp() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(noise(9, 12) % 5).save(stream, "GIF")
+    packet = b"<x:xmpmeta> > </x:xmpmeta>"
+    block = b"\x21\xff\x0bXMP DataXMP" + packet + b"\1" + bytes(range(255, -1, -1)) + b"\0"
+    data = stream.getvalue()
+    place = data.index(b"\x2c\0\0\0\0")
+    assert read_picture(data[:place] + block + data[place:]).xmp == packet
+    with pytest.raises(MediaError):
+        read_picture(data[:place] + block[:40] + data[place:])
 
 
 # ---- WebP, AVIF, HEIC

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import zlib
@@ -544,3 +545,73 @@ def test_the_damage_tests_can_fail(plain):
     ):
         with pytest.raises(error):
             run(bad)
+
+
+# ---- what no one sees
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (16, 16), (33, 70)])
+def test_hidden_colours_are_filled_and_seen_ones_kept(shape, dtype):
+    pixels, alpha = noise(*shape, 3, dtype=dtype), noise(*shape, dtype=dtype) & 1
+    before = pixels.copy()
+    filled = module.without_hidden(pixels, alpha)
+    assert np.array_equal(pixels, before)
+    assert filled.dtype == dtype
+    assert np.array_equal(filled[alpha > 0], pixels[alpha > 0])
+    other = np.where(alpha[:, :, None] > 0, pixels, noise(*shape, 3, dtype=dtype, seed=7))
+    assert np.array_equal(module.without_hidden(other, alpha), filled)  # nothing hidden has a say
+    if (alpha > 0).any():
+        assert filled.max() <= pixels[alpha > 0].max()
+        assert filled.min() >= pixels[alpha > 0].min()
+
+
+def test_hidden_colours_are_smooth():
+    alpha = np.zeros((64, 64), np.uint8)
+    alpha[20:40, 20:40] = 255
+    pixels = noise(64, 64, 3)
+    pixels[20:40, 20:40] = np.linspace(0, 250, 20, dtype=np.uint8)[:, None, None]
+    filled = module.without_hidden(pixels, alpha).astype(int)
+    outside = np.concatenate((filled[:18], filled[42:]))
+    assert np.abs(np.diff(outside, axis=1)).max() < 30
+    assert not module.without_hidden(pixels, np.zeros_like(alpha)).any()
+
+
+def test_a_codec_with_loss_never_sees_hidden_colours(plain, monkeypatch):
+    monkeypatch.setattr(PlainCodec, "lossless", False)
+    array = np.dstack((noise(64, 64, 3), np.zeros((64, 64), np.uint8)))
+    assert len(plain.compress(array)) < 300
+    assert plain.decompress(plain.compress(array)).shape == array.shape
+
+
+def test_metadata_come_back(plain, tmp_path):
+    picture = Picture(
+        noise(6, 9, 3), None, None, None, (), b"<x/>", (300.0, 72.5), bytes([9, 16, 0, 1]), (("a", "b"), ("c", "€"))
+    )
+    data = plain.encode_picture(picture)
+    back = plain.decode_picture(data)
+    for name in ("xmp", "dpi", "code_points", "text"):
+        assert getattr(back, name) == getattr(picture, name)
+    (tmp_path / "x.plain").write_bytes(data)
+    summary = plain.decode_file(tmp_path / "x.plain", tmp_path / "x.ppm")
+    assert sorted(note.kind for note in summary.notes) == ["colour", "metadata", "metadata", "metadata"]
+    assert plain.decode_file(tmp_path / "x.plain", tmp_path / "x.png").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("xmp", 1), ("cicp", b"123"), ("dpi", (1.0,)), ("dpi", (0.0, 1.0)), ("dpi", "x"), ("text", b"a"), ("text", "a")],
+)
+def test_hostile_metadata(plain, key, value):
+    header, chunks = unpack(plain.compress(noise(4, 4, 3)))
+    with pytest.raises(ContainerError, match=key):
+        plain.decode_picture(pack(dataclasses.replace(header, meta={key: value}), chunks))
+
+
+def test_a_size_below_the_metadata_says_so(plain):
+    from codec.codecs.base import rate_control
+
+    picture = Picture(noise(6, 9, 3), shade(6, 9), xmp=noise(5000).tobytes())
+    words = r"of which \d+ are metadata \(XMP of 5000\) and \d+ are transparency"
+    with pytest.raises(UsageError, match=words):
+        rate_control.at_size(plain, picture, 1000)
