@@ -94,7 +94,9 @@ def write(clip: Clip, folder: Path, target: Path, force: bool = False) -> str:
     frames, words = excerpt(clip, folder)
     with open_video(folder / clip.source) as reader:
         height, width = frames[0].planes[0].shape[:2]
-        info = replace(reader.info, width=width, height=height)
+        color = {key: value for key, value in reader.info.color.items() if key != "chroma"}
+        # The frames alone are measured: texts about the whole clip would only make other bytes.
+        info = replace(reader.info, width=width, height=height, color=color, tags={}, track={}, chapters=())
     target.parent.mkdir(parents=True, exist_ok=True)
     with VideoWriter(target, info, force=force) as writer:
         for frame in frames:

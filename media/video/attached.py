@@ -42,21 +42,21 @@ def covers_of(container: InputContainer) -> tuple[list[AttachedFile], list[Note]
     covers: list[AttachedFile] = []
     notes: list[Note] = []
     streams = [stream for stream in container.streams.video if is_cover(stream)]
-    found: dict[int, bytes] = {}
+    pictures: dict[int, bytes] = {}
     for packet in container.demux(*streams) if streams else ():
-        if packet.size and packet.stream_index not in found and packet.size <= MAX_COVER:
-            found[packet.stream_index] = bytes(packet)
-        if len(found) == len(streams):
+        if packet.size and packet.stream_index not in pictures and packet.size <= MAX_COVER:
+            pictures[packet.stream_index] = bytes(packet)
+        if len(pictures) == len(streams):
             break
     for stream in streams:
         name = stream.codec_context.name if stream.codec_context else ""
-        if name not in _IMAGES or stream.index not in found:
+        if name not in _IMAGES or stream.index not in pictures:
             notes.append(Note("attachment", "a cover picture of an unusual kind: left out"))
             continue
         suffix, kind = _IMAGES[name]
         number = f"-{len(covers) + 1}" if covers else ""
         named = stream.metadata.get("filename") or f"cover{number}{suffix}"
-        covers.append(AttachedFile(named, stream.metadata.get("mimetype") or kind, found[stream.index]))
+        covers.append(AttachedFile(named, stream.metadata.get("mimetype") or kind, pictures[stream.index]))
     return covers, notes
 
 

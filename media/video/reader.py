@@ -113,7 +113,7 @@ def _open_stream(stream: BinaryIO, name: str, owned: bool = False) -> VideoReade
         kept.write(part)
     if owned:
         stream.close()
-    return _open_bytes(lambda: _Again(kept), name)
+    return _open_bytes(lambda: io.BufferedReader(_Again(kept), 1 << 16), name)
 
 
 class _Again(io.RawIOBase):
@@ -186,7 +186,7 @@ _OTHERS = (  # files of video that aren't taken: where bytes stand, these, and t
 
 
 def _what_it_is(head: bytes) -> str:
-    """What a file is that isn't taken, and the command that makes one of it that is."""
+    """The words for a file that isn't taken: its format, and the command that makes one of it that is."""
     if not head:
         return "the file is empty: its recording or download wasn't finished"
     name = next((name for at, start, name in _OTHERS if head[at:].startswith(start)), None)

@@ -174,7 +174,7 @@ class AudioFeed:
             self.notes.append(Note("track", f"subtitles{language} are left out: .mkv keeps them"))
 
     def lost(self, written: InputContainer) -> list[Note]:
-        """What a finished file doesn't say of these tracks: their titles, languages and flags."""
+        """Notes on what a finished file doesn't say of these tracks: their titles, languages and flags."""
         lost: list[str] = []
         theirs = [stream for stream in written.streams if stream.type in ("audio", "subtitle")]
         ours = [self._source.streams[index] for index in self._tracks]

@@ -71,7 +71,7 @@ _PLACES = {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}  # of chroma samples: Mat
 
 
 class Texts(NamedTuple):
-    """What a file says about itself. tags: of the whole; track: of the picture's track."""
+    """The texts of a file about itself. tags: of the whole; track: of the picture's track."""
 
     tags: Mapping[str, str]
     track: Mapping[str, str]
@@ -156,7 +156,7 @@ class Hidden(NamedTuple):
 
 
 def left_out_of_picture(picture: VideoStream) -> Hidden:
-    """What the picture's track says beside what PyAV shows: read from the header that Matroska has for such a track."""
+    """The facts about the picture's track that PyAV doesn't show: Matroska's header for such a track has them."""
     import av
 
     buffer = io.BytesIO()
@@ -168,8 +168,10 @@ def left_out_of_picture(picture: VideoStream) -> Hidden:
         return Hidden({}, 0, [])
     elements = dict(_elements(buffer.getvalue()))
     crop = {_CROP[key]: int.from_bytes(value, "big") for key, value in elements.items() if key in _CROP}
-    place = tuple(int.from_bytes(elements.get(key, b""), "big") for key in (_CHROMA_HORIZONTAL, _CHROMA_VERTICAL))
-    return Hidden(crop, _PLACES.get(place, 0), [note for key, note in _ELEMENTS.items() if any(elements.get(key, b""))])
+    across, down = (int.from_bytes(elements.get(key, b""), "big") for key in (_CHROMA_HORIZONTAL, _CHROMA_VERTICAL))
+    return Hidden(
+        crop, _PLACES.get((across, down), 0), [note for key, note in _ELEMENTS.items() if any(elements.get(key, b""))]
+    )
 
 
 def _elements(data: bytes) -> list[tuple[int, bytes]]:

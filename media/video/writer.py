@@ -358,7 +358,7 @@ class _Sink(ABC):
     def finish(self) -> None: ...
 
     def notes(self) -> list[Note]:
-        """What the finished output doesn't hold."""
+        """Notes on what the finished output doesn't hold."""
         return []
 
     @abstractmethod
@@ -589,7 +589,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _changes(suffix: str, info: VideoInfo, encoder: str | None) -> list[Note]:
-    """What an output of this suffix doesn't hold, as far as it is known before it is written."""
+    """Notes on what an output of this suffix doesn't hold, as far as it is known before it is written."""
     notes = []
     become = ENCODERS[encoder].pixels[info.pixels] if encoder else {".y4m": "yuv444p"}.get(suffix, "rgb24")
     if info.pixels == "rgb24" and become.startswith("yuv"):

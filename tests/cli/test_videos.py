@@ -17,12 +17,13 @@ from codec.codecs.base.settings import frame_range
 from codec.codecs.base.video.codec import ranges_of
 from codec.codecs.base.video.encode import EncodeProgress, _duration
 from codec.codecs.nirvana.codec import NirvanaCodec
+from codec.container import ChunkReader
 from codec.errors import UsageError
 from codec.media.video.reader import open_video
 from codec.media.video.values import VideoInfo, frames_of, stack
 from codec.media.video.writer import VideoWriter
 
-from ..codecs.base.toy_video import noise_clip, toy_presets
+from ..codecs.base.toy_video import Toy, noise_clip, toy_presets
 from .helpers import run
 
 
@@ -143,6 +144,83 @@ def test_sound_goes_along(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert run("encode", path, "-o", tmp_path / "e.nirvana", "--bpp", 4, "--no-sound", "--json") == 0
     report = json.loads(capfd.readouterr().out)
     assert report["bpp"] == pytest.approx(4, abs=0.7) and "sound_bytes" not in report
+
+
+def noted(reader: Any) -> list[str]:
+    reader.check()
+    reader.beside()
+    return [str(note) for note in reader.notes]
+
+
+def test_every_note_of_the_reader_is_said_and_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """On stderr, with --json, and in the file, for inputs with notes of several kinds."""
+    import av
+
+    path = tmp_path / "cut.mkv"
+    with av.open(str(path), "w") as out:
+        for _ in range(2):
+            stream = out.add_stream("ffv1", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 16, 12, "yuv444p"
+        for t in range(12):
+            picture = av.VideoFrame.from_ndarray(noise_clip(20, 12, 16)[t], format="rgb24").reformat(format="yuv444p")
+            picture.pts, picture.time_base = t, Fraction(1, 25)
+            out.mux(out.streams.video[0].encode(picture))
+        out.mux(out.streams.video[0].encode())
+    path.write_bytes(path.read_bytes()[:-300])
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    for number in (1, 2, 5):
+        Image.new("RGB", (8, 6)).save(folder / f"{number}.png")
+    (folder / "notes.txt").write_text("x")
+    for source, kinds in ((path, {"cut", "track", "chroma"}), (folder, {"time", "frames", "file"})):
+        with open_video(source) as reader:
+            expected = noted(reader)
+        assert {text.partition(":")[0] for text in expected} == kinds
+        coded = tmp_path / "a.nirvana"
+        run("encode", source, "-c", "nirvana", "-o", coded, "--force")
+        said = capfd.readouterr().err
+        assert all(text in said for text in expected), said
+        run("encode", source, "-c", "nirvana", "-o", coded, "--force", "--json")
+        assert json.loads(capfd.readouterr().out)["notes"] == expected
+        assert run("info", coded, "--json") == 0
+        assert json.loads(capfd.readouterr().out)["meta"]["notes"] == expected
+
+
+def test_targets_out_of_reach(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("encode", clip, "-o", tmp_path / "a.nirvana", "--psnr", 120) == 2
+    assert "120 dB is out of reach: toy at quality 100 has" in capfd.readouterr().err
+    assert run("encode", clip, "-o", tmp_path / "a.nirvana", "--bpp", 0.6) == 2
+    assert "out of reach: toy at quality 1 takes" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [clip.name]  # nothing is kept of it
+
+
+def test_what_isnt_taken_is_refused_before_the_first_group(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    for number in range(6):
+        Image.new("RGB", (8, 6)).save(folder / f"{number}.png")
+    data = bytearray((folder / "5.png").read_bytes())
+    data[-20] ^= 1
+    (folder / "5.png").write_bytes(data)
+    Toy.fits.clear()
+    assert run("encode", folder, "-c", "nirvana", "-o", tmp_path / "a.nirvana") == 1
+    assert "5.png" in capfd.readouterr().err
+    assert Toy.fits == [] and [path.name for path in tmp_path.iterdir()] == ["stills"]
+
+
+def test_rate_of_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (8, 6)).save(folder / f"{number}.png")
+    assert run("encode", folder, "-c", "nirvana", "-o", tmp_path / "a.nirvana", "--fps", "30000/1001") == 0
+    assert "fps" not in capfd.readouterr().err
+    with open(tmp_path / "a.nirvana", "rb") as file:
+        assert ChunkReader(file).header.meta["fps"] == (30000, 1001)
+    assert run("encode", folder, "-c", "nirvana", "-o", tmp_path / "b.nirvana", "--fps", "0") == 2
+    assert run("decode", tmp_path / "a.nirvana", "-o", tmp_path / "b.y4m") == 0
+    assert run("encode", tmp_path / "b.y4m", "-o", tmp_path / "b.nirvana", "--fps", "24") == 2
+    assert "--fps" in capfd.readouterr().err
 
 
 def test_folders_of_pictures_and_targets(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ import torch
 
 import codec as package
 from codec import registry
+from codec.codecs.base.settings import Select
 from codec.codecs.base.video import encode as video_encode
 from codec.codecs.base.video import journal as video_journal
 from codec.codecs.base.video.encode import EncodeProgress, EncodeSettings
@@ -364,7 +365,7 @@ def test_a_flipped_bit_costs_seconds_of_sound(toy: NirvanaCodec, tmp_path: Path)
     with toy.open_file(flipped(data, b"Soun", 0), conceal=True) as file:  # what names the tracks is there twice
         assert file.audio() == source.audio() and file.notes == []
     (tmp_path / "bad.nirvana").write_bytes(bad)
-    summary = toy.decode_file(tmp_path / "bad.nirvana", tmp_path / "back.mkv", package.Select(conceal=True))
+    summary = toy.decode_file(tmp_path / "bad.nirvana", tmp_path / "back.mkv", Select(conceal=True))
     assert [note.kind for note in summary.notes] == ["damage"]
 
 
