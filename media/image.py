@@ -115,7 +115,11 @@ def _open(stream: BinaryIO) -> ImageFile:
                 return factory(stream, "")
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue
-    raise MediaError(f"not a picture, or of an unknown format; expected one of {', '.join(IMAGE_READS)}")
+    from .signatures import START, describe_unknown
+
+    stream.seek(0)
+    words = describe_unknown(stream.read(START), getattr(stream, "name", ""), f"one of {', '.join(IMAGE_READS)}")
+    raise MediaError(f"not a picture that can be read here, but {words}")
 
 
 def _check_depth(image: ImageFile) -> None:
