@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MediaError, UsageError
-from .options import count, window, words
+from ..files import cpu_count
+from .options import count, positive_count, window, words
 from .terminal import progress, say
 from .verbs import needs_extra
 
@@ -46,10 +46,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--reference", metavar="A,B", help="published Kodak series to draw beside, such as vtm-18.0")
     add("--window", metavar="LO..HI", help="BD-rates over this part of the first metric only")
     add("--medium", choices=("image", "audio", "video", "array"), help="if the codecs don't say it")
-    add("--repeat", type=int, default=3, metavar="N", help="timed runs, after a warm-up (default: 3)")
+    add("--repeat", type=positive_count, default=3, metavar="N", help="timed runs, after a warm-up (default: 3)")
     add("--jobs", type=count, default=1, metavar="N", help="items at once (spoils timings); 0: all cores")
-    add("--threads", type=int, metavar="N", help="threads for each codec (default: cores / jobs)")
-    add("--max-frames", type=int, metavar="N", help="of each video")
+    add("--threads", type=positive_count, metavar="N", help="threads for each codec (default: cores / jobs)")
+    add("--max-frames", type=positive_count, metavar="N", help="of each video")
     add("--again", action="store_true", help="measure what is there already, too")
 
 
@@ -104,7 +104,7 @@ def _measure(args: argparse.Namespace) -> tuple[Table, Mapping[str, Any]]:
             out=args.out,
             medium=args.medium,
             repeat=args.repeat,
-            jobs=args.jobs or os.cpu_count() or 1,
+            jobs=args.jobs or cpu_count(),
             n_threads=args.threads,
             again=args.again,
             max_frames=args.max_frames,

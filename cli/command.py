@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our stdout has gone. Python would complain again when it flushes at exit.
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1 if sys.stdout is None else sys.stdout.fileno())
         return MediaError.exit_code
     except KeyboardInterrupt as error:
         hint = getattr(verbs.load(verb), "INTERRUPTED", "") if verb else ""

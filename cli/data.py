@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from ..errors import UsageError
-from .options import count, positive
+from .options import count, not_negative, positive, positive_count
 from .terminal import progress, say
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("kind", choices=("turbulence", TAYLOR_GREEN), metavar="KIND", help="turbulence or taylor-green")
     add("-o", "--output", required=True, metavar="FILE", help="HDF5 file: /velocity, /time, /statistics")
     add("--force", action="store_true", help="replace FILE")
-    add("--n", type=count, default=64, metavar="N", help="points of each side (default 64)")
+    add("--n", type=positive_count, default=64, metavar="N", help="points of each side (default 64)")
     words = "Reynolds number: of Taylor's scale, about; taylor-green: 1 / viscosity (default: as n resolves)"
     add("--re", type=positive, metavar="R", help=words)
-    add("--snapshots", type=count, default=10, metavar="N", help="how many (default 10)")
+    add("--snapshots", type=positive_count, default=10, metavar="N", help="how many (default 10)")
     add("--spacing", type=positive, default=0.5, metavar="T", help="time between them (default 0.5)")
-    add("--spin-up", type=float, metavar="T", help="time before the first (default 20; taylor-green 0)")
+    add("--spin-up", type=not_negative, metavar="T", help="time before the first (default 20; taylor-green 0)")
     add("--seed", type=count, default=0, metavar="N", help="another seed, another simulation")
     add("--double", action="store_true", help="compute in double precision")
     add("--device", default="cpu", help="cpu (default) or cuda")

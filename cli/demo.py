@@ -8,14 +8,17 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import registry
+from ..codecs.base import settings
 from ..errors import MediaError, UsageError
 from ..files import PACKAGE, whole
+from .options import typed
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="DIR", help=f"where to write (default: {DEFAULT_OUT}, replaced if there)")
     add("--force", action="store_true", help="replace files that exist in DIR")
     add("-c", "--codec", help="codec, or codec@tag")
-    add("-q", "--quality", type=float, help="higher is better")
+    add("-q", "--quality", type=typed(settings.number, "number"), help="higher is better")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -225,6 +228,14 @@ def side_by_side(columns: list[tuple[str, Pixels]]) -> Image.Image:
 def words(report: dict[str, Any]) -> str:
     """The report for people."""
     difference = report["psnr_db"] - report["jpeg_psnr_db"]
+    so = f"{difference:+.2f} dB against JPEG of equal size"
+    if not math.isfinite(difference):
+        exact = [
+            name for name, key in ((report["codec"], "psnr_db"), ("JPEG", "jpeg_psnr_db")) if report[key] == math.inf
+        ]
+        so = f"without loss: {' and '.join(exact)}"
+    elif report["jpeg_bytes"] > report["bytes"]:
+        so = f"{difference:+.2f} dB against a JPEG of {report['jpeg_bytes'] / report['bytes']:.1f} times the size"
     megapixels = report["width"] * report["height"] / 1e6
     encode, decode = report["encode_seconds"], report["decode_seconds"]
     jpeg_note = "" if report["jpeg_bytes"] <= report["bytes"] else "  (JPEG gets no smaller)"
@@ -234,10 +245,10 @@ def words(report: dict[str, Any]) -> str:
             f"{report['codec']:<9} {report['bytes']} bytes, {report['bpp']:.3f} bpp, "
             f"1:{report['ratio']:.1f} of the raw pixels, {report['psnr_db']:.2f} dB PSNR",
             f"          encoded in {encode:.3f} s, decoded in {decode:.3f} s "
-            f"({megapixels / encode:.1f} and {megapixels / decode:.1f} megapixels a second)",
+            f"({megapixels / encode:.2g} and {megapixels / decode:.2g} megapixels a second)",
             f"JPEG      {report['jpeg_bytes']} bytes at quality {report['jpeg_quality']}, "
             f"{report['jpeg_psnr_db']:.2f} dB PSNR{jpeg_note}",
-            f"so        {difference:+.2f} dB against JPEG of equal size",
+            f"so        {so}",
             f"see       {report['sheet']}",
         ]
     )

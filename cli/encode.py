@@ -131,7 +131,7 @@ class _Choice:
             if not kind.startswith(".") and kind != "without suffix":
                 continue
             words += filter(None, [self._hint_of_file(kind, path)])
-        return "; ".join(dict.fromkeys(words[:3]))
+        return "\n".join(f"  {line}" for line in dict.fromkeys(words[:4]))
 
     def _hint_of_file(self, suffix: str, path: str) -> str:
         medium = media.medium_of_suffix(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..files import whole
-from .options import count
+from .options import count, not_negative, positive_count, seed, share
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ examples:
   codec fit circuit masks -o masks.safetensors --states 16    a folder of PNG pictures of one size
   codec fit circuit table.csv -o table.safetensors --resume   goes on with a run that was interrupted
 """
+INTERRUPTED = "the same command with --resume goes on from here"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,16 +33,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", required=True, metavar="FILE", help="the weights: a safetensors file")
     add("--force", action="store_true", help="replace FILE")
     add("--resume", action="store_true", help="go on with a run that was interrupted")
-    add("--states", type=count, default=32, metavar="N", help="of each latent (default 32)")
-    add("--components", type=count, default=1, metavar="N", help="kinds of items, a circuit for each")
+    add("--states", type=positive_count, default=32, metavar="N", help="of each latent (default 32)")
+    add("--components", type=positive_count, default=1, metavar="N", help="kinds of items, a circuit for each")
     add("--epochs", type=count, default=30, metavar="N", help="of mini-batches (default 30)")
     add("--full", type=count, default=3, metavar="N", help="passes of EM on all data (default 3)")
-    add("--batch", type=count, default=512, metavar="N", help="items of a mini-batch (default 512)")
-    add("--pseudocount", type=float, default=1.0, metavar="X", help="strength of the prior (default 1)")
+    add("--batch", type=positive_count, default=512, metavar="N", help="items of a mini-batch (default 512)")
+    add("--pseudocount", type=not_negative, default=1.0, metavar="X", help="strength of the prior (default 1)")
     add("--leaves", choices=("categorical", "logistic"), default="categorical", help="of the circuit")
-    add("--held-out", type=float, default=0.05, metavar="X", help="share that chooses the epoch (0.05)")
+    add("--held-out", type=share, default=0.05, metavar="X", help="share that chooses the epoch (0.05)")
     add("--bits", type=int, choices=(8, 16), default=8, help="of a stored parameter (default 8)")
-    add("--seed", type=int, default=1, metavar="N")
+    add("--seed", type=seed, default=1, metavar="N")
     add("--log", metavar="FILE", help="bits and seconds of every epoch, as JSON")
     add("--device", default="cpu", help="cpu (default) or cuda")
 

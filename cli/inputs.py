@@ -5,6 +5,7 @@ Nothing here knows a codec or a medium: whoever asks says which files are meant.
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import re
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from ..errors import UsageError
 from ..files import STDIO
 
-__all__ = ["Accepts", "Input", "Inputs", "no_folder"]
+__all__ = ["Accepts", "Input", "Inputs", "counted", "no_folder"]
 
 Accepts = Callable[[Path], bool | None]  # whether a file, or a folder, is meant; None: it needs no word if it isn't
 
@@ -76,8 +77,8 @@ class Inputs:
                     known.add(key)
                 yield item
             if is_empty:
-                kinds = ", ".join(f"{n} {kind}" for kind, n in self.left_out.most_common())
-                there_are = kinds and f" (there are {kinds})"
+                kinds = ", ".join(counted(kind, n) for kind, n in self.left_out.most_common())
+                there_are = kinds and f" (left out: {kinds})"
                 raise UsageError(f"{text}: no file here that this command takes{there_are}")
 
     def _identity(self, path: str) -> tuple[str, str]:
@@ -103,7 +104,8 @@ class Inputs:
         else:
             yield Input(_named(str(path)), str(path.parent))
 
-    def _walk(self, top: str) -> Iterator[Input]:
+    def _walk(self, top: str, pattern: Sequence[str] = ("**",)) -> Iterator[Input]:
+        """The files below a folder that are taken; pattern: the parts of a glob. Links to folders aren't followed."""
         folders = [top]
         while folders:
             folder = folders.pop()
@@ -120,27 +122,28 @@ class Inputs:
                 if entry.is_dir(follow_symlinks=False):
                     below.append(entry.path)
                 elif entry.is_dir():
-                    self._leave(entry.path, "folder behind a link")  # perhaps in a circle
+                    self._leave(entry.path, "linked folder")  # perhaps in a circle
+                elif not _matches(Path(os.path.relpath(entry.path, top)).parts, pattern):
+                    continue
                 elif self._takes(entry.path, entry.is_file()):
                     yield Input(_named(entry.path), top)
             folders += reversed(below)
 
-    def _glob(self, pattern: str) -> Iterator[Input]:
-        is_deep = "**" in pattern
-        fixed, pattern = _fixed_part(pattern)
-        for match in sorted(set(glob.iglob(pattern, recursive=True))):
+    def _glob(self, text: str) -> Iterator[Input]:
+        fixed, escaped = _fixed_part(text)
+        if "**" in Path(text).parts:
+            yield from self._walk(fixed, Path(text).parts[len(Path(fixed).parts) :])
+            return
+        for match in sorted(glob.iglob(escaped)):
             if os.path.isdir(match):
-                if not is_deep:
-                    self._leave(match, "folder")
-            elif is_deep and self._is_hidden(os.path.basename(match), match):
-                continue
-            elif self._takes(match, os.path.isfile(match), is_meant=not is_deep):
+                self._leave(match, "folder")
+            elif self._takes(match, os.path.isfile(match), is_meant=True):
                 yield Input(_named(match), fixed)
 
     def _takes(self, path: str, is_file: bool, is_meant: bool = False) -> bool:
         """Whether a file is taken, which is counted if it isn't. is_meant: it is one that was asked for by its name."""
         if not is_file:
-            self._leave(path, "link that leads nowhere" if not os.path.exists(path) else "pipe or device")
+            self._leave(path, "broken link" if not os.path.exists(path) else "pipe or device")
             return False
         answer = is_meant or self._accepts(Path(path))
         if answer is False:
@@ -156,6 +159,21 @@ class Inputs:
     def _leave(self, path: str, kind: str) -> None:
         self.left_out[kind] += 1
         self.examples.setdefault(kind, path)
+
+
+def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the parts of a path fit those of a glob: ** is any number of folders, none too."""
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return len(pattern) == 1 or any(_matches(names[i:], pattern[1:]) for i in range(len(names)))
+    return bool(names) and fnmatch.fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])
+
+
+def counted(kind: str, n: int) -> str:
+    """A number of files of a kind: "2 .heic", "2 broken links"."""
+    is_noun = not kind.startswith((".", "hidden", "without"))
+    return f"{n} {kind}{'s' * (is_noun and n != 1)}"
 
 
 def _named(path: str) -> str:

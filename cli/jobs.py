@@ -13,12 +13,13 @@ import json
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CodecError, MediaError, UsageError
 from ..files import STDIO, as_private_as, cpu_count, end_with_parent, name_of, owner, remove_temporaries, set_owner
 from . import terminal
+from .inputs import counted
 from .plan import Job, Plan, plan, plan_reading
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _is_lack_of_memory(error: Exception) -> bool:
 
 def run(
     work: Callable[[Job], Report], jobs: Sequence[Job], processes: int = 1, unfinished: Unfinished | None = None
-) -> Iterator[Report]:
+) -> Generator[Report, None, None]:
     """Reports as the jobs end. With several processes, `work` must be picklable; order is then by completion."""
     processes = min(processes, sum(not (job.skip or job.refused) for job in jobs))
     if processes <= 1:
@@ -303,7 +304,7 @@ class _Screen:
             say(f"codec {args.verb}: {which} taken in part, which is exit status 1: --partial accepts that")
         if n_left := sum(planned.left_out.values()):
             if not args.quiet and not self._is_json_seen:
-                say(f"codec {args.verb}: {left_out_words(planned)}{hint and f' ({hint})'}")
+                say(f"codec {args.verb}: {left_out_words(planned)}{hint and f'{chr(10)}{hint}'}")
             if args.json:
                 about = {
                     "status": "summary",
@@ -325,7 +326,7 @@ def kind_of(note: str) -> str:
 def left_out_words(planned: Plan) -> str:
     """A count of what of folders isn't taken: "5 files left out: 2 .heic, 1 .jxl, 2 without suffix"."""
     counts = Counter(planned.left_out)
-    shown = [f"{n} {kind}" for kind, n in counts.most_common(12)]
+    shown = [counted(kind, n) for kind, n in counts.most_common(12)]
     if len(counts) > 12:
         shown.append(f"{sum(counts.values()) - sum(n for _, n in counts.most_common(12))} of other kinds")
     n_files = sum(counts.values())

@@ -26,7 +26,10 @@ def run(args: argparse.Namespace) -> int:
             about = {"name": name, "medium": entry.medium, "suffix": entry.suffix, "summary": entry.summary}
             print(json.dumps({**about, "default": registry.default(entry.medium) == name}))
         else:
-            print(f"{name:<12} {entry.medium:<9} {entry.suffix:<10} {entry.summary}")
+            mark = "*" if registry.default(entry.medium) == name else ""
+            print(f"{name + mark:<12} {entry.medium:<9} {entry.suffix:<10} {entry.summary}")
+    if not args.json:
+        print("* codes its medium where no codec is named with -c")
     for name, reason in registry.broken().items():
         print(json.dumps({"name": name, "error": reason}) if args.json else f"{name:<12} can't be used: {reason}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from typing import Any, NoReturn
 
 from . import verbs
@@ -48,11 +49,21 @@ class VerbParser(Parser):
     def __init__(self, verb: str, **settings: Any) -> None:
         super().__init__(description=verbs.VERBS[verb].summary, add_help=False, **settings)
         self.verb = verb
+        self._words: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.epilog is None:
             self._fill()
+        self._words = list(args or ())
         return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        behind = self._words.index("--") if "--" in self._words else len(self._words)
+        for word in self._words[:behind]:
+            if word.startswith("-") and len(word) > 1 and os.path.lexists(word):
+                message += f" ({word} is a file: write {os.path.join(os.curdir, word)}, or -- before it)"
+                break
+        super().error(message)
 
     def _fill(self) -> None:
         module = verbs.load(self.verb)

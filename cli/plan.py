@@ -104,7 +104,7 @@ def _job(item: Input, output: str | None, is_folder: bool, naming: Naming) -> Jo
     if output is None:
         target = os.path.join(os.path.dirname(item.source), name)
     elif is_folder:
-        target = os.path.join(str(Path(output)), item.place.parent, name)
+        target = str(Path(output, item.place.parent, name))
     else:
         target = str(Path(output))
     if target == STDIO:  # a file that is called as stdout is

@@ -7,6 +7,7 @@ import json
 import sys
 
 from ..errors import MediaError
+from .options import positive_count
 from .terminal import progress, say
 from .verbs import needs_extra
 
@@ -26,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("paper", nargs="?", metavar="PAPER", help="a recipe's name, or a path to a YAML file")
     add("--data", metavar="DIR", help="the paper's data (default: the recipe's folder, looked for)")
     add("--out", metavar="DIR", help="keep the results (default: reproduce-PAPER)")
-    add("--repeat", type=int, default=3, metavar="N", help="timed runs, after a warm-up (default: 3)")
+    add("--repeat", type=positive_count, default=3, metavar="N", help="timed runs, after a warm-up (default: 3)")
 
 
 def run(args: argparse.Namespace) -> int:

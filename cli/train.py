@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from .options import positive_count
 from .terminal import say
 from .verbs import needs_extra
 
@@ -15,6 +16,7 @@ examples:
   codec train s2lic --recipe small --resume
   codec train s2lic --recipe mine.yaml --data photos --out runs --devices 4
 """
+INTERRUPTED = "the same command with --resume goes on from the last checkpoint"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +26,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--data", metavar="DIR", help="folder of training data (default: the recipe's)")
     add("--out", default="runs", metavar="DIR", help="where runs are kept (default: runs)")
     add("--resume", action="store_true", help="go on from the run's last checkpoint")
-    add("--steps", type=int, metavar="N", help="optimiser steps, in place of the recipe's")
+    add("--steps", type=positive_count, metavar="N", help="optimiser steps, in place of the recipe's")
     add("--device", default="auto", help="auto (default), cpu or cuda")
-    add("--devices", type=int, default=1, metavar="N", help="devices (CPU: processes) of each machine")
-    add("--nodes", type=int, default=1, metavar="N", help="machines; run the command on each (Lightning)")
+    add("--devices", type=positive_count, default=1, metavar="N", help="devices (CPU: processes) of each machine")
+    add("--nodes", type=positive_count, default=1, metavar="N", help="machines; run the command on each (Lightning)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -180,7 +180,7 @@ def probe(source: str | os.PathLike[str]) -> Probe:
     what is wrong with it. `probe_bytes` looks at what was read from there.
     """
     if source == STDIO:
-        peek = getattr(sys.stdin.buffer, "peek", None)
+        peek = getattr(getattr(sys.stdin, "buffer", None), "peek", None)
         start = peek(_START)[:_START] if peek is not None else b""
         return Probe(STDIO, start.startswith(SIGNATURE), medium=medium_of(start))
     path = os.fspath(source)

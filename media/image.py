@@ -126,7 +126,10 @@ def _read(data: bytes) -> Picture:
         raise MediaError("the file is empty")
     format = format_of(data)
     if format is None:
-        raise MediaError(f"not a picture, or of an unknown format; expected one of {', '.join(IMAGE_READS)}")
+        from .signatures import START, describe_unknown
+
+        words = describe_unknown(data[:START], "", f"one of {', '.join(IMAGE_READS)}")
+        raise MediaError(f"not a picture that can be read here, but {words}")
     array, about = _READERS[format](data)
     return about.picture(array)
 

@@ -339,12 +339,7 @@ def _of_tiff(start: bytes, path: str) -> str | None:
 
 def _of_rest(start: bytes) -> str | None:
     """Formats whose beginning is a few bits: MPEG sound and streams, BMP, PNM, PCX, IDX."""
-    if (
-        start[:1] == b"\x47"
-        and (len(start) < 189 or start[188] == 0x47)
-        and len(start) > 4
-        and not start[:16].isascii()
-    ):
+    if start[:1] == b"\x47" and start[188:189] == b"\x47":
         return "ts"
     if start[4:5] == b"\x47" and start[196:197] == b"\x47":
         return "ts"

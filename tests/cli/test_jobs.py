@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -9,9 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -174,13 +177,59 @@ class TestJobs:
         for path in (tmp_path / "one").iterdir():
             assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
 
-    def test_a_dying_worker_is_reported(self, tmp_path: Path, toy: ModuleType) -> None:
-        for index in range(3):
-            picture(tmp_path / "in" / f"{index}.png", index, toy.DIES if index == 1 else None)
-        done = script("encode", tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2")
+    def test_a_dying_worker_costs_its_own_file_only(
+        self, tmp_path: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One panorama for which memory doesn't suffice must not take the rest of the night's batch with it."""
+        monkeypatch.setenv("TOY_MARK", str(tmp_path / "mark"))
+        for index in range(8):
+            first = {1: toy.DIES, 4: toy.DIES_ONCE}.get(index)
+            picture(tmp_path / "in" / f"{index}.png", index, first)
+        done = script("encode", tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2", "--json")
+        reports = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {Path(r["input"]).name for r in reports if r["status"] == "failed"} == {"1.png"}
+        assert len(reports) == 8 and len(list((tmp_path / "out").iterdir())) == 7
         assert done.returncode == 1
-        assert b"worker process died" in done.stderr
+        assert b"1.png: the worker process died twice" in done.stderr
         assert not leftovers(tmp_path)
+
+    def test_workers_end_with_a_parent_that_is_killed(self, tmp_path: Path, toy: ModuleType) -> None:
+        for index in range(4):
+            picture(tmp_path / "in" / f"{index}.png", index, toy.SLOW if index else None)
+        command = [sys.executable, SCRIPT, "encode", tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2"]
+        child = subprocess.Popen(command, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out" / "0.toy").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child.kill()
+        sent = time.monotonic()
+        child.communicate(timeout=60)  # returns when nobody has stderr open any more
+        assert time.monotonic() - sent < 6, "the slow ones take ten seconds"
+
+    def test_few_jobs_are_on_their_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A million files wait in the plan, not as a million futures."""
+        taken: list[int] = []
+
+        class Pool:
+            def submit(self, call: Any, work: Any, job: jobs.Job) -> Any:
+                future: Any = concurrent.futures.Future()
+                future.set_result(call(work, job))
+                return future
+
+        @contextlib.contextmanager
+        def pool(_: int) -> Iterator[Pool]:
+            yield Pool()
+
+        def numbered() -> Iterator[jobs.Job]:
+            for index in range(100):
+                taken.append(index)
+                yield jobs.Job(str(index))
+
+        monkeypatch.setattr(jobs, "_pool", pool)
+        reports = jobs._in_pool(lambda _: {}, numbered(), 2, 3, [])
+        next(reports)
+        assert len(taken) == 3
+        assert len(list(reports)) == 99
 
     def test_number_of_jobs(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         photo = picture(tmp_path / "photo.png")
@@ -190,9 +239,9 @@ class TestJobs:
         assert run("encode", photo, "--jobs", "0") == 0
 
 
-def toy_naming(output: Path | None = None, **settings: bool) -> plan.Naming:
+def toy_naming(output: Path | None = None, force: bool = False) -> plan.Naming:
     name = lambda item: plan.Output(item.place.with_suffix(".toy").name)  # noqa: E731
-    return plan.Naming(name, None if output is None else str(output), **settings)
+    return plan.Naming(name, None if output is None else str(output), force)
 
 
 class TestPlan:

@@ -313,14 +313,14 @@ def test_videos_of_a_folder_are_left_out_with_a_word(clip: Path, tmp_path: Path,
     """A folder of photos with one clip in it doesn't take hours, and nothing is left out in silence."""
     Image.fromarray(noise_clip(1)[0]).save(tmp_path / "a.png")
     assert run("encode", tmp_path, "-o", tmp_path / "out", "-c", "walloc") == 0
-    assert "1 file left out: 1 .mkv (.mkv: -c nirvana)" in capfd.readouterr().err
+    assert "1 file left out: 1 .mkv\n  .mkv: -c nirvana" in capfd.readouterr().err
     assert run("encode", tmp_path, "-o", tmp_path / "all") == 0
-    assert "1 file left out: 1 .mkv (.mkv: -c nirvana)" in capfd.readouterr().err
+    assert "1 file left out: 1 .mkv\n  .mkv: -c nirvana" in capfd.readouterr().err
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["a.s2lic"]
     (tmp_path / "clips").mkdir()
     clip.rename(tmp_path / "clips" / "clip.mkv")
     assert run("encode", tmp_path / "clips", "-o", tmp_path / "none") == 2
-    assert "(there are 1 .mkv): name their codec with -c, as nirvana for video" in capfd.readouterr().err
+    assert "(left out: 1 .mkv): name their codec with -c, as nirvana for video" in capfd.readouterr().err
     assert run("encode", tmp_path / "clips", "-c", "nirvana", "-o", tmp_path / "coded") == 0
     assert (tmp_path / "coded" / "clip.nirvana").exists()
 

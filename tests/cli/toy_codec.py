@@ -6,9 +6,11 @@ A picture's first pixel makes the toy misbehave, so that a test can place a fail
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec import registry
-from codec.codecs.base.codec import EncodedPixels
+from codec.codecs.base.codec import EncodedPixels, Summary
 from codec.codecs.base.image import ImageCodec
+from codec.codecs.base.progress import Step
 from codec.codecs.base.settings import IMAGE_SETTINGS, Card
 from codec.container import Chunk, Header
 from codec.errors import StreamError, UsageError
+from codec.media.image import read_picture
+from codec.media.notes import Note
 
 DIES = (1, 2, 3)  # the worker process disappears
 MISTAKE = (4, 5, 6)  # an exception that is no CodecError
 SLOW = (7, 8, 9)  # takes ten seconds
+DIES_ONCE = (10, 11, 12)  # the worker process disappears, but not a second time: TOY_MARK names a file it leaves
+WARNS = (13, 14, 15)  # a library complains to Python
+NOTED = (16, 17, 18)  # something is left out, and said
+CUT = (19, 20, 21)  # a part is missing, and said
 
 
 class ToyCodec(ImageCodec):
@@ -48,6 +57,15 @@ class ToyCodec(ImageCodec):
     def weights_id(self) -> bytes:
         return b"" if self._weights == bytes(16) else self._weights
 
+    def encode_file(self, source: Any, target: Any, report: Any = None, replace: bool = False) -> Summary:
+        summary = super().encode_file(source, target, report, replace)
+        if report is not None:
+            report(Step(0.5, "half of it"))
+        first = tuple(int(v) for v in read_picture(source).pixels[0, 0]) if os.path.isfile(source) else ()
+        notes = {NOTED: [Note("metadata", f"XMP of {source} is left out"), Note("colour", "sRGB")]}
+        notes[CUT] = [Note("cut", "5 of 9 rows")]
+        return dataclasses.replace(summary, notes=notes.get(first, ()))
+
     def encode_pixels(self, pixels: NDArray[Any], quality: float | None) -> EncodedPixels:
         first = tuple(int(v) for v in pixels[0, 0])
         if first == DIES:
@@ -56,6 +74,11 @@ class ToyCodec(ImageCodec):
             raise ZeroDivisionError("a mistake")
         if first == SLOW:
             time.sleep(10)
+        if first == DIES_ONCE and not os.path.exists(os.environ["TOY_MARK"]):
+            Path(os.environ["TOY_MARK"]).write_text("dead")
+            os._exit(9)
+        if first == WARNS:
+            warnings.warn("a library's complaint", stacklevel=1)
         return EncodedPixels([Chunk("Toyp", zlib.compress(pixels.tobytes()))])
 
     def decode_pixels(self, header: Header, chunks: Sequence[Chunk]) -> NDArray[Any]:
