@@ -435,11 +435,15 @@ def content_of(source: Source) -> Data:
 
 def codec_for(header: Header, weights: PathLike | None = None, device: str = "cpu") -> Codec:
     """The codec that decodes the file of this header. ContainerError if this version doesn't have it."""
+    return cast(Codec, _family_of(header).for_header(header, weights, device))
+
+
+def _family_of(header: Header) -> Any:
     if header.codec not in names():
         raise ContainerError(
             f"made by codec {header.codec!r}, which this version doesn't have: pip install -U codec-suite"
         )
-    return cast(Codec, load_class(header.codec).for_header(header, weights, device))
+    return load_class(header.codec)
 
 
 _KEPT = 4  # codecs whose networks stay in memory between two calls of `decode`
@@ -453,7 +457,7 @@ def decoder_for(header: Header, weights: PathLike | None = None, device: str = "
     Whoever decodes shares them, so that they must not be changed or given away.
     """
     device = check_device(device)
-    key = (header.codec, header.weights, device, _state_of(_weights_path(weights)))
+    key = (_family_of(header), header.weights, device, _state_of(_weights_path(weights)))
     with _lock:
         if key in _decoders:
             _decoders.move_to_end(key)
