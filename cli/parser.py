@@ -120,4 +120,4 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Adds the options on the weights and the device of the network: `weights`, `device`."""
     parser.add_argument("--weights", metavar="FILE", help="weights of your own, in place of the shipped ones")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, or auto: a GPU if there is one")

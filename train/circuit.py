@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from safetensors.numpy import save
 
 from ..codecs.base.weights import load_tensors
 from ..codecs.circuit.codec import CircuitCodec, Domain
-from ..entropy.circuits.coding import FrozenCircuit
+from ..entropy.circuits.coding import MAX_STATES, FrozenCircuit
 from ..entropy.circuits.fit import (
     FitConfig,
     as_float_arrays,
@@ -34,7 +35,7 @@ from ..entropy.circuits.fit import (
     start,
 )
 from ..entropy.circuits.mixture import FrozenMixture, frozen
-from ..entropy.circuits.model import HiddenTree
+from ..entropy.circuits.model import HiddenTree, LeafKind
 from ..errors import UsageError
 from ..files import whole
 from ..media.array import read
@@ -60,6 +61,39 @@ class CircuitRecipe(FitConfig):
     bits: int = 8
     components: int = 1
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for what no fit can have, with the name that the setting has in a recipe."""
+        whole_numbers = {
+            "states": (1, MAX_STATES),
+            **dict.fromkeys(("epochs", "full", "seed"), (0, 1 << 32)),
+            **dict.fromkeys(("batch", "check", "patience", "components"), (1, 1 << 32)),
+            **dict.fromkeys(("tree_samples", "tree_levels"), (2, 1 << 32)),
+        }
+        for name, (least, most) in whole_numbers.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value < most:
+                raise _refused(name, value, f"a whole number from {least} to {most - 1}")
+        if self.epochs + self.full < 1:
+            raise _refused("epochs", self.epochs, "at least 1 with the full passes together")
+        if not _is_number(self.pseudocount) or self.pseudocount <= 0:
+            raise _refused("pseudocount", self.pseudocount, "a finite number above 0")
+        if not _is_number(self.held_out) or not 0 <= self.held_out < 1:
+            raise _refused("held_out", self.held_out, "a share from 0 to below 1, as 0.05")
+        if self.bits not in (8, 16):
+            raise _refused("bits", self.bits, "8 or 16")
+        if self.leaves not in get_args(LeafKind):
+            raise _refused("leaves", self.leaves, " or ".join(get_args(LeafKind)))
+        if not self.keep or not all(_is_number(share) and 0 <= share < 1 for share in self.keep):
+            raise _refused("keep", self.keep, "shares from 0 to below 1")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _refused(name: str, value: Any, expected: str) -> UsageError:
+    return UsageError(f"{name.replace('_', '-')} {value!r:.80}: expected {expected}")
+
 
 class Fitted(NamedTuple):
     circuit: FrozenCircuit | FrozenMixture
@@ -76,8 +110,6 @@ def fit_array(
     device: str = "cpu",
 ) -> Fitted:
     """Fits a circuit to the items of an array. work: a folder for checkpoints and the log; resume: go on from there."""
-    if recipe.bits not in (8, 16):
-        raise UsageError(f"{recipe.bits} bits for a parameter: expected 8 or 16")
     domain = Domain.of(array)
     symbols, _ = domain.symbols(array)
     order = np.random.default_rng(recipe.seed).permutation(len(symbols))
@@ -105,6 +137,8 @@ def fit_array(
         each = [run_epoch(model, part, recipe, epoch) for model, part in zip(models, parts, strict=True)]
         train_nats = sum(nats * len(part) for nats, part in zip(each, parts, strict=True)) / len(used)
         train_nats -= np.log(len(parts))  # to say which
+        if not math.isfinite(train_nats):
+            raise UsageError(f"epoch {epoch + 1} ends at no number of bits: a larger pseudocount may help")
         seconds = time.perf_counter() - began
         row = {"epoch": epoch + 1, "seconds": seconds, "train": -train_nats / np.log(2) / domain.n_values}
         if n_held and ((epoch + 1) % recipe.check == 0 or epoch + 1 >= recipe.epochs):
@@ -134,6 +168,8 @@ def _parts(used: NDArray[Any], domain: Domain, recipe: CircuitRecipe) -> list[ND
 
 def _frozen(model: HiddenTree, bits: int) -> FrozenCircuit:
     arrays = model.to_arrays()
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise UsageError("the fit came to parameters that are no numbers: a larger pseudocount may help")
     return FrozenCircuit.from_probabilities(
         model.tree, model.sizes, arrays["theta"], arrays["weights"], arrays["root"], bits
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ FAMILIES: Mapping[str, str] = {
     "walloc": "walloc",
     "zipgan": "zipgan",
 }
+TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 SEVERAL = ("s2lic",)  # families that train on several devices
 
 
@@ -117,6 +119,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     missing = [key for key in ("tag", "model", "recipe") if not isinstance(settings, dict) or key not in settings]
     if missing:
         raise UsageError(f"{path}: a recipe needs {', '.join(missing)}; see {RECIPES}")
+    if not isinstance(settings["tag"], str) or not TAG.fullmatch(settings["tag"]):  # it becomes part of file names
+        raise UsageError(f"{path}: tag {settings['tag']!r:.80}; expected up to 64 of a-z, 0-9, _ . and -, as 16x")
     return settings
 
 

@@ -459,11 +459,15 @@ def codec_for(header: Header, weights: PathLike | None = None, device: str = "cp
 
     LimitError, before anything is loaded, for a file that decodes to more than the limits allow.
     """
+    return cast(Codec, _family_of(header).for_header(header, weights, device, limits))
+
+
+def _family_of(header: Header) -> Any:
     if header.codec not in names():
         raise ContainerError(
             f"made by codec {header.codec!r}, which this version doesn't have: pip install -U codec-suite"
         )
-    return cast(Codec, load_class(header.codec).for_header(header, weights, device, limits))
+    return load_class(header.codec)
 
 
 _KEPT = 4  # codecs whose networks stay in memory between two calls of `decode`
@@ -480,7 +484,7 @@ def decoder_for(
     """
     check_limits(header, limits)
     device = check_device(device)
-    key = (header.codec, header.weights, device, _state_of(_weights_path(weights)))
+    key = (_family_of(header), header.weights, device, _state_of(_weights_path(weights)))
     with _lock:
         if key in _decoders:
             _decoders.move_to_end(key)

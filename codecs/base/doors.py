@@ -46,10 +46,10 @@ DATA = "a path, the bytes of a file, or a file opened in binary mode"
 
 
 def text_of(path: str | os.PathLike[str]) -> str:
-    """The text of a path; UsageError for one that no file can have, as the content of a file in place of its name."""
+    """The text of a path; MediaError for one that no file can have, as the content of a file in place of its name."""
     name = os.fsdecode(path)
     if "\0" in name:
-        raise UsageError(f"{name[:40]!r} isn't a path: it has a zero byte; the content of a file is given as bytes")
+        raise MediaError(f"{name[:200]}: no path has a zero byte; the content of a file is given as bytes")
     return name
 
 

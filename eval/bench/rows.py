@@ -213,7 +213,21 @@ def _locked(folder: Path) -> int:
 
 def _line(row: Row, columns: Sequence[str]) -> str:
     values = [getattr(row, name) for name in _FIXED] + [row.metrics.get(name) for name in columns]
-    return _csv(["" if value is None else f"{value:.9g}" if isinstance(value, float) else value for value in values])
+    return _csv([_cell(value) for value in values])
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # a spreadsheet runs a text that begins like this; ' keeps it a text
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return "" if value is None else f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _text(cell: str) -> str:
+    """The text that a cell was made of."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def _csv(values: Sequence[object]) -> str:
@@ -226,7 +240,7 @@ def _row(raw: Mapping[str, str], metrics: Sequence[str]) -> Row:
     values: dict[str, Any] = {}
     for name in _FIXED:
         text, kind = raw[name], _TYPES.get(name, str)
-        values[name] = None if kind is float and text == "" else kind(text)
+        values[name] = None if kind is float and text == "" else _text(text) if kind is str else kind(text)
     return Row(**values, metrics={name: float(raw[name]) for name in metrics if raw[name] != ""})
 
 

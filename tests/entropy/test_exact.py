@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from codec.entropy import exact
 from codec.entropy.exact import (
     CARRIER_BITS,
     ExactConv2d,
@@ -540,3 +542,40 @@ def test_parts_of_a_split_layer_have_a_bound_for_all_inputs() -> None:
     layer.weight_exponent += 1
     with pytest.raises(ValueError, match="fit_exponents"):
         layer.freeze()
+
+
+def integers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(-127, 128, shape, generator=torch.Generator().manual_seed(seed)).float()
+
+
+@pytest.mark.parametrize("batch", [1, 15, 16, 47])
+def test_any_batch_without_onednn(batch: int) -> None:
+    """From 16 on, torch gives a float32 convolution to NNPACK, whose Winograd transforms leave the grid."""
+    x, weight, bias = integers(batch, 20, 12, 12), integers(8, 20, 3, 3, seed=1), integers(8, seed=2)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1).float()
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert torch.equal(exact.exact_conv2d(x, weight, bias), expected)
+    assert torch.equal(exact.exact_conv2d(x, weight, bias), expected)
+
+
+@pytest.mark.parametrize("allowed", ["by the caller", "by the environment"])
+def test_lower_precision_is_not_taken(allowed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of bfloat16 lose bits: then float64 carries the integers, whatever this processor would do."""
+    x, weight = integers(2, 5, 9, 9), integers(4, 5, 3, 3, seed=1)
+    dtypes: list[torch.dtype] = []
+    conv2d = F.conv2d
+    monkeypatch.setattr(exact.F, "conv2d", lambda x, *rest: (dtypes.append(x.dtype), conv2d(x, *rest))[1])
+    expected = exact.grid_conv2d(x, weight)
+    product = exact.grid_product(x[0, 0], x[1, 0])
+    assert exact.keeps_float32()
+    try:
+        if allowed == "by the caller":
+            torch.set_float32_matmul_precision("medium")
+        else:
+            monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "bf16")
+        assert not exact.keeps_float32()
+        assert torch.equal(exact.grid_conv2d(x, weight), expected)
+        assert torch.equal(exact.grid_product(x[0, 0], x[1, 0]), product)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert dtypes == [torch.float32, torch.float64]

@@ -16,7 +16,7 @@ from codec.entropy.circuits.fit import keep_at
 from codec.errors import UsageError
 from codec.train import circuit
 from codec.train.circuit import CircuitRecipe, fit_array, weights_bytes
-from codec.train.run import RECIPES
+from codec.train.run import RECIPES, read_recipe
 from codec.train.settings import fill
 
 RECIPE = CircuitRecipe(states=3, epochs=4, full=2, batch=50, held_out=0.2, patience=9)
@@ -106,3 +106,43 @@ def test_export(tmp_path: Path) -> None:
     assert manifest.parameters == 458
     assert load_tensors(manifest.path, manifest.sha256).metadata["tag"] == "tiny"
     assert manifest.metrics["held_out_bits_per_value"] > 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"states": value} for value in (0, -1, 10**6, 2.0, True, "8")),
+        *({"batch": value} for value in (0, -5)),
+        *({"seed": value} for value in (-4, 1.5)),
+        *({"pseudocount": value} for value in (0, -1.0, float("nan"), float("inf"), "1")),
+        *({"held_out": value} for value in (1.0, -1.0, float("nan"), 2)),
+        *({name: 0} for name in ("check", "patience", "components", "tree_samples", "tree_levels")),
+        *({name: -1} for name in ("epochs", "full")),
+        {"epochs": 0, "full": 0},
+        {"bits": 9},
+        {"leaves": "gaussian"},
+        {"keep": ()},
+        {"keep": (1.5,)},
+    ],
+    ids=str,
+)
+def test_settings_that_no_fit_can_have(settings: dict[str, Any]) -> None:
+    name = next(iter(settings)).replace("_", "-")
+    with pytest.raises(UsageError, match=f"^{name} .*: expected "):
+        CircuitRecipe(**settings)
+
+
+def test_a_fit_that_ends_at_no_number_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit, "run_epoch", lambda *arguments: float("nan"))
+    with pytest.raises(UsageError, match="pseudocount"):
+        circuit.fit_array(np.eye(40, 6, dtype=np.uint8), RECIPE, tmp_path / "work")
+    assert not list((tmp_path / "work").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("tag", ["../../../escaped", "a/b", "", "A", ".x", 5, None, "x" * 65, "x\n"])
+def test_tags_that_are_no_names(tag: Any, tmp_path: Path) -> None:
+    """A tag becomes part of a path."""
+    path = tmp_path / "evil.yaml"
+    path.write_text(yaml.safe_dump({"tag": tag, "model": {}, "recipe": {}}))
+    with pytest.raises(UsageError, match="tag"):
+        read_recipe(path)

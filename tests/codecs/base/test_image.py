@@ -201,7 +201,6 @@ def test_quality_reaches_the_family(plain):
     [
         None,
         5,
-        b"bytes",
         (1, 2),
         np.zeros((4, 4, 3)),
         np.zeros((4, 4, 3), np.int16),

@@ -18,7 +18,7 @@ from codec.errors import MediaError, UsageError
 from codec.eval import peers, rate_distortion
 from codec.eval.bench import run as bench
 from codec.eval.bench.contract import Family
-from codec.eval.bench.rows import RowFile, as_decibels, in_units
+from codec.eval.bench.rows import Row, RowFile, as_decibels, in_units
 from codec.eval.bench.run import anchors_of
 from codec.eval.metrics import metric
 from codec.eval.output import jsonable, write_json
@@ -304,3 +304,19 @@ def test_json_is_strict(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", value)
     json.loads((tmp_path / "x.json").read_text(), parse_constant=lambda word: pytest.fail(word))
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://x","y").png', "+1", "-1", "@x", "\tx", "'=1", "'plain", "plain'"])
+def test_a_name_is_never_a_formula(name: str, tmp_path: Path) -> None:
+    """A spreadsheet runs a cell that begins like one; what is read back is the name."""
+    row = Row(
+        *("raw", "q=1", "raw:q=1", "1", name, "0" * 16, "2x2", 4, 9, None, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, None, None),
+        *(1, 1, 1, 1, "here"),
+    )
+    with RowFile(tmp_path / "rows.csv", ()) as file:
+        file.append(row)
+    with open(tmp_path / "rows.csv", newline="") as text:
+        cells = list(csv.reader(text))[1]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t"))]
+    with RowFile(tmp_path / "rows.csv", ()) as file:
+        assert [item.item for item in file.rows.values()] == [name]
