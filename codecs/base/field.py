@@ -308,10 +308,10 @@ class FieldCodec(Codec):
             coded = self._encode_into(out, given, None, None)
         fields = coded.plan.in_words()
         words = [f"{len(fields)} field{'s' * (len(fields) != 1)}", f"{n_in / coded.n_bytes:.1f} times smaller"]
-        shown = [f"{path} {how.partition(', ')[2]}" for path, how in list(fields.items())[:_SHOWN]]
+        shown = [f"{path} {how.partition(', ')[2]}" for path, how in fields.items() if how != "lossless"]
         if shown:
-            more = f" and {len(fields) - _SHOWN} more (codec info)" * (len(fields) > _SHOWN)
-            words.append(f"with a loss: {'; '.join(shown)}{more}")
+            more = f" and {len(shown) - _SHOWN} more (codec info)" * (len(shown) > _SHOWN)
+            words.append(f"with a loss: {'; '.join(shown[:_SHOWN])}{more}")
         about = {"codec": self.name, "fields": fields, "lossless": coded.lossless}
         return Summary(n_in, coded.n_bytes, about, words, coded.notes)
 
