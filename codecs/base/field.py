@@ -272,7 +272,7 @@ class FieldCodec(Codec):
         return {"fields": cls.describe_fields(data)}
 
     def plan_file(self, source: PathLike) -> dict[str, str]:
-        """What `encode_file` would do with each dataset of a file, in words, by path; nothing is written."""
+        """The way in which `encode_file` would code each dataset of a file, in words, by path; nothing is written."""
         with self._source(source) as (given, _), naming(source), open_hdf5(given) as file:
             tree = self._tree(file)
             out = {}
@@ -289,7 +289,7 @@ class FieldCodec(Codec):
     @staticmethod
     @contextlib.contextmanager
     def _source(source: PathLike) -> Iterator[tuple[PathLike | io.BytesIO, int]]:
-        """What h5py opens of a source, and its number of bytes."""
+        """A source as h5py can open it, and its number of bytes."""
         if is_stream(path_of(source)):
             data = read_bytes(source)
             yield io.BytesIO(data), len(data)
@@ -524,7 +524,9 @@ class FieldCodec(Codec):
         if any(suffix in medium.writes or suffix in medium.reads for medium in MEDIA.values()):
             what = "an HDF5 file" if header.params.get(KIND, 0) == FILE else "one array of numbers"
             words = ", ".join(cls.output_suffixes(header, select))
-            raise UsageError(f"{target}: this file holds {what}, which {suffix} can't: expected one of {words}")
+            raise UsageError(
+                f"{target}: unknown suffix {suffix} for a file of {header.codec} that holds {what}; expected {words}"
+            )
 
     def decode_hdf5(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
         """Write the HDF5 file again, at a path that doesn't exist yet or into a buffer.
@@ -638,7 +640,7 @@ class FieldCodec(Codec):
 
 @dataclass(frozen=True)
 class _Coded:
-    """What was written of an HDF5 file. lossless: reasons for which floats on a grid were kept without loss."""
+    """The result of coding an HDF5 file. lossless: reasons for which floats on a grid were kept without loss."""
 
     plan: FieldPlan
     n_bytes: int
@@ -647,7 +649,7 @@ class _Coded:
 
 
 class _Work:
-    """What is gathered while the datasets of a file are coded."""
+    """The facts that are gathered while the datasets of a file are coded."""
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}

@@ -84,7 +84,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Limit:
-    """What is promised of one dataset. kind: as in `Bound`. value: absolute but for "pointwise"; infinite: nothing."""
+    """A promise about one dataset. kind: as in `Bound`. value: absolute but for "pointwise"; infinite: nothing."""
 
     kind: str
     value: float

@@ -42,7 +42,7 @@ _LOG = struct.Struct("<BI")  # method, bytes of the signs
 _DEEP = 2.0**-10  # of the last place of the largest value: a bound below that asks for all bits
 _BEND = 11 / 32  # of the logarithm, see `_log`
 _SLOPE = 21 / 16  # the least by which it rises, over the natural logarithm
-_SPOILT = 1 / 32  # of the values may be kept as they are because a bound in parts of themselves can't be met
+_COARSE = 1 / 32  # of the values may be kept as they are because a bound in parts of themselves can't be met
 _TRIES = 6  # bounds that are tried for a root mean square error
 _FAULTS = (ArithmeticError, ValueError, IndexError, CodecError)  # of a family, on values that are out of its reach
 
@@ -265,11 +265,11 @@ def _pointwise(
     if method == LOSSLESS:
         payload = pack_exactly(logs)
     back = _size(_decoded(family, method, payload, logs.shape, logs.dtype), filled < 0, block.dtype)
-    spoilt = ~within_pointwise(filled, back, bound) & ~mask
-    if np.count_nonzero(spoilt) > _SPOILT * block.size:
+    coarse = ~within_pointwise(filled, back, bound) & ~mask
+    if np.count_nonzero(coarse) > _COARSE * block.size:
         return LOSSLESS, b"", mask
     signs = zlib.compress(np.packbits(filled < 0).tobytes(), 9)
-    return POINTWISE, _LOG.pack(method, len(signs)) + signs + payload, mask | spoilt
+    return POINTWISE, _LOG.pack(method, len(signs)) + signs + payload, mask | coarse
 
 
 def _log(x: Floats) -> NDArray[np.float64]:
