@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,18 +51,17 @@ Shape = tuple[int, ...]
 class Family(Protocol):
     """The part of a codec that codes blocks of numbers. comfort: exponents of two that it can take, up and down."""
 
-    comfort: int
+    comfort: ClassVar[int]
 
     def encode_field(self, x: Floats, bound: float) -> tuple[int, bytes]: ...
     def decode_field(self, method: int, payload: bytes, shape: Shape, dtype: np.dtype[Any]) -> Floats: ...
     def bound_without_promise(self, low: float, high: float) -> float: ...
 
 
-@dataclass(frozen=True)
 class _Plain:
     """The coder that every family falls back to."""
 
-    comfort: int = 500
+    comfort: ClassVar[int] = 500
 
     def encode_field(self, x: Floats, bound: float) -> tuple[int, bytes]:
         from ..layers import interpolation
@@ -204,6 +202,10 @@ def _coded(way: Family, x: Floats, bound: float, span: Span) -> tuple[int, bytes
     if abs(exponent) <= way.comfort:
         with np.errstate(all="ignore"):
             return way.encode_field(x[None], bound)
+    if x.dtype == np.float32 and math.isfinite(bound):  # room for rounding to it
+        bound -= span.top * 2.0**-24 + 2.0**-150
+        if bound <= 0:
+            return LOSSLESS, pack_exactly(x)
     with np.errstate(all="ignore"):
         method, payload = way.encode_field(np.ldexp(x.astype(np.float64), -exponent)[None], _shifted(bound, -exponent))
     return SCALED, _SCALE.pack(exponent, method) + payload
