@@ -134,6 +134,29 @@ def field(shape: tuple[int, ...] = (3, 12, 13, 14)) -> np.ndarray:
     return out
 
 
+def velocity(n: int = 16) -> np.ndarray:
+    """(3, n, n, n) float32: a periodic flow without divergence, of few waves, component 0 along the last axis."""
+    z, y, x = np.meshgrid(*[2 * np.pi * np.arange(n) / n] * 3, indexing="ij")
+    out = np.zeros((3, n, n, n))
+    for k in (1, 2, 3, 5):
+        waves = [np.sin(k * z) + np.cos(k * y), np.sin(k * x) + np.cos(k * z), np.sin(k * y) + np.cos(k * x)]
+        out += np.stack(waves) / k**1.5
+    return out.astype(np.float32)
+
+
+def methods_of(data: bytes) -> list[str]:
+    """The ways in which the blocks of an array's file are coded."""
+    codec, (_, chunks) = codec_for(read_header(data)), unpack(data)
+    assert isinstance(codec, FieldCodec)
+    return sorted({codec.method_of(chunk.payload) for chunk in chunks if chunk.tag == "Bloc"})
+
+
+def samples_of(data: bytes, n: int = 16) -> list[float]:
+    """Some of the values that an array's file decodes to."""
+    values = codec_for(read_header(data)).decompress(data)
+    return [float(value) for value in values.ravel()[:: values.size // n][:n]]
+
+
 # the shape of the items that the weights are for; they are of bytes
 ITEM_SHAPE: dict[str, Callable[[Any], tuple[int, ...]]] = {"circuit": lambda codec: codec.domain.shape}
 
@@ -182,8 +205,9 @@ def digest_of_pixels(data: bytes) -> str:
     else:
         assert isinstance(codec, ImageCodec)
         pixels = codec.decode_picture(data).stacked()
-    little = pixels.astype(pixels.dtype.newbyteorder("<"))
-    return sha256(f"{pixels.shape} {pixels.dtype.name} ".encode() + little.tobytes())
+    hidden = b"" if not isinstance(pixels, np.ma.MaskedArray) else np.ma.getmaskarray(pixels).tobytes()
+    little = np.ma.getdata(pixels).astype(pixels.dtype.newbyteorder("<"))
+    return sha256(f"{pixels.shape} {pixels.dtype.name} ".encode() + little.tobytes() + hidden)
 
 
 def digest_of_latents(data: bytes) -> str:

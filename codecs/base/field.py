@@ -273,7 +273,7 @@ class FieldCodec(Codec):
         return {"fields": cls.describe_fields(data)}
 
     def plan_file(self, source: PathLike) -> dict[str, str]:
-        """What `encode_file` would do with each dataset of a file, in words, by path; nothing is written."""
+        """The way in which `encode_file` would code each dataset of a file, in words, by path; nothing is written."""
         with self._source(source) as (given, _), naming(source), open_hdf5(given) as file:
             tree = self._tree(file)
             out = {}
@@ -290,7 +290,7 @@ class FieldCodec(Codec):
     @staticmethod
     @contextlib.contextmanager
     def _source(source: PathLike) -> Iterator[tuple[PathLike | io.BytesIO, int]]:
-        """What h5py opens of a source, and its number of bytes."""
+        """A source as h5py can open it, and its number of bytes."""
         if is_stream(path_of(source)):
             data = read_bytes(source)
             yield io.BytesIO(data), len(data)
@@ -309,10 +309,10 @@ class FieldCodec(Codec):
             coded = self._encode_into(out, given, None, None)
         fields = coded.plan.in_words()
         words = [f"{len(fields)} field{'s' * (len(fields) != 1)}", f"{n_in / coded.n_bytes:.1f} times smaller"]
-        shown = [f"{path} {how.partition(', ')[2]}" for path, how in list(fields.items())[:_SHOWN]]
+        shown = [f"{path} {how.partition(', ')[2]}" for path, how in fields.items() if how != "lossless"]
         if shown:
-            more = f" and {len(fields) - _SHOWN} more (codec info)" * (len(fields) > _SHOWN)
-            words.append(f"with a loss: {'; '.join(shown)}{more}")
+            more = f" and {len(shown) - _SHOWN} more (codec info)" * (len(shown) > _SHOWN)
+            words.append(f"with a loss: {'; '.join(shown[:_SHOWN])}{more}")
         about = {"codec": self.name, "fields": fields, "lossless": coded.lossless}
         return Summary(n_in, coded.n_bytes, about, words, coded.notes)
 
@@ -526,7 +526,9 @@ class FieldCodec(Codec):
         if any(suffix in medium.writes or suffix in medium.reads for medium in MEDIA.values()):
             what = "an HDF5 file" if header.params.get(KIND, 0) == FILE else "one array of numbers"
             words = ", ".join(cls.output_suffixes(header, select))
-            raise UsageError(f"{target}: this file holds {what}, which {suffix} can't: expected one of {words}")
+            raise UsageError(
+                f"{target}: unknown suffix {suffix} for a file of {header.codec} that holds {what}; expected {words}"
+            )
 
     def decode_hdf5(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
         """Write the HDF5 file again, at a path that doesn't exist yet or into a buffer.
@@ -650,7 +652,7 @@ class FieldCodec(Codec):
 
 @dataclass(frozen=True)
 class _Coded:
-    """What was written of an HDF5 file. lossless: reasons for which floats on a grid were kept without loss."""
+    """The result of coding an HDF5 file. lossless: reasons for which floats on a grid were kept without loss."""
 
     plan: FieldPlan
     n_bytes: int
@@ -659,7 +661,7 @@ class _Coded:
 
 
 class _Work:
-    """What is gathered while the datasets of a file are coded."""
+    """The facts that are gathered while the datasets of a file are coded."""
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}

@@ -29,7 +29,7 @@ class FieldArray:
 
 
 def taken_in(x: Any) -> FieldArray:
-    """What was given to `compress`, as an array. UsageError for anything else."""
+    """The array in whatever was given to `compress`. UsageError for anything else."""
     kind, mask, fill = ARRAY, None, b""
     if is_torch(x):
         try:

@@ -45,7 +45,7 @@ class Bound:
             raise UsageError(f"a bound of kind {self.kind!r}: expected one of {', '.join(OPTIONS.values())}")
         kind = self.kind or ("relative" if self.relative else "absolute")
         if kind == "pointwise" and self.value >= 1:
-            raise UsageError(f"a pointwise bound of {self.value:g}: expected a number below 1, a part of each value")
+            raise UsageError(f"a pointwise bound, pw_rel_error, of {self.value:g}: expected a number below 1")
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "relative", kind == "relative")
 
@@ -84,7 +84,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Limit:
-    """What is promised of one dataset. kind: as in `Bound`. value: absolute but for "pointwise"; infinite: nothing."""
+    """A promise about one dataset. kind: as in `Bound`. value: absolute but for "pointwise"; infinite: nothing."""
 
     kind: str
     value: float

@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,7 @@ _LOG = struct.Struct("<BI")  # method, bytes of the signs
 _DEEP = 2.0**-10  # of the last place of the largest value: a bound below that asks for all bits
 _BEND = 11 / 32  # of the logarithm, see `_log`
 _SLOPE = 21 / 16  # the least by which it rises, over the natural logarithm
-_SPOILT = 1 / 32  # of the values may be kept as they are because a bound in parts of themselves can't be met
+_COARSE = 1 / 32  # of the values may be kept as they are because a bound in parts of themselves can't be met
 _TRIES = 6  # bounds that are tried for a root mean square error
 _FAULTS = (ArithmeticError, ValueError, IndexError, CodecError)  # of a family, on values that are out of its reach
 
@@ -52,18 +51,17 @@ Shape = tuple[int, ...]
 class Family(Protocol):
     """The part of a codec that codes blocks of numbers. comfort: exponents of two that it can take, up and down."""
 
-    comfort: int
+    comfort: ClassVar[int]
 
     def encode_field(self, x: Floats, bound: float) -> tuple[int, bytes]: ...
     def decode_field(self, method: int, payload: bytes, shape: Shape, dtype: np.dtype[Any]) -> Floats: ...
     def bound_without_promise(self, low: float, high: float) -> float: ...
 
 
-@dataclass(frozen=True)
 class _Plain:
     """The coder that every family falls back to."""
 
-    comfort: int = 500
+    comfort: ClassVar[int] = 500
 
     def encode_field(self, x: Floats, bound: float) -> tuple[int, bytes]:
         from ..layers import interpolation
@@ -204,6 +202,10 @@ def _coded(way: Family, x: Floats, bound: float, span: Span) -> tuple[int, bytes
     if abs(exponent) <= way.comfort:
         with np.errstate(all="ignore"):
             return way.encode_field(x[None], bound)
+    if x.dtype == np.float32 and math.isfinite(bound):  # room for rounding to it
+        bound -= span.top * 2.0**-24 + 2.0**-150
+        if bound <= 0:
+            return LOSSLESS, pack_exactly(x)
     with np.errstate(all="ignore"):
         method, payload = way.encode_field(np.ldexp(x.astype(np.float64), -exponent)[None], _shifted(bound, -exponent))
     return SCALED, _SCALE.pack(exponent, method) + payload
@@ -265,11 +267,11 @@ def _pointwise(
     if method == LOSSLESS:
         payload = pack_exactly(logs)
     back = _size(_decoded(family, method, payload, logs.shape, logs.dtype), filled < 0, block.dtype)
-    spoilt = ~within_pointwise(filled, back, bound) & ~mask
-    if np.count_nonzero(spoilt) > _SPOILT * block.size:
+    coarse = ~within_pointwise(filled, back, bound) & ~mask
+    if np.count_nonzero(coarse) > _COARSE * block.size:
         return LOSSLESS, b"", mask
     signs = zlib.compress(np.packbits(filled < 0).tobytes(), 9)
-    return POINTWISE, _LOG.pack(method, len(signs)) + signs + payload, mask | spoilt
+    return POINTWISE, _LOG.pack(method, len(signs)) + signs + payload, mask | coarse
 
 
 def _log(x: Floats) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What is said of a field that was coded: values taken as missing, unusual bounds, errors where no bound was asked."""
+"""Notes on a field that was coded: values taken as missing, unusual bounds, errors where no bound was asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which datasets of an HDF5 file are fields: floats on a grid, and nothing that other data are placed or read by.
+"""The datasets of an HDF5 file that are fields: floats on a grid, and nothing that other data are placed or read by.
 
 Coordinates, bounds, areas, masks, categories, meshes and matrices are kept without loss. They are told by the
 attributes of the CF conventions (and of UGRID, NeXus, netCDF-Java), by the names that models give them, and by their

@@ -410,6 +410,8 @@ def _leads_out(value: Any, places: set[str]) -> bool:
 
 
 def _words(about: Mapping[str, Any]) -> str:
+    if about.get("how") == "lossless":
+        return "lossless"
     words = f"{about.get('how')}, {words_of(str(about.get('kind', '')), about.get('bound'))}"
     error = about.get("error")
     if isinstance(error, (list, tuple)) and len(error) == 2 and all(type(part) in (int, float) for part in error):

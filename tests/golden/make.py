@@ -25,9 +25,10 @@ import probes  # noqa: E402
 from codec import Picture, registry  # noqa: E402
 from codec.codecs.base import weights  # noqa: E402
 from codec.codecs.base.array import ArrayCodec  # noqa: E402
-from codec.codecs.base.field import Bound  # noqa: E402
+from codec.codecs.base.field import Bound, FieldCodec  # noqa: E402
 from codec.codecs.base.image import ImageCodec  # noqa: E402
 from codec.codecs.base.video.codec import VideoCodec  # noqa: E402
+from codec.codecs.interp.codec import InterpCodec  # noqa: E402
 from codec.codecs.zipgan.codec import ZipganCodec  # noqa: E402
 from codec.container import read_header  # noqa: E402
 
@@ -48,6 +49,21 @@ def pictures() -> dict[str, Picture]:
         "rgb16": Picture(photo[20:44, 60:91].astype(np.uint16) * 256 + ramp[None, :, None], None),
         "dot": Picture(photo[5:6, 5:6].copy(), None),
     }
+
+
+BOUNDS = {  # fields whose bound isn't the usual one
+    "pointwise": Bound(1e-3, kind="pointwise"),
+    "rmse": Bound(0.05, kind="rmse"),
+}
+
+
+def _file_of(codec: Any, what: str, value: Any) -> bytes:
+    """The golden file of one value."""
+    if isinstance(value, Picture):
+        return codec.encode_picture(value)
+    if what == "latents":
+        return codec.with_settings(bound=None).compress(value)
+    return (codec.with_settings(bound=BOUNDS[what]) if what in BOUNDS else codec).compress(value)
 
 
 def main() -> int:
@@ -72,9 +88,13 @@ def main() -> int:
         elif isinstance(codec, VideoCodec):
             codec, values = codec.with_settings(effort=0.02), {"clip": probes.clip()}
         else:
+            values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
+            values |= {what: probes.field() for what in BOUNDS if isinstance(codec, InterpCodec)}
             if isinstance(codec, ZipganCodec):  # what a float network makes is the same everywhere under a bound only
                 codec = codec.with_settings(bound=Bound(1e-2))
-            values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
+                values |= {what: probes.velocity() for what in ("flow", "latents")}
+            if isinstance(codec, InterpCodec):
+                values |= {"scaled": 1e300 * values["field64"], "masked": np.ma.masked_less(probes.field(), -5)}
         for number, coder in enumerate(probes.coders(codec)):
             writer: Any = codec.with_settings(coder=coder) if coder else codec
             for what, value in values.items():
@@ -84,7 +104,7 @@ def main() -> int:
                 file = "-".join(part for part in parts if part) + registry.entry(name).suffix
                 if file in index:
                     continue
-                data = writer.encode_picture(value) if isinstance(value, Picture) else writer.compress(value)
+                data = _file_of(writer, what, value)
                 header = read_header(data)
                 (HERE / file).write_bytes(data)
                 index[file] = {
@@ -98,6 +118,10 @@ def main() -> int:
                     "bytes": len(data),
                     "pixels": probes.digest_of_pixels(data),
                 }
+                if isinstance(codec, FieldCodec):
+                    index[file]["methods"] = probes.methods_of(data)
+                    if what in ("flow", "latents"):  # a float network's last digits differ between machines
+                        index[file]["samples"] = probes.samples_of(data)
     INDEX.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     total = sum(entry["bytes"] for entry in index.values())
     print(f"{len(index)} golden files, {total} bytes, in {HERE.relative_to(ROOT)}")

@@ -344,7 +344,7 @@ class TestFiles:
     def test_hdf5(self, zipgan: ZipganCodec, run: Path) -> None:
         data = zipgan.with_settings(quality=60).encode_hdf5(run)
         about = zipgan.describe_fields(data)
-        assert about == {"/velocity": "zipgan, without a bound"}
+        assert about["/velocity"].startswith("zipgan, without a bound: relative L2 error ")
         buffer = io.BytesIO()
         zipgan.decode_hdf5(data, buffer)
         with h5py.File(buffer) as back, h5py.File(run) as file:
