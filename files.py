@@ -152,7 +152,7 @@ def _whole_file(target: PathLike, replace: bool) -> Iterator[BinaryIO]:
         with open(target, "wb") as device:
             yield device
     else:
-        with _whole_path(target, replace) as temporary, open(temporary, "xb") as file:
+        with _whole_path(target, replace) as temporary, open(temporary, "x+b") as file:
             yield file
 
 

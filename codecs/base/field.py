@@ -398,15 +398,8 @@ class FieldCodec(Codec):
 
     def _write_hdf5(self, data: Data, target: PathLike, only: Sequence[str], replace: bool) -> int:
         """Write the HDF5 file at a target; returns its number of bytes."""
-        if is_stream(target):
-            buffer = io.BytesIO()
-            self.decode_hdf5(data, buffer, only)
-            with whole(target, replace=replace) as file:
-                file.write(buffer.getbuffer())
-            return buffer.getbuffer().nbytes
-        with whole(target, replace=replace, path_only=True) as path:
-            self.decode_hdf5(data, path, only)
-            return os.path.getsize(path)
+        with whole(target, replace=replace) as file:
+            return self.decode_hdf5(data, file, only)
 
     def decode_at(self, data: Data, dataset: str, at: float) -> Floats:
         """A dataset at a place between two snapshots, for families whose cards have the selection `at`."""
@@ -429,25 +422,26 @@ class FieldCodec(Codec):
             return (".npy", *FIELD_READS)
         return (*FIELD_READS, ".npy")
 
-    def decode_hdf5(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
-        """Write the HDF5 file again, at a path that doesn't exist yet or into a buffer.
+    def decode_hdf5(self, data: Data, target: PathLike | BinaryIO, only: Sequence[str] = ()) -> int:
+        """Write the HDF5 file again, at a path that doesn't exist yet or into an open file; returns its bytes.
 
         only: of these datasets the values are decoded, all others are left as their fill values.
         """
-        import h5py
-
+        if isinstance(target, (str, os.PathLike)):
+            with whole(target) as file:
+                return self.decode_hdf5(data, file, only)
         header, chunks = self._open(data)
         if header.params.get(_KIND, _ARRAY) != _FILE:
             raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy, or use codec.decode")
         plan = FieldPlan.from_chunks(chunks)
         wanted = {find_dataset(plan.tree, path).path for path in only}
-        with h5py.File(target, "w", track_order=True) as file:
-            hdf5.build(file, plan.tree)
+        with hdf5.writing(target, plan.tree) as file:
             for node, parts in plan.by_dataset(chunks):
                 if wanted and node.path not in wanted:
                     continue
                 for rows, values in self._parts(plan, node, parts):
                     store_rows(file[node.path], rows, values, node)
+        return file.n_bytes
 
     def decode_dataset(self, data: Data, path: str, snapshot: int | None = None) -> Floats:
         """The values of a dataset of an HDF5 file, or of an index of its first axis: then only its block is decoded."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import MediaError, StreamError
+from ...errors import StreamError
 from ...media import hdf5
 
 __all__ = [
@@ -134,13 +134,8 @@ def lossless_slabs(item: Any, node: hdf5.Node) -> Iterator[bytes]:
         return
     for part in hdf5.slabs(node, SLAB):
         values = item[part] if node.shape else np.asarray(item[()])
-        if node.dtype == "text":
-            flat = np.asarray(values, dtype=object).ravel().tolist()
-            words = [w if isinstance(w, bytes) else str(w).encode("utf-8", "surrogateescape") for w in flat]
-            lengths = np.array([len(word) for word in words], "<u4").tobytes()
-            yield lzma.compress(lengths + b"".join(words), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
-        elif node.dtype == "reference":
-            raise MediaError(f"{node.path}: a dataset of references can't be kept: remove it")
+        if hdf5.is_variable(node.dtype):
+            yield lzma.compress(hdf5.pack(values, node.dtype), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
         else:
             values = np.ascontiguousarray(values)
             yield pack_exactly(values if values.dtype.kind != "V" else values.view(np.uint8))
@@ -149,16 +144,8 @@ def lossless_slabs(item: Any, node: hdf5.Node) -> Iterator[bytes]:
 def unpack_values(data: bytes, shape: tuple[int, ...], node: hdf5.Node) -> NDArray[Any]:
     """The values of a slab that `lossless_slabs` wrote."""
     dtype = hdf5.dtype_of(node.dtype)
-    if node.dtype == "text":
-        n = math.prod(shape)
-        body = unxz(data, MAX_JSON + 4 * n)
-        lengths = np.frombuffer(body, "<u4", min(n, len(body) // 4)).astype(np.int64)
-        ends = 4 * n + np.cumsum(lengths)
-        if len(lengths) != n or (n and ends[-1] != len(body)):
-            raise StreamError(f"{node.path}: text that is cut: the file is damaged")
-        words = np.empty(n, object)
-        words[:] = [body[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
-        return words.reshape(shape)
+    if hdf5.is_variable(node.dtype):
+        return hdf5.unpack(unxz(data, hdf5.limit_of(math.prod(shape))), shape, node.dtype)
     if dtype.kind == "V":
         raw = unpack_exactly(data, (*shape[:-1], (shape[-1] if shape else 1) * dtype.itemsize), np.dtype(np.uint8))
         return np.frombuffer(raw.tobytes(), dtype).reshape(shape)
@@ -167,10 +154,7 @@ def unpack_values(data: bytes, shape: tuple[int, ...], node: hdf5.Node) -> NDArr
 
 def store_rows(item: Any, rows: slice, values: NDArray[Any], node: hdf5.Node) -> None:
     """Put decoded rows into an open dataset."""
-    if node.shape:
-        item[rows] = values
-    else:
-        item[()] = values.reshape(())[()]
+    item[rows if node.shape else ()] = values
 
 
 def inflate(data: bytes, limit: int) -> bytes:

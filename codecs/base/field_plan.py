@@ -8,11 +8,10 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +20,6 @@ from ...errors import MediaError, StreamError, UsageError
 from ...media import hdf5
 from .codec import PathLike
 from .field_blocks import MAX_JSON, SLAB, inflate
-
-if TYPE_CHECKING:
-    import h5py
 
 __all__ = [
     "BLOCK",
@@ -45,22 +41,9 @@ _COORDINATES = frozenset(
 )
 
 
-def open_hdf5(path: PathLike | io.BytesIO) -> h5py.File:
+def open_hdf5(path: PathLike | io.BytesIO) -> hdf5.Input:
     """An HDF5 file, open for reading. MediaError for anything else."""
-    import h5py
-
-    try:
-        return h5py.File(path, "r")
-    except FileNotFoundError:
-        raise MediaError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        if isinstance(path, io.BytesIO):
-            raise MediaError(f"the data: not an HDF5 file, or a damaged one ({str(error)[:200]})") from None
-        name = os.fspath(path)
-        if os.path.isdir(name):
-            raise MediaError(f"{name}: a folder; expected an HDF5 file") from None
-        words = " ".join(str(error).replace(name, "it").split())[:200]
-        raise MediaError(f"{name}: not an HDF5 file, or a damaged one ({words})") from None
+    return hdf5.Input(hdf5.open_file(path))
 
 
 # ---- blocks
