@@ -43,7 +43,7 @@ _COORDINATES = frozenset(
 
 def open_hdf5(path: PathLike | io.BytesIO) -> hdf5.Input:
     """An HDF5 file, open for reading. MediaError for anything else."""
-    return hdf5.Input(hdf5.open_file(path))
+    return hdf5.Input(path)
 
 
 # ---- blocks

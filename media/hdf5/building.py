@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError, StreamError
 from .limits import MAX_EXCESS, MAX_USER_BLOCK
-from .opening import words_of
+from .opening import Handles, words_of
 from .packing import change_references, index_of, spaces_of, unpack
 from .tree import OBJECTS, Node, Tree, bounded_chunks, decode, excess_of
 from .types import dtype_of, is_variable, memory_type, size_of, type_of
@@ -65,15 +65,16 @@ class _Builder:
     """The state of building a file."""
 
     def __init__(self, file: h5py.File, tree: Tree) -> None:
-        from h5py import h5f, h5p
+        from h5py import h5f, h5p  # pyright: ignore[reportAttributeAccessIssue]
 
         self.file, self.tree = file, tree
         self.nodes = {node.path: node for node in tree.nodes if node.kind in OBJECTS}
         self.made: set[str] = {"/"}
         self.excess = 0
-        self.access = h5p.create(h5p.LINK_ACCESS)
+        access = h5p.create(h5p.LINK_ACCESS)
+        self.handles = Handles(file, access)
         with contextlib.suppress(AttributeError):
-            self.access.set_elink_acc_flags(h5f.ACC_RDONLY)  # in case: nothing goes through an external link
+            access.set_elink_acc_flags(h5f.ACC_RDONLY)  # in case: nothing goes through an external link
 
     def build(self) -> None:
         where = "/"
@@ -105,11 +106,9 @@ class _Builder:
 
     def open(self, path: str) -> Any:
         """An object that was made here. KeyError for anything else."""
-        from h5py import h5o
-
         if path not in self.made:
             raise KeyError(f"{path!r} is no object of this file")
-        return h5o.open(self.file.id, _bytes(path), self.access)
+        return self.handles.open(path)
 
     # ---- objects and links
 
@@ -135,7 +134,7 @@ class _Builder:
             self.made.add(node.path)
 
     def _make_group(self, parent: Any, name: bytes, node: Node) -> None:
-        from h5py import h5g, h5p
+        from h5py import h5g, h5p  # pyright: ignore[reportAttributeAccessIssue]
 
         plist = h5p.create(h5p.GROUP_CREATE)
         plist.set_obj_track_times(False) if hasattr(plist, "set_obj_track_times") else None
@@ -162,7 +161,7 @@ class _Builder:
         return self.open(node.path)
 
     def _make_dataset(self, parent: Any, name: bytes, node: Node) -> None:
-        from h5py import h5d, h5p, h5s
+        from h5py import h5d, h5p, h5s  # pyright: ignore[reportAttributeAccessIssue]
 
         plist, storage = h5p.create(h5p.DATASET_CREATE), node.storage
         plist.set_obj_track_times(False)
@@ -186,7 +185,7 @@ class _Builder:
         h5d.create(parent, name, self._type(node.dtype), space, plist)
 
     def _set_chunks(self, plist: Any, node: Node) -> None:
-        from h5py import h5z
+        from h5py import h5z  # pyright: ignore[reportAttributeAccessIssue]
 
         storage = node.storage
         chunks = bounded_chunks(node, MAX_EXCESS - self.excess)
@@ -235,7 +234,7 @@ class _Builder:
 
     def _attach(self, node: Node) -> None:
         """Make a dataset the dimension scale that it is, and attach its own."""
-        from h5py import h5ds
+        from h5py import h5ds  # pyright: ignore[reportAttributeAccessIssue]
 
         if node.scale is None and not node.scales and not any(node.labels):
             return
@@ -251,7 +250,7 @@ class _Builder:
 
     def _scale(self, path: str) -> Any:
         """A dataset that is a dimension scale, made one if it isn't yet."""
-        from h5py import h5ds
+        from h5py import h5ds  # pyright: ignore[reportAttributeAccessIssue]
 
         item, node = self.open(path), self.nodes[path]
         if not h5ds.is_scale(item):
@@ -267,7 +266,7 @@ class _Builder:
                 self._make_attribute(item, _bytes(name), value)
 
     def _make_attribute(self, item: Any, name: bytes, value: Any) -> None:
-        from h5py import h5a, h5s
+        from h5py import h5a, h5s  # pyright: ignore[reportAttributeAccessIssue]
 
         kind, tid = value["type"], self._type(value["type"])
         if value["shape"] is None:
@@ -296,7 +295,7 @@ class _Builder:
     def lead(self, name: str | bytes, is_region: bool) -> Any:
         """The reference to an object of this file, or to a region of one. KeyError for anything else."""
         import h5py
-        from h5py import h5r, h5s
+        from h5py import h5r, h5s  # pyright: ignore[reportAttributeAccessIssue]
 
         name = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
         if not name:

@@ -7,14 +7,14 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import CodecError, MediaError
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["find_filters", "guarded", "name_of_filter", "open_file", "words_of"]
+__all__ = ["Handles", "find_filters", "guarded", "name_of_filter", "open_file", "words_of"]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _STARTS = (  # formats that fields come in, and how they become HDF5
@@ -37,6 +37,7 @@ _STARTS = (  # formats that fields come in, and how they become HDF5
     (b"BZh", "compressed by bzip2: unpack it first"),
     (b"\xfd7zXZ\0", "compressed by xz: unpack it first"),
     (b"PK\x03\x04", "a ZIP archive (.npz, .zip), not HDF5: unpack it, and store its arrays as HDF5"),
+    (b"\xcd\xf3\x00\x01", "CDF of NASA, which isn't HDF5: convert it to NetCDF-4 first (CDF to NetCDF tools)"),
     (b"<", "text that looks like HTML or XML, not HDF5: perhaps an error page that was saved in place of the file"),
 )
 _FILTERS = {
@@ -125,13 +126,13 @@ def _why_not(path: str | os.PathLike[str] | io.BytesIO, error: BaseException) ->
         return "an empty file; expected an HDF5 file"
     words = " ".join(str(error).split())
     if any(start.startswith(_SIGNATURE, at) for at in (0, 512, 1024, 2048, 4096, 8192, 16384, 32768)):
-        if "truncated" in words:
+        if "truncated" in words or size < 96:
             stored = re.search(r"stored_eof = (\d+)", words)
             expected = f" of {stored[1]}" if stored else ""
             return f"a damaged HDF5 file: it is cut, only {size} bytes{expected} are there"
         return f"a damaged HDF5 file ({words_of(error)})"
     for signature, meaning in _STARTS:
-        if start.startswith(signature):
+        if start.startswith(signature) or (signature == b"<" and start.lstrip().startswith(b"<")):
             return meaning
     if not start.strip(b"\0"):
         return "not an HDF5 file: it begins with zeros, as a file does whose copying broke off"
@@ -162,6 +163,35 @@ def guarded(what: str) -> Iterator[None]:
         raise MediaError(f"{what} can't be read: the file is damaged there ({words})") from None
 
 
+class Handles:
+    """Objects of a file, opened from the group that they are in, which is often open still: paths may be very long.
+
+    access: how links are followed, for the library. Whoever asks knows that a path leads through groups only.
+    """
+
+    _KEPT = 64
+
+    def __init__(self, file: h5py.File, access: Any = None) -> None:
+        self.file, self.access = file, access
+        self._groups: dict[str, Any] = {}  # the latest last
+
+    def open(self, path: str) -> Any:
+        """The object at a path."""
+        from h5py import h5g, h5o  # pyright: ignore[reportAttributeAccessIssue]
+
+        item = self._groups.pop(path, None)
+        if item is None:
+            above, _, name = path.rpartition("/")
+            parent = self._groups.get(above or "/")
+            place, words = (self.file.id, path) if parent is None or not name else (parent, name)
+            item = h5o.open(place, words.encode("utf-8", "surrogateescape"), self.access)
+        if isinstance(item, h5g.GroupID):
+            self._groups[path] = item
+            while len(self._groups) > self._KEPT:
+                del self._groups[next(iter(self._groups))]
+        return item
+
+
 # ---- filters
 
 
@@ -173,7 +203,7 @@ def name_of_filter(number: int, given: bytes = b"") -> str:
 
 def find_filters(numbers: list[int]) -> list[int]:
     """The filters of these that aren't available, also not from the package hdf5plugin, which is loaded if need be."""
-    from h5py import h5z
+    from h5py import h5z  # pyright: ignore[reportAttributeAccessIssue]
 
     def missing() -> list[int]:
         return [number for number in numbers if not h5z.filter_avail(number)]

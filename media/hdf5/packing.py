@@ -1,8 +1,8 @@
 """Values of HDF5 as bytes, whatever their type, and back.
 
-Values of a fixed size are the bytes that lie in the file. Of others each part becomes a column: text and references (as
-paths) their lengths (4 bytes each) and then their bytes, ragged arrays their lengths and then all their values, compounds
-their members one after the other.
+Values of a fixed size are the bytes that lie in the file. Of others each part becomes a column: text and references
+(as paths) their lengths (4 bytes each) and then their bytes, ragged arrays their lengths and then all their values,
+compounds their members one after the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import StreamError
-from .limits import MAX_PACKED
+from .limits import MAX_IN_MEMORY, MAX_PACKED
 from .types import dtype_of, is_variable, memory_type, size_of
 
 __all__ = ["change_references", "index_of", "limit_of", "pack", "spaces_of", "unpack", "weigh"]
@@ -109,6 +109,8 @@ def _take(data: memoryview, at: int, n: int, kind: Any) -> tuple[Values, int]:
         count = dtype.itemsize // dtype.base.itemsize
         flat = np.frombuffer(data, dtype.base, n * count, at) if n else np.empty(0, dtype.base)
         return flat.reshape(n, *dtype.shape), at + n * dtype.itemsize
+    if n * memory_type(kind).itemsize > MAX_IN_MEMORY or n * _least(kind) > len(data) - at:
+        raise ValueError(f"{n} values")
     word, kind = _class_of(kind)
     if word == "array":
         count = math.prod(kind["shape"])
@@ -140,6 +142,16 @@ def _take(data: memoryview, at: int, n: int, kind: Any) -> tuple[Values, int]:
     body = bytes(data[at : at + total])
     out[:] = [body[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
     return out, at + total
+
+
+def _least(kind: Any) -> int:
+    """The bytes that a packed value has at least."""
+    if not is_variable(kind):
+        return size_of(kind)
+    word, kind = _class_of(kind)
+    if word == "array":
+        return math.prod(kind["shape"]) * _least(kind["base"])
+    return sum(_least(part) for _, _, part in kind["members"]) if word == "compound" else 4
 
 
 def _take_lengths(data: memoryview, at: int, n: int) -> NDArray[np.int64]:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ...errors import CodecError, MediaError, StreamError, UsageError
 from ..notes import Note
 from .building import build
-from .limits import MAX_ATTRIBUTE, MAX_AXES, MAX_EXCESS, MAX_NODES, MAX_PATH, MAX_USER_BLOCK
-from .opening import find_filters, guarded, name_of_filter, words_of
+from .limits import MAX_ATTRIBUTE, MAX_AXES, MAX_EXCESS, MAX_IN_MEMORY, MAX_NODES, MAX_PATH, MAX_USER_BLOCK
+from .opening import Handles, find_filters, guarded, name_of_filter, open_file, words_of
 from .packing import change_references, index_of, pack, spaces_of
 from .tree import Node, Tree, bounded_chunks, encode, excess_of
 from .types import dtype_of, is_plain, is_variable, kind_of, memory_type, name_of_kind, size_of, type_of
@@ -44,7 +44,8 @@ def read_tree(file: h5py.File | Input, skip: Sequence[str] = ()) -> Tree:
     names all that couldn't be built again; UsageError for a path to skip that isn't there.
     """
     with guarded("the file"):
-        tree = _Reader(file.file if isinstance(file, Input) else file, skip).read()
+        reader = _Reader(file.file, skip, file.source) if isinstance(file, Input) else _Reader(file, skip)
+        tree = reader.read()
     try:
         tree = replace(Tree.from_json(tree.as_json()), notes=tree.notes, names=tree.names)
         import h5py
@@ -74,7 +75,7 @@ def _shown(path: str) -> str:
 
 def _mark(item: Any) -> tuple[Any, Any]:
     """The place of an object in the file, which it has one of whatever its names."""
-    from h5py import h5o
+    from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]
 
     info = h5o.get_info(item)
     return info.fileno, info.addr
@@ -83,8 +84,8 @@ def _mark(item: Any) -> tuple[Any, Any]:
 class _Reader:
     """The state of reading a tree."""
 
-    def __init__(self, file: h5py.File, skip: Sequence[str]) -> None:
-        self.file = file
+    def __init__(self, file: h5py.File, skip: Sequence[str], source: io.BytesIO | None = None) -> None:
+        self.file, self.handles, self.source = file, Handles(file), source
         self.wanted_skips = {_skip_of(path) for path in skip}
         self.skipped: set[str] = set()
         self.names: dict[Any, str] = {}  # objects by their marks
@@ -124,7 +125,7 @@ class _Reader:
 
     def _walk(self) -> list[Node]:
         """All names in the file, parents before children, without their descriptions; only hard links are followed."""
-        from h5py import h5g, h5o
+        from h5py import h5g, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
         root = h5o.open(self.file.id, b"/")
         self.names[_mark(root)] = "/"
@@ -154,7 +155,7 @@ class _Reader:
 
     def _open(self, path: str, parent: Any, name: bytes) -> tuple[Node | None, Any]:
         """The node of a link, and the object if it is the first name of one."""
-        from h5py import h5d, h5g, h5l, h5o, h5t
+        from h5py import h5d, h5g, h5l, h5o, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
         kind = parent.links.get_info(name).type
         if kind == h5l.TYPE_SOFT:
@@ -183,10 +184,10 @@ class _Reader:
         """A node with its attributes, its type and its storage."""
         if node.kind not in ("group", "dataset", "type"):
             return node
-        from h5py import h5o
+        from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]
 
         try:
-            item = h5o.open(self.file.id, _path_bytes(node.path))
+            item = self.handles.open(node.path)
             storage: dict[str, Any] = {}
             if h5o.get_info(item).hdr.mesg.present & _COMMENT:  # whose bytes h5py doesn't give: it gives any others
                 self._change("metadata", "the comment of an object is left out", node.path)
@@ -214,12 +215,12 @@ class _Reader:
         if n_bytes > MAX_USER_BLOCK:
             self._change("structure", f"the user block of {n_bytes} bytes is left out", "/")
             return {}
-        if self.file.driver == "sec2":
-            return {"user block": encode(os.pread(self.file.id.get_vfd_handle(), n_bytes, 0))}
-        return {"user block": encode(self.file.id.get_file_image()[:n_bytes])}
+        if self.source is not None:
+            return {"user block": encode(self.source.getbuffer()[:n_bytes].tobytes())}
+        return {"user block": encode(os.pread(self.file.id.get_vfd_handle(), n_bytes, 0))}
 
     def _dataset(self, node: Node, item: Any, storage: dict[str, Any]) -> Node:
-        from h5py import h5d, h5ds, h5s
+        from h5py import h5d, h5ds, h5s  # pyright: ignore[reportAttributeAccessIssue]
 
         path, plist, space = node.path, item.get_create_plist(), item.get_space()
         if plist.get_layout() == h5d.VIRTUAL:
@@ -323,7 +324,7 @@ class _Reader:
 
     def _scales(self, path: str, item: Any, rank: int) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
         """The paths of the dimension scales of each axis, and the labels of the axes."""
-        from h5py import h5a, h5ds, h5r
+        from h5py import h5a, h5ds, h5r  # pyright: ignore[reportAttributeAccessIssue]
 
         labels = tuple(_text(h5ds.get_label(item, axis) or b"") for axis in range(rank))
         labels = labels if any(labels) else ()
@@ -358,7 +359,7 @@ class _Reader:
 
     def _attributes(self, node: Node, item: Any) -> dict[str, Any]:
         """The attributes of an object: name -> {"type", "shape", "data"}."""
-        from h5py import h5, h5a, h5p
+        from h5py import h5, h5a, h5p  # pyright: ignore[reportAttributeAccessIssue]
 
         names: list[bytes] = []
         tracked = (
@@ -386,7 +387,7 @@ class _Reader:
         return attributes
 
     def _attribute(self, where: str, attribute: Any) -> dict[str, Any]:
-        from h5py import h5s
+        from h5py import h5s  # pyright: ignore[reportAttributeAccessIssue]
 
         tid = attribute.get_type()
         kind = self._kind(where, tid)
@@ -430,7 +431,7 @@ class _Reader:
 def name_of_reference(file: h5py.File, reference: Any, names: Any) -> str:
     """The name in a tree that a reference leads to; of a region as JSON, with the selection; "" for nothing."""
     import h5py
-    from h5py import h5r, h5s
+    from h5py import h5r, h5s  # pyright: ignore[reportAttributeAccessIssue]
 
     if not reference:
         return ""
@@ -464,7 +465,7 @@ class Values:
 
     def __init__(self, file: h5py.File, node: Node, names: Any) -> None:
         import h5py
-        from h5py import h5d
+        from h5py import h5d  # pyright: ignore[reportAttributeAccessIssue]
 
         self.file, self.node, self.names = file, node, names
         self.shape = node.shape
@@ -495,6 +496,8 @@ class Values:
     def _objects(self, index: tuple[slice, ...]) -> NDArray[Any]:
         kind, count = self.node.dtype, tuple(cut.stop - cut.start for cut in index)
         varies = is_variable(kind)
+        if varies and memory_type(kind).itemsize * math.prod(count) > MAX_IN_MEMORY:
+            raise MediaError(f"{_shown(self.node.path)}: {math.prod(count)} values at once; --skip leaves it out")
         array = np.empty(count, memory_type(kind)) if varies else np.zeros(count, f"V{size_of(kind)}")
         if array.shape != count:
             raise MediaError(f"{_shown(self.node.path)}: values of type {name_of_kind(kind)} can't be kept")
@@ -507,9 +510,10 @@ class Values:
 
     @contextlib.contextmanager
     def _guarded(self, part: Any) -> Iterator[None]:
-        first = part[0] if isinstance(part, tuple) and part else part
-        is_cut = self.node.shape and isinstance(first, slice) and first.stop is not None
-        where = f", rows {first.start or 0} to {first.stop - 1}" if is_cut else ""
+        first = (part[0] if part else None) if isinstance(part, tuple) else part
+        where = ""
+        if self.node.shape and isinstance(first, slice) and first.stop is not None:
+            where = f", rows {first.start or 0} to {first.stop - 1}"
         with guarded(f"{_shown(self.node.path)}{where}"):
             yield
 
@@ -517,8 +521,9 @@ class Values:
 class Input:
     """An HDF5 file that is read. Its datasets are `Values` once its tree is known."""
 
-    def __init__(self, file: h5py.File) -> None:
-        self.file = file
+    def __init__(self, path: str | os.PathLike[str] | io.BytesIO) -> None:
+        self.file = open_file(path)
+        self.source = path if isinstance(path, io.BytesIO) else None
         self.tree: Tree | None = None
         self._nodes: dict[str, Node] = {}
 
@@ -546,7 +551,7 @@ class Input:
 
     def __getitem__(self, path: str) -> Any:
         """The `Values` of a dataset, or the group of this path. KeyError for anything else."""
-        from h5py import Group, h5o
+        from h5py import Group, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
         assert self.tree is not None, "the tree is read first"
         node = self._nodes[path]

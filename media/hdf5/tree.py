@@ -10,7 +10,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 from ...errors import StreamError
@@ -71,7 +71,7 @@ class Tree:
         return not self.nodes[0].storage.get("untracked")
 
     def as_json(self) -> str:
-        return json.dumps([_sparse(asdict(node)) for node in self.nodes], separators=(",", ":"))
+        return json.dumps([_sparse(vars(node)) for node in self.nodes], separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> Tree:
@@ -139,7 +139,7 @@ _PLAIN = {
 }
 
 
-def _sparse(node: dict[str, Any]) -> dict[str, Any]:
+def _sparse(node: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in node.items() if value not in ({}, ()) and value != _PLAIN.get(key)}
     if node["kind"] == "dataset":
         kept["shape"] = node["shape"]
@@ -157,7 +157,8 @@ def _node(given: Mapping[str, Any]) -> Node:
     path = _word(node.path)
     if not path.startswith("/") or len(path) > MAX_PATH:
         raise ValueError(f"path {path[:80]!r}")
-    _word(node.target), _word(node.file), _word(node.scale or "")
+    for word in (node.target, node.file, node.scale or ""):
+        _word(word)
     if node.kind in ("soft", "external") and not (node.target and (node.file or node.kind == "soft")):
         raise ValueError("a link to nothing")
     if node.kind in ("dataset", "type"):

@@ -39,6 +39,7 @@ _STANDARD = {
 }
 _NAMED_BY_LIBRARY = (  # types of the library that nothing else makes
     *(f"UNIX_D{bits}{end}" for bits in (32, 64) for end in ("LE", "BE")),
+    *(f"STD_B{bits}{end}" for bits in (8, 16, 32, 64) for end in ("LE", "BE")),
     *(f"COMPLEX_IEEE_F{bits}{end}" for bits in (16, 32, 64) for end in ("LE", "BE")),
 )
 
@@ -136,14 +137,13 @@ def _number(tid: Any) -> Any:
     for name in _NAMED_BY_LIBRARY:
         if tid.equal(getattr(h5t, name, h5t.C_S1)):
             return {"class": "standard", "name": name}
-    words = {h5t.TypeIntegerID: "integer", h5t.TypeFloatID: "float", h5t.TypeBitfieldID: "bits"}
+    words = {h5t.TypeIntegerID: "integer", h5t.TypeFloatID: "float"}
     name = next((word for kind, word in words.items() if isinstance(tid, kind)), None)
     if name is None:
         raise ValueError(f"values of a type of class {tid.get_class()}")
-    if name != "bits":
-        for short, standard in _STANDARD.items():
-            if tid.get_size() == int(short[2:]) and tid.equal(getattr(h5t, standard, h5t.C_S1)):
-                return short
+    for short, standard in _STANDARD.items():
+        if tid.get_size() == int(short[2:]) and tid.equal(getattr(h5t, standard, h5t.C_S1)):
+            return short
     about = {
         "class": name,
         "size": tid.get_size(),
@@ -190,6 +190,8 @@ def _type_of(text: str) -> h5py.h5t.TypeID:
     kind = json.loads(text)
     if isinstance(kind, Mapping) and "class" in kind:
         return _make(kind, 0)
+    if isinstance(kind, str) and kind in _STANDARD:
+        return getattr(h5t, _STANDARD[kind])
     return h5t.py_create(dtype_of(kind), logical=True)
 
 
@@ -269,15 +271,14 @@ def _make_number(name: str, about: Mapping[str, Any]) -> Any:
     from h5py import h5t
 
     _check_size(about["size"])
-    if name in ("integer", "bits"):
-        number = (h5t.STD_I32LE if name == "integer" else h5t.STD_B8LE).copy()
+    if name == "integer":
+        number = h5t.STD_I32LE.copy()
         number.set_size(about["size"])
         number.set_order(_ORDERS.index(about["order"]))
         number.set_precision(about["bits"])
         number.set_offset(about["offset"])
         number.set_pad(*map(_PADS.index, about["pad"]))
-        if name == "integer":
-            number.set_sign(h5t.SGN_2 if about["signed"] else h5t.SGN_NONE)
+        number.set_sign(h5t.SGN_2 if about["signed"] else h5t.SGN_NONE)
         return number
     if name != "float":
         raise ValueError(f"type {name!r}")
@@ -392,7 +393,7 @@ def _dtype_of_class(kind: Mapping[str, Any]) -> np.dtype[Any]:
         dtype = tid.dtype
         return dtype if dtype.subdtype is None else np.dtype(object)
     raw = np.dtype(f"V{tid.get_size()}")
-    if kind["class"] in ("integer", "float", "bits", "standard", "opaque"):
+    if kind["class"] in ("integer", "float", "standard", "opaque"):
         return raw  # what isn't exactly a type of NumPy must not look like one
     try:
         dtype = tid.dtype

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from codec.datasets.places import places
-from codec.errors import MediaError, StreamError
+from codec.errors import StreamError
 from codec.media.hdf5 import Tree, build, read_tree
 
 
