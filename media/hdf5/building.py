@@ -64,10 +64,10 @@ def check(tree: Tree) -> None:
 class _Builder:
     """The state of building a file."""
 
-    def __init__(self, file: h5py.File, tree: Tree) -> None:
+    def __init__(self, file: h5py.File, tree: Tree, partial: bool = False) -> None:
         from h5py import h5f, h5p  # pyright: ignore[reportAttributeAccessIssue]
 
-        self.file, self.tree = file, tree
+        self.file, self.tree, self.partial = file, tree, partial
         self.nodes = {node.path: node for node in tree.nodes if node.kind in OBJECTS}
         self.made: set[str] = {"/"}
         self.excess = 0
@@ -298,15 +298,17 @@ class _Builder:
         from h5py import h5r, h5s  # pyright: ignore[reportAttributeAccessIssue]
 
         name = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
-        if not name:
-            return h5py.RegionReference() if is_region else h5py.Reference()
+        null = h5py.RegionReference() if is_region else h5py.Reference()
+        about = json.loads(name) if is_region and name else {"path": name}
+        path = about["path"]
+        if not name or (path not in self.made and self.partial):
+            return null
+        if path not in self.made:
+            raise KeyError(f"a reference to {path[:80]!r}, which is no object of this file")
         if not is_region:
-            if name not in self.made:
-                raise KeyError(f"a reference to {name[:80]!r}, which is no object of this file")
-            return h5r.create(self.file.id, _bytes(name), h5r.OBJECT)
-        about = json.loads(name)
-        path, shape = about["path"], self.nodes[about["path"]].shape
-        if path not in self.made or self.nodes[path].kind != "dataset" or about["shape"] != list(shape or ()):
+            return h5r.create(self.file.id, _bytes(path), h5r.OBJECT)
+        shape = self.nodes[path].shape
+        if self.nodes[path].kind != "dataset" or about["shape"] != list(shape or ()):
             raise KeyError(f"a reference to a region of {path[:80]!r}")
         space = h5s.create_simple(tuple(about["shape"])) if shape else h5s.create(h5s.SCALAR)
         if "blocks" in about:
@@ -361,34 +363,59 @@ class OutputDataset:
 
     def __setitem__(self, part: Any, values: Any) -> None:
         """Store decoded values. StreamError if they can't be values of this dataset; MediaError if the disk is full."""
+        self._store(part, values, None)
+        self.output.disk.check()
+
+    def check(self, part: Any, values: Any) -> None:
+        """Raise StreamError where storing would, and store nothing."""
+        import h5py
+
+        if is_variable(self.node.dtype):  # all others are bytes, which can't be wrong ones
+            with h5py.File(io.BytesIO(), "w") as scratch:
+                self._store(part, values, scratch)
+        else:
+            self._store(part, values, self)
+
+    def _store(self, part: Any, values: Any, scratch: Any) -> None:
+        """Store into the dataset; into a file of its own; or nowhere, if `scratch` is this."""
         kind, shape, builder = self.node.dtype, self.node.shape or (), self.output.builder
         try:
             index = index_of(part, shape)
+            count = tuple(cut.stop - cut.start for cut in index)
             values = np.asarray(values)
-            item = builder.open(self.node.path)
+            if values.size != math.prod(count):
+                raise ValueError(f"values of shape {values.shape}, expected {count}")
+            values = values.reshape(count)
             if is_variable(kind):
-                array = np.empty(values.shape, memory_type(kind))
+                array = np.empty(count, memory_type(kind))
                 array[...] = change_references(values, kind, builder.lead)
             else:
-                array = np.ascontiguousarray(values.astype(dtype_of(kind), copy=False))
-            count = tuple(cut.stop - cut.start for cut in index)
-            if array.size != math.prod(count):
-                raise ValueError(f"values of shape {array.shape}, expected {count}")
-            if array.size:
+                array = np.ascontiguousarray(values.astype(dtype_of(kind), copy=False)).reshape(count)
+            if array.size and scratch is not self:
                 memory, space = spaces_of(shape, index)
-                item.write(memory, space, array.reshape(count), None if is_variable(kind) else type_of(kind))
+                item = builder.open(self.node.path) if scratch is None else _scratch(scratch, kind, memory)
+                item.write(
+                    memory, space if scratch is None else memory, array, None if is_variable(kind) else type_of(kind)
+                )
         except CodecError:
             raise
         except _FAULTS as error:
             self.output.disk.check()
             words = f"{self.node.path}: values that don't fit: the file is damaged ({words_of(error)})"
             raise StreamError(words.encode("utf-8", "replace").decode()) from None
-        self.output.disk.check()
+
+
+def _scratch(file: h5py.File, kind: Any, space: Any) -> Any:
+    from h5py import h5d  # pyright: ignore[reportAttributeAccessIssue]
+
+    return h5d.create(file.id, None, type_of(kind), space)
 
 
 @contextlib.contextmanager
-def writing(target: BinaryIO, tree: Tree) -> Iterator[Output]:
+def writing(target: BinaryIO, tree: Tree, partial: bool = False) -> Iterator[Output]:
     """An HDF5 file that is written into an open binary file, with all of a tree but its values.
+
+    partial: whether it is a part of another tree, so that references to what isn't there become null.
 
     The library writes through a file of ours, which takes what a full disk doesn't: it must never meet an error while
     it closes a file, from which it crashes. MediaError for a disk that is full; StreamError.
@@ -397,7 +424,7 @@ def writing(target: BinaryIO, tree: Tree) -> Iterator[Output]:
 
     if not (target.readable() and target.seekable()):
         with tempfile.TemporaryFile() as waiting:
-            with writing(waiting, tree) as output:
+            with writing(waiting, tree, partial) as output:
                 yield output
             waiting.seek(0)
             shutil.copyfileobj(waiting, target, 1 << 20)
@@ -407,7 +434,7 @@ def writing(target: BinaryIO, tree: Tree) -> Iterator[Output]:
     size = len(block) or None
     try:
         with h5py.File(disk, "w", track_order=tree.is_tracked, userblock_size=size) as file:  # pyright: ignore
-            builder = _Builder(file, tree)
+            builder = _Builder(file, tree, partial)
             builder.build()
             disk.check()
             yield Output(file, builder, disk)

@@ -521,11 +521,13 @@ class Values:
 class Input:
     """An HDF5 file that is read. Its datasets are `Values` once its tree is known."""
 
-    def __init__(self, path: str | os.PathLike[str] | io.BytesIO) -> None:
-        self.file = open_file(path)
+    def __init__(self, path: str | os.PathLike[str] | io.BytesIO | h5py.File, tree: Tree | None = None) -> None:
+        self.file: Any = open_file(path) if isinstance(path, (str, os.PathLike, io.BytesIO)) else path
         self.source = path if isinstance(path, io.BytesIO) else None
         self.tree: Tree | None = None
         self._nodes: dict[str, Node] = {}
+        if tree is not None:
+            self.know(tree)
 
     def __enter__(self) -> Input:
         return self

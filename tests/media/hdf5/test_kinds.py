@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from h5py import h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
-from codec.errors import MediaError, UsageError
+from codec.errors import MediaError, StreamError, UsageError
 from codec.media.hdf5 import Input, Tree, is_variable, pack, read_tree, slabs, unpack, writing
 from codec.media.hdf5.types import kind_of, type_of
 from codec.media.notes import Note
@@ -31,6 +31,7 @@ def there_and_back(path: Path, skip: tuple[str, ...] = ()) -> tuple[h5py.File, t
                         values = file[node.path][part]
                         if is_variable(node.dtype):
                             values = unpack(pack(values, node.dtype), values.shape, node.dtype)
+                        output[node.path].check(part, values)
                         output[node.path][part] = values
     return h5py.File(out, "r"), tree.notes
 
@@ -488,3 +489,34 @@ def test_many_datasets_in_linear_time(tmp_path: Path) -> None:
             there_and_back(tmp_path / f"{n}.h5")[0].close()
         calls.append(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
     assert calls[1] < 2.2 * calls[0]
+
+
+def test_checking_stores_nothing_and_finds_what_storing_would(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = ["x", "y"]
+    with Input(tmp_path / "a.h5") as file:
+        tree = read_tree(file)
+    with writing(io.BytesIO(), tree) as output:
+        item = output["/a"]
+        for wrong in (np.array([b"a\0b", b""], object), np.array([b"a"], object)):
+            with pytest.raises(StreamError):
+                item.check(slice(0, 2), wrong)
+        item.check(slice(0, 2), np.array([b"p", b"q"], object))
+        assert h5py.Dataset(output.builder.open("/a"))[...].tolist() == [b"", b""]
+
+
+def test_a_part_of_a_tree_has_null_for_references_out_of_it(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = 1
+        file.create_dataset("refs", (1,), h5py.ref_dtype)[0] = file["x"].ref
+    with Input(tmp_path / "a.h5") as file:
+        tree = read_tree(file)
+        values = file["/refs"][...]
+    part = Tree(tuple(node for node in tree.nodes if node.path != "/x"))
+    with writing(io.BytesIO(), part) as output, pytest.raises(StreamError, match="no object of this file"):
+        output["/refs"][...] = values
+    out = io.BytesIO()
+    with writing(out, part, partial=True) as output:
+        output["/refs"][...] = values
+    with h5py.File(out) as file:
+        assert not file["refs"][0]  # type: ignore[index]
