@@ -30,7 +30,7 @@ from ...media import FIELD_READS, MEDIA, hdf5
 from ...media.notes import Note, to_meta
 from .codec import Codec, Data, PathLike, Progress, Report, Source, Summary, opened, path_of
 from .field_arrays import FieldArray, packed_mask, taken_in, unpacked_mask
-from .field_blocks import Floats, lossless_slab, store_part, text_slabs, unpack_values
+from .field_blocks import Floats, lossless_slab, unpack_values, variable_slabs
 from .field_bounds import OPTIONS, Bound, Limit, Span
 from .field_coding import BOUNDED, LOSSLESS, METHODS, decode_block, encode_block, inner_method, parts_of
 from .field_errors import Errors, notes_on
@@ -48,7 +48,6 @@ from .field_plan import (
     bulk_of,
     contents_of,
     find_dataset,
-    memory_file,
     open_hdf5,
     read_part,
     shape_of,
@@ -168,7 +167,7 @@ class FieldCodec(Codec):
                 return {
                     node.path: self._values(file, node, numbers)
                     for node, numbers in plan.by_dataset(len(file))
-                    if node.shape is not None and hdf5.dtype_of(node.dtype).kind != "O"
+                    if node.shape is not None and hdf5.is_plain(node.dtype)
                 }
             array = self._decode_array(file)
             if file.kind == TENSOR:
@@ -298,7 +297,7 @@ class FieldCodec(Codec):
             yield source, os.path.getsize(source) if os.path.exists(source) else 0
 
     def _tree(self, file: Any) -> hdf5.Tree:
-        return hdf5.read_tree(file, *([self.skip] if self.skip else []))
+        return hdf5.read_tree(file, self.skip)
 
     def encode_file(
         self, source: PathLike, target: PathLike, report: Report | None = None, replace: bool = False
@@ -357,6 +356,7 @@ class FieldCodec(Codec):
             tree = self._tree(file)
             self._check_names(tree)
             work = _Work()
+            work.notes += tree.notes
             total = sum(node.size for node in tree.datasets) or 1
             n_done, sizes = 0, []
             for content in contents_of(file, tree, datasets or self.dataset or None, self._blocks):
@@ -450,8 +450,8 @@ class FieldCodec(Codec):
             array = self._decode_array(file)
             return self._masked(file, array) if file.kind == MASKED else array
         node = find_dataset(file.plan.tree, path)
-        if node.shape is not None and hdf5.dtype_of(node.dtype).hasobject:
-            raise UsageError(f"{node.path} holds text or references, which an .npy file can't: -o NAME.h5")
+        if node.shape is not None and not hdf5.is_plain(node.dtype):
+            raise UsageError(f"{node.path} holds text, references or the like, which an .npy file can't: -o NAME.h5")
         if select.at is not None:
             return self._decode_at(file, path, select.at)
         return self._dataset(file, node, select.snapshot)
@@ -468,15 +468,8 @@ class FieldCodec(Codec):
         self, file: FieldFile, target: PathLike, only: Sequence[str], replace: bool
     ) -> tuple[int, Sequence[Note]]:
         """Write the HDF5 file at a target; returns its number of bytes, and what was left out."""
-        if is_stream(target):
-            buffer = io.BytesIO()
-            notes = self._decode_hdf5(file, buffer, only)
-            with whole(target, replace=replace) as out:
-                out.write(buffer.getbuffer())
-            return buffer.getbuffer().nbytes, notes
-        with whole(target, replace=replace, path_only=True) as path:
-            notes = self._decode_hdf5(file, path, only)
-            return os.path.getsize(path), notes
+        with whole(target, replace=replace) as out:
+            return self._decode_hdf5(file, out, only)
 
     def decode_at(self, data: Data, dataset: str, at: float) -> Floats:
         """A dataset at a place between two snapshots, for families whose cards have the selection `at`."""
@@ -500,16 +493,10 @@ class FieldCodec(Codec):
                 return
             plan = file.plan
             self._check_size(plan.tree.datasets)
-            with memory_file(plan.tree):
-                pass
-            for node, numbers in plan.by_dataset(len(file)):
-                with memory_file() as scratch, _fitting(node.path):
+            with hdf5.writing(io.BytesIO(), plan.tree) as out:
+                for node, numbers in plan.by_dataset(len(file)):
                     for index, values in self._parts(file, node, numbers):
-                        shape = shape_of(index, node.shape or ())
-                        if "values" not in scratch or scratch["values"].shape != shape:  # type: ignore[union-attr]
-                            scratch.pop("values", None)
-                            scratch.create_dataset("values", shape, hdf5.dtype_of(node.dtype))
-                        store_part(scratch["values"], (), values)
+                        out[node.path].check(index, values)
 
     @classmethod
     def output_suffixes(cls, header: Header, select: Select) -> tuple[str, ...]:
@@ -530,19 +517,19 @@ class FieldCodec(Codec):
                 f"{target}: unknown suffix {suffix} for a file of {header.codec} that holds {what}; expected {words}"
             )
 
-    def decode_hdf5(self, data: Data, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str] = ()) -> None:
-        """Write the HDF5 file again, at a path that doesn't exist yet or into a buffer.
+    def decode_hdf5(self, data: Data, target: PathLike | BinaryIO, only: Sequence[str] = ()) -> int:
+        """Write the HDF5 file again, at a path that doesn't exist yet or into an open file; returns its bytes.
 
         only: these datasets, with their dimension scales and the coordinates that they name; nothing else then.
         """
         with self._opened(data) as file:
-            self._decode_hdf5(file, target, only)
+            if isinstance(target, (str, os.PathLike)):
+                with whole(target) as out:
+                    return self._decode_hdf5(file, out, only)[0]
+            return self._decode_hdf5(file, target, only)[0]
 
-    def _decode_hdf5(
-        self, file: FieldFile, target: str | os.PathLike[str] | io.BytesIO, only: Sequence[str]
-    ) -> Sequence[Note]:
-        import h5py
-
+    def _decode_hdf5(self, file: FieldFile, target: BinaryIO, only: Sequence[str]) -> tuple[int, Sequence[Note]]:
+        """Write the HDF5 file into an open file; returns its number of bytes, and what was left out."""
         if file.kind != FILE:
             raise UsageError("this file holds an array, not an HDF5 file: decode it to .npy, or use codec.decode")
         plan = file.plan
@@ -553,14 +540,12 @@ class FieldCodec(Codec):
             if left_out:
                 notes.append(Note("structure", f"attributes that refer to other datasets: {', '.join(left_out)}"))
         self._check_size([node for node in plan.tree.datasets if node.path in wanted])
-        with h5py.File(target, "w", track_order=True) as out:
-            hdf5.build(out, tree)
+        with hdf5.writing(target, tree, partial=bool(only)) as out:
             for node, numbers in plan.by_dataset(len(file)):
                 if node.path in wanted:
                     for index, values in self._parts(file, node, numbers):
-                        with _fitting(node.path):
-                            store_part(out[node.path], index, values)
-        return notes
+                        out[node.path][index] = values
+        return out.n_bytes, notes
 
     def decode_dataset(self, data: Data, path: str, snapshot: int | None = None) -> Floats:
         """The values of a dataset of an HDF5 file, or of an index of its first axis: then only its block is decoded."""
@@ -678,9 +663,9 @@ def _kept(item: Any, content: Content, work: _Work) -> Iterator[Chunk]:
         work.lossless[node.path] = content.reason
     if node.shape is None or not node.size:
         return
-    if node.dtype == "text" and node.shape:
+    if hdf5.is_variable(node.dtype) and node.shape:
         rows = work.slabs[node.path] = []
-        for n, data in text_slabs(lambda index: read_part(item, index, node.path), node):
+        for n, data in variable_slabs(lambda index: read_part(item, index, node.path), node):
             rows.append(n)
             yield Chunk("Loss", data)
         return
@@ -691,8 +676,7 @@ def _kept(item: Any, content: Content, work: _Work) -> Iterator[Chunk]:
 def _check_plan(chunk: Chunk) -> None:
     """Raise MediaError for a description that couldn't be read back, or built."""
     try:
-        with memory_file(FieldPlan.from_chunk(chunk).tree):
-            pass
+        hdf5.check(FieldPlan.from_chunk(chunk).tree)
     except StreamError as error:
         words = str(error).partition("damaged (")[2].rstrip(")") or str(error)
         raise MediaError(f"this file can't be kept as it is: {words}; leave a part out with --skip PATH") from None

@@ -25,11 +25,10 @@ __all__ = [
     "pack_exactly",
     "pack_mask",
     "restore_missing",
-    "store_part",
-    "text_slabs",
     "unpack_exactly",
     "unpack_values",
     "unxz",
+    "variable_slabs",
 ]
 
 Floats = NDArray[Any]
@@ -39,7 +38,7 @@ SLAB = 1 << 24  # bytes of a dataset that is kept without loss, at a time
 
 
 MAX_JSON = 1 << 26
-_TEXT, _MAX_TEXT = 1 << 23, 1 << 26  # bytes of a slab of texts: about, and at most
+_ROWS, _MAX_ROW = 1 << 23, 1 << 27  # bytes of a slab of texts and the like: about, and of one row of it
 
 
 def fill_missing(block: Floats, mask: NDArray[np.bool_]) -> Floats:
@@ -116,13 +115,10 @@ def lossless_slab(values: NDArray[Any], node: hdf5.Node) -> bytes:
     MediaError for values that wouldn't come back.
     """
     shape = values.shape
-    if node.dtype == "reference":
-        raise MediaError(f"{node.path}: a dataset of references can't be kept: leave it out with --skip {node.path}")
-    if node.dtype == "text":
-        words = _bytes_of(values)
-        lengths = np.array([len(word) for word in words], "<u4").tobytes()
-        data = lzma.compress(lengths + b"".join(words), lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
-        same = unpack_values(data, shape, node).ravel().tolist() == words
+    if hdf5.is_variable(node.dtype):
+        packed = hdf5.pack(values, node.dtype)
+        data = lzma.compress(packed, lzma.FORMAT_XZ, lzma.CHECK_NONE, preset=1)
+        same = hdf5.pack(unpack_values(data, shape, node), node.dtype) == packed
     else:
         values = np.ascontiguousarray(values)
         data = pack_exactly(values if values.dtype.kind != "V" else values.reshape(shape or (1,)).view(np.uint8))
@@ -133,16 +129,10 @@ def lossless_slab(values: NDArray[Any], node: hdf5.Node) -> bytes:
     return data
 
 
-def _bytes_of(values: NDArray[Any]) -> list[bytes]:
-    """Texts as bytes."""
-    flat = np.asarray(values, dtype=object).ravel().tolist()
-    return [word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape") for word in flat]
+def variable_slabs(read: Callable[[tuple[slice, ...]], NDArray[Any]], node: hdf5.Node) -> Iterator[tuple[int, bytes]]:
+    """The slabs of a dataset of texts, ragged arrays or references: numbers of rows, of about 2^23 bytes, and bytes.
 
-
-def text_slabs(read: Callable[[tuple[slice, ...]], NDArray[Any]], node: hdf5.Node) -> Iterator[tuple[int, bytes]]:
-    """The slabs of a dataset of texts: numbers of rows, of about 2^23 bytes, and their bytes.
-
-    MediaError for a row of texts that is too long for one.
+    MediaError for a row that is too long for one.
     """
     assert node.shape
     size, step = node.shape[0], max(1, (1 << 12) // max(1, math.prod(node.shape[1:])))
@@ -150,45 +140,29 @@ def text_slabs(read: Callable[[tuple[slice, ...]], NDArray[Any]], node: hdf5.Nod
     n_bytes = 0
     for start in range(0, size, step):
         values = read((slice(start, min(start + step, size)),))
-        for row in range(len(values)):
-            own = sum(map(len, _bytes_of(values[row])))
-            if own > _MAX_TEXT:
-                words = f"{own} bytes of text in one row; at most {_MAX_TEXT}"
+        weights = hdf5.weigh(values, node.dtype).reshape(len(values), -1).sum(axis=1).tolist()
+        for row, own in enumerate(weights):
+            if own > _MAX_ROW:
+                words = f"{own} bytes in one row; at most {_MAX_ROW}"
                 raise MediaError(f"{node.path}: {words}: leave it out with --skip {node.path}")
-            if held and n_bytes + own > _TEXT:
-                yield len(held), lossless_slab(np.stack(held), node)
+            if held and n_bytes + own > _ROWS:
+                yield len(held), lossless_slab(np.concatenate(held), node)
                 held, n_bytes = [], 0
-            held.append(np.asarray(values[row], dtype=object))
+            held.append(values[row : row + 1])
             n_bytes += own
     if held:
-        yield len(held), lossless_slab(np.stack(held), node)
+        yield len(held), lossless_slab(np.concatenate(held), node)
 
 
 def unpack_values(data: bytes, shape: tuple[int, ...], node: hdf5.Node) -> NDArray[Any]:
     """The values of a slab that `lossless_slab` wrote."""
     dtype = hdf5.dtype_of(node.dtype)
-    if node.dtype == "text":
-        n = math.prod(shape)
-        body = unxz(data, _MAX_TEXT + 4 * n)
-        lengths = np.frombuffer(body, "<u4", min(n, len(body) // 4)).astype(np.int64)
-        ends = 4 * n + np.cumsum(lengths)
-        if len(lengths) != n or (n and ends[-1] != len(body)):
-            raise StreamError(f"{node.path}: text that is cut: the file is damaged")
-        words = np.empty(n, object)
-        words[:] = [body[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
-        return words.reshape(shape)
+    if hdf5.is_variable(node.dtype):
+        return hdf5.unpack(unxz(data, hdf5.limit_of(math.prod(shape))), shape, node.dtype)
     if dtype.kind == "V":
         raw = unpack_exactly(data, (*shape[:-1], (shape[-1] if shape else 1) * dtype.itemsize), np.dtype(np.uint8))
         return np.frombuffer(raw.tobytes(), dtype).reshape(shape)
     return unpack_exactly(data, shape, dtype)
-
-
-def store_part(item: Any, index: tuple[slice, ...], values: NDArray[Any]) -> None:
-    """Put decoded values into an open dataset."""
-    if item.shape:
-        item[index] = values
-    else:
-        item[()] = values.reshape(())[()]
 
 
 def inflate(data: bytes, limit: int) -> bytes:

@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,22 +56,9 @@ _BULK = 1 << 13  # values that are looked at for the range of most of them
 _TREE = "Tree"
 
 
-def open_hdf5(path: PathLike | io.BytesIO) -> h5py.File:
+def open_hdf5(path: PathLike | io.BytesIO) -> hdf5.Input:
     """An HDF5 file, open for reading. MediaError for anything else."""
-    import h5py
-
-    try:
-        return h5py.File(path, "r")
-    except FileNotFoundError:
-        raise MediaError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        if isinstance(path, io.BytesIO):
-            raise MediaError(f"the data: not an HDF5 file, or a damaged one ({str(error)[:200]})") from None
-        name = os.fspath(path)
-        if os.path.isdir(name):
-            raise MediaError(f"{name}: a folder; expected an HDF5 file") from None
-        words = " ".join(str(error).replace(name, "it").split())[:200]
-        raise MediaError(f"{name}: not an HDF5 file, or a damaged one ({words})") from None
+    return hdf5.Input(path)
 
 
 @contextlib.contextmanager
