@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -23,6 +25,25 @@ class RootIsAFolder:
     @staticmethod
     def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
+
+
+def without_address(name: Any) -> Any:
+    """The name of a case, `<function f at 0x7f...>` in it as `<function f>`."""
+    return re.sub(r" at 0x[0-9a-f]+", "", name) if isinstance(name, str) else name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Names of cases hold no addresses: processes that share the tests (`make test`) must give them the same names."""
+    parametrize = metafunc.parametrize
+
+    def with_plain_names(*args: Any, ids: Any = None, **options: Any) -> None:
+        if callable(ids):
+            parametrize(*args, ids=lambda value: without_address(ids(value)), **options)
+        else:
+            parametrize(*args, ids=None if ids is None else [without_address(name) for name in ids], **options)
+
+    metafunc.parametrize = with_plain_names
 
 
 def pytest_configure(config: pytest.Config) -> None:
