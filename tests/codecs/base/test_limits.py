@@ -269,7 +269,7 @@ def reached(*given: Any) -> Any:
 
 
 def claimed(name: str, loaded: Any) -> tuple[bytes, bytes]:
-    """A file of a codec that claims as much as its bytes justify, and one that claims a little more; right checksums."""
+    """A file that claims as much as its bytes justify, and one that claims a little more; with right checksums."""
     header, chunks = unpack(golden(name))
     n_bytes = sum(len(chunk.payload) for chunk in chunks)
     if registry.entry(name).medium == "image":
