@@ -23,6 +23,7 @@ from codec.codecs.base import codec as contract
 from codec.codecs.base import image as base
 from codec.codecs.base.alpha import decode_alpha, encode_alpha
 from codec.codecs.base.codec import EncodedPixels
+from codec.codecs.base.limits import Limits
 from codec.codecs.base.settings import Card
 from codec.container import Chunk, Header, pack, read_header, unpack
 from codec.errors import CodecError, ContainerError, MediaError, StreamError, UsageError, WeightsError
@@ -444,7 +445,9 @@ def test_sizes_are_checked_before_the_payload_is_looked_at(plain, monkeypatch):
     monkeypatch.setattr(base, "decode_alpha", never)
     monkeypatch.setattr(PlainCodec, "decode_pixels", never)
     with pytest.raises(StreamError, match="can't hold a picture of 16384x16384"):
-        plain.decompress(pack(Header(**{**vars(header), "shape": (16384, 16384, 4)}), chunks))
+        plain.with_limits(Limits.none()).decompress(
+            pack(Header(**{**vars(header), "shape": (16384, 16384, 4)}), chunks)
+        )
 
 
 def test_more_pixels_than_any_picture_has_are_refused_first(plain, monkeypatch):
@@ -455,7 +458,7 @@ def test_more_pixels_than_any_picture_has_are_refused_first(plain, monkeypatch):
     for height, width in ((16385, 16384), ((1 << 20) - 1, 257)):
         hostile = pack(Header(**{**vars(header), "shape": (height, width, 3)}), [*chunks, Chunk("Newy", b"")])
         with pytest.raises(ContainerError, match=f"{width}x{height}; expected at most {1 << 28} pixels"):
-            plain.decompress(hostile)
+            plain.with_limits(Limits.none()).decompress(hostile)
 
 
 # ---- settings

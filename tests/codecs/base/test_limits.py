@@ -255,3 +255,51 @@ def test_an_encoder_that_looks_at_its_own_file_has_no_limit(tmp_path: Path) -> N
     data = loaded.compress(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(codec.LimitError):
         loaded.decompress(data)
+
+
+# ---- the smallest file that decodes to the most: what a codec's bytes justify, and one more
+
+
+class Reached(Exception):
+    """Decoding began."""
+
+
+def reached(*given: Any) -> Any:
+    raise Reached
+
+
+def claimed(name: str, loaded: Any) -> tuple[bytes, bytes]:
+    """A file that claims as much as its bytes justify, and one that claims a little more; with right checksums."""
+    header, chunks = unpack(golden(name))
+    n_bytes = sum(len(chunk.payload) for chunk in chunks)
+    if registry.entry(name).medium == "image":
+        most = loaded.pixels_per_byte * n_bytes
+        shapes = [(most // side, side, header.shape[2]) for side in (1, 2) if most // side < 1 << 20][:1]
+        shapes.append((shapes[0][0] + 1, *shapes[0][1:]))
+    elif registry.entry(name).medium == "video":
+        frames, channels = header.shape[0], header.shape[3]
+        n_bytes = len(next(chunk.payload for chunk in chunks if chunk.tag == "Grou"))
+        side = 8192 * n_bytes // frames
+        shapes = [(frames, side // 1024 + more, 1024, channels) for more in (0, 1)]
+    else:
+        item = int(np.prod(header.shape[1:]))
+        most = loaded.values_per_byte * n_bytes // item
+        shapes = [(most, *header.shape[1:]), (most + 1, *header.shape[1:])]
+    right, over = (pack(dataclasses.replace(header, shape=shape), chunks) for shape in shapes)
+    return right, over
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names() if registry.entry(name).medium != "field"])
+def test_no_file_claims_more_than_its_bytes_justify(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = codec_of(name).with_limits(Limits.none())
+    right, over = claimed(name, loaded)
+    for method in ("decode_pixels", "decode_array"):
+        if hasattr(loaded, method):
+            monkeypatch.setattr(type(loaded), method, reached)
+    if isinstance(loaded, VideoCodec):
+        for make in loaded.presets().values():
+            monkeypatch.setattr(type(make()), "decode", reached)
+    with pytest.raises(codec.StreamError):
+        loaded.decompress(over)
+    with pytest.raises(Reached):
+        loaded.decompress(right)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -391,3 +393,39 @@ def test_mirrored_pixels() -> None:
     assert mirrored_pixels(range(1), 10).tolist() == [*range(10), 9, 8, 7, 6, 5, 4]
     assert mirrored_pixels(range(1), 1).tolist() == [0] * 16
     assert mirrored_pixels(range(1, 2), 100).tolist() == list(range(16, 32))
+
+
+MEMORY = """
+import sys, torch
+from codec import Codec
+from codec.codecs.layers.inference import own_arithmetic
+
+def resident(name):
+    return int(open("/proc/self/status").read().partition(name)[2].split()[0]) * 1024
+
+class Here:
+    device = "cpu"
+
+@own_arithmetic
+def predict(self, n):
+    z = torch.zeros(1, net.config.hyper, n // 4, n // 4, dtype=torch.float64)
+    return net.predict(z, n, n, 40, lambda mean, row, channels, cells: mean)
+
+net = Codec.load("s2lic").model.net
+with torch.no_grad():
+    predict(Here(), 8)
+    before = resident("VmRSS:")
+    predict(Here(), int(sys.argv[1]))
+print(resident("VmHWM:") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process as Linux tells it")
+def test_memory_grows_by_less_than_45_bytes_a_pixel() -> None:
+    """docs/usage.md tells users what a picture takes."""
+    peaks = []
+    for cells in (192, 256):
+        done = subprocess.run([sys.executable, "-P", "-c", MEMORY, str(cells)], capture_output=True, check=True)
+        peaks.append(int(done.stdout))
+    assert (peaks[1] - peaks[0]) / ((256**2 - 192**2) * 256) < 45
