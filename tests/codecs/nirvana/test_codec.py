@@ -661,6 +661,12 @@ def test_parts_that_are_no_journals(content: bytes, toy: NirvanaCodec, tmp_path:
     assert victim.read_bytes() == b""
 
 
+def test_a_full_disk_names_what_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught, video_journal.naming_target(tmp_path / "out.nirvana"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "out.nirvana")
+
+
 def test_records_that_are_no_notes(tmp_path: Path) -> None:
     path = tmp_path / "a.part"
     journal = video_journal.Journal(path, bytes(32))
