@@ -203,7 +203,7 @@ def test_what_isnt_taken_is_refused_before_the_first_group(tmp_path: Path, capfd
     data[-20] ^= 1
     (folder / "5.png").write_bytes(data)
     Toy.fits.clear()
-    assert run("encode", folder, "-c", "nirvana", "-o", tmp_path / "a.nirvana") == 1
+    assert run("encode", folder, "-c", "nirvana", "-o", tmp_path / "a.nirvana", "--jobs", 1) == 1
     assert "5.png" in capfd.readouterr().err
     assert Toy.fits == [] and [path.name for path in tmp_path.iterdir()] == ["stills"]
 
