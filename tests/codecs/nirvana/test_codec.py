@@ -362,6 +362,11 @@ def test_a_flipped_bit_costs_seconds_of_sound(toy: NirvanaCodec, tmp_path: Path)
         found = file.audio()
         assert found is not None and len(found) == len(source.audio()) and found != source.audio()
         assert [note.kind for note in file.notes] == ["damage"] and "about 1." in file.notes[0].words
+    for number in range(1, n_pieces):
+        bad = flipped(bad if number != 1 else data, b"Soun", number)
+    (tmp_path / "worse.nirvana").write_bytes(bad)  # none is left
+    toy.decode_file(tmp_path / "worse.nirvana", tmp_path / "worse.mkv", Select(conceal=True))
+    bad = flipped(data, b"Soun", 3)
     with toy.open_file(flipped(data, b"Soun", 0), conceal=True) as file:  # what names the tracks is there twice
         assert file.audio() == source.audio() and file.notes == []
     (tmp_path / "bad.nirvana").write_bytes(bad)
