@@ -189,7 +189,7 @@ class VideoFile:
         copy = self._copy_of(tag)
         if copy is not None:
             end = position + ChunkPlace(tag, 0, len(copy)).end
-            words = {TIMES: "times of the frames", TABLE: "table of the groups"}[tag]
+            words = {TIMES: "times of the frames", TABLE: "lengths of the groups"}[tag]
             self._damaged(f"the {words} in front are damaged: those at the end are taken")
             return copy, end
         if tag == TABLE:
