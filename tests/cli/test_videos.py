@@ -75,6 +75,8 @@ def test_part_of_it(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert len(list((tmp_path / "stills").iterdir())) == 2
     for wrong in ("5:5", "x", "-1:3", "20:21", "1:2:3"):
         assert run("decode", tmp_path / "a.nirvana", f"--frames={wrong}", "-o", tmp_path / "no.mkv") == 2
+    assert run("decode", tmp_path / "a.nirvana", "--frames", "-3:2", "-o", tmp_path / "no.mkv") == 2
+    assert "--frames -3:2: expected START:STOP" in capfd.readouterr().err
     assert not (tmp_path / "no.mkv").exists()
 
 
