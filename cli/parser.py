@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 from typing import Any, NoReturn
 
 from . import verbs
@@ -22,11 +23,15 @@ exit codes: 0 done, 1 some inputs failed, 2 usage, 3 bad stream, 4 weights missi
 """
 
 
+_NUMBER = re.compile(r"-\.?\d")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are two lines, and which shows its examples as they are written."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+        self._negative_number_matcher = _NUMBER  # -3:2 is a wrong value of --frames, not an option
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n{self.prog} --help shows examples\n")

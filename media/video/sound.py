@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
 
-__all__ = ["EARLIEST", "MAX_AUDIO", "AudioFeed", "cut_audio", "joined", "kinds_of", "pieces_of", "without_sound"]
+__all__ = [
+    "EARLIEST",
+    "MAX_AUDIO",
+    "AudioFeed",
+    "cut_audio",
+    "joined",
+    "kinds_of",
+    "pieces_of",
+    "with_cluster",
+    "without_sound",
+]
 
 MAX_AUDIO = 1 << 28  # bytes
 MAX_PIECES = 2000

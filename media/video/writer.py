@@ -28,11 +28,12 @@ import numpy as np
 from ...errors import CodecError, MediaError, UsageError
 from ...files import STDIO, whole, whole_folder
 from .. import VIDEO_WRITES
-from ..ffmpeg import errors, open_input
+from ..ffmpeg import errors, open_input, ratio
 from ..image import write_picture
 from ..notes import Note
 from ..values import Picture
 from . import y4m
+from .matroska import set_aspect
 from .sound import AudioFeed
 from .tracks import plain_tags
 from .values import FULL, LIMITED, Frame, Pixels, Planes, VideoInfo, plane_shapes, to_rgb, to_yuv420, to_yuv444
@@ -495,9 +496,12 @@ class _FileSink(_Sink):
         notes = list(self._feed.notes) if self._feed is not None else []
         with open_input(f"file:{self._path}", _MUXERS[self._suffix]) as written:
             video = written.streams.video[0]
+            aspect = ratio(video.sample_aspect_ratio) or Fraction(1)
             kept, track = _texts(plain_tags(written.metadata)), _texts(plain_tags(video.metadata))
             n_chapters = len(written.chapters())
             notes += self._feed.lost(written) if self._feed is not None else []
+        if self._info.sample_aspect is not None and aspect != self._info.sample_aspect:
+            notes.append(_square(self._info.sample_aspect))
         lost = sorted(_texts(self._info.tags).items() - kept.items())
         wanted = {key: value for key, value in self._info.track.items() if key != "disposition"}
         lost += sorted(_texts(wanted).items() - track.items() - kept.items())
@@ -541,6 +545,9 @@ class _FileSink(_Sink):
         if self._feed is not None:
             self._feed.upto(None)
         self._output.close()
+        info = self._info
+        if info.sample_aspect is not None and self._suffix in (".mkv", ".webm") and self._name != "libx264":
+            set_aspect(self._path, info.width, info.height, info.sample_aspect)
 
     def drop(self) -> None:
         if self._feed is not None:
@@ -572,6 +579,12 @@ _KEEPS = (": .mkv keeps them", "")
 _PLACES = {1: "left", 2: "centre", 3: "top left", 4: "top", 5: "bottom left", 6: "bottom"}
 
 
+def _square(aspect: Fraction) -> Note:
+    over, under = aspect.as_integer_ratio()
+    words = f"pixels of {over}:{under} are stored as square ones: "
+    return Note("layout", words + ".mkv, .mp4 and .y4m keep their shape")
+
+
 def _disposition(info: VideoInfo) -> int:
     """The flags of the picture's track: it is the default, and what its tags say."""
     given = info.track.get("disposition", "0")
@@ -599,11 +612,8 @@ def _changes(suffix: str, info: VideoInfo, encoder: str | None) -> list[Note]:
         notes.append(Note("chroma", "YUV 4:2:0 is stored as RGB: .mkv and .y4m keep it"))
     if info.pixels == "gray" and become == "yuv420p":
         notes.append(Note("chroma", "grey is stored as YUV 4:2:0 without colour: .mkv, .y4m and PNGs keep it"))
-    if info.sample_aspect is not None and (not suffix or encoder in ("ffv1", "libvpx-vp9")):
-        # PyAV has no way to tell Matroska or FFV1: the muxer takes it from a field that PyAV doesn't set.
-        over, under = info.sample_aspect.as_integer_ratio()
-        words = f"pixels of {over}:{under} are stored as square ones: "
-        notes.append(Note("layout", words + ".y4m, or .mp4 with libx264, keeps their shape"))
+    if info.sample_aspect is not None and not suffix:
+        notes.append(_square(info.sample_aspect))
     if encoder is None:  # Y4M, PNGs
         if info.tags or info.track:
             notes.append(Note("tags", "title and other tags are left out: .mkv keeps them"))

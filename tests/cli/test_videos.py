@@ -75,6 +75,8 @@ def test_part_of_it(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert len(list((tmp_path / "stills").iterdir())) == 2
     for wrong in ("5:5", "x", "-1:3", "20:21", "1:2:3"):
         assert run("decode", tmp_path / "a.nirvana", f"--frames={wrong}", "-o", tmp_path / "no.mkv") == 2
+    assert run("decode", tmp_path / "a.nirvana", "--frames", "-3:2", "-o", tmp_path / "no.mkv") == 2
+    assert "--frames -3:2: expected START:STOP" in capfd.readouterr().err
     assert not (tmp_path / "no.mkv").exists()
 
 
@@ -194,18 +196,16 @@ def test_targets_out_of_reach(clip: Path, tmp_path: Path, capfd: pytest.CaptureF
     assert [path.name for path in tmp_path.iterdir()] == [clip.name]  # nothing is kept of it
 
 
-def test_what_isnt_taken_is_refused_before_the_first_group(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "stills"
-    folder.mkdir()
-    for number in range(6):
-        Image.new("RGB", (8, 6)).save(folder / f"{number}.png")
-    data = bytearray((folder / "5.png").read_bytes())
-    data[-20] ^= 1
-    (folder / "5.png").write_bytes(data)
+def test_what_isnt_taken_is_refused_before_the_first_group(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(clip.read_bytes())
+    data[len(data) * 9 // 10] ^= 1
+    clip.write_bytes(data)
     Toy.fits.clear()
-    assert run("encode", folder, "-c", "nirvana", "-o", tmp_path / "a.nirvana") == 1
-    assert "5.png" in capfd.readouterr().err
-    assert Toy.fits == [] and [path.name for path in tmp_path.iterdir()] == ["stills"]
+    assert run("encode", clip, "-o", tmp_path / "a.nirvana", "--jobs", 1) == 1
+    assert "checksum" in capfd.readouterr().err
+    assert Toy.fits == [] and [path.name for path in tmp_path.iterdir()] == [clip.name]
 
 
 def test_rate_of_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import io
 import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -24,6 +25,7 @@ from codec.errors import CodecError, MediaError, UsageError
 from codec.media.image import read_picture
 from codec.media.video import reader as video_reader
 from codec.media.video import values as video_values
+from codec.media.video.matroska import set_aspect
 from codec.media.video.reader import VideoReader, cut, open_video
 from codec.media.video.sound import cut_audio
 from codec.media.video.values import Frame, Pixels, Planes, VideoInfo, frames_of, plane_shapes, stack, to_rgb, to_yuv420
@@ -537,6 +539,8 @@ def test_shape_of_pixels(tmp_path: Path) -> None:
     for name, encoder in (
         ("a.mkv", None),
         ("b.mkv", "libx264"),
+        ("c.mkv", "libvpx-vp9"),
+        ("a.webm", None),
         ("a.mp4", None),
         ("c.mp4", "libx265"),
         ("a.y4m", None),
@@ -546,7 +550,22 @@ def test_shape_of_pixels(tmp_path: Path) -> None:
                 writer.write(frame)
         kept = load(tmp_path / name)[0].info.sample_aspect
         assert kept == (None if writer.notes else Fraction(16, 11))
-        assert bool(writer.notes) == (name == "a.mkv")
+        assert [note.kind for note in writer.notes] == (["layout"] if name == "a.webm" else [])
+        if name.endswith(".mkv"):
+            data = (tmp_path / name).read_bytes()
+            assert set_aspect(tmp_path / name, 66, 66, Fraction(65537)) is False  # more than there is room for
+            assert (tmp_path / name).read_bytes() == data and _checksums(data)
+
+
+def _checksums(data: bytes) -> bool:
+    """Whether the checksum in front of the description of tracks is right."""
+    name = b"\x16\x54\xae\x6b"
+    at = data.index(name, data.index(name) + 4) + 4  # the first is in the list of what is where
+    n_size = 9 - data[at].bit_length()
+    body = at + n_size
+    end = body + (int.from_bytes(data[at:body], "big") & ((1 << 7 * n_size) - 1))
+    assert data[body : body + 2] == b"\xbf\x84"
+    return zlib.crc32(data[body + 6 : end]) == int.from_bytes(data[body + 2 : body + 6], "little")
 
 
 @pytest.mark.parametrize(

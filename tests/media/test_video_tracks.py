@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -400,6 +402,68 @@ def test_late_refusals_say_where() -> None:
         pytest.raises(MediaError, match=r"from frame 1 on \(0.040 s\).*ffmpeg"),
     ):
         reader.check()
+
+
+def rich(format: str, pixels: str, words: bytes, subtitle: str, change: Change = lambda context: None) -> bytes:
+    """A file that is refused, with two tracks of sound, subtitles and, in MP4, a track of data."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=format) as out:
+        video: Any = out.add_stream("ffv1" if format == "matroska" else "libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 32, 32, pixels
+        change(video.codec_context)
+        sounds: list[Any] = [out.add_stream("aac", rate=48000) for _ in range(2)]
+        for sound in sounds:
+            sound.codec_context.layout = "mono"
+        text = out.add_mux_stream(subtitle)
+        data: Any = out.add_data_stream("bin_data") if format == "mp4" else None
+        for t in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 50 * t, np.uint8), "rgb24").reformat(format=pixels)
+            frame.pts, frame.time_base = t, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        for sound in sounds:
+            for packet in tone(sound, 0.1):
+                out.mux(packet)
+        for stream, content in ((text, words), (data, b"48.1")):
+            if stream is not None:
+                packet = av.Packet(content)
+                packet.pts = packet.dts = 0
+                packet.duration, packet.time_base, packet.stream = 40, Fraction(1, 1000), stream
+                out.mux(packet)
+    return buffer.getvalue()
+
+
+def interlaced(context: Any) -> None:
+    context.flags |= 1 << 29 | 1 << 18
+
+
+@pytest.mark.parametrize(
+    ("made", "has"),
+    [
+        (("matroska", "yuv420p10le", b"hello", "subrip"), "-pix_fmt yuv420p"),
+        (("matroska", "yuva420p", b"hello", "subrip"), "-pix_fmt yuv420p OUT.mkv, which drops the transparency"),
+        (("mp4", "yuv420p10le", b"\0\5hello", "mov_text"), "-map -0:d -c copy -c:v:0 ffv1 -pix_fmt yuv420p -c:s srt"),
+        (("mp4", "yuv420p", b"\0\5hello", "mov_text", interlaced), "-filter:v:0 bwdif"),
+    ],
+    ids=["10 bits", "alpha", "10 bits, mp4", "interlaced"],
+)
+def test_recommended_commands_keep_all_tracks(made: tuple[Any, ...], has: str, tmp_path: Path) -> None:
+    """And where there is an ffmpeg, what they make is taken: with both tracks of sound and the subtitles."""
+    data = rich(*made)
+    with pytest.raises(MediaError, match="ffmpeg") as caught:
+        open_video(data)
+    words = str(caught.value)
+    command = words[words.index("ffmpeg") : words.index("OUT.mkv") + len("OUT.mkv")]
+    assert has in words and "-map 0" in command and "-c copy" in command
+    if shutil.which("ffmpeg"):
+        (tmp_path / "IN").write_bytes(data)
+        subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        with open_video(tmp_path / "OUT.mkv") as reader:
+            reader.check()
+            assert reader.n_frames in (4, 8)  # bwdif makes a frame of each field
+            audio = reader.audio()
+        with av.open(io.BytesIO(audio or b"")) as kept:
+            assert [stream.type for stream in kept.streams] == ["audio", "audio", "subtitle"]
 
 
 # ---- folders

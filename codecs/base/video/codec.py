@@ -151,6 +151,8 @@ class VideoCodec(Codec):
         """
         refuse_existing(target, replace)
         place = None if is_stream(target) else Path(os.path.realpath(target))
+        if report is not None and isinstance(source, (str, os.PathLike)):
+            report(EncodeProgress(0, None, 0, 0, 0.0, 0.0, None, "input"))
         with _source(source, self.encoding) as video:
             identity = identity_of(video, self.preset, self.encoding, f"{self.name} {self.stream}")
             part, others = None, []

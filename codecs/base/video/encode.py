@@ -115,7 +115,7 @@ class EncodeProgress(NamedTuple):
 
     frames: done, with a part of those under way. total: frames of the video, None where it isn't known. step, steps,
     psnr (in decibels), bits: of the group under way, as estimated now. seconds_left: None while nothing is known of it.
-    what: "groups", or "target" while a quality is looked for.
+    what: "groups", "target" while a quality is looked for, or "input" while the source is looked through.
     """
 
     frames: float
@@ -135,6 +135,8 @@ class EncodeProgress(NamedTuple):
     @property
     def words(self) -> str:
         """One line for people about how far the encoding is."""
+        if self.what == "input":
+            return "looking through the input"
         if self.what == "target":
             return f"looking for the quality, step {self.step}/{self.steps}"
         words = f"frame {self.frames:.0f}" + (f"/{self.total}" if self.total else "")

@@ -19,7 +19,7 @@ from ....container import Chunk, ChunkPlace, ChunkReader, Header, Value
 from ....entropy.integers import ByteReader, put_varint
 from ....errors import CodecError, ContainerError, StreamError
 from ....media.notes import Note, from_meta, to_meta
-from ....media.video.sound import joined, pieces_of
+from ....media.video.sound import joined, pieces_of, with_cluster
 from ....media.video.values import Chapter, Frame, VideoInfo
 from ...layers.inference import fresh_torch
 from ..doors import damage_is_an_error
@@ -192,7 +192,7 @@ class VideoFile:
         copy = self._copy_of(tag)
         if copy is not None:
             end = position + ChunkPlace(tag, 0, len(copy)).end
-            words = {TIMES: "times of the frames", TABLE: "table of the groups"}[tag]
+            words = {TIMES: "times of the frames", TABLE: "lengths of the groups"}[tag]
             self._damaged(f"the {words} in front are damaged: those at the end are taken")
             return copy, end
         if tag == TABLE:
@@ -297,7 +297,8 @@ class VideoFile:
             share = sum(sizes[number] for number in missing) / max(1, sum(sizes[1:]))
             seconds = float(self.seconds(self.n_frames)) * share
             self._damaged(f"{len(missing)} of {len(sizes) - 1} pieces of the sound, about {seconds:.1f} s: left out")
-        return joined(pieces, sizes)
+        audio = joined(pieces, sizes)
+        return audio if len(missing) < len(sizes) - 1 else with_cluster(audio)  # no packet is left
 
     def seconds(self, frame: int) -> Fraction:
         """The time at which frame number `frame` begins, in seconds; for n_frames, that at which the last one ends."""

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -386,6 +387,7 @@ GOOD: dict[str, tuple[Any, ...]] = {
     "dataset": ("u", ("u", "v"), ["u"], ()),
     "enough": (40, "38.5"),
     "key_every": (2, "3", np.int64(4)),
+    "fps": (24, 23.976, "30000/1001", Fraction(25)),
     "group": (4, "8"),
     "sound": (True, False),
     "scene_cuts": (True, False),

@@ -291,7 +291,7 @@ def flipped(data: bytes, tag: bytes, number: int = 0) -> bytes:
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
-@pytest.mark.parametrize(("tag", "words"), [(b"Time", "times"), (b"Grps", "table")])
+@pytest.mark.parametrize(("tag", "words"), [(b"Time", "times"), (b"Grps", "lengths")])
 def test_small_tables_are_there_twice(tag: bytes, words: str, toy: NirvanaCodec) -> None:
     data = toy.with_settings(quality=100).compress(varying())
     bad = flipped(data, tag)
@@ -362,6 +362,11 @@ def test_a_flipped_bit_costs_seconds_of_sound(toy: NirvanaCodec, tmp_path: Path)
         found = file.audio()
         assert found is not None and len(found) == len(source.audio()) and found != source.audio()
         assert [note.kind for note in file.notes] == ["damage"] and "about 1." in file.notes[0].words
+    for number in range(1, n_pieces):
+        bad = flipped(bad if number != 1 else data, b"Soun", number)
+    (tmp_path / "worse.nirvana").write_bytes(bad)  # none is left
+    toy.decode_file(tmp_path / "worse.nirvana", tmp_path / "worse.mkv", Select(conceal=True))
+    bad = flipped(data, b"Soun", 3)
     with toy.open_file(flipped(data, b"Soun", 0), conceal=True) as file:  # what names the tracks is there twice
         assert file.audio() == source.audio() and file.notes == []
     (tmp_path / "bad.nirvana").write_bytes(bad)
@@ -659,6 +664,12 @@ def test_parts_that_are_no_journals(content: bytes, toy: NirvanaCodec, tmp_path:
     with pytest.raises(UsageError, match="isn't a file of ours"):
         toy.encode_file(noise_clip(3), tmp_path / "clip.nirvana", replace=True)
     assert victim.read_bytes() == b""
+
+
+def test_a_full_disk_names_what_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught, video_journal.naming_target(tmp_path / "out.nirvana"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "out.nirvana")
 
 
 def test_records_that_are_no_notes(tmp_path: Path) -> None:
