@@ -224,9 +224,11 @@ class _Reader:
 
         path, plist, space = node.path, item.get_create_plist(), item.get_space()
         if plist.get_layout() == h5d.VIRTUAL:
-            raise MediaError("a virtual dataset, whose values lie elsewhere (h5repack makes a file with the values)")
+            raise MediaError(
+                "a virtual dataset, whose values lie elsewhere; store them in the file first (h5repack -l CONTI IN OUT)"
+            )
         if plist.get_external_count():
-            raise MediaError("its values lie in other files, which aren't read (h5repack makes a file with the values)")
+            raise MediaError("its values lie in other files, which are never read; store them in the file first")
         tid = item.get_type()
         kind = self._kind(path, tid)
         is_null = space.get_simple_extent_type() == h5s.NULL
