@@ -299,7 +299,7 @@ class _Builder:
 
         name = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
         null = h5py.RegionReference() if is_region else h5py.Reference()
-        about = json.loads(name) if is_region and name else {"path": name}
+        about: dict[str, Any] = json.loads(name) if is_region and name else {"path": name}
         path = about["path"]
         if not name or (path not in self.made and self.partial):
             return null

@@ -33,6 +33,7 @@ __all__ = ["Input", "Values", "read_tree", "values_of"]
 
 _SHOWN = 8  # paths in a note; in an error all, up to _NAMED
 _NAMED = 40
+_LOOKED_AT = 1 << 12  # chunks of a damaged dataset
 _COMMENT = 1 << 13  # the bit of a comment among the messages of an object's header
 _FAULTS = (OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, AssertionError)
 
@@ -224,9 +225,11 @@ class _Reader:
 
         path, plist, space = node.path, item.get_create_plist(), item.get_space()
         if plist.get_layout() == h5d.VIRTUAL:
-            raise MediaError("a virtual dataset, whose values lie elsewhere (h5repack makes a file with the values)")
+            raise MediaError(
+                "a virtual dataset, whose values lie elsewhere; store them in the file first (h5repack -l CONTI IN OUT)"
+            )
         if plist.get_external_count():
-            raise MediaError("its values lie in other files, which aren't read (h5repack makes a file with the values)")
+            raise MediaError("its values lie in other files, which are never read; store them in the file first")
         tid = item.get_type()
         kind = self._kind(path, tid)
         is_null = space.get_simple_extent_type() == h5s.NULL
@@ -488,10 +491,35 @@ class Values:
             return self.item.fillvalue
 
     def __getitem__(self, part: Any) -> Any:
-        with self._guarded(part):
-            if is_plain(self.node.dtype):
-                return self.item[part]
-            return self._objects(index_of(part, self.node.shape or ()))
+        try:
+            with self._guarded(part):
+                if is_plain(self.node.dtype):
+                    return self.item[part]
+                return self._objects(index_of(part, self.node.shape or ()))
+        except MediaError as error:
+            place = self._damaged_chunk()
+            raise MediaError(f"{error}{place}") from None
+
+    def _damaged_chunk(self) -> str:
+        """The place of the first chunk that can't be read, in words; "" where that isn't known."""
+        from h5py import h5s  # pyright: ignore[reportAttributeAccessIssue]
+
+        chunks, shape = self.item.chunks, self.node.shape
+        if not chunks or not shape:
+            return ""
+        with contextlib.suppress(*_FAULTS):
+            for number in range(min(self.id.get_num_chunks(), _LOOKED_AT)):
+                start = self.id.get_chunk_info(number).chunk_offset
+                count = tuple(min(n, side - at) for n, side, at in zip(chunks, shape, start, strict=True))
+                array = np.empty(count, self.item.dtype)
+                space = self.id.get_space()
+                space.select_hyperslab(start, count)
+                try:
+                    self.id.read(h5s.create_simple(count), space, array)
+                except _FAULTS:
+                    place, sides = ", ".join(map(str, start)), " x ".join(map(str, count))
+                    return f"; the first damaged chunk is at {place}, of {sides}"
+        return ""
 
     def _objects(self, index: tuple[slice, ...]) -> NDArray[Any]:
         kind, count = self.node.dtype, tuple(cut.stop - cut.start for cut in index)

@@ -81,7 +81,7 @@ def test_a_damaged_chunk_is_found(path: str, sound: Path) -> None:
     data = bytearray(sound.read_bytes())
     data[offset + 50 : offset + 60] = b"\xff" * 10
     sound.write_bytes(data)
-    with pytest.raises(MediaError, match=rf"{path}, rows 48 to 95 .*damaged"):
+    with pytest.raises(MediaError, match=rf"{path}, rows 48 to 95 .*the first damaged chunk is at 48, 0, of 48 x 48"):
         read_all(sound)
 
 
