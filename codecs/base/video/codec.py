@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,8 @@ from ....media.video.reader import VideoReader, open_video
 from ....media.video.sound import cut_audio
 from ....media.video.values import Frame, VideoInfo, frames_of, stack
 from ....media.video.writer import VideoWriter, parse_encoder
-from ..codec import Codec, Data, PathLike, Report, Source, Summary, opened
+from ..codec import Codec, Data, PathLike, Report, Source, Summary, content_of, opened
+from ..doors import bytes_of, text_of
 from ..settings import VIDEO_SELECTION, VIDEO_SETTINGS, Select, Setting
 from .encode import (
     EncodeContext,
@@ -262,11 +263,11 @@ class VideoCodec(Codec):
         return container.write(file, header, chunks, len(encoded.entries) + 2 + (audio is not None))
 
     @contextmanager
-    def open_file(self, source: Data | PathLike, conceal: bool = False) -> Iterator[VideoFile]:
+    def open_file(self, source: Source, conceal: bool = False) -> Iterator[VideoFile]:
         """Opens a file, or bytes of one, for `info`, `n_frames`, `frames(start, stop)`, `audio()` and `missing`."""
-        in_memory = isinstance(source, (bytes, bytearray, memoryview))
+        data = None if isinstance(source, (str, os.PathLike)) else content_of(source)
         try:
-            file: BinaryIO = io.BytesIO(source) if in_memory else open(source, "rb")  # type: ignore[arg-type]  # noqa: SIM115
+            file: BinaryIO = io.BytesIO(data) if data is not None else open(text_of(cast(Any, source)), "rb")  # noqa: SIM115
         except OSError as error:
             raise MediaError(f"{source}: can't be read ({error.strerror or error})") from None
         with file:
@@ -274,7 +275,7 @@ class VideoCodec(Codec):
             yield VideoFile(file, self.presets(self.device), conceal)
 
     def decode_frames(
-        self, source: Data | PathLike, start: int = 0, stop: int | None = None, conceal: bool = False
+        self, source: Source, start: int = 0, stop: int | None = None, conceal: bool = False
     ) -> Iterator[Frame]:
         """Gives the frames start to stop one at a time. `open_file` also says which are missing."""
         with self.open_file(source, conceal) as file:
@@ -306,9 +307,15 @@ def _source(x: Any) -> Iterator[tuple[EncodeSource, Callable[[], bytes | None]]]
             piped = is_stream(x)
             yield _of_reader(reader, "" if piped else _identity(Path(x)), again=not piped), reader.audio
         return
+    data = bytes_of(x)
+    if data is not None:
+        with open_video(bytes(data)) as reader:
+            yield _of_reader(reader, f"data {hashlib.sha256(data).hexdigest()}", again=True), reader.audio
+        return
     raise UsageError(
-        f"can't compress a {type(x).__name__}: expected a path to a video or to a folder of PNGs, a NumPy array "
-        "(frames, height, width, 3) or (frames, height, width) of uint8, or (VideoInfo, frames)"
+        f"can't compress a {type(x).__name__}: expected a path to a video or to a folder of PNGs, the bytes of a "
+        "video's file or an open one, a NumPy array (frames, height, width, 3) or (frames, height, width) of uint8, or "
+        "(VideoInfo, frames)"
     )
 
 
