@@ -2,7 +2,8 @@
 
 constriction: one ANS stream (Duda 2013, arXiv 1311.2540; coder of Bamler 2022, arXiv 2201.01741). The default, because
     it is the fastest (eval/studies). `NumpyCoder` writes the same stream in plain integers, for the tests.
-torchac: range-coded segments behind their lengths (Mentzer et al. 2019, arXiv 1811.12817). Compiles C++ at first use.
+torchac: range-coded segments behind their lengths (Mentzer et al. 2019, arXiv 1811.12817). Encoding compiles C++ at
+    first use; decoding needs neither that nor the package: `decode_range` reads the same bits.
 
 An ANS stream is little-endian 32-bit words without the zero bytes at the end; 64-bit state, 24-bit probabilities, made
 from the last symbol to the first. A torchac stream is, per block and group of rows of similar width, LEB128 length and
@@ -14,10 +15,14 @@ that two machines could round differently. What it codes are blocks: columns of 
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import importlib
 import os
 import shutil
+import sys
 import sysconfig
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -237,11 +242,16 @@ class _NumpyReader(ColumnReader):
 
 def _import_torchac() -> ModuleType:
     """torchac builds its C++ at import: quietly, with the ninja of this environment even if it is not on PATH."""
+    if hasattr(loaded := sys.modules.get("torchac"), "encode_int16_normalized_cdf"):
+        assert loaded is not None
+        return loaded
     try:
         from torch.utils import cpp_extension
     except ImportError as error:
         raise UsageError("the torchac coder needs PyTorch: pip install torch torchac ninja") from error
     load, path = cpp_extension.load, os.environ.get("PATH")
+
+    _remove_stale_lock(cpp_extension)
 
     def quiet_load(*args: Any, **options: Any) -> Any:
         return load(*args, **{**options, "verbose": False})  # verbose writes to stdout, where our data may go
@@ -266,6 +276,55 @@ def _import_torchac() -> ModuleType:
             os.environ["PATH"] = path
 
 
+_STALE = 600  # seconds; compiling takes about one minute
+
+
+def _remove_stale_lock(cpp_extension: Any) -> None:
+    """Remove the lock that a killed process left where torchac is compiled: torch would wait for it for ever."""
+    try:
+        lock = os.path.join(cpp_extension._get_build_directory("torchac_backend", False), "lock")
+        while time.time() - os.stat(lock).st_mtime < _STALE:  # another process compiles
+            time.sleep(0.5)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(lock)
+    except (OSError, AttributeError):  # none there
+        return
+
+
+def decode_range(cdfs: Sequence[Sequence[int]], places: Sequence[int], data: bytes) -> NDArray[np.int16]:
+    """The symbols of a range-coded segment, each by the counts of its place: what torchac decodes, in plain integers.
+
+    The interval [low, high] has 32 bits. What low and high agree in is shifted out; where they straddle the middle
+    (01..., 10...), the second bit is. Behind its end the segment reads as zeros.
+    """
+    half, quarter, full = 1 << 31, 1 << 30, (1 << 32) - 1
+    low, high, at = 0, full, 32
+
+    def following(count: int) -> int:
+        """The next bits, of which there are at most 32."""
+        first = at >> 3
+        word = int.from_bytes(data[first : first + 5].ljust(5, b"\0"), "big")
+        return word >> (40 - (at & 7) - count) & (1 << count) - 1
+
+    value = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+    out = np.empty(len(places), np.int16)
+    for index, place in enumerate(places):
+        cdf, span = cdfs[place], high - low + 1
+        count = (((value - low + 1) << PRECISION) - 1) // span
+        symbol = out[index] = bisect.bisect_right(cdf, count) - 1
+        high = low + (span * cdf[symbol + 1] >> PRECISION) - 1
+        low += span * cdf[symbol] >> PRECISION
+        if shift := 32 - (low ^ high).bit_length():
+            low, high = low << shift & full, high << shift & full | (1 << shift) - 1
+            value = value << shift & full | following(shift)
+            at += shift
+        while low >= quarter and high < half + quarter:
+            low, high = low << 1 & half - 1, high << 1 & full | half | 1
+            value = value - quarter << 1 & full | following(1)
+            at += 1
+    return out
+
+
 def _widen(cdf: Int32Array, width: int) -> Int32Array:
     """A row widened to `width` columns: the added ones have count 1, the others shrink in proportion. Integers only.
 
@@ -285,7 +344,6 @@ class TorchacCoder(Coder):
 
     def __init__(self, rows: Rows) -> None:
         super().__init__(rows)
-        self._torchac = _import_torchac()
         self.lengths = lengths = np.array([len(cdf) - 1 for cdf in rows])
         if lengths.max() > _TORCHAC_COLUMNS:
             raise UsageError(f"torchac takes rows of at most {_TORCHAC_COLUMNS} columns; these have {lengths.max()}")
@@ -293,6 +351,7 @@ class TorchacCoder(Coder):
         octave = np.frexp(lengths - 1)[1].astype(np.int64)
         self._group = 4 * octave + np.where(octave > 8, (lengths - 1) >> (octave - 3).clip(0) & 3, 0)
         self._cdfs: dict[int, NDArray[np.int16]] = {}  # of each group: one row of cumulative counts per member
+        self._lists: dict[int, list[list[int]]] = {}  # the same as plain integers, made when they are needed
         self._place = np.zeros(len(rows), dtype=np.intp)  # of each row in its group
         for group in np.unique(self._group):
             members = np.flatnonzero(self._group == group)
@@ -318,6 +377,7 @@ class TorchacCoder(Coder):
         return torch.from_numpy(self._cdfs[group][self._place[rows]])
 
     def encode(self, blocks: Sequence[Block]) -> bytes:
+        torchac = _import_torchac()
         import torch
 
         out = bytearray()
@@ -325,12 +385,20 @@ class TorchacCoder(Coder):
             row = np.repeat(block.rows, block.counts)
             for group, positions in self.segments(block.rows, block.counts):
                 columns = torch.from_numpy(block.columns[positions].astype(np.int16))
-                part = self._torchac.encode_int16_normalized_cdf(self.cdf_tensor(group, row[positions]), columns)
+                part = torchac.encode_int16_normalized_cdf(self.cdf_tensor(group, row[positions]), columns)
                 out += put_varint(len(part)) + part
         return bytes(out)
 
     def decode_segment(self, group: int, rows: NDArray[np.intp], data: bytes) -> NDArray[np.int16]:
-        return self._torchac.decode_int16_normalized_cdf(self.cdf_tensor(group, rows), data).numpy()
+        torchac = sys.modules.get("torchac")  # faster, where it is compiled and loaded already
+        if hasattr(torchac, "decode_int16_normalized_cdf"):
+            assert torchac is not None
+            return torchac.decode_int16_normalized_cdf(self.cdf_tensor(group, rows), data).numpy()
+        if group not in self._lists:
+            table = self._cdfs[group].view(np.uint16).astype(np.int64)
+            table[:, -1] = TOTAL  # which wrapped to 0
+            self._lists[group] = table.tolist()
+        return decode_range(self._lists[group], self._place[rows].tolist(), data)
 
     def open(self, data: bytes) -> ColumnReader:
         return _TorchacReader(self, data)

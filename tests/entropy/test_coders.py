@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +22,8 @@ from codec.entropy import coders
 from codec.entropy.coders import NumpyCoder, TorchacCoder
 from codec.entropy.tables import TOTAL, Tables
 from codec.errors import UsageError
+
+from ..probes import digest_of_pixels
 
 MakeTables = Callable[..., Tables]
 Draw = Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -140,6 +144,28 @@ class TestTorchac:
         symbols, row = draw(tables, 50_000)
         assert len(tables.encode(symbols, row, "torchac")) * 8 < tables.bits(symbols, row) * 1.001 + 8 * 60
 
+    def test_decodes_without_torchac(
+        self, random_tables: MakeTables, draw: Draw, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The same symbols bit by bit, also of what no encoder wrote."""
+        cases = []
+        for columns, n in ((2, 1), (2, 700), (40, 900), (600, 300)):
+            tables = random_tables(9, columns)
+            symbols, row = draw(tables, n)
+            cases.append((tables, symbols, row, tables.encode(symbols, row, "torchac")))
+        rng = np.random.default_rng(0)
+        cdfs = [[0, 1, TOTAL], [0, TOTAL - 1, TOTAL], [0, TOTAL // 2 - 1, TOTAL]]
+        places = rng.integers(0, 3, 400)
+        wrapped = torch.from_numpy(np.array(cdfs)[places].astype(np.uint16).view(np.int16))
+        noise = [rng.integers(0, 256, n).astype(np.uint8).tobytes() for n in (1, 3, 4, 60)] + [b"\xff" * 50, bytes(50)]
+        expected = [coders._import_torchac().decode_int16_normalized_cdf(wrapped, data).numpy() for data in noise]
+        monkeypatch.setitem(sys.modules, "torchac", None)
+        for data, symbols in zip(noise, expected, strict=True):
+            assert np.array_equal(coders.decode_range(cdfs, places.tolist(), data), symbols)
+        for tables, symbols, row, data in cases:
+            fresh = Tables(tables.cdf, tables.lengths, tables.offset)
+            assert (fresh.decode(data, row, "torchac") == symbols).all()
+
     def test_rows_too_long(self) -> None:
         cdf = np.append(np.arange(2**15 + 1), TOTAL).astype(np.int32)
         with pytest.raises(UsageError, match="32767"):
@@ -186,6 +212,37 @@ else:
 """
         )
         assert done.returncode == 0, done.stderr
+
+    def test_files_decode_without_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        golden = Path(__file__).resolve().parents[1] / "golden"
+        name = "walloc-4x-s1-40d68a58-torchac-rgb.walloc"
+        index = json.loads((golden / "golden.json").read_text())
+        monkeypatch.setitem(sys.modules, "torchac", None)
+        assert digest_of_pixels((golden / name).read_bytes()) == index[name]["pixels"]
+
+    @pytest.mark.parametrize(("age", "stays"), [(3600, False), (0, True)])
+    def test_a_lock_that_a_killed_process_left(
+        self, age: float, stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """torch waits for it for ever; that of a process that compiles is waited for."""
+        from torch.utils import cpp_extension
+
+        monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+        coders._remove_stale_lock(cpp_extension)
+        lock = tmp_path / "torchac_backend" / "lock"
+        lock.parent.mkdir(exist_ok=True)
+        lock.touch()
+        os.utime(lock, (time.time() - age,) * 2)
+        waits = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(lock.exists())
+            lock.unlink()
+
+        monkeypatch.setattr(coders.time, "sleep", sleep)
+        coders._remove_stale_lock(cpp_extension)
+        assert waits == [True] * stays
+        assert not lock.exists()
 
     def test_no_compiler(self, tmp_path: Path) -> None:
         """And nothing on stdout, where data may go."""

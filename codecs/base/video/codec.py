@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,8 @@ from ....media.video.reader import VideoReader, chapters_of, open_video
 from ....media.video.sound import cut_audio, kinds_of, without_sound
 from ....media.video.values import Frame, VideoInfo, frames_of, stack
 from ....media.video.writer import VideoWriter, parse_encoder
-from ..codec import Codec, Data, PathLike, Report, Source, Summary, opened
+from ..codec import Codec, Data, PathLike, Report, Source, Summary, content_of, opened
+from ..doors import bytes_of, text_of
 from ..settings import VIDEO_SELECTION, VIDEO_SETTINGS, Select, Setting
 from .encode import (
     OVERHEAD,
@@ -296,11 +297,11 @@ class VideoCodec(Codec):
         return container.write(file, header, body, n_chunks), len(audio or b"")
 
     @contextmanager
-    def open_file(self, source: Data | PathLike, conceal: bool = False) -> Iterator[VideoFile]:
+    def open_file(self, source: Source, conceal: bool = False) -> Iterator[VideoFile]:
         """Opens a file, or bytes of one, for `info`, `n_frames`, `frames(start, stop)`, `audio()` and `missing`."""
-        in_memory = isinstance(source, (bytes, bytearray, memoryview))
+        data = None if isinstance(source, (str, os.PathLike)) else content_of(source)
         try:
-            file: BinaryIO = io.BytesIO(source) if in_memory else open(source, "rb")  # type: ignore[arg-type]  # noqa: SIM115
+            file: BinaryIO = io.BytesIO(data) if data is not None else open(text_of(cast(Any, source)), "rb")  # noqa: SIM115
         except OSError as error:
             raise MediaError(f"{source}: can't be read ({error.strerror or error})") from None
         with file:
@@ -317,7 +318,7 @@ class VideoCodec(Codec):
         self.limits.require("pixels", n_frames * height * width, what)
 
     def decode_frames(
-        self, source: Data | PathLike, start: int = 0, stop: int | None = None, conceal: bool = False
+        self, source: Source, start: int = 0, stop: int | None = None, conceal: bool = False
     ) -> Iterator[Frame]:
         """Gives the frames start to stop one at a time. `open_file` also says which are missing."""
         with self.open_file(source, conceal) as file:
@@ -348,9 +349,15 @@ def _source(x: Any, settings: EncodeSettings) -> Iterator[EncodeSource]:
         with open_video(x, rate) as reader:
             yield _of_reader(reader, "" if is_stream(x) else _identity(Path(x)), settings)
         return
+    data = bytes_of(x)
+    if data is not None:
+        with open_video(bytes(data)) as reader:
+            yield _of_reader(reader, f"data {hashlib.sha256(data).hexdigest()}", again=True), reader.audio
+        return
     raise UsageError(
-        f"can't compress a {type(x).__name__}: expected a path to a video or to a folder of PNGs, a NumPy array "
-        "(frames, height, width, 3) or (frames, height, width) of uint8, or (VideoInfo, frames)"
+        f"can't compress a {type(x).__name__}: expected a path to a video or to a folder of PNGs, the bytes of a "
+        "video's file or an open one, a NumPy array (frames, height, width, 3) or (frames, height, width) of uint8, or "
+        "(VideoInfo, frames)"
     )
 
 
