@@ -185,6 +185,8 @@ def _take_segment(file: _File, marker: int, segment: bytes) -> None:
         if unit in (1, 2) and across and down:
             scale = 1.0 if unit == 1 else 2.54
             about.dpi = (across * scale, down * scale)
+        elif across != down:
+            about.note("metadata", f"the pixels' aspect ratio of {down}:{across} is left out")
         if segment[12] and segment[13]:
             about.leave_out("a thumbnail", n - 14)
     elif marker == 0xE1 and segment.startswith(b"Exif\0"):
@@ -242,6 +244,7 @@ def _steps(segment: bytes) -> dict[int, int]:
 
 _MOST_DC_BITS, _MOST_AC_BITS = 11, 10  # of 8-bit samples (T.81, tables F.1 and F.2)
 _MOST_DC = 1400  # a mean of a block beyond black and white, times 8; some encoders overshoot by a little
+_MOST_WALKED = 8 << 20  # bytes of coded data: 10 s
 _SLACK = 1  # bytes that an encoder may leave at the end of an interval
 
 
@@ -279,10 +282,10 @@ def damage_of(data: bytes, file: _File | None = None) -> str | None:
     """Words for what is wrong with the coded data of a JPEG, or None. May miss damage; never invents it."""
     file = _parse(data) if file is None else file
     if not file.ended:
-        return None if file.frame not in (0xC0, 0xC1) else _walked(file) or None
-    if file.frame in (0xC0, 0xC1):
+        return None  # libjpeg refuses it
+    if file.frame in (0xC0, 0xC1) and sum(len(coded) for *_, coded in file.scans) <= _MOST_WALKED:
         return _walked(file)
-    if file.frame == 0xC2 and not _ffmpeg_agrees(file.bare):
+    if file.frame in (0xC0, 0xC1, 0xC2) and not _ffmpeg_agrees(file.bare):
         return "the coded data end early or are damaged: parts may be grey, blurred or shifted"
     return None
 

@@ -206,6 +206,14 @@ def of_pil(info: Mapping[Any, Any]) -> Metadata:
     xmp = info.get("xmp", info.get("XML:com.adobe.xmp"))
     if isinstance(xmp, (bytes, str)) and xmp:
         about.take_xmp(xmp if isinstance(xmp, bytes) else xmp.encode("utf-8"))
+    gamma, places = info.get("gamma"), info.get("chromaticity")  # of a PNG
+    about.said_srgb = "srgb" in info
+    if isinstance(gamma, float) and 0.05 < gamma < 20:
+        about.gamma = gamma
+    if isinstance(places, tuple) and len(places) == 8:
+        about.places = tuple(float(value) for value in places)
+    if isinstance(comment := info.get("comment"), (bytes, str)):
+        about.take_text("Comment", comment if isinstance(comment, str) else comment.decode("utf-8", "replace"))
     dpi = info.get("dpi")
     if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(value) < 1e6 for value in dpi):
         about.dpi = (float(dpi[0]), float(dpi[1]))

@@ -88,7 +88,7 @@ LONG = [((4000, 16), 4), ((16, 4000), 1)]
 def test_any_size(name: str, shape: tuple[int, int], channels: int, photo: np.ndarray) -> None:
     row, column = (np.arange(n) % m for n, m in zip(shape, photo.shape[:2], strict=True))
     rgb = photo[row][:, column]
-    alpha = np.broadcast_to((np.arange(shape[1]) % 256).astype(np.uint8), shape)[:, :, None]
+    alpha = np.broadcast_to((np.arange(shape[1]) % 255 + 1).astype(np.uint8), shape)[:, :, None]  # nothing is hidden
     x = np.concatenate([rgb[:, :, : 1 if channels < 3 else 3], alpha], 2)[:, :, : None if channels in (2, 4) else -1]
     assert x.shape == (*shape, channels)
     codec = load(name)

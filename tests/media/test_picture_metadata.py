@@ -214,6 +214,17 @@ def test_gamma_and_primaries_of_a_png() -> None:
     assert grey.icc[16:20] == b"GRAY"
 
 
+def test_pil_images_say_gamma_too() -> None:
+    """Transparent greys of few bits as well, as long as the image isn't loaded."""
+    data = png(smooth(), before=chunk(b"gAMA", struct.pack(">I", 100000)))
+    assert read_picture(Image.open(io.BytesIO(data))).icc == read_picture(data).icc
+    for depth in (1, 2, 4, 8):
+        grey = smooth()[:, :, :1] >> (8 - depth)
+        data = png(grey, depth, chunk(b"tRNS", struct.pack(">H", int(grey[9, 9, 0]))))
+        given, read = read_picture(Image.open(io.BytesIO(data))), read_picture(data)
+        np.testing.assert_array_equal(given.stacked(), read.stacked())
+
+
 def test_code_points_become_a_profile() -> None:
     p3 = read_picture(png(smooth(), before=chunk(b"cICP", bytes([12, 13, 0, 1]))))
     assert seen(p3, (200, 100, 50)) == pytest.approx((215, 93, 31), abs=2)

@@ -333,6 +333,28 @@ def test_jpeg_that_is_damaged_inside(options: dict[str, Any], damage: str) -> No
         assert "damaged" in str(error)
 
 
+def test_jpeg_whose_means_leave_the_range() -> None:
+    """Zeros are codes, too: here all blocks are there, and only their brightness is impossible."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:128, 0:192] / np.array([127, 191])[:, None, None]
+    array = np.stack([40 + 180 * x, 60 + 150 * y, 200 - 120 * x * y], -1)
+    array[(y < 0.3) & (x < 0.25)] = (220, 30, 30)
+    array[(y - 0.6) ** 2 + (x - 0.6) ** 2 < 0.04] = (30, 60, 210)
+    array = np.clip(array + rng.normal(0, 3, array.shape), 0, 255).astype(np.uint8)
+    data = bytearray(encoded(array, "JPEG", quality=92))
+    middle = len(data) // 2
+    data[middle : middle + 40] = bytes(40)
+    assert kinds(data) == ["damage"]
+
+
+def test_jpeg_with_restart_markers_out_of_order() -> None:
+    data = encoded(smooth(64, 64), "JPEG", restart_marker_blocks=2)
+    first, second = data.index(b"\xff\xd1"), data.index(b"\xff\xd2")
+    swapped = data[:first] + b"\xff\xd2" + data[first + 2 : second] + b"\xff\xd1" + data[second + 2 :]
+    assert kinds(swapped) == ["damage"]
+    assert kinds(data) == []
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 33), (65, 47), (16, 16)])
 def test_whole_jpegs_have_no_damage(size: tuple[int, int]) -> None:
     """A false alarm would be worse than damage that isn't seen."""
