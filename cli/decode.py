@@ -22,6 +22,7 @@ from .coding import (
     accepts_ours,
     add_settings,
     check_device,
+    check_ours,
     check_weights,
     decoder,
     report_of,
@@ -141,6 +142,8 @@ def _decode(options: Options, job: Job) -> Report:
     started = time.perf_counter()
     assert job.target is not None
     probe = media.probe(job.source) if job.probe is None else job.probe
+    if not probe.ours:  # of what can't be opened, reading says why
+        check_ours(probe.read(), job.source)
     codec = decoder(probe.require_header(), options.model)
     with progress(f"codec decode: {Path(job.source).name}", wanted=options.bar, total=1, counts=False) as bar:
         summary = codec.decode_file(probe, job.target, options.select, bar.report, replace=job.replace)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..codecs.base.progress import told
-from .coding import Model, accepts_ours, check_device, check_weights, decoder
+from .coding import Model, accepts_ours, check_device, check_ours, check_weights, decoder
 from .jobs import Job, Report, carry_out, plan_reading
 from .parser import add_inputs, add_jobs, add_model
 from .terminal import progress
@@ -42,6 +42,7 @@ def _verify(model: Model, bar: bool, job: Job) -> Report:
 
     started = time.perf_counter()
     data = read_bytes(job.source)
+    check_ours(data, job.source)
     about = describe(data)
     codec = decoder(read_header(data), model)
     title = f"codec verify: {Path(job.source).name}"

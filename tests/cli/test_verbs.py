@@ -98,7 +98,7 @@ print(*[name for name in ("numpy", "PIL", "torch", "rich") if name in sys.module
 
 def test_list(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("list") == 0
-    assert capfd.readouterr().out.split()[:3] == ["toy", "image", ".toy"]
+    assert capfd.readouterr().out.split()[:3] == ["toy*", "image", ".toy"], "the star marks defaults"
     assert run("list", "--json") == 0
     assert json.loads(capfd.readouterr().out)["default"] is True
 
