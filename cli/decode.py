@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
     def output(item: Input) -> Output:
         probe = probes[item.source]
-        name = with_suffix(Path(item.place.name), ours, _usual_suffix(probe, options.select)).name
+        name = with_suffix(Path(item.name), ours, _usual_suffix(probe, options.select)).name
         return Output(name, probe=probe if next(numbers) < _KEPT or probe.data is not None else None)
 
     naming = Naming(
