@@ -13,10 +13,10 @@ from .. import media, registry
 from ..codecs.base.limits import DEFAULTS, LIMITS, Limits
 from ..codecs.base.limits import check as check_limits
 from ..codecs.base.settings import Card, Select, Setting
-from ..errors import WeightsError
+from ..errors import ContainerError, WeightsError
 from ..files import is_stream, read_bytes
 from ..media.notes import PARTIAL
-from ..media.signatures import KINDS, identify, start_of
+from ..media.signatures import KINDS, START, identify, start_of
 from .jobs import Report, kind_of
 from .options import typed
 
@@ -31,6 +31,7 @@ __all__ = [
     "add_limits",
     "add_settings",
     "check_device",
+    "check_ours",
     "check_weights",
     "decoder",
     "encoder",
@@ -185,6 +186,17 @@ class Probes:
 def accepts_ours(path: Path) -> bool:
     """Whether a file of a folder is one of ours: by its first bytes, or by its suffix: the bytes may be damaged."""
     return media.is_ours(path) or path.suffix.lower() in {registry.entry(name).suffix for name in registry.names()}
+
+
+def check_ours(start: bytes, source: str) -> None:
+    """ContainerError that says what a file is, by its first bytes, if it isn't one of ours."""
+    key = identify(start[:START], source)
+    if key == "empty":
+        raise ContainerError("empty: 0 bytes")
+    if key is not None and key != "ours":
+        raise ContainerError(f"{KINDS[key].name}, not a file of codec")
+    if key is None:
+        raise ContainerError("not a file of codec, or its first bytes are damaged: get it again")
 
 
 def with_suffix(path: Path, known: Iterable[str], suffix: str) -> Path:

@@ -24,6 +24,7 @@ from .coding import (
     add_limits,
     add_settings,
     check_device,
+    check_ours,
     check_weights,
     decoder,
     limits_of,
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
     def output(item: Input) -> Output:
         probe = probes[item.source]
-        name = with_suffix(Path(item.place.name), ours, _usual_suffix(probe, options.select)).name
+        name = with_suffix(Path(item.name), ours, _usual_suffix(probe, options.select)).name
         return Output(name, probe=probe if next(numbers) < _KEPT or probe.data is not None else None)
 
     naming = Naming(
@@ -146,6 +147,8 @@ def _decode(options: Options, job: Job) -> Report:
     started = time.perf_counter()
     assert job.target is not None
     probe = media.probe(job.source) if job.probe is None else job.probe
+    if not probe.ours:  # of what can't be opened, reading says why
+        check_ours(probe.read(), job.source)
     codec = decoder(probe.require_header(), options.model, options.limits)
     with progress(f"codec decode: {Path(job.source).name}", wanted=options.bar, total=1, counts=False) as bar:
         summary = codec.decode_file(probe, job.target, options.select, bar.report, replace=job.replace)

@@ -176,10 +176,10 @@ class _Choice:
         try:
             codec = self._codec_of(item.source)
         except UsageError as error:
-            return Output(item.place.name, refused=str(error))
+            return Output(item.name, refused=str(error))
         suffix = registry.entry(codec).suffix
         known = () if self.keep_suffix else self.taken
-        return Output(with_suffix(Path(item.place.name), known, suffix).name, codec)
+        return Output(with_suffix(Path(item.name), known, suffix).name, codec)
 
     def _codec_of(self, source: str) -> str:
         if self.named:

@@ -9,7 +9,7 @@ from ..codecs.base import base_of
 from ..errors import WeightsError
 from ..files import read_bytes
 from ..media.notes import KEY as notes_key
-from .coding import accepts_ours
+from .coding import accepts_ours, check_ours
 from .jobs import Job, Report, carry_out, plan_reading
 from .parser import add_inputs
 from .terminal import table
@@ -35,6 +35,7 @@ def _info(job: Job) -> Report:
     from ..container import describe
 
     data = read_bytes(job.source)
+    check_ours(data, job.source)
     about = _with_notes(describe(data))
     if about["codec"] in registry.names():
         card = registry.entry(about["codec"])

@@ -35,6 +35,11 @@ class Input(NamedTuple):
     base: str = ""
 
     @property
+    def name(self) -> str:
+        """Its name without folders."""
+        return os.path.basename(self.source)
+
+    @property
     def place(self) -> Path:
         """Its path in that tree."""
         return Path(STDIO if self.source == STDIO else os.path.relpath(self.source, self.base or os.curdir))
@@ -123,7 +128,7 @@ class Inputs:
                     below.append(entry.path)
                 elif entry.is_dir():
                     self._leave(entry.path, "linked folder")  # perhaps in a circle
-                elif not _matches(Path(os.path.relpath(entry.path, top)).parts, pattern):
+                elif pattern != ("**",) and not _matches(Path(os.path.relpath(entry.path, top)).parts, pattern):
                     continue
                 elif self._takes(entry.path, entry.is_file()):
                     yield Input(_named(entry.path), top)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..codecs.base.limits import Limits
 from ..codecs.base.limits import check as check_limits
 from ..codecs.base.progress import told
-from .coding import Model, accepts_ours, add_limits, check_device, check_weights, decoder, limits_of
+from .coding import Model, accepts_ours, add_limits, check_device, check_ours, check_weights, decoder, limits_of
 from .jobs import Job, Report, carry_out, plan_reading
 from .parser import add_inputs, add_jobs, add_model
 from .terminal import progress
@@ -45,6 +45,7 @@ def _verify(model: Model, limits: Limits, bar: bool, job: Job) -> Report:
 
     started = time.perf_counter()
     data = read_bytes(job.source)
+    check_ours(data, job.source)
     header = read_header(data)
     check_limits(header, limits)
     about = describe(data)

@@ -278,6 +278,10 @@ def _samples(picture: Picture) -> NDArray[Any]:
 def _checked_names(names: Sequence[str]) -> Sequence[str]:
     """The names, if they may be written into a new folder; else MediaError."""
     for name in names:
+        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):  # bytes that are no text
+            shown = name.encode("unicode_escape").decode("ascii")
+            words = "rename it, or all: convmv -r -f latin1 -t utf8 --notest FOLDER"
+            raise MediaError(f"the name {shown} isn't UTF-8, as names in files of ours are: {words}")
         if not _NAME.fullmatch(name) or name.startswith(".") or not name.lower().endswith(".png"):
             raise MediaError(f"a picture called {name!r}: expected a plain file name that ends in .png")
     if len({name.lower() for name in names}) != len(names):

@@ -396,6 +396,8 @@ def describe_unknown(start: bytes, source: str | os.PathLike[str] = "", expected
     kind = KINDS[key]
     if kind.advice:
         return f"{kind.name}{':' if key == 'ours' or kind.advice == _TABLE else ','} {_filled(kind.advice, path)}"
+    if key != "empty" and expected:
+        return f"{kind.name}; expected {expected}: name another codec with -c"
     return kind.name + (f"; expected {expected}" if expected else "")
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from ...codecs.base.codec import threads
 from ...errors import CodecError, UsageError
+from ...files import cpu_count, end_with_parent
 from .. import peers
 from ..metrics import DEFAULT, METRICS
 from ..metrics import metric as find_metric
@@ -88,7 +89,7 @@ def rate_distortion(
     _check_families(curves)
     chosen = _metrics(kind, [metrics] if isinstance(metrics, str) else metrics)
     if n_threads is None:
-        n_threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
+        n_threads = max(1, cpu_count() // max(1, jobs))
     _check_numbers(repeat=repeat, jobs=jobs, threads=n_threads, frames=max_frames)
     listed = find_items(data, kind, max_frames, leave_out=out)
     run = _Run(curves, tuple(m.name for m in chosen), kind, repeat, jobs, n_threads, machine_name())
@@ -368,7 +369,7 @@ def _in_processes(
 def _pool(processes: int, n_threads: int) -> Iterator[ProcessPoolExecutor]:
     """Workers that are ended, not waited for, when something goes wrong."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _start_worker, (n_threads,))
+    pool = ProcessPoolExecutor(processes, context, _start_worker, (n_threads, os.getpid()))
     try:
         yield pool
         pool.shutdown()
@@ -382,11 +383,12 @@ def _pool(processes: int, n_threads: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _start_worker(n_threads: int) -> None:
+def _start_worker(n_threads: int, parent: int) -> None:
     import signal
 
     import torch
 
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     torch.set_num_threads(n_threads)
 

@@ -127,6 +127,23 @@ class TestInputs:
         (line,) = lines(capfd)
         assert f"a.png: {words}" in line and line.count("a.png: ") == 1
 
+    @pytest.mark.parametrize("verb", ["info", "verify", "decode"])
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"", "empty: 0 bytes"),
+            (b"%PDF-1.4", "a PDF document, not a file of codec"),
+            (b"\x89CDD\x01\x00", "not a file of codec, or its first bytes are damaged"),
+        ],
+    )
+    def test_what_is_none_of_ours(
+        self, tmp_path: Path, verb: str, content: bytes, words: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "a.toy").write_bytes(content)
+        assert run(verb, tmp_path / "a.toy", *(["-o", tmp_path / "x.png"] if verb == "decode" else [])) == 3
+        (line,) = lines(capfd)
+        assert f"a.toy: {words}" in line
+
     def test_empty_stdin(self) -> None:
         done = script("encode", "-", "-o", "x.toy", input=b"")
         assert done.returncode == 1

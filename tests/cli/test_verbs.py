@@ -96,9 +96,14 @@ print(*[name for name in ("numpy", "PIL", "torch", "rich") if name in sys.module
         assert "no command" not in err
 
 
+def test_python_m_codec() -> None:
+    done = subprocess.run([sys.executable, "-P", "-m", "codec", "--version"], capture_output=True, check=True)
+    assert done.stdout.decode().strip() == cli.command.__version__
+
+
 def test_list(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("list") == 0
-    assert capfd.readouterr().out.split()[:3] == ["toy", "image", ".toy"]
+    assert capfd.readouterr().out.split()[:3] == ["toy*", "image", ".toy"], "the star marks defaults"
     assert run("list", "--json") == 0
     assert json.loads(capfd.readouterr().out)["default"] is True
 

@@ -332,3 +332,21 @@ def test_each_input_gets_the_codec_of_what_it_holds(clip: Path, tmp_path: Path) 
     clip.rename(tmp_path / "clip.png")
     assert run("encode", tmp_path / "a.dat", tmp_path / "clip.png", "-o", tmp_path / "out") == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.dat.s2lic", "clip.nirvana"]
+
+
+def test_a_folder_that_holds_videos_is_no_film(clip: Path, tmp_path: Path, capfd: Any) -> None:
+    """With a picture among them: each video is encoded, and the picture is said to be left out."""
+    (tmp_path / "batch" / "sub").mkdir(parents=True)
+    clip.rename(tmp_path / "batch" / "sub" / "b.mkv")
+    (tmp_path / "batch" / "a.mkv").write_bytes((tmp_path / "batch" / "sub" / "b.mkv").read_bytes())
+    Image.fromarray(noise_clip(1)[0]).save(tmp_path / "batch" / "p.png")
+    assert run("encode", "-c", "nirvana", tmp_path / "batch", "-o", tmp_path / "out", "--effort", 0.1) == 0
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.nirvana"))
+    assert made == ["a.nirvana", "sub/b.nirvana"]
+    assert "1 file left out: 1 .png" in capfd.readouterr().err
+
+
+def test_a_picture_and_a_video_have_each_their_codec(clip: Path, tmp_path: Path) -> None:
+    Image.fromarray(noise_clip(1)[0]).save(tmp_path / "logo.png")
+    assert run("encode", clip, tmp_path / "logo.png", "-o", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.nirvana", "logo.s2lic"]

@@ -62,7 +62,9 @@ class ToyCodec(ImageCodec):
         if report is not None:
             report(Step(0.5, "half of it"))
         first = tuple(int(v) for v in read_picture(source).pixels[0, 0]) if os.path.isfile(source) else ()
-        notes = {NOTED: [Note("metadata", f"XMP of {source} is left out"), Note("colour", "sRGB")]}
+        notes: dict[tuple[int, ...], list[Note]] = {
+            NOTED: [Note("metadata", f"XMP of {source} is left out"), Note("colour", "sRGB")]
+        }
         notes[CUT] = [Note("cut", "5 of 9 rows")]
         return dataclasses.replace(summary, notes=notes.get(first, ()))
 

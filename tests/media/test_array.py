@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -226,3 +227,12 @@ def test_hostile_detail(head: object) -> None:
     for detail in ({}, {"delimiter": b"x", "newline": b"\n", "end": True}):
         with pytest.raises(UsageError):
             arrays.write(ArrayFile(np.array([[b"1"]]), "csv", detail))
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Of another system, say: the file stores names as text, and can't guess what these bytes mean."""
+    name = os.fsdecode(b"caf\xe9.png")
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / name)
+    with pytest.raises(MediaError, match=r"caf\\udce9.png isn't UTF-8.*convmv"):
+        arrays.read(tmp_path)
