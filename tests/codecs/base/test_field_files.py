@@ -211,17 +211,17 @@ class TestHostile:
 
 def test_decoding_holds_one_block(interp: InterpCodec, tmp_path: Path) -> None:
     """The file isn't read as a whole, and verifying keeps nothing."""
-    noise = np.random.default_rng(0).integers(0, 255, (40, 1 << 17)).astype("u1")
+    noise = np.random.default_rng(0).integers(0, 255, (40, 1 << 16)).astype("u1")
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        for number in range(4):
+        for number in range(8):
             file[f"noise{number}"] = noise
     interp.encode_file(tmp_path / "a.h5", tmp_path / "a.interp")
     tracemalloc.start()
     interp.verify_file(tmp_path / "a.interp")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (tmp_path / "a.interp").stat().st_size > 4 * noise.nbytes // 2
-    assert peak < 4 * noise.nbytes
+    assert (tmp_path / "a.interp").stat().st_size > 7 * noise.nbytes
+    assert peak < 6 * noise.nbytes
 
 
 class TestForms:
@@ -237,4 +237,6 @@ class TestForms:
         assert cli.main([*arguments, str(tmp_path / "n.npy")]) == 1 + 1
         assert not (tmp_path / "n.npy").exists()
         assert cli.main([*arguments, str(tmp_path / "n.h5")]) == 0
-        assert {"flow/u", "flow/p"} <= set(contents(tmp_path / "n.h5"))
+        with h5py.File(tmp_path / "n.h5") as file:
+            assert "flow/u" in file
+            assert file["flow/p"] == file["alias"], "a second name that was asked for"

@@ -83,7 +83,8 @@ def test_what_it_says_of_itself(interp: InterpCodec, tmp_path: Path, attributes:
 NAMES = """XLAT XLONG XLAT_M XLONG_U nav_lat nav_lon TLAT TLONG ULAT ULON geolat geolon_t gphit glamu e1t e2v e3w_0 lat
 lon2d latitude lat_rho grid__latitude lat_bnds time_bounds lon_vertices vertices_latitude areacello tarea mask_rho tmask
 LANDMASK LU_INDEX valid_time x y dxt rlat sftlf mesh__u model_weights__dense__w stats__covariance xyz clon"""
-FIELDS = """velocity T2 latent_heat_flux longwave timestep_error temperature pressure u10 thetao z depth height level data
+FIELDS = """
+velocity T2 latent_heat_flux longwave timestep_error temperature pressure u10 thetao z depth height level data
 leaf_area_index relation masked_velocity travel_time boundary_flux long_wave_flux area_mean xflux weighting"""
 
 
