@@ -247,9 +247,13 @@ def bulk_of(read: Callable[[Index], NDArray[Any]], shape: Sequence[int], missing
     return 2 * (float(values[values.size - 1 - cut]) / 2 - float(values[cut]) / 2)
 
 
+def _normal_path(path: str) -> str:
+    return "/" + "/".join(part for part in path.split("/") if part)
+
+
 def find_dataset(tree: hdf5.Tree, path: str) -> hdf5.Node:
     """The dataset of this path, with a slash in front or without. UsageError with those that there are."""
-    wanted = "/" + "/".join(part for part in path.split("/") if part)
+    wanted = _normal_path(path)
     nodes = {node.path: node for node in tree.nodes}
     node = nodes.get(wanted)
     if node is not None and node.kind == "hard":
@@ -373,7 +377,9 @@ class FieldPlan:
                     scales = [scale for axis in by_path[path].scales for scale in axis]
                     others = [*scales, *named_by(file, by_path[path], self.tree)]
                     wanted += [other for other in others if other in by_path and by_path[other].kind == "dataset"]
-        groups = {path[:i] or "/" for path in kept for i in range(len(path)) if path[i] == "/"}
+        asked = {_normal_path(path) for path in datasets}
+        links = {path for path in asked if by_path[path].kind == "hard"}  # second names that are asked for
+        groups = {path[:i] or "/" for path in kept | links for i in range(len(path)) if path[i] == "/"}
         nodes: list[hdf5.Node] = []
         left_out: list[str] = []
         for node in self.tree.nodes:
@@ -382,7 +388,7 @@ class FieldPlan:
                 left_out += [f"{name!r} of {node.path}" for name in lost]
                 kept_attributes = {name: value for name, value in node.attributes.items() if name not in lost}
                 nodes.append(replace(node, attributes=kept_attributes))
-            elif node.kind not in ("dataset", "group", "soft", "external", "hard"):
+            elif node.path in links or node.kind not in ("dataset", "group", "soft", "external", "hard"):
                 nodes.append(node)
         return replace(self.tree, nodes=tuple(nodes)), kept, left_out
 

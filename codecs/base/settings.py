@@ -215,7 +215,7 @@ class Setting:
                 return given
             if self.several:
                 single = isinstance(given, (str, numbers.Real))
-                if isinstance(given, Mapping) and not given:
+                if isinstance(given, bytes) or (isinstance(given, Mapping) and not given):
                     raise TypeError(given)
                 items: Any = (given,) if single else given.items() if isinstance(given, Mapping) else given
                 return tuple(map(self._parsed, items))

@@ -412,11 +412,10 @@ class TestEverySetting:
         for value in BAD:
             if setting.switch is not None and value is True:
                 continue
-            if setting.name in ("dataset", "skip") and isinstance(
-                value, (str, dict)
-            ):  # a name that a file may not have
+            is_name = setting.name in ("dataset", "skip")
+            if is_name and isinstance(value, (str, dict)):  # a name that a file may not have
                 continue
-            if setting.several and setting.metavar != "PATH" and value == [1]:  # several numbers, of which there is one
+            if setting.several and not is_name and value == [1]:  # several numbers, of which there is one
                 continue
             with pytest.raises(UsageError, match=setting.name.split("_")[0]):
                 codecs[name].with_settings(**{setting.name: value})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from codec.codecs.zipgan.networks import (
     spectral_resample,
 )
 from codec.codecs.zipgan.networks import project as project_torch
+from codec.container import pack, unpack
 from codec.errors import CodecError, StreamError, UsageError
 
 from ...damage import Damage
@@ -292,6 +295,78 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+class TestAnyRange:
+    @pytest.mark.parametrize("scale", [1e300, 1e45, 1e-50, 1e-310])
+    @pytest.mark.parametrize("bound", [None, Bound(1e-2)])
+    def test_scaled(self, zipgan: ZipganCodec, scale: float, bound: Bound | None) -> None:
+        """No range overflows, and none becomes its mean."""
+        x = scale * flow(16).astype(float)
+        codec = zipgan.with_settings(bound=bound)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            data = codec.compress(x)
+            back = codec.decompress(data)
+        assert codec.method_of(unpack(data)[1][0].payload) == "zipgan"
+        assert relative(x / scale, back / scale) < 0.2
+        if bound is not None:
+            assert np.abs(back - x).max() <= 1e-2 * np.ptp(x)
+
+    def test_components_of_other_sizes(self, zipgan: ZipganCodec) -> None:
+        """One of 1e-40 of the others isn't lost in float32: another coder takes the field."""
+        x = flow(16).astype(float) * np.array([1, 1e-40, 1]).reshape(3, 1, 1, 1)
+        back = zipgan.decompress(zipgan.compress(x))
+        assert np.isfinite(back).all()
+        assert relative(x[0], back[0]) < 0.2
+
+    @pytest.mark.parametrize("error", [IndexError, StreamError, ValueError, OverflowError])
+    def test_a_failure_is_not_the_end(
+        self, zipgan: ZipganCodec, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise error("no")
+
+        monkeypatch.setattr(ZipganCodec, "_latents", fail)
+        x = flow(16)
+        for codec in (zipgan, zipgan.with_settings(bound=Bound(1e-2))):
+            back = codec.decompress(codec.compress(x))
+            assert np.abs(back - x).max() <= 0.1 * np.ptp(x)
+
+    def test_bounds_that_can_not_be(self, zipgan: ZipganCodec) -> None:
+        codec = zipgan.with_settings(bound=Bound(0.02))
+        header, chunks = unpack(codec.compress(flow(16)))
+        payload = chunks[0].payload
+        assert payload[9] & 16, "a residual"
+        for bound in (1e-323, 1e-310, 1e308, float("inf"), float("nan"), -1.0):
+            wrong = payload[:14] + struct.pack("<d", bound) + payload[22:]
+            with pytest.raises(StreamError):
+                codec.decompress(pack(header, [replace(chunks[0], payload=wrong)]))
+
+
+class TestWords:
+    def test_the_error_is_said(self, zipgan: ZipganCodec, tmp_path: Path) -> None:
+        noisy = flow(16) + 0.3 * np.random.default_rng(0).normal(size=(3, 16, 16, 16))
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["u"], file["t"], file["w"] = flow(16)[None], waves((40, 41)), noisy[None].astype("f4")
+        summary = zipgan.encode_file(tmp_path / "a.h5", tmp_path / "a.zipgan")
+        notes = {note.words.partition(":")[0]: note for note in summary.notes}
+        assert all(note.kind == "bound" and "relative L2 error" in note.words for note in notes.values())
+        assert "isn't a velocity" in notes["/t"].words
+        assert "/u" not in notes, "a velocity, well coded"
+        assert "without a bound: relative L2 error" in summary.about["fields"]["/u"]
+        assert any("/u without a bound: relative L2 error" in words for words in summary.words)
+        with h5py.File(tmp_path / "a.h5") as file:
+            x: Any = file["u"][()]  # type: ignore[index]
+        back = zipgan.decode_dataset((tmp_path / "a.zipgan").read_bytes(), "u")
+        said = float(summary.about["fields"]["/u"].partition("L2 error ")[2].partition(" %")[0]) / 100
+        assert said == pytest.approx(relative(x, back), rel=0.05)
+
+    def test_no_note_under_a_bound(self, zipgan: ZipganCodec, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["t"] = waves((70, 71))
+        bounded = zipgan.with_settings(bound=Bound(1e-3))
+        assert not bounded.encode_file(tmp_path / "a.h5", tmp_path / "a.zipgan").notes
+
+
 class TestTime:
     def test_between_arrays(self, zipgan: ZipganCodec) -> None:
         a, b = flow(16, 1), flow(16, 2)
@@ -323,8 +398,6 @@ class TestTime:
 
     def test_between_what_is_damaged(self, zipgan: ZipganCodec) -> None:
         """With right checksums: latents are read with the same care as fields."""
-        from codec.container import pack, unpack
-
         header, chunks = unpack(zipgan.with_settings(bound=Bound(0.05)).compress(flow(16)))
         for n in (0, 3, 6, 9, 12, 25, 40):
             cut = pack(header, [replace(chunks[0], payload=chunks[0].payload[:n])])
