@@ -13,7 +13,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,6 @@ from .field_blocks import MAX_JSON, SLAB, inflate
 from .field_bounds import words_of
 from .field_kinds import FLOATS, could_be_field, named_by, place_of, reason_by_values, references_of, samples_of
 from .field_missing import Extent, Missing, Stray, declared_missing, stray_values
-
-if TYPE_CHECKING:
-    import h5py
 
 __all__ = [
     "BLOCK",
@@ -62,24 +59,19 @@ def open_hdf5(path: PathLike | io.BytesIO) -> hdf5.Input:
 
 
 @contextlib.contextmanager
-def memory_file(tree: hdf5.Tree | None = None) -> Iterator[h5py.File]:
+def memory_file(tree: hdf5.Tree) -> Iterator[hdf5.Input]:
     """A new HDF5 file in memory, with everything of a tree but values. StreamError for one that can't be built."""
     import h5py
 
-    with h5py.File(io.BytesIO(), "w", track_order=True) as file:
-        if tree is not None:
-            hdf5.build(file, tree)
-        yield file
+    with h5py.File(io.BytesIO(), "w", track_order=tree.is_tracked) as file:
+        hdf5.build(file, tree)
+        yield hdf5.Input(file, tree)
 
 
 def read_part(item: Any, index: Index, path: str) -> NDArray[Any]:
     """A part of a dataset. MediaError, with its name, if it can't be read."""
-    try:
+    with hdf5.guarded(path):
         return item[index] if item.shape else np.asarray(item[()])
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, UnicodeError) as error:
-        words = " ".join(str(error).split())[:160]
-        words = f"values that can't be read ({words}): the file is damaged, or a filter is missing"
-        raise MediaError(f"{path}: {words}") from None
 
 
 # ---- blocks
@@ -195,7 +187,7 @@ class Content:
 
 
 def contents_of(
-    file: h5py.File, tree: hdf5.Tree, datasets: Sequence[str] | None, blocks: Callable[[Sequence[int]], Blocks]
+    file: hdf5.Input, tree: hdf5.Tree, datasets: Sequence[str] | None, blocks: Callable[[Sequence[int]], Blocks]
 ) -> Iterator[Content]:
     """The decision about each dataset: the named ones are coded as fields, or else those that look like one.
 
@@ -379,16 +371,17 @@ class FieldPlan:
                     wanted += [other for other in others if other in by_path and by_path[other].kind == "dataset"]
         asked = {_normal_path(path) for path in datasets}
         links = {path for path in asked if by_path[path].kind == "hard"}  # second names that are asked for
-        groups = {path[:i] or "/" for path in kept | links for i in range(len(path)) if path[i] == "/"}
+        types = {node.path for node in self.tree.nodes if node.kind == "type"}
+        groups = {path[:i] or "/" for path in kept | links | types for i in range(len(path)) if path[i] == "/"}
         nodes: list[hdf5.Node] = []
         left_out: list[str] = []
         for node in self.tree.nodes:
-            if node.path in kept or (node.kind == "group" and node.path in groups):
-                lost = [name for name, value in node.attributes.items() if _leads_out(value, kept | groups)]
+            if node.path in kept | types or (node.kind == "group" and node.path in groups):
+                lost = [name for name, value in node.attributes.items() if _leads_out(value, kept | groups | types)]
                 left_out += [f"{name!r} of {node.path}" for name in lost]
                 kept_attributes = {name: value for name, value in node.attributes.items() if name not in lost}
                 nodes.append(replace(node, attributes=kept_attributes))
-            elif node.path in links or node.kind not in ("dataset", "group", "soft", "external", "hard"):
+            elif node.path in links:
                 nodes.append(node)
         return replace(self.tree, nodes=tuple(nodes)), kept, left_out
 
