@@ -53,6 +53,7 @@ from .field_plan import (
     shape_of,
     slabs_of,
 )
+from .limits import rounded
 from .settings import FIELD_SELECTION, FIELD_SETTINGS, Select, Setting
 
 if TYPE_CHECKING:
@@ -556,7 +557,7 @@ class FieldCodec(Codec):
         """Raise LimitError, before they are decoded, for datasets that have more values or bytes than are allowed."""
         n_bytes = sum(node.size * hdf5.dtype_of(node.dtype).itemsize for node in nodes)
         for name, needed in (("values", sum(node.size for node in nodes)), ("bytes", n_bytes)):
-            what = f"{len(nodes)} dataset{'s' * (len(nodes) != 1)} of {needed:,} {name}".replace(",", " ")
+            what = f"{len(nodes)} dataset{'s' * (len(nodes) != 1)} of {rounded(needed)} {name}"
             self.limits.require(name, needed, what)
 
     def _payload(self, file: FieldFile, dataset: str | None, snapshot: int) -> tuple[bytes, tuple[int, ...], int]:

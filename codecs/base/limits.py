@@ -19,7 +19,7 @@ from ...errors import LimitError, UsageError
 from ...media.notes import Note
 from .settings import Setting
 
-__all__ = ["DEFAULTS", "LIMITS", "Limits", "amount", "check", "note_of"]
+__all__ = ["DEFAULTS", "LIMITS", "Limits", "amount", "check", "note_of", "rounded"]
 
 PIXELS = 178_956_970  # where Pillow refuses a picture: twice the pixels that fill 256 MiB as RGB
 VALUES = 3 * PIXELS  # the samples of a picture of that size, in three channels
@@ -94,9 +94,9 @@ class Limits:
         most = getattr(self, name)
         if most is not None and needed > most:
             raise LimitError(
-                f"{what}; at most {_rounded(most)} are decoded unless --max-{name} {_enough(needed)} is given",
+                f"{what}; at most {rounded(most)} are decoded unless --max-{name} {_enough(needed)} is given",
                 name,
-                needed,
+                min(needed, (1 << 63) - 1),
             )
 
 
@@ -128,20 +128,20 @@ def _needs(header: Header) -> list[tuple[str, int, str]]:
     sides = "x".join(map(str, shape))
     if header.medium == "image":
         pixels = shape[0] * shape[1]
-        return [("pixels", pixels, f"a picture of {shape[1]}x{shape[0]}, {_rounded(pixels)} pixels")]
+        return [("pixels", pixels, f"a picture of {shape[1]}x{shape[0]}, {rounded(pixels)} pixels")]
     if header.medium == "video":
         if len(shape) != 4:  # the base of video refuses it
             return []
         frame = shape[1] * shape[2]
         return [
-            ("pixels", frame, f"frames of {shape[2]}x{shape[1]}, {_rounded(frame)} pixels each"),
-            ("frames", shape[0], f"a video of {_rounded(shape[0])} frames"),
+            ("pixels", frame, f"frames of {shape[2]}x{shape[1]}, {rounded(frame)} pixels each"),
+            ("frames", shape[0], f"a video of {rounded(shape[0])} frames"),
         ]
     values = math.prod(shape)
     n_bytes = values * _item_bytes(header.dtype)
     return [
-        ("values", values, f"an array of {sides}, {_rounded(values)} values"),
-        ("bytes", n_bytes, f"an array of {sides} {header.dtype}, {_rounded(n_bytes)} bytes"),
+        ("values", values, f"an array of {sides}, {rounded(values)} values"),
+        ("bytes", n_bytes, f"an array of {sides} {header.dtype}, {rounded(n_bytes)} bytes"),
     ]
 
 
@@ -151,8 +151,10 @@ def _item_bytes(dtype: str) -> int:
     return int(bits[1]) // 8 if bits else 1
 
 
-def _rounded(n: int) -> str:
-    """A number for people, in three digits: 268 million."""
+def rounded(n: int) -> str:
+    """A number for people, in three digits: 268 million. Of any size: a hostile file claims what it likes."""
+    if n >= 10**15:
+        return f"2^{n.bit_length() - 1}"
     for factor, word in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
         if n >= factor:
             return f"{n / factor:.3g} {word}"
@@ -161,6 +163,8 @@ def _rounded(n: int) -> str:
 
 def _enough(n: int) -> str:
     """An amount of at least n, as an option takes it: 269M."""
+    if n >= 10**15:
+        return _NONE
     for factor, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
         if n >= 100 * factor:
             return f"{-(-n // factor)}{unit}"

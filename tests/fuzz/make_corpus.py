@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from codec import Codec
-from codec.media.video.values import Frame, VideoInfo
+from codec.media.video.values import Frame, Pixels, VideoInfo
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 
@@ -50,7 +50,7 @@ def hdf5(path: Path) -> Path:
     return path
 
 
-def clip(pixels: str, times: list[int]) -> tuple[VideoInfo, list[Frame]]:
+def clip(pixels: Pixels, times: list[int]) -> tuple[VideoInfo, list[Frame]]:
     """A clip of 16 x 16 samples, one frame for each duration."""
     rng = np.random.default_rng(2)
     info = VideoInfo(width=16, height=16, pixels=pixels, time_base=Fraction(1, 1000))
@@ -74,7 +74,8 @@ def main() -> None:
         for name in ("interp", "zipgan"):
             if not (CORPUS / f"everything.{name}").exists():
                 write(f"everything.{name}", Codec.load(name).with_settings(rel_error=1e-2).compress(source))
-    for pixels, times in (("gray", [40, 40]), ("yuv420p", [40, 33, 41]), ("rgb24", [7])):
+    clips: list[tuple[Pixels, list[int]]] = [("gray", [40, 40]), ("yuv420p", [40, 33, 41]), ("rgb24", [7])]
+    for pixels, times in clips:
         if not (CORPUS / f"{pixels}.nirvana").exists():
             write(f"{pixels}.nirvana", Codec.load("nirvana").with_settings(effort=0).compress(clip(pixels, times)))
     for tag in ("mnist", "fashion"):

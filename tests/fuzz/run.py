@@ -37,6 +37,7 @@ WALL_SECONDS = 90.0  # without an answer: the worker is ended
 LONGEST = 20_000  # bytes of a file of the corpus
 KEPT = 3  # findings of the same kind and place that are kept
 TRIES = 60  # of making one smaller
+READY = "ready"  # what a worker says when all is loaded
 
 
 def corpus() -> tuple[list[str], list[bytes]]:
@@ -61,6 +62,7 @@ def work() -> None:
     with tempfile.TemporaryDirectory() as folder:
         target = execute.Target(Path(folder) / "case")
         target.load(corpus()[1])  # before there is a fence
+        print(READY, file=answers, flush=True)
         with execute.fenced():
             for line in sys.stdin:
                 path, seed = json.loads(line)
@@ -83,12 +85,10 @@ class Worker:
         assert process.stdin is not None and process.stdout is not None
         try:
             print(json.dumps([self._file.name, seed]), file=process.stdin, flush=True)
-            wait = WALL_SECONDS if self._warm else 20 * WALL_SECONDS
-            ready, _, _ = select.select([process.stdout], [], [], wait)
+            ready, _, _ = select.select([process.stdout], [], [], WALL_SECONDS)
             line = process.stdout.readline() if ready else ""
         except BrokenPipeError:
             ready, line = [process.stdout], ""
-        self._warm = True
         if line:
             return execute.Outcome(*json.loads(line))
         self.close()
@@ -102,7 +102,9 @@ class Worker:
             self._process = subprocess.Popen(
                 command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
             )
-            self._warm = False
+            assert self._process.stdout is not None
+            if self._process.stdout.readline().strip() != READY:
+                raise RuntimeError(f"the worker ends before its first case: {' '.join(command)}")
         return self._process
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ def test_a_seed_is_a_case() -> None:
 
 
 def test_changes_are_behind_right_checksums() -> None:
-    refused = Counter[str]()
+    refused = Counter[bool]()
     for number in range(300):
         case = structure.Case.drawn(f"8:{number}", FILES)
         if case.last is None:

@@ -232,6 +232,14 @@ def test_bytes_of_types(dtype: str) -> None:
         check(Header("x", 1, medium="field", shape=(100,), dtype=dtype), Limits(bytes=100 * item - 1))
 
 
+@pytest.mark.parametrize("bits", [50, 64, 1000, 20_000])
+def test_numbers_of_any_size_have_words(bits: int) -> None:
+    """Python refuses to write integers of more than 4300 digits; the sides of a dataset are what a file says."""
+    with pytest.raises(codec.LimitError, match=f"2\\^{bits}.*--max-values none") as refused:
+        DEFAULTS.require("values", 1 << bits, f"{module.rounded(1 << bits)} values")
+    assert len(str(refused.value)) < 200
+
+
 def test_a_note_about_what_needs_an_option() -> None:
     assert not note_of(Header("x", 1, shape=(1, PIXELS, 3)))
     (note,) = note_of(Header("x", 1, shape=(16000, 16000, 3)))
