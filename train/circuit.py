@@ -64,7 +64,7 @@ class CircuitRecipe(FitConfig):
     def __post_init__(self) -> None:
         """Raises UsageError for what no fit can have, with the name that the setting has in a recipe."""
         whole_numbers = {
-            "states": (1, MAX_STATES),
+            "states": (1, MAX_STATES + 1),
             **dict.fromkeys(("epochs", "full", "seed"), (0, 1 << 32)),
             **dict.fromkeys(("batch", "check", "patience", "components"), (1, 1 << 32)),
             **dict.fromkeys(("tree_samples", "tree_levels"), (2, 1 << 32)),

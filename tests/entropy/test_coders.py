@@ -232,7 +232,8 @@ else:
         lock = tmp_path / "torchac_backend" / "lock"
         lock.parent.mkdir(exist_ok=True)
         lock.touch()
-        os.utime(lock, (time.time() - age,) * 2)
+        then = time.time() - age
+        os.utime(lock, (then, then))
         waits = []
 
         def sleep(seconds: float) -> None:

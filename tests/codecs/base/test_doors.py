@@ -288,7 +288,7 @@ def test_a_child_process_decodes() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        torch.rand(400, 400) @ torch.rand(400, 400)
+        _ = torch.rand(400, 400) @ torch.rand(400, 400)
         child = os.fork()
         if not child:
             with inference.fresh_torch():
