@@ -107,7 +107,7 @@ class _Facts:
         try:
             meta = next((body for tag, body in _boxes(data) if tag == b"meta"), b"")[4:]
             self._read(dict(_boxes(meta)))
-        except (ValueError, struct.error, IndexError):
+        except (ValueError, struct.error, LookupError):
             return  # the decoder says what is wrong
 
     def _read(self, meta: dict[bytes, bytes]) -> None:
@@ -138,7 +138,8 @@ class _Facts:
                         self.others[name] = self.others.get(name, 0) + 1
 
     def note_others(self, about: Metadata) -> None:
-        for name, count in self.others.items():
+        words = {"2": "depth map", "hdrgainmap": "gain map"}  # urn:mpeg:hevc:2015:auxid:2; of Apple
+        for name, count in ((words.get(name, name), count) for name, count in self.others.items()):
             about.note("picture", f"an auxiliary picture ({name}{', ' + str(count) if count > 1 else ''}) is left out")
 
 

@@ -310,7 +310,11 @@ def _unpacked(file: _File, packing: int, packed: bytes, row_bytes: int, rows: in
         return np.frombuffer(_reversed(packed) if reverse else packed, np.uint8)[:wanted].reshape(rows, row_bytes)
     if packing in (8, 32946):
         stream = zlib.decompressobj()
-        data = stream.decompress(_reversed(packed) if reverse else packed, wanted)
+        try:
+            data = stream.decompress(_reversed(packed) if reverse else packed, wanted)
+            stream.decompress(stream.unconsumed_tail, 1)  # as far as the checksum
+        except zlib.error as error:
+            raise MediaError(f"a TIFF whose samples can't be unpacked ({error}): it is damaged") from None
         if len(data) < wanted:
             raise MediaError("a TIFF whose samples end early (truncated): it is damaged, or a part is missing")
         return np.frombuffer(data, np.uint8).reshape(rows, row_bytes)

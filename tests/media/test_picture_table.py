@@ -18,6 +18,7 @@ import tifffile
 from PIL import Image
 
 from codec.errors import MediaError
+from codec.media import heif
 from codec.media.image import read_picture, write_picture
 from codec.media.values import Picture
 
@@ -567,6 +568,39 @@ def test_heic(bits: int) -> None:
     assert picture.pixels.dtype == array.dtype
     assert [note.kind for note in picture.notes] == (["depth"] if bits == 10 else [])
     assert np.abs(picture.pixels.astype(int) - array).max() < (257 if bits == 10 else 1) * 8
+
+
+def box(tag: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(body)) + tag + body
+
+
+def test_boxes_that_say_what_else_there_is() -> None:
+    """A HEIC of 10 bits, PQ, with a gain map, a depth map and transparency beside the picture."""
+    aux = [
+        b"urn:com:apple:photo:2020:aux:hdrgainmap\0",
+        b"urn:mpeg:hevc:2015:auxid:2\0",
+        b"urn:mpeg:hevc:2015:auxid:1\0",
+    ]
+    properties = box(b"pixi", bytes(4) + b"\3\x0a\x0a\x0a") + box(
+        b"colr", b"nclx" + struct.pack(">HHHB", 9, 16, 9, 128)
+    )
+    properties += b"".join(box(b"auxC", bytes(4) + name) for name in aux)
+    owners = struct.pack(">I", 4) + b"\0\1\2\1\2" + b"".join(struct.pack(">HBB", 2 + i, 1, 3 + i) for i in range(3))
+    container = box(b"iprp", box(b"ipco", properties) + box(b"ipma", bytes(4) + owners))
+    data = box(b"ftyp", b"heic") + box(b"meta", bytes(4) + box(b"pitm", bytes(4) + b"\0\1") + container)
+    facts = heif._Facts(data)
+    assert (facts.bits, facts.code_points) == (10, bytes([9, 16, 0, 1]))
+    assert facts.others == {"hdrgainmap": 1, "2": 1}
+    for cut in range(0, len(data), 7):
+        heif._Facts(data[:cut])
+
+
+def test_tiff_with_a_wrong_checksum() -> None:
+    data = tiff(noise(29, 45, 3), photometric="rgb", compression="zlib")
+    page: Any = tifffile.TiffFile(io.BytesIO(data)).pages[0]
+    end = page.dataoffsets[0] + page.databytecounts[0]
+    with pytest.raises(MediaError, match="can't be unpacked"):
+        read_picture(data[: end - 1] + bytes([data[end - 1] ^ 1]) + data[end:])
 
 
 def test_heic_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
