@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import math
 import sys
 import time
@@ -19,7 +18,7 @@ from ..codecs.base import settings
 from ..errors import MediaError, UsageError
 from ..files import PACKAGE, whole
 from .options import typed
-from .terminal import say
+from .terminal import json_line, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     assert isinstance(codec, ImageCodec)
     force = args.force or args.output is None
     report = compare(picture, codec, Path(args.output or DEFAULT_OUT), force)
-    say(sys.stdout, json.dumps(report) if args.json else words(report))
+    say(sys.stdout, json_line(report) if args.json else words(report))
     return 0
 
 

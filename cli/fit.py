@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..files import whole
 from .options import count, not_negative, positive_count, seed, share
-from .terminal import say
+from .terminal import json_line, say
 
 if TYPE_CHECKING:
     from ..train.circuit import CircuitRecipe
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     report: dict[str, Any] = {"output": str(target), "bytes_out": len(data), "parameters": fitted.circuit.n_parameters}
     report |= {"epochs": len(fitted.log), "held_out_bits_per_value": min(held_out) if held_out else None}
     if args.json:
-        print(json.dumps(report))
+        print(json_line(report))
     elif not args.quiet:
         say(sys.stderr, f"{target}: {len(data)} bytes; codec encode DATA -c circuit --weights {target}")
     return 0

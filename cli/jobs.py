@@ -271,7 +271,7 @@ class _Screen:
                 report["exit_code"] = MediaError.exit_code
         self._codes[report.get("exit_code", 0)] += 1
         if args.json:
-            print(json.dumps(report), flush=True)
+            print(terminal.json_line(report), flush=True)
         elif self._shown is not None and not has_failed:
             terminal.say(sys.stdout, self._shown(report) + ("\n" if self._n_jobs > 1 else ""))
         if has_failed or (self._words and not self._is_json_seen):

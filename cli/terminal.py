@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import sys
 import threading
 import time
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-__all__ = ["Progress", "duration", "escaped", "line", "printable", "progress", "say", "table"]
+__all__ = ["Progress", "duration", "escaped", "json_line", "line", "printable", "progress", "say", "table"]
 
 _TITLE_CHARACTERS = 40  # of a bar
 _STATE_CHARACTERS = 72
@@ -37,6 +39,19 @@ def printable(words: str, stream: TextIO) -> str:
 def escaped(text: str) -> str:
     """The text with control characters, line ends and lone surrogates as \\x1b, \\n, \\udcff."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def json_line(report: Mapping[str, Any]) -> str:
+    """A report as JSON, which has no word for infinity and NaN: they are null."""
+    return json.dumps(_finite(report))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # ---- reports of single inputs

@@ -32,8 +32,8 @@ def test_sizes(text: str, n_bytes: float) -> None:
     ],
 )
 def test_values_that_are_refused(kind: object, text: str, word: str) -> None:
-    """The words are those of argparse, which would name the function."""
-    with pytest.raises(argparse.ArgumentTypeError, match=f"^invalid {word} value: '{text}'$"):
+    """The words are those of argparse, which would name the function, and what was expected."""
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^invalid {word} value: '{text}'; expected a .*"):
         kind(text)  # type: ignore[operator]
 
 

@@ -87,6 +87,13 @@ class TestOddNames:
         assert "x" * 100_000 in capfd.readouterr().out
 
 
+def test_json_has_no_infinity() -> None:
+    assert json.loads(terminal.json_line({"psnr": float("inf"), "list": [float("nan"), 1.5]})) == {
+        "psnr": None,
+        "list": [None, 1.5],
+    }
+
+
 class TestBar:
     def test_bar_on_a_terminal_only(self, tmp_path: Path) -> None:
         for index in range(3):
