@@ -90,6 +90,13 @@ class TestEveryValue:
         error = float(np.sqrt(np.square(back.astype(float) - x).mean()))
         assert 0.7 * 0.05 < error <= 0.05, "no bytes are spent on being better"
 
+    def test_errors_that_lie_at_the_bound(self, interp: InterpCodec) -> None:
+        """A mean square that a quantiser of the usual width would miss."""
+        x = np.random.default_rng(0).choice([-1.6, 1.6], (60, 60)) + 1e-3 * smooth((60, 60))
+        codec = interp.with_settings(rmse=1.0)
+        back = codec.decompress(codec.compress(x))
+        assert 0 < float(np.sqrt(np.square(back - x).mean())) <= 1.0
+
     @pytest.mark.parametrize("scale", [1.7e308, 1e300, 1e-300, 1e-310, 1e-322])
     def test_any_range(self, interp: InterpCodec, scale: float) -> None:
         x = scale * np.clip(smooth((30, 31)), -1, 1)
