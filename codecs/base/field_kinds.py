@@ -285,7 +285,7 @@ def reason_by_values(
         corners = _scaled(read((near, far))), _scaled(read((far, near)))
         if np.abs(corners[0] - corners[1].T).max() <= 1e-5 * corners[0].std():
             return "is a symmetric matrix"
-    if all(_is_noise(_scaled(sample)) for sample in samples):
+    if len(shape) == 2 and all(_is_noise(_scaled(sample)) for sample in samples):  # a table, or weights of a network
         return "is noise: neighbours aren't alike along any axis"
     return ""
 

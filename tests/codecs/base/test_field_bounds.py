@@ -90,6 +90,19 @@ class TestEveryValue:
         error = float(np.sqrt(np.square(back.astype(float) - x).mean()))
         assert 0.7 * 0.05 < error <= 0.05, "no bytes are spent on being better"
 
+    def test_errors_that_lie_at_the_bound(self) -> None:
+        """A mean square that a quantiser of the usual width would miss."""
+
+        class Shifted(InterpCodec):
+            def encode_field(self, x: np.ndarray, bound: float) -> tuple[int, bytes]:
+                return 1, (x + 0.999 * bound).astype("f4").tobytes()
+
+            def decode_field(self, method: int, payload: bytes, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+                return np.frombuffer(payload, "f4").reshape(shape).astype(dtype)
+
+        x, codec = smooth((60, 60)), Shifted(Bound(0.1, kind="rmse"))
+        assert 0.05 < float(np.abs(codec.decompress(codec.compress(x)) - x).max()) <= 0.1
+
     @pytest.mark.parametrize("scale", [1.7e308, 1e300, 1e-300, 1e-310, 1e-322])
     def test_any_range(self, interp: InterpCodec, scale: float) -> None:
         x = scale * np.clip(smooth((30, 31)), -1, 1)

@@ -123,9 +123,10 @@ def test_values(interp: InterpCodec, tmp_path: Path) -> None:
         large=1e30 * smooth((70, 71)),
         noisy=X + 0.3 * rng.normal(size=X.shape),
         packed=np.rint(X * 100) / 100,
+        turbulent=rng.normal(size=(20, 20, 20)),
     )
     coded = [path for path, words in found.items() if words.startswith("with a")]
-    assert coded == ["/large", "/noisy", "/packed"], found
+    assert coded == ["/large", "/noisy", "/packed", "/turbulent"], found
 
 
 def test_the_first_part_is_not_all(interp: InterpCodec, tmp_path: Path) -> None:

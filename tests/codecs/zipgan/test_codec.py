@@ -346,7 +346,7 @@ class TestWords:
     def test_the_error_is_said(self, zipgan: ZipganCodec, tmp_path: Path) -> None:
         noisy = flow(16) + 0.3 * np.random.default_rng(0).normal(size=(3, 16, 16, 16))
         with h5py.File(tmp_path / "a.h5", "w") as file:
-            file["u"], file["t"], file["w"] = flow(16)[None], waves((40, 41)), noisy[None].astype("f4")
+            file["u"], file["t"], file["w"] = flow(16)[None], waves((70, 71)), noisy[None].astype("f4")
         summary = zipgan.encode_file(tmp_path / "a.h5", tmp_path / "a.zipgan")
         notes = {note.words.partition(":")[0]: note for note in summary.notes}
         assert all(note.kind == "bound" and "relative L2 error" in note.words for note in notes.values())
