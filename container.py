@@ -282,15 +282,23 @@ def check_critical(chunks: Sequence[Chunk], known: Collection[str]) -> None:
             )
 
 
-def describe(data: Buffer) -> dict[str, Any]:
+def describe(source: Buffer | BinaryIO) -> dict[str, Any]:
     """A description of a file, a flat dictionary of plain values (the public `codec.info`). All of it is verified.
 
+    source: its bytes, or the file, open at any place: then memory holds one chunk at a time.
     Keys: codec, stream, weights (hex), coder, arithmetic, medium, shape, dtype, params, meta (sizes in place of bytes),
     chunks (list of [tag, n_bytes]), n_bytes, overhead (bytes that aren't chunk payload); images also have height,
     width, channels and bpp (bits of the whole file per pixel), videos these and frames.
     """
-    header, chunks = unpack(data)
-    n_bytes = len(_view(data))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        header, unpacked = unpack(source)
+        n_bytes, chunks = len(_view(source)), [[chunk.tag, len(chunk.payload)] for chunk in unpacked]
+    else:
+        reader = ChunkReader(source)
+        header, n_bytes, chunks = reader.header, reader.n_bytes, []
+        for index, place in enumerate(reader.places()):
+            chunk, _ = reader.read(index, place.position)
+            chunks.append([chunk.tag, len(chunk.payload)])
     out: dict[str, Any] = {
         "codec": header.codec,
         "stream": header.stream,
@@ -302,9 +310,9 @@ def describe(data: Buffer) -> dict[str, Any]:
         "dtype": header.dtype,
         "params": {key: _plain(value) for key, value in header.params.items()},
         "meta": {key: _plain(value) for key, value in header.meta.items()},
-        "chunks": [[chunk.tag, len(chunk.payload)] for chunk in chunks],
+        "chunks": chunks,
         "n_bytes": n_bytes,
-        "overhead": n_bytes - sum(len(chunk.payload) for chunk in chunks),
+        "overhead": n_bytes - sum(size for _, size in chunks),
     }
     if header.medium == "image":
         height, width, channels = header.shape

@@ -144,6 +144,8 @@ def entry(name: str) -> Card:
     cards = _ours() if plain in _ours() else _all()
     if plain in cards:
         return cards[plain]
+    if plain in broken():
+        raise UsageError(f"the codec plug-in {plain!r} can't be used ({broken()[plain]})")
     near = difflib.get_close_matches(plain.lower(), cards, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names())}."
     raise UsageError(f"unknown codec {plain!r}: {hint} `codec list` shows all")

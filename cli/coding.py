@@ -13,7 +13,7 @@ from .. import media, registry
 from ..codecs.base.limits import DEFAULTS, LIMITS, Limits
 from ..codecs.base.limits import check as check_limits
 from ..codecs.base.settings import Card, Select, Setting
-from ..errors import ContainerError, WeightsError
+from ..errors import ContainerError, MediaError, WeightsError
 from ..files import is_stream, read_bytes
 from ..media.notes import PARTIAL
 from ..media.signatures import KINDS, START, identify, start_of
@@ -197,6 +197,30 @@ def check_ours(start: bytes, source: str) -> None:
         raise ContainerError(f"{KINDS[key].name}, not a file of codec")
     if key is None:
         raise ContainerError("not a file of codec, or its first bytes are damaged: get it again")
+
+
+class Described(NamedTuple):
+    """A file of ours that was read to its end, and found whole. facts: see `container.describe`."""
+
+    probe: media.Probe
+    facts: dict[str, Any]
+
+
+def described(source: str) -> Described:
+    """The facts about a file of ours, all of which is verified, one chunk at a time. ContainerError, MediaError."""
+    from ..codecs.base.codec import opened
+    from ..container import describe
+
+    probe = opened(source)
+    if not probe.ours:  # of what can't be opened, reading says why
+        check_ours(probe.read(), source)
+    if probe.data is not None:
+        return Described(probe, describe(probe.data))
+    try:
+        with open(probe.source, "rb") as file:
+            return Described(probe, describe(file))
+    except OSError as error:
+        raise MediaError(f"{source}: {error.strerror or error}") from None
 
 
 def with_suffix(path: Path, known: Iterable[str], suffix: str) -> Path:

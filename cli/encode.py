@@ -39,6 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-suffix", action="store_true", help="a.jpg becomes a.jpg.CODEC, and may lie beside a.tif"
     )
+    words = "write nothing; say what would be made, and which parts of it would lose something"
+    parser.add_argument("--dry-run", action="store_true", help=words)
     words = "codec, or codec@tag; `codec list` names them (default: the medium's own)"
     parser.add_argument("-c", "--codec", help=words)
     add_settings(parser, settings_of)
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         for name in names:  # a setting that no input can be encoded with is said once
             encoder(name, options.settings, options.model)
     shows_bar = len(jobs) == 1 and not args.quiet
-    work = partial(_encode, options._replace(bar=shows_bar))
+    work = partial(_dry_run if args.dry_run else _encode, options._replace(bar=shows_bar))
     return carry_out(args, work, planned, unfinished=_unfinished, hint=choice.hint)
 
 
@@ -238,8 +240,17 @@ def _other_format(source: str, name: str, medium: str) -> str:
     if key is None:
         return words
     kind = KINDS[key]
-    if set(kind.suffixes).intersection(media.MEDIA[medium].reads):
-        return ""
+    if key == "text" or set(kind.suffixes).intersection(media.MEDIA[medium].reads):
+        return ""  # the reader of this medium knows better
     if kind.advice or key == "empty":
         return describe_unknown(start, source)
     return f"{kind.name}, which {name} doesn't take: leave -c out, or see `codec list`" if kind.medium != medium else ""
+
+
+def _dry_run(options: Options, job: Job) -> Report:
+    """The work on one input of a dry run."""
+    started = time.perf_counter()
+    codec = encoder(job.codec, options.settings, options.model)
+    parts = dict(codec.plan_file(job.source))
+    words = ["a dry run, nothing is written"]
+    return {"status": "planned", "parts": parts, "seconds": time.perf_counter() - started, "words": words}

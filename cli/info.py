@@ -7,9 +7,8 @@ import argparse
 from .. import registry
 from ..codecs.base import base_of
 from ..errors import WeightsError
-from ..files import read_bytes
 from ..media.notes import KEY as notes_key
-from .coding import accepts_ours, check_ours
+from .coding import accepts_ours, described
 from .jobs import Job, Report, carry_out, plan_reading
 from .parser import add_inputs
 from .terminal import table
@@ -32,14 +31,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _info(job: Job) -> Report:
-    from ..container import describe
-
-    data = read_bytes(job.source)
-    check_ours(data, job.source)
-    about = _with_notes(describe(data))
+    read = described(job.source)
+    about = _with_notes(read.facts)
     if about["codec"] in registry.names():
         card = registry.entry(about["codec"])
-        about |= {"medium": card.medium, **base_of(card).describe(data)}
+        about |= {"medium": card.medium, **base_of(card).describe(read.probe)}
     return _with_tag(about)
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "Plan", "Report", "attempt", "carry_out", "exit_code", "plan", "plan_reading", "run"]
 
-Report = dict[str, Any]  # one JSON object: "input", "status" ("done", "skipped", "failed"), and what the command adds
+Report = dict[
+    str, Any
+]  # one JSON object: "input", "status" ("done", "planned", "skipped", "failed"), and what the command adds
 Unfinished = Callable[[str], str]  # why an output that is there can't be what the job makes; "" if it may be
 
 
@@ -203,6 +205,11 @@ def _start_worker(parent: int, mark: str, threads: int, warn_options: Sequence[s
         os.environ.setdefault(name, str(threads))
 
 
+def _accepts_parts(args: argparse.Namespace) -> bool:
+    """Whether the command line asks for what is left of a damaged input: --conceal does, too."""
+    return bool(getattr(args, "partial", False) or getattr(args, "conceal", None))
+
+
 def exit_code(reports: Iterable[Report]) -> int:
     """0 when nothing failed; the reason's own code when every input failed for it; otherwise 1."""
     codes = {report.get("exit_code", 0) for report in reports}
@@ -267,7 +274,7 @@ class _Screen:
         self._statuses[report["status"]] += 1
         if report.get("partial"):
             self._n_partial += 1
-            if not getattr(args, "partial", False):
+            if not _accepts_parts(args):
                 report["exit_code"] = MediaError.exit_code
         self._codes[report.get("exit_code", 0)] += 1
         if args.json:
@@ -299,7 +306,7 @@ class _Screen:
             say(f"codec {args.verb}: {n_more} more note{'s' * (n_more != 1)}: {kinds} ({where})")
         if (n_failed := self._statuses["failed"]) and n_jobs > 1:
             say(f"codec {args.verb}: {n_failed} of {n_jobs} inputs failed")
-        if self._n_partial and not getattr(args, "partial", False):
+        if self._n_partial and not _accepts_parts(args):
             which = "the input was" if n_jobs == 1 else f"{self._n_partial} of {n_jobs} inputs were"
             say(f"codec {args.verb}: {which} taken in part, which is exit status 1: --partial accepts that")
         if n_left := sum(planned.left_out.values()):

@@ -70,7 +70,8 @@ def line(report: Mapping[str, Any], words: Sequence[str] = (), notes: Sequence[s
         return f"{head}: exists, skipped"
     size = [f"{report['bytes_out']} bytes"] if "bytes_out" in report else []
     facts = ", ".join([*size, *words, f"{report['seconds']:.2f} s"])
-    return f"{head}: {facts}" + "".join(f"\n  {escaped(note)}" for note in notes)
+    below = [f"{name}: {what}" for name, what in report.get("parts", {}).items()]  # of a dry run
+    return f"{head}: {facts}" + "".join(f"\n  {escaped(line)}" for line in (*below, *notes))
 
 
 def table(report: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..codecs.base.limits import Limits
 from ..codecs.base.limits import check as check_limits
 from ..codecs.base.progress import told
-from .coding import Model, accepts_ours, add_limits, check_device, check_ours, check_weights, decoder, limits_of
+from .coding import Model, accepts_ours, add_limits, check_device, check_weights, decoder, described, limits_of
 from .jobs import Job, Report, carry_out, plan_reading
 from .parser import add_inputs, add_jobs, add_model
 from .terminal import progress
@@ -40,19 +40,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify(model: Model, limits: Limits, bar: bool, job: Job) -> Report:
-    from ..container import describe, read_header
-    from ..files import read_bytes
-
     started = time.perf_counter()
-    data = read_bytes(job.source)
-    check_ours(data, job.source)
-    header = read_header(data)
+    about = described(job.source)
+    header = about.probe.require_header()
     check_limits(header, limits)
-    about = describe(data)
     codec = decoder(header, model, limits)
     title = f"codec verify: {Path(job.source).name}"
     with progress(title, wanted=bar, total=1, counts=False) as shown, told(shown.report):
-        codec.verify_file(data)
-    kept = {key: about[key] for key in ("codec", "stream", "shape", "dtype", "n_bytes")}
-    words = [f"ok, {about['codec']} stream {about['stream']}, {about['n_bytes']} bytes"]
+        codec.verify_file(about.probe)
+    kept = {key: about.facts[key] for key in ("codec", "stream", "shape", "dtype", "n_bytes")}
+    words = [f"ok, {kept['codec']} stream {kept['stream']}, {kept['n_bytes']} bytes"]
     return {**kept, "seconds": time.perf_counter() - started, "words": words}

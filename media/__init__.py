@@ -92,33 +92,37 @@ ARRAY_WRITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class Medium:
     """A kind of value, and the files that hold one.
 
-    reads, writes: suffixes; "" among the latter is a folder. folders: whether a folder of PNG pictures can be one
-    input. by_name: an input is taken from a folder only where its codec is named, since coding it may take hours.
+    reads, writes: suffixes; "" among the latter is a folder. folders: suffixes of pictures, a folder of which can be
+    one input. by_name: an input is taken from a folder only where its codec is named, since coding it may take hours.
     """
 
     name: str
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
-    folders: bool = False
+    folders: tuple[str, ...] = ()
     by_name: bool = False
 
     def is_one_input(self, folder: Path) -> bool:
-        """Whether a folder is one input of this medium: there are PNG pictures right in it, and no videos."""
-        if not self.folders:
-            return False
+        """Whether a folder is one input of this medium: there are pictures right in it, and no videos."""
         try:
             suffixes = {item.suffix.lower() for item in folder.iterdir() if item.is_file()}
         except OSError:
             return False
-        return ".png" in suffixes and not (self.name == "video" and suffixes.intersection(VIDEO_READS))
+        return bool(suffixes.intersection(self.folders)) and not (
+            self.name == "video" and suffixes.intersection(VIDEO_READS)
+        )
 
 
 _ALL = (
     Medium("image", tuple(suffix for group in IMAGE_READS.values() for suffix in group), tuple(IMAGE_WRITES)),
     Medium("audio", AUDIO_READS),
-    Medium("video", VIDEO_READS, (*VIDEO_WRITES, ".png", ""), folders=True, by_name=True),
+    Medium("video", VIDEO_READS, (*VIDEO_WRITES, ".png", ""), folders=(".png", ".jpg", ".jpeg"), by_name=True),
     Medium(
-        "array", ARRAY_READS, tuple(s for group in ARRAY_WRITES.values() for s in group), folders=True, by_name=True
+        "array",
+        ARRAY_READS,
+        tuple(s for group in ARRAY_WRITES.values() for s in group),
+        folders=(".png",),
+        by_name=True,
     ),
     Medium("field", FIELD_READS, (*FIELD_READS, ".npy")),
     Medium("gaussians"),

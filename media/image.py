@@ -123,7 +123,7 @@ def format_of(data: bytes) -> str | None:
 
 def _read(data: bytes) -> Picture:
     if not data:
-        raise MediaError("the file is empty")
+        raise MediaError("empty: 0 bytes")
     format = format_of(data)
     if format is None:
         from .signatures import START, describe_unknown

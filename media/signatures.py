@@ -44,7 +44,9 @@ _MAGICK = _convert("magick {IN} {STEM}.png")
 _LAYERS = _convert("magick {IN}[0] {STEM}.png")
 _RAW = _convert("darktable-cli {IN} {STEM}.png")
 _FLOATS = "whose values have no upper end, which pictures here have; with the loss of that: magick {IN} {STEM}.png"
-_REMUX = "which isn't read as it is; without loss: ffmpeg -i {IN} -c copy {STEM}.mkv"
+_REMUX = (
+    "which isn't read as it is; without loss: ffmpeg -fflags +genpts -i {IN} -map 0:v -map '0:a?' -c copy {STEM}.mkv"
+)
 _SOUND = "and sound has no codec here yet; a lossless file that others read: ffmpeg -i {IN} {STEM}.flac"
 _UNPACK = "an archive: unpack it, "
 _TABLE = "name a codec for arrays: codec encode {IN} -c circuit"
@@ -134,7 +136,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "a MIDI file, which has notes and no samples", "audio", "play it into a WAV file first", (".mid",)
         ),
         # fields, arrays and tables
-        "hdf5": Kind("an HDF5 file", "field", "", (".h5", ".hdf5", ".he5", ".nc4")),
+        "hdf5": Kind("an HDF5 file", "field", "", (".h5", ".hdf5", ".he5", ".nc4", ".nxs", ".h5ad")),
         "netcdf3": Kind("a NetCDF classic file", "field", _NC4, (".nc", ".cdf", ".nc3")),
         "hdf4": Kind("an HDF4 file", "field", "which isn't HDF5: h4toh5 {IN} {STEM}.h5", (".hdf", ".hdf4")),
         "grib": Kind("a GRIB file", "field", _convert("cdo -f nc4 copy {IN} {STEM}.nc"), (".grib", ".grb", ".grib2")),
@@ -297,6 +299,8 @@ def identify(start: bytes, path: str = "") -> str | None:
         return "ours"
     if not start:
         return "empty"
+    if _is_safetensors(start):  # before all: the length that it begins with may look like anything
+        return "safetensors"
     for signature, key in _AT_0:
         if start.startswith(signature):
             return key
@@ -357,8 +361,12 @@ def _of_rest(start: bytes) -> str | None:
         return "pcx"
     if len(start) >= 4 and start[:2] == b"\0\0" and start[2:3] in b"\x08\x09\x0b\x0c\x0d\x0e" and 1 <= start[3] <= 8:
         return "idx"
-    n_header = int.from_bytes(start[:8], "little")
-    return "safetensors" if start[8:10] == b'{"' and n_header < 1 << 27 else None
+    return None
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """Whether this begins as a file of weights: the length of its header in 8 bytes, and the header, JSON."""
+    return start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 1 << 27
 
 
 def _of_text(start: bytes) -> str | None:
@@ -394,6 +402,8 @@ def describe_unknown(start: bytes, source: str | os.PathLike[str] = "", expected
     if key is None:
         return f"of an unknown format{expected and f'; expected {expected}'}"
     kind = KINDS[key]
+    if key == "text" and expected:
+        return f"{kind.name}; expected {expected}"
     if kind.advice:
         return f"{kind.name}{':' if key == 'ours' or kind.advice == _TABLE else ','} {_filled(kind.advice, path)}"
     if key != "empty" and expected:

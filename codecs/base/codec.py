@@ -229,7 +229,7 @@ class Codec(ABC):
         words = [name]
         words += [f"weights={self.weights_id.hex()[:ID_BYTES]}"] if self.weights_id else []
         settings = {"quality": None if self._origin is None else self._origin.quality} | dict(self._changes)
-        words += [f"{key}={value!r}" for key, value in settings.items() if value is not None]
+        words += [f"{key}={_in_short(value)!r}" for key, value in settings.items() if value is not None]
         return f"<codec {' '.join(words)} device={getattr(self, 'device', 'cpu')}>"
 
     # ---- settings
@@ -264,6 +264,8 @@ class Codec(ABC):
 
     def with_limits(self, limits: Limits) -> Self:
         """The same codec with other limits of how much a file may decode to: `codec.Limits(pixels=400_000_000)`."""
+        if limits == self.limits:
+            return self
         codec = copy.copy(self)
         object.__setattr__(codec, "limits", limits)
         return codec
@@ -381,9 +383,17 @@ class Codec(ABC):
             raise UsageError(f"{target}: unknown suffix {suffix} for a file of {header.codec}; expected one of {words}")
 
     @classmethod
-    def describe(cls, data: Data) -> Mapping[str, Any]:
+    def describe(cls, source: Source) -> Mapping[str, Any]:
         """Facts that `codec info` shows of a file beside what every file has, by name."""
-        del data
+        del source
+        return {}
+
+    def plan_file(self, source: PathLike) -> Mapping[str, str]:
+        """The parts of a source by name, with words for what `encode_file` would do with each; nothing is written.
+
+        {} where there is nothing to decide.
+        """
+        del source
         return {}
 
     def check_made_by_us(self, header: Header) -> None:
@@ -604,6 +614,11 @@ class _Origin(NamedTuple):
     quality: float | None
     weights: Path | None
     device: str
+
+
+def _in_short(value: Any) -> Any:
+    """A setting as it was given: one that may differ by dataset is pairs, with "" for all others."""
+    return value[0][1] if isinstance(value, tuple) and len(value) == 1 and value[0][:1] == ("",) else value
 
 
 def _quality_first(item: tuple[str, Any]) -> tuple[bool, str]:

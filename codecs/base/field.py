@@ -29,6 +29,7 @@ from ...files import STDIO, is_stream, naming, read_bytes, refuse_existing, whol
 from ...media import FIELD_READS, MEDIA, hdf5
 from ...media.notes import Note, to_meta
 from .codec import Codec, Data, PathLike, Progress, Report, Source, Summary, opened, path_of
+from .doors import bytes_of
 from .field_arrays import FieldArray, packed_mask, taken_in, unpacked_mask
 from .field_blocks import Floats, lossless_slab, unpack_values, variable_slabs
 from .field_bounds import OPTIONS, Bound, Limit, Span
@@ -53,7 +54,7 @@ from .field_plan import (
     shape_of,
     slabs_of,
 )
-from .limits import rounded
+from .limits import note_of, rounded
 from .settings import FIELD_SELECTION, FIELD_SETTINGS, Select, Setting
 
 if TYPE_CHECKING:
@@ -157,6 +158,9 @@ class FieldCodec(Codec):
         codec = self if quality is None else self.with_settings(quality=quality)
         if isinstance(x, (str, os.PathLike)):
             return codec.encode_hdf5(x)
+        data = bytes_of(x)
+        if data is not None:  # an HDF5 file in memory
+            return codec.encode_hdf5(io.BytesIO(data))
         return codec._encode_array(taken_in(x))
 
     def decompress_one(self, data: Data) -> Any:
@@ -263,14 +267,14 @@ class FieldCodec(Codec):
     # ---- HDF5 files
 
     @staticmethod
-    def describe_fields(data: Data) -> dict[str, str]:
+    def describe_fields(source: Source) -> dict[str, str]:
         """The way in which each field of an HDF5 file is coded, and its absolute error bound, by path."""
-        with opened_field(data) as file:
+        with opened_field(opened(source)) as file:
             return file.plan.in_words() if file.kind == FILE else {}
 
     @classmethod
-    def describe(cls, data: Data) -> Mapping[str, Any]:
-        return {"fields": cls.describe_fields(data)}
+    def describe(cls, source: Source) -> Mapping[str, Any]:
+        return {"fields": cls.describe_fields(source)}
 
     def plan_file(self, source: PathLike) -> dict[str, str]:
         """The way in which `encode_file` would code each dataset of a file, in words, by path; nothing is written."""
@@ -378,7 +382,7 @@ class FieldCodec(Codec):
             waiting.seek(0)
             coded = (Chunk(tag, waiting.read(n_bytes)) for tag, n_bytes in sizes)
             n_bytes = write(out, header, itertools.chain([first], coded, last), 1 + len(sizes) + len(last))
-        return _Coded(plan, n_bytes, tuple(work.notes), work.lossless)
+        return _Coded(plan, n_bytes, (*work.notes, *note_of(header)), work.lossless)
 
     def _check_names(self, tree: hdf5.Tree) -> None:
         """Raise UsageError for a bound of a dataset that isn't there."""

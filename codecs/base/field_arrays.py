@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import StreamError, UsageError
-from .codec import is_torch
+from .doors import check_dense, is_torch
 from .field_blocks import Floats, inflate
 from .field_file import ARRAY, MASKED, TENSOR
 
@@ -32,6 +32,7 @@ def taken_in(x: Any) -> FieldArray:
     """The array in whatever was given to `compress`. UsageError for anything else."""
     kind, mask, fill = ARRAY, None, b""
     if is_torch(x):
+        check_dense(x)
         try:
             x, kind = x.detach().cpu().numpy(), TENSOR
         except (TypeError, RuntimeError) as error:  # bfloat16, sparse, meta
@@ -42,7 +43,8 @@ def taken_in(x: Any) -> FieldArray:
         x = np.ma.getdata(x)
     if not isinstance(x, np.ndarray):
         raise UsageError(
-            f"can't compress a {type(x).__name__}: expected the path of an HDF5 file, or a NumPy array or torch tensor "
+            f"can't compress a {type(x).__name__}: expected an HDF5 file (its path or bytes, or an open file), or a "
+            "NumPy array or torch tensor "
             "of float32 or float64"
         )
     if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):

@@ -351,6 +351,7 @@ _TARGET = re.compile(r"[\w.]*:\w+")
 RESERVED = frozenset(
     [
         *("codec", "debug", "device", "force", "format", "help", "inputs", "json", "output", "quiet", "replace"),
+        *("dry_run", "keep_suffix", "partial"),
         *("limits", "max_bytes", "max_frames", "max_pixels", "max_values"),
         *("report", "select", "skip_existing", "source", "target", "verb", "weights"),
     ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CodecError, MediaError
+from ..signatures import START, describe_unknown
 
 if TYPE_CHECKING:
     import h5py
@@ -17,29 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Handles", "find_filters", "guarded", "name_of_filter", "open_file", "words_of"]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_STARTS = (  # formats that fields come in, and how they become HDF5
-    (b"CDF\x01", "NetCDF classic (CDF-1), which isn't HDF5: nccopy -k nc4 IN.nc OUT.nc makes it so"),
-    (
-        b"CDF\x02",
-        "NetCDF classic with 64-bit offsets (CDF-2), which isn't HDF5: nccopy -k nc4 IN.nc OUT.nc makes it so",
-    ),
-    (b"CDF\x05", "NetCDF classic with 64-bit data (CDF-5), which isn't HDF5: nccopy -k nc4 IN.nc OUT.nc makes it so"),
-    (b"GRIB", "GRIB, which isn't HDF5: cdo -f nc4 copy IN OUT.nc, or grib_to_netcdf, makes it so"),
-    (b"BUFR", "BUFR, which isn't HDF5: convert it to NetCDF-4 first"),
-    (b"\x0e\x03\x13\x01", "HDF4, which isn't HDF5: h4toh5convert IN.hdf OUT.h5 makes it so"),
-    (b"SIMPLE  =", "FITS, which isn't HDF5: store its arrays as HDF5 first"),
-    (b"\x93NUMPY", "a NumPy array (NPY), not HDF5: store it as a dataset of an HDF5 file first"),
-    (b"MATLAB 5.0", "a MATLAB file of version 5 to 7.2, not HDF5: save it with save -v7.3"),
-    (b"PAR1", "Parquet, which isn't HDF5: store its columns as HDF5 first"),
-    (b"ARROW1", "Arrow, which isn't HDF5: store its columns as HDF5 first"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it first"),
-    (b"\x1f\x8b", "compressed by gzip: unpack it first"),
-    (b"BZh", "compressed by bzip2: unpack it first"),
-    (b"\xfd7zXZ\0", "compressed by xz: unpack it first"),
-    (b"PK\x03\x04", "a ZIP archive (.npz, .zip), not HDF5: unpack it, and store its arrays as HDF5"),
-    (b"\xcd\xf3\x00\x01", "CDF of NASA, which isn't HDF5: convert it to NetCDF-4 first (CDF to NetCDF tools)"),
-    (b"<", "text that looks like HTML or XML, not HDF5: perhaps an error page that was saved in place of the file"),
-)
 _FILTERS = {
     4: "szip",
     5: "nbit",
@@ -113,9 +91,8 @@ def _why_not(path: str | os.PathLike[str] | io.BytesIO, error: BaseException) ->
     else:
         name = os.fspath(path)
         if os.path.isdir(name):
-            if any(os.path.exists(os.path.join(name, part)) for part in (".zgroup", ".zarray", "zarr.json")):
-                return "a Zarr store, which isn't HDF5: store its arrays as HDF5 or NetCDF-4 first"
-            return "a folder; expected an HDF5 file"
+            what = describe_unknown(b"", name)
+            return what if "zarr" in what.lower() else "a folder; expected an HDF5 file"
         try:
             with open(name, "rb") as file:
                 start = file.read(1 << 16)
@@ -131,12 +108,10 @@ def _why_not(path: str | os.PathLike[str] | io.BytesIO, error: BaseException) ->
             expected = f" of {stored[1]}" if stored else ""
             return f"a damaged HDF5 file: it is cut, only {size} bytes{expected} are there"
         return f"a damaged HDF5 file ({words_of(error)})"
-    for signature, meaning in _STARTS:
-        if start.startswith(signature) or (signature == b"<" and start.lstrip().startswith(b"<")):
-            return meaning
     if not start.strip(b"\0"):
         return "not an HDF5 file: it begins with zeros, as a file does whose copying broke off"
-    return "not an HDF5 file, nor one of a format that is known here; expected HDF5 or NetCDF-4"
+    source = "" if isinstance(path, io.BytesIO) else path
+    return f"not an HDF5 file, but {describe_unknown(start[:START], source, 'HDF5 or NetCDF-4')}"
 
 
 def words_of(error: BaseException) -> str:

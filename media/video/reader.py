@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ...errors import MediaError, UsageError
 from ...files import STDIO, is_stream, name_of, naming
 from ..notes import Note
+from ..signatures import describe_unknown
 from . import sound as sounds
 from . import y4m
 from .base import TAKES, VideoReader
@@ -173,32 +174,11 @@ def _format_of(head: bytes) -> str | None:
     return None
 
 
-_OTHERS = (  # files of video that aren't taken: where bytes stand, these, and the name of the format
-    (0, b"FLV\x01", "Flash video (FLV)"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media (ASF, WMV)"),
-    (0, b"\x00\x00\x01\xba", "an MPEG program stream"),
-    (0, b"\x00\x00\x01\xb3", "an MPEG video stream"),
-    (0, b"OggS", "Ogg"),
-    (0, b".RMF", "RealMedia"),
-    (0, b"\x06\x0e\x2b\x34", "MXF"),
-    (0, b"DKIF", "IVF"),
-)
-
-
 def _what_it_is(head: bytes) -> str:
     """The words for a file that isn't taken: its format, and the command that makes one of it that is."""
     if not head:
         return "the file is empty: its recording or download wasn't finished"
-    name = next((name for at, start, name in _OTHERS if head[at:].startswith(start)), None)
-    if head[:1] == b"\x47" and len(head) > 188 and head[188:189] == b"\x47":
-        name = "an MPEG transport stream"
-    if head[4:5] == b"\x47" and len(head) > 196 and head[196:197] == b"\x47":
-        name = "an MPEG transport stream (M2TS)"
-    if name is None:
-        return f"not a video that is known; expected {TAKES}"
-    return (
-        f"{name}, which isn't taken; expected {TAKES}: ffmpeg -fflags +genpts -i IN -map 0:v -map 0:a? -c copy OUT.mkv"
-    )
+    return f"not a video that can be read here, but {describe_unknown(head, '', TAKES)}"
 
 
 # ---- Y4M

@@ -114,7 +114,7 @@ class TestInputs:
         [
             (b"", "empty: 0 bytes"),
             (b"\x89CDC\x01", "a file of codec already"),
-            (b"\0\0\0\x18ftypheic", "HEIC, which needs an extra: pip install 'codec-suite[heif]'"),
+            (b"\xff\x0a\0\0", "JPEG XL"),
             (b"\x93NUMPY\x01\0", "an array (NPY): name a codec"),
             (b"%PDF-1.4", "a PDF document, draw its pages: pdftoppm"),
             (b"\0\0\0\x18ftypisom", "an MP4 video, which toy doesn't take: leave -c out"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -148,7 +149,7 @@ class TestDemo:
         assert run("demo", "--picture", picture(tmp_path / "photo.png"), "-o", tmp_path / "out", "--json") == 0
         report = json.loads(capfd.readouterr().out)
         assert report["bytes"] == (tmp_path / "out" / "photo.toy").stat().st_size
-        assert report["psnr_db"] == float("inf")
+        assert report["psnr_db"] is None, "infinite, for which JSON has no number"
         assert report["jpeg_bytes"] == (tmp_path / "out" / "photo-equal-size.jpg").stat().st_size
         with Image.open(report["sheet"]) as sheet:
             assert sheet.width == 3 * 13 + 2 * 4
@@ -229,3 +230,10 @@ def test_the_command_names_no_medium_and_no_codec(module: str) -> None:
     names = (families | {*media.MEDIA, "picture", "hdf5", "png", "h5"}) - {"base", "layers"}
     assert {"s2lic", "nirvana", "video", "field"} <= names
     assert not {name for name in names if re.search(rf"(?<![a-z]){name}s?(?![a-z])", code)}
+
+
+class TestDryRun:
+    def test_of_a_picture(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        assert run("encode", picture(tmp_path / "a.png"), "--dry-run") == 0
+        assert "nothing is written" in capfd.readouterr().err
+        assert os.listdir(tmp_path) == ["a.png"]

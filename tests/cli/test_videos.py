@@ -185,7 +185,7 @@ def test_every_note_of_the_reader_is_said_and_kept(tmp_path: Path, capfd: pytest
         run("encode", source, "-c", "nirvana", "-o", coded, "--force", "--json")
         assert json.loads(capfd.readouterr().out)["notes"] == expected
         assert run("info", coded, "--json") == 0
-        assert json.loads(capfd.readouterr().out)["meta"]["notes"] == expected
+        assert json.loads(capfd.readouterr().out)["notes"] == expected
 
 
 def test_targets_out_of_reach(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -185,7 +185,7 @@ REFUSED = {
     "a PAM of 4 channels called CMYK": lambda: (
         b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\nTUPLTYPE CMYK\nENDHDR\n" + bytes(4)
     ),
-    "the file is empty": lambda: b"",
+    "empty: 0 bytes": lambda: b"",
 }
 
 

@@ -165,7 +165,7 @@ TOOLS = {
     "ddjvu": {"-format=tiff"},
     "djxl": set(),
     "duckdb": {"-c"},
-    "ffmpeg": {"-i", "-c", "copy"},
+    "ffmpeg": {"-i", "-c", "copy", "-fflags", "+genpts", "-map", "0:v", "0:a?"},
     "fitstopnm": {">"},
     "flif": {"-d"},
     "git": {"lfs", "pull"},

@@ -360,7 +360,7 @@ def test_a_file_that_ends_early_is_cut(tmp_path: Path) -> None:
         (b"", "is empty"),
         (clip("mp4", "libx264").partition(b"moov")[0][:-4], "index .moov. is missing"),
         (b"\x47" + bytes(187) + b"\x47" + bytes(300), "transport stream.*OUT.mkv"),
-        (b"FLV\x01" + bytes(100), "Flash"),
+        (b"FLV\x01" + bytes(100), "FLV"),
         (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(50), "Windows Media"),
         (b"<!DOCTYPE html>" + bytes(50), "not a video"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 import tracemalloc
 from pathlib import Path
@@ -17,6 +18,7 @@ from codec.codecs.base import field_plan
 from codec.codecs.interp.codec import InterpCodec
 from codec.container import Chunk, Header, pack, unpack
 from codec.errors import CodecError, MediaError, StreamError, UsageError
+from codec.media.hdf5 import building
 
 from ..layers.test_interpolation import smooth
 
@@ -99,7 +101,7 @@ def test_verifying_decodes(interp: InterpCodec, run: Path, monkeypatch: pytest.M
         spoilt = [Chunk(c.tag, c.payload[:-3] if k == number else c.payload) for k, c in enumerate(chunks)]
         with pytest.raises(StreamError):
             interp.verify_file(pack(header, spoilt))
-    monkeypatch.setattr(field_plan.hdf5, "build", lambda *_: (_ for _ in ()).throw(StreamError("can't be built")))
+    monkeypatch.setattr(building._Builder, "build", lambda *_: (_ for _ in ()).throw(StreamError("can't be built")))
     with pytest.raises(StreamError, match="built"):
         interp.verify_file(pack(header, chunks))
 
@@ -107,8 +109,8 @@ def test_verifying_decodes(interp: InterpCodec, run: Path, monkeypatch: pytest.M
 def test_what_could_not_be_read_back_is_refused(
     interp: InterpCodec, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(field_plan.hdf5, "build", lambda *_: (_ for _ in ()).throw(StreamError("damaged (too odd)")))
-    with pytest.raises(MediaError, match="too odd; leave a part out with --skip"):
+    monkeypatch.setattr(building._Builder, "build", lambda *_: (_ for _ in ()).throw(StreamError("damaged (too odd)")))
+    with pytest.raises(MediaError, match="too odd.*--skip PATH leaves a part of it out"):
         interp.encode_file(run, tmp_path / "a.interp")
     assert not list(tmp_path.iterdir())
 
@@ -116,7 +118,7 @@ def test_what_could_not_be_read_back_is_refused(
 def test_texts_are_cut_by_their_length(interp: InterpCodec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from codec.codecs.base import field_blocks
 
-    monkeypatch.setattr(field_blocks, "_TEXT", 1000)
+    monkeypatch.setattr(field_blocks, "_ROWS", 1000)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("log", data=["x" * (k % 90) for k in range(300)], dtype=h5py.string_dtype())
     data = interp.encode_hdf5(tmp_path / "a.h5")
@@ -125,8 +127,8 @@ def test_texts_are_cut_by_their_length(interp: InterpCodec, tmp_path: Path, monk
     buffer = io.BytesIO()
     interp.decode_hdf5(data, buffer)
     assert np.array_equal(contents(buffer)["log"], contents(tmp_path / "a.h5")["log"])
-    monkeypatch.setattr(field_blocks, "_TEXT", 40)
-    monkeypatch.setattr(field_blocks, "_MAX_TEXT", 80)
+    monkeypatch.setattr(field_blocks, "_ROWS", 40)
+    monkeypatch.setattr(field_blocks, "_MAX_ROW", 80)
     with pytest.raises(MediaError, match="/log"):
         interp.encode_hdf5(tmp_path / "a.h5")
 
@@ -240,3 +242,49 @@ class TestForms:
         with h5py.File(tmp_path / "n.h5") as file:
             assert "flow/u" in file
             assert file["flow/p"] == file["alias"], "a second name that was asked for"
+
+
+def command(*words: object) -> int:
+    return cli.main(list(map(str, words)))
+
+
+def test_large_files_are_read_chunk_by_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may have more bytes than one input may."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["log"] = np.arange(5000)
+    assert command("encode", tmp_path / "a.h5", "-o", tmp_path / "a.interp") == 0
+    for name in ("codec.files.read_bytes", "codec.media.read_bytes", "codec.codecs.base.codec.read_bytes"):
+        monkeypatch.setattr(name, lambda *_: pytest.fail("all of it was read"))
+    assert command("info", tmp_path / "a.interp") == 0
+    assert command("verify", tmp_path / "a.interp") == 0
+    assert command("decode", tmp_path / "a.interp", "-o", tmp_path / "b.h5") == 0
+    data = bytearray((tmp_path / "a.interp").read_bytes())
+    data[-6] ^= 1
+    (tmp_path / "a.interp").write_bytes(data)
+    assert command("info", tmp_path / "a.interp") == command("verify", tmp_path / "a.interp") == 3
+
+
+def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows, columns = np.mgrid[:80, :90]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["t"] = (np.sin(rows / 9) + np.cos(columns / 7)).astype(np.float32)
+        file["lat"] = (rows + columns / 100).astype(np.float32)
+        file["n"] = np.arange(9)
+    assert command("encode", tmp_path / "a.h5", "--max-error", "0.01", "--dry-run") == 0
+    err = capfd.readouterr().err
+    assert "nothing is written" in err
+    assert "/t: with a loss, within 0.01" in err
+    assert "/lat: without loss" in err
+    assert "/n: without loss" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    assert command("encode", tmp_path / "a.h5", "--dry-run", "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["status"] == "planned"
+    assert sorted(report["parts"]) == ["/lat", "/n", "/t"]
+
+
+def test_a_file_in_memory(interp: InterpCodec, run: Path) -> None:
+    data = interp.compress(run)
+    assert interp.compress(run.read_bytes()) == data
+    with run.open("rb") as file:
+        assert interp.compress(file) == data

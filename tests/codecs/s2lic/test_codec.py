@@ -158,7 +158,7 @@ def test_quality_is_a_ladder(tiny: Tiny, photo: np.ndarray) -> None:
     assert quality == sorted(quality)
     assert tiny.codec.compress(pixels) == files[2]
     for wrong in (0, 101, float("nan")):
-        with pytest.raises(UsageError, match="1 to 100"):
+        with pytest.raises(UsageError, match="1 to 100|a finite number"):
             tiny.codec.compress(pixels, wrong)
 
 

@@ -63,7 +63,7 @@ def test_a_users_folder_finishes_and_says_what_was_skipped(
     (folder / "notes.txt").write_text("not a picture")
     assert bench(folder, "-c", "jpeg:q=40", "--out", tmp_path / "out") == 1
     shown = capsys.readouterr()
-    assert "broken.jpg: skipped: can't be read as a picture" in shown.err
+    assert "broken.jpg: skipped: a JPEG without a picture" in shown.err
     assert "notes.txt: skipped: not a kind of file that is measured" in shown.err
     assert "2 skipped, 0 failed" in shown.err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

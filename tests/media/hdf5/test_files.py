@@ -25,7 +25,7 @@ STARTS = {
     b"GRIB\0\0\0\2": "GRIB",
     b"\x0e\x03\x13\x01": "HDF4",
     b"SIMPLE  =                    T": "FITS",
-    b"\x93NUMPY\x01": "NumPy",
+    b"\x93NUMPY\x01": "NPY",
     b"MATLAB 5.0 MAT-file": "MATLAB",
     b"PAR1": "Parquet",
     b"PK\x03\x04": "ZIP",
@@ -51,7 +51,7 @@ def test_folders(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="a folder"):
         Input(tmp_path)
     (tmp_path / "zarr.json").write_text("{}")
-    with pytest.raises(MediaError, match="Zarr"):
+    with pytest.raises(MediaError, match="zarr"):
         Input(tmp_path)
     with pytest.raises(MediaError, match="no such file"):
         Input(tmp_path / "nosuch.h5")
