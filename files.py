@@ -238,6 +238,8 @@ def whole_folder(target: PathLike) -> Iterator[Path]:
 
 def refuse_existing(target: PathLike, replace: bool) -> None:
     """Raise, before any work is done for it, what `whole` would raise for a target that is there already."""
+    if not isinstance(target, (str, os.PathLike)):
+        raise UsageError(f"can't write to a {type(target).__name__}: expected a path, or '-' for stdout")
     if target == STDIO:
         return
     refuse_dangling(target)

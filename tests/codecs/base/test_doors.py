@@ -440,3 +440,21 @@ def test_only_the_last_codecs_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path
     path.write_bytes(contract.manifests("circuit")[0].path.read_bytes())  # other weights under the same name
     with pytest.raises(WeightsError):
         contract.decoder_for(header, path)
+
+
+@pytest.mark.parametrize("target", [None, 3, b"x.walloc", io.BytesIO()])
+def test_targets_are_paths(tmp_path: Path, target: Any) -> None:
+    Image.new("L", (16, 16)).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="expected a path"):
+        codec.encode_file(tmp_path / "a.png", target, codec="walloc")
+
+
+def test_a_frame_of_an_animation_is_a_copy(tmp_path: Path) -> None:
+    frames = [Image.new("L", (16, 16), shade) for shade in (0, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    walloc = Codec.load("walloc")
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(1)
+        with pytest.raises(MediaError, match=r"image\.copy\(\)"):
+            walloc.compress(image)
+        assert walloc.decompress(walloc.compress(image.copy())).size == (16, 16)
