@@ -297,9 +297,9 @@ class Codec(ABC):
         return out if isinstance(x, list) else out[0]
 
     @overload
-    def decompress(self, data: list[Any]) -> list[Any]: ...
-    @overload
     def decompress(self, data: Source) -> Any: ...
+    @overload
+    def decompress(self, data: list[Any]) -> list[Any]: ...
     def decompress(self, data: Source | list[Any]) -> Any:
         """The data that `compress` was given, of the same kind; a picture's file comes back as a PIL image.
 

@@ -352,7 +352,7 @@ def _source(x: Any, settings: EncodeSettings) -> Iterator[EncodeSource]:
     data = bytes_of(x)
     if data is not None:
         with open_video(bytes(data)) as reader:
-            yield _of_reader(reader, f"data {hashlib.sha256(data).hexdigest()}", again=True), reader.audio
+            yield _of_reader(reader, f"data {hashlib.sha256(data).hexdigest()}", settings)
         return
     raise UsageError(
         f"can't compress a {type(x).__name__}: expected a path to a video or to a folder of PNGs, the bytes of a "

@@ -186,6 +186,7 @@ class TestByDataset:
         assert Bound(0.1) == Bound(0.1, kind="relative")
         assert Bound(0.1, relative=False) == Bound(0.1, kind="absolute")
         assert not Bound(0.1, kind="rmse").relative
-        for wrong in ({"value": 0}, {"value": float("nan")}, {"value": 1, "kind": "other"}):
+        wrongs: list[dict[str, Any]] = [{"value": 0}, {"value": float("nan")}, {"value": 1, "kind": "other"}]
+        for wrong in wrongs:
             with pytest.raises(UsageError):
                 Bound(**wrong)

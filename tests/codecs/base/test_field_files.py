@@ -34,13 +34,13 @@ def interp() -> InterpCodec:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("files") / "run.h5"
     with h5py.File(path, "w") as file:
-        file["flow/u"] = np.stack([smooth((30, 31), seed) for seed in range(6)]).astype("f4")
+        u = file.create_dataset("flow/u", data=np.stack([smooth((30, 31), seed) for seed in range(6)]).astype("f4"))
         file["flow/p"] = smooth((70, 71))
-        file["time"] = np.arange(6.0)
-        file["time"].make_scale("time")
-        file["flow/u"].dims[0].attach_scale(file["time"])
+        time_axis = file.create_dataset("time", data=np.arange(6.0))
+        time_axis.make_scale("time")
+        u.dims[0].attach_scale(time_axis)
         file["lat2d"], file["lat2d_bnds"] = smooth((30, 31), 7), smooth((30, 62), 8)
-        file["flow/u"].attrs["coordinates"] = "lat2d"
+        u.attrs["coordinates"] = "lat2d"
         file["lat2d"].attrs["bounds"] = "lat2d_bnds"
         file["names"] = np.array(["a", "bc"], dtype=h5py.string_dtype())
         file["alias"] = file["flow/p"]

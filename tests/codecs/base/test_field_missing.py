@@ -33,12 +33,18 @@ def holed(fill: float, dtype: str = "f4") -> np.ndarray:
     return x
 
 
+def values_of(file: h5py.File) -> np.ndarray:
+    dataset = file["v"]
+    assert isinstance(dataset, h5py.Dataset)
+    return dataset[()]
+
+
 def check(interp: InterpCodec, path: Path, fill: float) -> None:
     """The holes keep their bits, and the bound is a thousandth of the range of the rest."""
     buffer = io.BytesIO()
     interp.decode_hdf5(interp.encode_hdf5(path), buffer)
     with h5py.File(buffer) as back, h5py.File(path) as file:
-        x, y = file["v"][()], back["v"][()]  # type: ignore[index]
+        x, y = values_of(file), values_of(back)
     holes = x == x.dtype.type(fill)
     assert holes.any()
     assert np.array_equal(x[holes], y[holes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -38,6 +39,7 @@ from codec.media.distortion import psnr_of_frames
 from codec.media.notes import Note
 from codec.media.video.reader import VideoReader
 from codec.media.video.values import Chapter, Frame, VideoInfo, frames_of
+from codec.media.video.writer import VideoWriter
 
 from ...damage import MIB, Damage, Memory
 from ..base.toy_video import Toy, noise_clip, toy_presets
@@ -131,6 +133,21 @@ def test_times_colours_and_layout_survive(toy: NirvanaCodec) -> None:
         part = list(file.frames(3, 6))
         assert [(f.pts, f.duration) for f in part] == [(0, 100), (100, 1), (101, 33)]
     assert toy.decompress(data).shape == (8, 5, 7, 3)
+
+
+def test_a_video_in_memory_is_the_one_on_disk(toy: NirvanaCodec, tmp_path: Path) -> None:
+    y4m, (info, frames) = io.BytesIO(), frames_of(noise_clip(5, channels=None))
+    with VideoWriter(y4m, info) as writer:
+        for frame in frames:
+            writer.write(frame)
+    path = tmp_path / "clip.y4m"
+    path.write_bytes(y4m.getvalue())
+    expected = toy.compress(path)
+    for source in (y4m.getvalue(), bytearray(y4m.getvalue()), io.BytesIO(y4m.getvalue())):
+        assert toy.compress(source) == expected
+    with path.open("rb") as file:
+        toy.encode_file(file, tmp_path / "clip.nirvana")
+    assert (tmp_path / "clip.nirvana").read_bytes() == expected
 
 
 def test_constant_rate_takes_few_bytes(toy: NirvanaCodec) -> None:

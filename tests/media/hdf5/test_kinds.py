@@ -343,14 +343,14 @@ def empty_things(file: h5py.File) -> None:
 @case
 def scales(file: h5py.File) -> None:
     x = file.create_dataset("x", (4, 3), "f4")
-    file["z/t"], file["u"] = np.arange(4.0), np.arange(4.0)
-    file["z/t"].make_scale("time")
-    x.dims[0].attach_scale(file["z/t"])
-    x.dims[0].attach_scale(file["u"])
+    t, u = (file.create_dataset(name, data=np.arange(4.0)) for name in ("z/t", "u"))
+    t.make_scale("time")
+    x.dims[0].attach_scale(t)
+    x.dims[0].attach_scale(u)
     x.dims[1].label = "lon"
-    file["u"].attrs["units"] = "m"
+    u.attrs["units"] = "m"
     file["mine"] = np.zeros(3)
-    file["mine"].attrs["CLASS"], file["mine"].attrs["NAME"] = np.bytes_("IMAGE"), "a"
+    file["mine"].attrs["CLASS"], file["mine"].attrs["NAME"] = np.bytes_(b"IMAGE"), "a"
 
 
 @pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
@@ -367,9 +367,11 @@ def test_everything_comes_back(make: Callable[[h5py.File], None], track_order: b
             assert got[place] == given[place], place
         for name, item in file.items() if make is scales else ():
             if isinstance(item, h5py.Dataset):
+                copy = back[name]
+                assert isinstance(copy, h5py.Dataset)
                 expected = [[scale.name for scale in axis.values()] for axis in item.dims]
-                assert [[scale.name for scale in axis.values()] for axis in back[name].dims] == expected
-                assert [axis.label for axis in back[name].dims] == [axis.label for axis in item.dims]
+                assert [[scale.name for scale in axis.values()] for axis in copy.dims] == expected
+                assert [axis.label for axis in copy.dims] == [axis.label for axis in item.dims]
     assert not notes
 
 
