@@ -351,7 +351,7 @@ def _source(x: Any, settings: EncodeSettings) -> Iterator[EncodeSource]:
         return
     data = bytes_of(x)
     if data is not None:
-        with open_video(bytes(data)) as reader:
+        with open_video(bytes(data), rate) as reader:
             yield _of_reader(reader, f"data {hashlib.sha256(data).hexdigest()}", settings)
         return
     raise UsageError(
