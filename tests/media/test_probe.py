@@ -217,3 +217,6 @@ def test_folders_that_are_one_input(tmp_path: Path) -> None:
     assert not MEDIA["video"].is_one_input(tmp_path)
     (tmp_path / "1.PNG").write_bytes(b"")
     assert [name for name, medium in MEDIA.items() if medium.is_one_input(tmp_path)] == ["video", "array"]
+    (tmp_path / "1.PNG").rename(tmp_path / "1.jpeg")
+    assert [name for name, medium in MEDIA.items() if medium.is_one_input(tmp_path)] == ["video"]
+    (tmp_path / "1.jpeg").rename(tmp_path / "1.PNG")
