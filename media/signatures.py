@@ -134,7 +134,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "a MIDI file, which has notes and no samples", "audio", "play it into a WAV file first", (".mid",)
         ),
         # fields, arrays and tables
-        "hdf5": Kind("an HDF5 file", "field", "", (".h5", ".hdf5", ".he5", ".nc4")),
+        "hdf5": Kind("an HDF5 file", "field", "", (".h5", ".hdf5", ".he5", ".nc4", ".nxs", ".h5ad")),
         "netcdf3": Kind("a NetCDF classic file", "field", _NC4, (".nc", ".cdf", ".nc3")),
         "hdf4": Kind("an HDF4 file", "field", "which isn't HDF5: h4toh5 {IN} {STEM}.h5", (".hdf", ".hdf4")),
         "grib": Kind("a GRIB file", "field", _convert("cdo -f nc4 copy {IN} {STEM}.nc"), (".grib", ".grb", ".grib2")),
@@ -411,7 +411,9 @@ def _filled(advice: str, path: str) -> str:
         path, stem = "IN", "OUT"
     else:
         path = os.path.join(os.curdir, path) if path.startswith("-") else path
-        stem = os.path.splitext(path)[0]
+        stem, suffix = os.path.splitext(path)
+        if suffix and f"STEM}}{suffix}" in advice:  # a drawing called .png: the command would write over it
+            stem += "-converted"
     names = {"IN": shlex.quote(path), "STEM": shlex.quote(stem)}
     if not re.fullmatch(r"[\w./+-]+", path):
         path, stem = "IN", "OUT"  # inside of quotes, where a shell would take parts of it for commands

@@ -46,6 +46,8 @@ FILES = {
     "csv, no end": b'a;b\r\n1;2\r\n3;"x"',
     "csv, one column": b"x\ny\n\nz\n",
     "csv, empty cells": b"\t\t\n1\t\t2\n",
+    "csv, ends of lines mixed": b"1,2\r\n3,4\n5,6\r\n",
+    "csv, CR alone": b"1,2\r3,4\r",
     "csv, not ASCII": "naïve|ü\n1|2\n".encode(),
 }
 
