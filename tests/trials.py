@@ -1,6 +1,6 @@
 """Every input of the trials through the command: encoded, shown, verified, decoded.
 
-    python -m codec.eval.studies.trials OUT INPUT ... [--decode .mkv,.mp4] [-- OPTIONS OF ENCODE]
+    python -P tests/trials.py OUT INPUT ... [--decode .mkv,.mp4] [-- OPTIONS OF ENCODE]
 
 One JSON line for each input has the exit status, the words and the notes of every command. `eval/results/trials` has
 what was seen so. All of it runs in one process, as thousands of starts of the command would take hours.
@@ -46,7 +46,7 @@ def commands(source: Path, coded: Path, suffixes: Sequence[str], options: Sequen
 
 
 def trial(source: Path, out: Path, suffixes: Sequence[str], options: Sequence[str]) -> dict[str, object]:
-    """What every command says of an input; paths are shortened to names."""
+    """The words of every command about an input; paths are shortened to names."""
     coded = out / f"{source.name}.coded"
     coded.unlink(missing_ok=True)
     steps: dict[str, object] = {}
