@@ -14,7 +14,7 @@ from ..codecs.base.settings import check_declared
 from ..container import SIGNATURE
 from ..errors import CodecError, MediaError, UsageError
 from ..files import STDIO, cpu_count
-from ..media.signatures import KINDS, describe_unknown, format_of_suffix, identify, start_of, suffixes
+from ..media.signatures import KINDS, describe_store, describe_unknown, format_of_suffix, identify, start_of, suffixes
 from .coding import Model, Probes, add_settings, check_weights, encoder, given, report_of, settings_of, with_suffix
 from .inputs import Input
 from .jobs import Job, Report, carry_out
@@ -193,7 +193,7 @@ class _Choice:
         if name is None:
             takers = registry.names(probe.medium)
             words = f", as codec encode {source} -c {takers[0]}" if takers else ", and there is none yet"
-            raise UsageError(f"{source} holds {probe.medium}, which has no codec by default: name one{words}")
+            raise UsageError(f"{source}: of the medium {probe.medium} no codec is the default: name one{words}")
         return name
 
 
@@ -235,16 +235,17 @@ def _other_format(source: str, name: str, medium: str) -> str:
         return ""
     start = b"" if os.path.isdir(source) else start_of(source)
     key = None if os.path.isdir(source) else identify(start, source)
-    if key is None and not (words := describe_unknown(start, source)).startswith("a zarr store"):
-        return ""
     if key is None:
-        return words
+        return describe_store(source)
     kind = KINDS[key]
+    other = f"{kind.name}, which {name} doesn't take: leave -c out, or see `codec list`"
+    if kind.medium != medium and registry.names(kind.medium):
+        return other
     if key == "text" or set(kind.suffixes).intersection(media.MEDIA[medium].reads):
         return ""  # the reader of this medium knows better
     if kind.advice or key == "empty":
         return describe_unknown(start, source)
-    return f"{kind.name}, which {name} doesn't take: leave -c out, or see `codec list`" if kind.medium != medium else ""
+    return other if kind.medium != medium else ""
 
 
 def _dry_run(options: Options, job: Job) -> Report:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from ..files import STDIO
+from ..media.signatures import describe_store
 
 __all__ = ["Accepts", "Input", "Inputs", "counted", "no_folder"]
 
@@ -84,6 +85,8 @@ class Inputs:
             if is_empty:
                 kinds = ", ".join(counted(kind, n) for kind, n in self.left_out.most_common())
                 there_are = kinds and f" (left out: {kinds})"
+                if store := describe_store(text):
+                    raise UsageError(f"{text}: {store}")
                 raise UsageError(f"{text}: no file here that this command takes{there_are}")
 
     def _identity(self, path: str) -> tuple[str, str]:

@@ -168,7 +168,7 @@ def _read_csv(data: bytes) -> ArrayFile:
     """The table in lines of equally many cells, parted by one of , ; tab |. A cell is its bytes, quotes and all."""
     if not data or b"\0" in data[: 1 << 16] or b"\0" in data:
         raise MediaError("expected an IDX, NPY, CSV or PNG file, or a folder of PNG pictures")
-    newline = b"\r\n" if b"\r\n" in data else b"\n"
+    newline = _newline(data)
     lines = data.split(newline)
     last = lines.pop() if data.endswith(newline) else None
     first = lines[0]
@@ -179,13 +179,20 @@ def _read_csv(data: bytes) -> ArrayFile:
         if len(row) != n_columns:
             raise MediaError(
                 f"a table whose line {number + 1} has {len(row)} cells, and the first {n_columns} (parted by "
-                f"{delimiter.decode()!r}): delimiters inside quotes aren't supported"
+                f"{delimiter.decode()!r}): expected as many in each line, those inside quotes counted, too"
             )
     longest = max((len(cell) for row in cells for cell in row), default=0)
     if longest > MAX_CELL:
         raise MediaError(f"a table with a cell of {longest} bytes; expected at most {MAX_CELL}")
     detail = {"delimiter": delimiter, "newline": newline, "end": last is not None}
     return ArrayFile(np.array(cells, dtype=f"S{max(1, longest)}").reshape(len(cells), n_columns), "csv", detail)
+
+
+def _newline(data: bytes) -> bytes:
+    """The end of all lines. Where ends are mixed it is LF: the CR of some is then a part of their last cell."""
+    if b"\n" not in data:
+        return b"\r" if b"\r" in data else b"\n"
+    return b"\r\n" if data.count(b"\r\n") == data.count(b"\n") else b"\n"
 
 
 def _read_folder(path: Path) -> ArrayFile:
@@ -232,7 +239,11 @@ def _picture(data: bytes) -> tuple[NDArray[Any], Palette | None, tuple[Note, ...
     palette = read_palette(data)
     if palette is not None:
         return palette.indices, palette, notes
-    return _samples(picture), None, picture.notes if not left else (*picture.notes, notes[-1])
+    notes = (*picture.notes, *notes[len(notes) - bool(left) :])
+    if data.startswith(PNG) and data[24] < 8:  # grey: other pictures of so few bits have palettes
+        most = (1 << data[24]) - 1
+        notes += (Note("depth", f"samples of fewer than 8 bits are stored as 8: {most} comes back as 255"),)
+    return _samples(picture), None, notes
 
 
 _PALETTE = struct.Struct(">BBH")  # depth, number of colours less 1, number of opacities
@@ -366,7 +377,7 @@ def _write_csv(value: ArrayFile) -> bytes:
     if value.array.dtype.kind != "S" or value.array.ndim != 2:
         raise ValueError("not a table of text")
     delimiter, newline = value.detail["delimiter"], value.detail["newline"]
-    if delimiter not in _DELIMITERS or newline not in (b"\n", b"\r\n"):
+    if delimiter not in _DELIMITERS or newline not in (b"\n", b"\r\n", b"\r"):
         raise ValueError("unknown delimiters")
     lines = [delimiter.join(row) for row in value.array.tolist()]
     return newline.join(lines) + (newline if value.detail["end"] and lines else b"")

@@ -185,8 +185,9 @@ def _check_pil(image: Image.Image) -> None:
     format, tags = getattr(image, "format", None), getattr(image, "tag_v2", {})
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and format != "MPO":  # MPO: a JPEG with previews or a second view behind it
-        words = f"an animation or a document of {frames} frames; expected {TAKES}"
-        raise MediaError(f"{words}: image.copy() is the frame that is shown")
+        raise MediaError(
+            f"an animation or a document of {frames} frames; expected {TAKES}: extract one frame, as image.copy() does"
+        )
     bits = 8
     if format == "TIFF" and image.mode in ("RGB", "RGBA", "RGBX", "RGBa", "LA", "L"):
         bits = int(np.max(tags.get(258, 1)))

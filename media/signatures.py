@@ -18,7 +18,17 @@ from typing import NamedTuple
 from ..container import SIGNATURE
 from ..files import STDIO
 
-__all__ = ["KINDS", "START", "Kind", "describe_unknown", "format_of_suffix", "identify", "start_of", "suffixes"]
+__all__ = [
+    "KINDS",
+    "START",
+    "Kind",
+    "describe_store",
+    "describe_unknown",
+    "format_of_suffix",
+    "identify",
+    "start_of",
+    "suffixes",
+]
 
 START = 1 << 12  # bytes of a file in which a signature is looked for
 
@@ -411,6 +421,11 @@ def describe_unknown(start: bytes, source: str | os.PathLike[str] = "", expected
     return kind.name + (f"; expected {expected}" if expected else "")
 
 
+def describe_store(path: str | os.PathLike[str]) -> str:
+    """A clause about a folder that is one input elsewhere, as a zarr store is; "" for any other."""
+    return describe_unknown(b"", path) if _is_store(os.fspath(path)) else ""
+
+
 def _is_store(path: str) -> bool:
     return os.path.isdir(path) and any(os.path.exists(os.path.join(path, name)) for name in _STORES)
 
@@ -421,7 +436,9 @@ def _filled(advice: str, path: str) -> str:
         path, stem = "IN", "OUT"
     else:
         path = os.path.join(os.curdir, path) if path.startswith("-") else path
-        stem = os.path.splitext(path)[0]
+        stem, suffix = os.path.splitext(path)
+        if suffix and f"STEM}}{suffix}" in advice:  # a drawing called .png: the command would write over it
+            stem += "-converted"
     names = {"IN": shlex.quote(path), "STEM": shlex.quote(stem)}
     if not re.fullmatch(r"[\w./+-]+", path):
         path, stem = "IN", "OUT"  # inside of quotes, where a shell would take parts of it for commands

@@ -23,7 +23,7 @@ from ...errors import ContainerError, StreamError, UsageError, WeightsError
 from ...files import STDIO, PathLike, is_stream, read_bytes, refuse_existing
 from ...media import MEDIA, Probe, probe, probe_bytes
 from ...media.notes import Note
-from ...registry import default, load_class, names, split_tag
+from ...registry import default, entry, load_class, names, split_tag
 from ..layers.inference import fresh_torch
 from .doors import DATA, bytes_of, is_torch, text_of, wrap_doors
 from .limits import DEFAULTS, Limits
@@ -540,9 +540,17 @@ def decode(data: Source, weights: PathLike | None = None, device: str = "cpu", l
 def info(source: Source) -> dict[str, Any]:
     """The facts about a file, all of which is verified (the public `codec.info`): see `container.describe`.
 
+    Of files of fields also `fields`: by path, how each is coded, and within what.
+
     source: a path, the bytes of a file, or an open file.
     """
-    return describe_file(content_of(source))
+    data = content_of(source)
+    about = describe_file(data)
+    if about["codec"] in names():
+        from . import base_of
+
+        about |= base_of(entry(about["codec"])).describe(data)
+    return about
 
 
 def encode_file(

@@ -167,7 +167,7 @@ class TestInputs:
         (tmp_path / "b.npy").write_bytes(b"\x93NUMPY\x01\0")
         assert run("encode", picture(tmp_path / "a.png"), tmp_path / "b.npy") == 1
         assert (tmp_path / "a.toy").exists()
-        assert "b.npy holds array, which has no codec by default" in "".join(lines(capfd))
+        assert "b.npy: of the medium array no codec is the default" in "".join(lines(capfd))
 
 
 class TestThreads:

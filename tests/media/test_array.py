@@ -46,6 +46,8 @@ FILES = {
     "csv, no end": b'a;b\r\n1;2\r\n3;"x"',
     "csv, one column": b"x\ny\n\nz\n",
     "csv, empty cells": b"\t\t\n1\t\t2\n",
+    "csv, ends of lines mixed": b"1,2\r\n3,4\n5,6\r\n",
+    "csv, CR alone": b"1,2\r3,4\r",
     "csv, not ASCII": "naïve|ü\n1|2\n".encode(),
 }
 
@@ -236,3 +238,10 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "x.png").rename(tmp_path / name)
     with pytest.raises(MediaError, match=r"caf\\udce9.png isn't UTF-8.*convmv"):
         arrays.read(tmp_path)
+
+
+@pytest.mark.parametrize(("mode", "n_notes"), [("1", 1), ("L", 0)])
+def test_masks_of_one_bit_say_that_they_become_bytes(tmp_path: Path, mode: str, n_notes: int) -> None:
+    Image.new(mode, (9, 8)).save(tmp_path / "m.png")
+    value = arrays.read((tmp_path / "m.png").read_bytes())
+    assert [note.kind for note in value.notes] == ["depth"] * n_notes

@@ -133,6 +133,8 @@ class TestWords:
         assert describe_unknown(b"\x93NUMPY\1\0", "a.npy") == (
             "an array (NPY): name a codec for arrays: codec encode a.npy -c circuit"
         )
+        drawing = describe_unknown(b"<svg>", "a.png")  # the command must not write over its input
+        assert drawing == "an SVG drawing, draw it: rsvg-convert a.png -o a-converted.png"
         assert describe_unknown(b"", "a.png", "PNG") == "empty: 0 bytes; expected PNG"
         assert describe_unknown(STARTS["ours"], "a.s2lic") == "a file of codec already: codec decode a.s2lic"
 

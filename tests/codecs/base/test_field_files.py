@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+import codec as package
 from codec import Codec, cli
 from codec.codecs.base import field_plan
 from codec.codecs.interp.codec import InterpCodec
@@ -288,3 +289,8 @@ def test_a_file_in_memory(interp: InterpCodec, run: Path) -> None:
     assert interp.compress(run.read_bytes()) == data
     with run.open("rb") as file:
         assert interp.compress(file) == data
+
+
+def test_info_of_fields(interp: InterpCodec, run: Path) -> None:
+    data = interp.compress(run)
+    assert package.info(data)["fields"] == interp.describe_fields(data) != {}
