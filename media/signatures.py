@@ -152,7 +152,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "grib": Kind("a GRIB file", "field", _convert("cdo -f nc4 copy {IN} {STEM}.nc"), (".grib", ".grb", ".grib2")),
         "fits": Kind("a FITS file", "field", _convert("fitstopnm {IN} > {STEM}.pgm"), (".fits", ".fit", ".fts")),
         "zarr": Kind(
-            "a zarr store", "field", _convert('nccopy "file://$PWD/"{IN}"#mode=zarr,file" {STEM}.nc'), (".zarr",)
+            "a zarr store", "field", _convert('nccopy "file://$(realpath {IN})#mode=zarr,file" {STEM}.nc'), (".zarr",)
         ),
         "matlab": Kind("a MATLAB file from before 7.3", "field", "save it again with -v7.3, which is HDF5", (".mat",)),
         "npy": Kind("an array (NPY)", "array", _TABLE, (".npy",)),

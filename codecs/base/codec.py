@@ -503,8 +503,9 @@ def decoder_for(
             codec = _decoders[key] = codec_for(header, weights, device, limits)
             if len(_decoders) > _KEPT:
                 _decoders.popitem(last=False)
+    codec = codec.with_limits(limits)
     codec.check_made_by_us(header)  # of another stream version, perhaps
-    return codec.with_limits(limits)
+    return codec
 
 
 def _state_of(path: Path | None) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import pytest
 
 import codec
 from codec import cli, registry
+from codec.codecs.base import codec as contract
 from codec.codecs.base import limits as module
 from codec.codecs.base.codec import Codec
 from codec.codecs.base.limits import DEFAULTS, FRAMES, LIMITS, PIXELS, VALUES, Limits, amount, check, note_of
@@ -311,3 +312,19 @@ def test_no_file_claims_more_than_its_bytes_justify(name: str, monkeypatch: pyte
         loaded.decompress(over)
     with pytest.raises(Reached):
         loaded.decompress(right)
+
+
+def test_limits_of_a_call_end_with_it() -> None:
+    """Codecs are kept between calls of `decode`, whose limits are their own."""
+    x = np.arange(420, dtype=np.float32).reshape(20, 21)
+    data = Codec.load("interp").compress(x)
+    contract._decoders.clear()
+    limits = Limits(values=10_000)
+    assert codec.decode(data, limits=limits).shape == x.shape
+    with pytest.raises(LimitError):
+        codec.decode(data, limits=Limits(values=100))
+    assert codec.decode(data).shape == x.shape
+    larger = Codec.load("interp").compress(np.zeros((200, 100), np.float32))
+    with pytest.raises(LimitError):
+        codec.decode(larger, limits=limits)
+    assert codec.decode(larger).size == 20_000
