@@ -321,10 +321,10 @@ def test_limits_of_a_call_end_with_it() -> None:
     contract._decoders.clear()
     limits = Limits(values=10_000)
     assert codec.decode(data, limits=limits).shape == x.shape
-    with pytest.raises(LimitError):
+    with pytest.raises(codec.LimitError):
         codec.decode(data, limits=Limits(values=100))
     assert codec.decode(data).shape == x.shape
     larger = Codec.load("interp").compress(np.zeros((200, 100), np.float32))
-    with pytest.raises(LimitError):
+    with pytest.raises(codec.LimitError):
         codec.decode(larger, limits=limits)
     assert codec.decode(larger).size == 20_000
