@@ -48,13 +48,18 @@ _FAULTS = (ArithmeticError, ValueError, IndexError, CodecError)  # of a family, 
 Shape = tuple[int, ...]
 
 
-class Family(Protocol):
-    """The part of a codec that codes blocks of numbers. comfort: exponents of two that it can take, up and down."""
+class Coder(Protocol):
+    """A coder of blocks of numbers. comfort: exponents of two that it can take, up and down."""
 
     comfort: ClassVar[int]
 
     def encode_field(self, x: Floats, bound: float) -> tuple[int, bytes]: ...
     def decode_field(self, method: int, payload: bytes, shape: Shape, dtype: np.dtype[Any]) -> Floats: ...
+
+
+class Family(Coder, Protocol):
+    """The part of a codec that codes blocks of numbers."""
+
     def bound_without_promise(self, low: float, high: float) -> float: ...
 
 
@@ -74,9 +79,6 @@ class _Plain:
         if method != BOUNDED:
             raise StreamError(f"a block coded in way {method}: made by a newer version, or damaged")
         return interpolation.decode_block(payload, shape, dtype)
-
-    def bound_without_promise(self, low: float, high: float) -> float:
-        raise NotImplementedError
 
 
 def encode_block(family: Family, block: Floats, limit: Limit, mask: NDArray[np.bool_]) -> bytes:
@@ -172,7 +174,7 @@ def _within(family: Family, x: Floats, bound: float) -> tuple[int, bytes]:
     if bound <= span.top * float(np.finfo(x.dtype).eps) * _DEEP or (span.top == 0 and bound < math.inf):
         return LOSSLESS, b""
     limit = _sensible(bound, span)
-    ways: list[tuple[Family, float]] = [(family, limit)]
+    ways: list[tuple[Coder, float]] = [(family, limit)]
     if math.isinf(bound):
         limit = _sensible(family.bound_without_promise(span.low, span.high), span)
     ways.append((_Plain(), limit))
@@ -194,7 +196,7 @@ def _sensible(bound: float, span: Span) -> float:
     return min(bound, 4 * span.half) if span.half > 0 else min(bound, span.top)
 
 
-def _coded(way: Family, x: Floats, bound: float, span: Span) -> tuple[int, bytes]:
+def _coded(way: Coder, x: Floats, bound: float, span: Span) -> tuple[int, bytes]:
     """The method and the payload of one coder, of values that it can take."""
     if bound <= 0:
         return LOSSLESS, pack_exactly(x)
