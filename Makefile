@@ -20,6 +20,7 @@ help:
 	@echo "make models    fetch the VGG16 of LPIPS and DISTS into data/models (62 MB; other metrics need nothing)"
 	@echo "make kodak     measure everything on Kodak (DATA=folder) into eval/results/kodak, and the table of docs/results.md"
 	@echo "make zipgan    simulate turbulence that no weights have seen, and measure into eval/results/zipgan (an hour and a half)"
+	@echo "make native    the compiled kernels, again after a change of native/src"
 	@echo "make wheel     dist/codec_suite-*.whl    make clean: remove what was built"
 
 env: $(READY)
@@ -160,6 +161,12 @@ $(ZIPGAN_RUNS)/re45.h5: | $(READY)
 $(ZIPGAN_RUNS)/s9_close.h5: | $(READY)
 	mkdir -p $(ZIPGAN_RUNS)
 	$(ZIPGAN_DATA) --re 34 --seed 9 --spacing 0.1 --snapshots 30 -o $@
+
+# The compiled kernels again, after a change of native/src (an install makes them, if there is a compiler).
+.PHONY: native
+native: $(READY)
+	$(PY) -c 'import setuptools; setuptools.setup()' --quiet build_ext --inplace --force
+	rm -rf build
 
 # A stale build/ would put deleted files into the wheel.
 wheel: $(READY)

@@ -11,6 +11,7 @@ with `check_numbers` before it is used. All of it in `reading`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -20,10 +21,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import numpy as np
+
 from ...errors import WeightsError
 from ...files import PACKAGE
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = [
@@ -104,12 +108,21 @@ class Manifest:
 class LoadedWeights:
     """A weights file in memory.
 
-    tensors: on the CPU, by name. metadata: the text map of the safetensors header. sha256: hex, of the file.
+    arrays: by name, read-only; bfloat16, which NumPy hasn't got, as float32. metadata: the text map of the safetensors
+    header. sha256: hex, of the file.
     """
 
-    tensors: Mapping[str, Tensor]
+    arrays: Mapping[str, NDArray[Any]]
     metadata: Mapping[str, str]
     sha256: str
+
+    @functools.cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The arrays as torch tensors on the CPU, in memory of their own."""
+        import torch
+
+        with torch.device("cpu"), torch.inference_mode(False):
+            return {name: torch.from_numpy(np.array(array)) for name, array in self.arrays.items()}
 
     @property
     def id(self) -> bytes:
@@ -175,14 +188,27 @@ def load_tensors(path: str | Path, expected_sha256: str | None = None) -> Loaded
             "reinstall codec-suite or download it again"
         )
     metadata = _metadata(data, path)
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    from safetensors import SafetensorError, deserialize
 
     try:
-        tensors = load(data)
+        arrays = {name: _array(about) for name, about in deserialize(data)}
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
         raise WeightsError(f"{path}: not a valid safetensors file ({str(error)[:300]})") from None
-    return LoadedWeights(tensors, metadata, sha256)
+    return LoadedWeights(arrays, metadata, sha256)
+
+
+_DTYPES = {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)}
+_DTYPES |= {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?", "C64": "<c8"}
+
+
+def _array(about: Mapping[str, Any]) -> NDArray[Any]:
+    """The tensor that safetensors gives as its shape, dtype and bytes."""
+    dtype, shape, data = about["dtype"], about["shape"], about["data"]
+    if dtype == "BF16":
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    if dtype not in _DTYPES:
+        raise ValueError(f"a tensor of {dtype}, which no weights of ours have")
+    return np.frombuffer(data, _DTYPES[dtype]).reshape(shape)
 
 
 def load_weights(codec: str, tag: str | None, path: Path | None = None) -> LoadedWeights:

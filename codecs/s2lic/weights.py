@@ -125,7 +125,7 @@ def _read_model(weights: LoadedWeights, device: str) -> S2licModel:
         ]
     except KeyError as error:
         raise WeightsError(f"these S2LIC weights lack {error}: export them again") from None
-    except TypeError as error:  # bfloat16, which NumPy hasn't got
+    except TypeError as error:
         raise WeightsError(f"the entropy tables in the weights aren't integers ({error}): {_OTHER_WEIGHTS}") from None
     except WeightsError as error:
         raise WeightsError(f"{error}; {_OTHER_WEIGHTS}") from None

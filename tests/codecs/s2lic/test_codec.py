@@ -379,7 +379,7 @@ def test_other_coders(tiny: Tiny, photo: np.ndarray) -> None:
 def test_weights_of_another_network(tiny: Tiny) -> None:
     weights = load_tensors(tiny.weights)
     with pytest.raises(WeightsError, match="S2LIC"):
-        s2lic_weights.read_model(type(weights)(weights.tensors, {}, weights.sha256))
+        s2lic_weights.read_model(type(weights)(weights.arrays, {}, weights.sha256))
     tensors = dict(weights.tensors)
     tensors.pop("analysis.leave.bias")
     with pytest.raises(WeightsError, match="fit"):

@@ -170,8 +170,8 @@ def one_row(tensors: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (put("y_tables.counts", lambda t: t.int().bfloat16()), "tables.*aren't integers"),
-        (put("z_tables.offset", lambda t: t.bfloat16()), "tables.*aren't integers"),
+        (put("y_tables.counts", lambda t: t.int().bfloat16()), "must be integers"),
+        (put("z_tables.offset", lambda t: t.bfloat16()), "must be an integer"),
         (put("z_tables.counts", lambda t: t.int() * 0), "tables"),
         (put("y_tables.lengths", lambda t: t[:0]), "tables"),
         (one_row, "1 rows, not 64"),
@@ -184,7 +184,7 @@ def one_row(tensors: dict[str, Tensor]) -> None:
         (put("gain.values", spoiled(float("inf"))), "gain.values.*finite"),
         (put(f"{FIRST}.layer.weight", lambda t: t.float() * float("nan")), "first1.layer.weight.*finite"),
         (put("gain.values", lambda t: t.to(torch.complex64)), "gain.values.*finite"),
-        (put("gain.values", lambda t: t.to(torch.float8_e4m3fn)), "can't be read"),
+        (put("gain.values", lambda t: t.to(torch.float8_e4m3fn)), "a tensor of F8_E4M3"),
         (put(f"{FIRST}.input.exponent", lambda t: t.long() + 10**6), "exponent.*-128 to 127"),
         (put("synthesis.stream16.exponent", lambda t: t.long() + 10**6), "exponent.*-128 to 127"),
         (put(f"{FIRST}.layer.weight_exponent", lambda t: t.long() - 10**6), "exponent.*-128 to 127"),

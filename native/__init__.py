@@ -1,0 +1,139 @@
+"""The compiled integer kernels, optional: what is exact in NumPy and in torch, several times as fast and without torch.
+
+This room holds C++ (src/), which knows nothing of Python, and its callers by ctypes, a module for each family of
+kernels. It imports `errors` and NumPy only. Each family has a twin in NumPy beside it, or is one of a loop elsewhere:
+same integers, the oracle of the tests, and what runs where nothing could be compiled.
+
+CODEC_NATIVE=0 leaves the module out, CODEC_NATIVE=portable (avx2, avx512-vnni, neon) takes another instruction set than
+the fastest that the machine has. CODEC_THREADS or OMP_NUM_THREADS limits the threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+if "." not in __name__:
+    raise ImportError(f"`{__name__}` is here a folder of a codec-suite checkout: use codec.{__name__}, or python -P")
+
+from ..errors import UsageError
+
+__all__ = ["check", "instruction_set", "instruction_sets", "library", "set_threads", "threads", "using"]
+
+_FOLDER = Path(__file__).parent
+_NO_MEMORY, _BAD_CALL, _DAMAGED = -1, -2, -3
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded() -> ctypes.CDLL | None:
+    """The compiled module, whatever the environment asks for; None where there is none, or it can't be loaded."""
+    for path in sorted(_FOLDER.glob("_kernels*.so")):
+        with contextlib.suppress(OSError):
+            module = ctypes.CDLL(str(path))
+            module.codec_isa.restype = module.codec_isa_name.restype = ctypes.c_char_p
+            module.codec_isa_name.argtypes = [ctypes.c_int]
+            module.codec_set_isa.argtypes = [ctypes.c_char_p]
+            module.codec_set_threads.argtypes = [ctypes.c_int]
+            module.codec_set_threads.restype = None
+            return module
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _chosen() -> ctypes.CDLL | None:
+    """The compiled module as the environment asks for it; UsageError if it asks for what isn't there."""
+    wanted = os.environ.get("CODEC_NATIVE", "").strip().lower()
+    if wanted == "0":
+        return None
+    module = _loaded()
+    if wanted and wanted != "1":
+        if module is None:
+            raise UsageError(
+                f"CODEC_NATIVE={wanted}: this install has no compiled module; pip install it with a compiler"
+            )
+        if module.codec_set_isa(wanted.encode()) != 0:
+            raise UsageError(f"CODEC_NATIVE={wanted}: there are 0, {', '.join(instruction_sets())}")
+    if module is not None:
+        module.codec_set_threads(_threads_asked_for())
+    return module
+
+
+_off = False  # `using(None)`
+
+
+def library() -> ctypes.CDLL | None:
+    """The compiled module; None where there is none, or it is switched off."""
+    return None if _off else _chosen()
+
+
+def instruction_set() -> str | None:
+    """The instruction set in use: "avx512-vnni", "avx2", "neon", "portable"; None without the compiled module."""
+    module = library()
+    return None if module is None else module.codec_isa().decode()
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """The instruction sets that the compiled module can use on this machine, the slowest first; () without it."""
+    module = _loaded()
+    names: list[str] = []
+    while module is not None and (name := module.codec_isa_name(len(names))) is not None:
+        names.append(name.decode())
+    return tuple(names)
+
+
+@contextlib.contextmanager
+def using(name: str | None) -> Iterator[None]:
+    """Takes another instruction set, or None, no compiled module, while the context lasts: for tests."""
+    global _off
+    before_off, before = _off, instruction_set()
+    _off = name is None
+    module = library()
+    if name is not None and (module is None or module.codec_set_isa(name.encode()) != 0):
+        _off = before_off
+        raise UsageError(f"no instruction set {name!r}: there are {', '.join(instruction_sets()) or 'none'}")
+    try:
+        yield
+    finally:
+        _off = before_off
+        if module is not None and before is not None:
+            module.codec_set_isa(before.encode())
+
+
+# ---- threads
+
+
+def _threads_asked_for() -> int:
+    """The number of threads that the environment asks for; 0: as many as the process may use."""
+    for name in ("CODEC_THREADS", "OMP_NUM_THREADS"):
+        with contextlib.suppress(ValueError):
+            return max(0, int(os.environ.get(name, "").split(",")[0]))
+    return 0
+
+
+def threads() -> int:
+    """The number of threads that kernels use; 1 without the compiled module."""
+    module = library()
+    return 1 if module is None else module.codec_threads()
+
+
+def set_threads(n: int) -> None:
+    """Limits the threads of the kernels; 0: as many as the process may use now (affinity, quota of a container)."""
+    module = library()
+    if module is not None:
+        module.codec_set_threads(n)
+
+
+# ---- status
+
+
+def check(status: int) -> None:
+    """Raises what the status of an entry point stands for: MemoryError, ValueError for damaged data."""
+    if status == _NO_MEMORY:
+        raise MemoryError("a kernel got no memory")
+    if status == _DAMAGED:
+        raise ValueError("the data aren't what an encoder writes")
+    assert status == 0, f"a kernel was called wrongly ({status})"

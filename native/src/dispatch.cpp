@@ -1,0 +1,100 @@
+// The C ABI: which instruction set is in use, and the entry points that call its kernels.
+#include "common.h"
+#include "args.h"
+
+#define ABI extern "C" __attribute__((visibility("default")))
+
+#define ENTRY(name, parameters, arguments) int name parameters;
+namespace portable {
+#include "entries.def"
+}
+#if defined(__x86_64__)
+namespace avx2 {
+#include "entries.def"
+}
+namespace avx512 {
+#include "entries.def"
+}
+#elif defined(__aarch64__)
+namespace neon {
+#include "entries.def"
+}
+#endif
+#undef ENTRY
+
+namespace {
+
+enum Isa { PORTABLE, AVX2, AVX512, NEON, COUNT };
+const char *const NAMES[COUNT] = {"portable", "avx2", "avx512-vnni", "neon"};
+
+bool has(int isa) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == AVX2) return avx2;
+  if (isa == AVX512)
+    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+  if (isa == NEON) return true;
+#endif
+  return isa == PORTABLE;
+}
+
+int best() {
+  for (int isa = COUNT - 1; isa > PORTABLE; isa--)
+    if (has(isa)) return isa;
+  return PORTABLE;
+}
+
+int current = -1;
+
+int isa() {
+  int now = __atomic_load_n(&current, __ATOMIC_RELAXED);
+  if (now < 0) {
+    now = best();
+    __atomic_store_n(&current, now, __ATOMIC_RELAXED);
+  }
+  return now;
+}
+
+} // namespace
+
+// The name of the instruction set in use.
+ABI const char *codec_isa() { return NAMES[isa()]; }
+
+// The names of those that this machine has, by rising speed; NULL behind the last.
+ABI const char *codec_isa_name(int index) {
+  for (int isa = 0; isa < COUNT; isa++)
+    if (has(isa) && index-- == 0) return NAMES[isa];
+  return nullptr;
+}
+
+// Takes the instruction set of this name from now on; CODEC_BAD_CALL if the machine hasn't got it.
+ABI int codec_set_isa(const char *name) {
+  for (int isa = 0; isa < COUNT; isa++)
+    if (has(isa) && strcmp(NAMES[isa], name) == 0) {
+      __atomic_store_n(&current, isa, __ATOMIC_RELAXED);
+      return CODEC_OK;
+    }
+  return CODEC_BAD_CALL;
+}
+
+#if defined(__x86_64__)
+#define ENTRY(name, parameters, arguments)                                                                             \
+  ABI int codec_##name parameters {                                                                                    \
+    switch (isa()) {                                                                                                   \
+    case AVX512: return avx512::name arguments;                                                                        \
+    case AVX2: return avx2::name arguments;                                                                            \
+    default: return portable::name arguments;                                                                          \
+    }                                                                                                                  \
+  }
+#elif defined(__aarch64__)
+#define ENTRY(name, parameters, arguments)                                                                             \
+  ABI int codec_##name parameters { return isa() == NEON ? neon::name arguments : portable::name arguments; }
+#else
+#define ENTRY(name, parameters, arguments)                                                                             \
+  ABI int codec_##name parameters { return portable::name arguments; }
+#endif
+#include "entries.def"

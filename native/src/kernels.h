@@ -1,0 +1,5 @@
+// The kernels of one instruction set: a line for each family. Included by isa_*.cpp only.
+namespace CODEC_ISA {
+#include "simd.h"
+#include "probe.h"
+} // namespace CODEC_ISA
