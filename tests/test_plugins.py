@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codec import native
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "import sys; from codec.cli import main; sys.exit(main())"
 
