@@ -4,9 +4,9 @@ This room holds C++ (src/), which knows nothing of Python, and its callers by ct
 kernels. It imports `errors` and NumPy only. Each family has a twin in NumPy beside it, or is one of a loop elsewhere:
 same integers, the oracle of the tests, and what runs where nothing could be compiled.
 
-CODEC_NATIVE=0 leaves the module out, CODEC_NATIVE=portable (avx2, avx512-vnni, neon) takes another instruction set than
-the fastest that the machine has. CODEC_ENGINE=numpy or torch takes another engine than these kernels. CODEC_THREADS or
-OMP_NUM_THREADS limits the threads.
+CODEC_NATIVE=0 leaves the module out. CODEC_NATIVE=portable (avx2, avx512-vnni, neon) takes another instruction set than
+the fastest that the machine has, and CODEC_NATIVE_FILE the module in another file. CODEC_ENGINE=numpy or torch takes
+another engine than these kernels. CODEC_THREADS or OMP_NUM_THREADS limits the threads.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ _NO_MEMORY, _BAD_CALL, _DAMAGED = -1, -2, -3
 @functools.lru_cache(maxsize=1)
 def _loaded() -> ctypes.CDLL | None:
     """The compiled module, whatever the environment asks for; None where there is none, or it can't be loaded."""
-    for path in sorted(_FOLDER.glob("_kernels*.so")):
+    named = os.environ.get("CODEC_NATIVE_FILE", "")
+    for path in [Path(named)] if named else sorted(_FOLDER.glob("_kernels*.so")):
         with contextlib.suppress(OSError):
             module = ctypes.CDLL(str(path))
             module.codec_isa.restype = module.codec_isa_name.restype = ctypes.c_char_p
