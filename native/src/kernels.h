@@ -2,4 +2,8 @@
 namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
+#include "product.h"
+#include "epilogue.h"
+#include "winograd.h"
+#include "conv.h"
 } // namespace CODEC_ISA
