@@ -35,15 +35,19 @@ INLINE void product(const int16_t *const *a, const int16_t *w, size_t step, int6
     }
   }
 #else
-  for (int64_t k = 0; k < pairs; k++, w += 2 * BLOCK) {
+  auto step_by = [&](int64_t k, const int16_t *at) __attribute__((always_inline)) {
     i16v weights[N * VB];
     UNROLL for (int n = 0; n < N; n++)
-      UNROLL for (int v = 0; v < VB; v++) weights[n * VB + v] = load<i16v>(w + n * step + 2 * L * v);
+      UNROLL for (int v = 0; v < VB; v++) weights[n * VB + v] = load<i16v>(at + n * step + 2 * L * v);
     UNROLL for (int r = 0; r < ROWS; r++) {
       i16v x = pair(a[r] + 2 * k);
       UNROLL for (int n = 0; n < N * VB; n++) sums[r][n] = madd(sums[r][n], x, weights[n]);
     }
-  }
+  };
+  int64_t k = 0;
+  for (; k + 4 <= pairs; k += 4, w += 8 * BLOCK)
+    UNROLL for (int u = 0; u < 4; u++) step_by(k + u, w + u * 2 * BLOCK);
+  for (; k < pairs; k++, w += 2 * BLOCK) step_by(k, w);
 #endif
 }
 
