@@ -45,8 +45,10 @@ INLINE void product(const int16_t *const *a, const int16_t *w, size_t step, int6
     }
   };
   int64_t k = 0;
+#if defined(CODEC_AVX512) // others have too few registers for what compilers make of it
   for (; k + 4 <= pairs; k += 4, w += 8 * BLOCK)
     UNROLL for (int u = 0; u < 4; u++) step_by(k + u, w + u * 2 * BLOCK);
+#endif
   for (; k < pairs; k++, w += 2 * BLOCK) step_by(k, w);
 #endif
 }
