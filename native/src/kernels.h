@@ -2,4 +2,5 @@
 namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
+#include "ans.h"
 } // namespace CODEC_ISA
