@@ -3,4 +3,5 @@ namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
 #include "ans.h"
+#include "interpolation.h"
 } // namespace CODEC_ISA
