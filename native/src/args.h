@@ -28,4 +28,34 @@ struct ConvArgs {
   int16_t *out;
   int64_t wide;
   QuantiserArgs stream, grid;
+// Distributions, a row for each: ans.h. places and built are filled in when a row is first used.
+struct CodecRows {
+  const uint16_t *cdf;
+  const int64_t *at;
+  const int32_t *lengths;
+  uint16_t *places;
+  uint8_t *built;
+  int64_t n;
+};
+
+// The state of an ANS stream. words: those that are still to come, taken from the end (of an encoder: its own).
+struct CodecAns {
+  const uint32_t *words;
+  int64_t n_words;
+  uint64_t state;
+};
+
+// The points of one level of a field whose odd indices (in units of the level's spacing) are those of some axes:
+// interpolation.h. The field has five axes, the first ones 1 long if it has fewer; lines run along the last.
+struct CodecPart {
+  int64_t n[5];      // points along each axis
+  int64_t pitch[5];  // values from a point to the next along each axis
+  int64_t start;     // values in front of the first point
+  int64_t n_axes;    // odd ones; 0: the corner points, predicted by `middle`
+  int64_t axis[4];   // which they are
+  int64_t reach[4];  // values from a point to the known one next to it
+  int64_t known[4];  // known points along the axis
+  double weight[4], weights; // of the axes, and their sum
+  double middle, share, bound, quantum;
+  int64_t context; // the first of its contexts
 };

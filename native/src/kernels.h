@@ -6,4 +6,6 @@ namespace CODEC_ISA {
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
+#include "ans.h"
+#include "interpolation.h"
 } // namespace CODEC_ISA
