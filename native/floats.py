@@ -42,7 +42,7 @@ class Conv:
         outer, inner, kernel, across = weight.shape
         if kernel != across or kernel % 2 == 0 or kernel > 7 or stride not in (1, 2) or not outer or not inner:
             raise ValueError(f"a kernel {weight.shape} with stride {stride}: there are odd ones up to 7, strides 1 and 2")
-        self.weight = np.ascontiguousarray(weight)
+        self.taps = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))  # (k, k, I, O)
         self.bias = np.zeros(outer, np.float32) if bias is None else np.ascontiguousarray(bias, np.float32)
         if self.bias.shape != (outer,):
             raise ValueError(f"a bias {self.bias.shape} for {outer} channels")
@@ -88,7 +88,7 @@ class Conv:
             added = residual.cut(top, bottom)
         if top == bottom or not width:
             return
-        v = _convolved(source, x.first, x.height, self.weight, self.stride, top, bottom) + self.bias
+        v = _convolved(source, x.first, x.height, self.taps, self.stride, top, bottom) + self.bias
         v = _activated(v, act)
         if gain is not None:
             v *= gain
@@ -111,20 +111,21 @@ def _activated(x: Array, act: Activation) -> Array:
     return gelu(x) if act == "gelu" else x
 
 
-def _convolved(x: Array, first: int, height: int, weight: Array, stride: int, top: int, bottom: int) -> Array:
+def _convolved(x: Array, first: int, height: int, taps: Array, stride: int, top: int, bottom: int) -> Array:
     """The twin: rows top ... bottom - 1 of a convolution; x begins at row `first` of `height`."""
-    reach, width = weight.shape[2] // 2, x.shape[1]
+    kernel, width = len(taps), x.shape[1]
+    reach = kernel // 2
     low, high = top * stride - reach, (bottom - 1) * stride + reach + 1
     padded = np.zeros((high - low, width + 2 * reach, x.shape[2]), x.dtype)
     a, b = max(0, low), min(height, high)
     if a < b:
         padded[a - low : b - low, reach : reach + width] = x[a - first : b - first]
     n, w = bottom - top, -(-width // stride)
-    out = np.zeros((n * w, weight.shape[0]), x.dtype)
-    for i in range(weight.shape[2]):
-        for j in range(weight.shape[3]):
+    out = np.zeros((n * w, taps.shape[3]), x.dtype)
+    for i in range(kernel):
+        for j in range(kernel):
             tap = padded[i : i + (n - 1) * stride + 1 : stride, j : j + (w - 1) * stride + 1 : stride]
-            out += np.ascontiguousarray(tap).reshape(n * w, -1) @ weight[:, :, i, j].T
+            out += np.ascontiguousarray(tap).reshape(n * w, -1) @ taps[i, j]
     return out.reshape(n, w, -1)
 
 
@@ -181,7 +182,6 @@ class Attention:
             a, b = max(0, y * n - self.shift), min(qkv.height, (y + 1) * n - self.shift)
             for x in range(-(-(width + self.shift) // n)):
                 c, d = max(0, x * n - self.shift), min(width, (x + 1) * n - self.shift)
-                places = np.arange(n * n).reshape(n, n)[: b - a, : d - c] + 0
                 oy, ox = a - (y * n - self.shift), c - (x * n - self.shift)
                 places = np.arange(n * n).reshape(n, n)[oy : oy + b - a, ox : ox + d - c].ravel()
                 tokens = qkv.cut(a, b)[:, c:d].reshape(len(places), 3, self.heads, -1).transpose(1, 2, 0, 3)
