@@ -11,6 +11,7 @@ The twins in NumPy are the oracle of the tests, and what runs without the compil
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from typing import Any, Literal
 
@@ -32,6 +33,18 @@ SLOPE = 0.125  # of a leaky ReLU below 0
 # ---- convolutions
 
 
+class _FloatConv(ctypes.Structure):  # as in src/args.h
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "gain", "residual", "out")),
+        *((name, ctypes.c_int64) for name in ("first", "height", "width", "top", "bottom", "inner", "outer")),
+        *((name, ctypes.c_int64) for name in ("kernel", "stride", "act", "winograd")),
+    ]
+
+
+# Winograd's transforms of a kernel of three, for tiles of four outputs
+_KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+
+
 class Conv:
     """A convolution with zeros around: kernel k x k (odd), stride 1 or 2; 1x1 is a matrix product over all cells."""
 
@@ -47,6 +60,22 @@ class Conv:
         if self.bias.shape != (outer,):
             raise ValueError(f"a bias {self.bias.shape} for {outer} channels")
         self.outer, self.inner, self.kernel, self.stride = outer, inner, kernel, stride
+        # worth its transforms if there are some channels
+        self.tile = 4 if kernel == 3 and stride == 1 and min(outer, inner) >= 16 else 1
+        """Rows of the output that are computed together, from a multiple of it on: the input must have what all need."""
+
+    @functools.cached_property
+    def packed(self) -> tuple[Array, Array]:
+        """The weights and bias for the kernels: blocks of 16 outputs, (taps, I, 16) each, or with tiles (36, ..., I, 16)."""
+        blocks = -(-self.outer // 16)
+        taps = np.pad(self.taps, ((0, 0), (0, 0), (0, 0), (0, 16 * blocks - self.outer)))
+        if self.tile > 1:
+            kernel = _KERNEL.astype(np.float32)
+            taps = np.tensordot(kernel, np.tensordot(kernel, taps, (1, 1)), (1, 1))  # the other way round twice
+        weight = taps.reshape(-1, self.inner, blocks, 16)
+        order = (0, 2, 1, 3) if self.tile > 1 else (2, 0, 1, 3)
+        bias = np.pad(self.bias, (0, 16 * blocks - self.outer))
+        return np.ascontiguousarray(weight.transpose(order)), bias
 
     def height(self, height: int) -> int:
         """The rows that come of so many rows, and columns of columns."""
@@ -55,6 +84,7 @@ class Conv:
     def seen(self, top: int, bottom: int, height: int) -> tuple[int, int]:
         """The rows of an input of this height that the output's rows top ... bottom - 1 depend on."""
         reach = self.kernel // 2
+        top, bottom = top // self.tile * self.tile, -(-bottom // self.tile) * self.tile
         return max(0, top * self.stride - reach), max(0, min(height, (bottom - 1) * self.stride + reach + 1))
 
     def rows(
@@ -87,6 +117,15 @@ class Conv:
             assert residual.height == height and _checked(residual, self.outer).shape[1] == width
             added = residual.cut(top, bottom)
         if top == bottom or not width:
+            return
+        if (module := library()) is not None:
+            weight, bias = self.packed
+            call = _FloatConv(
+                *(None if part is None else part.ctypes.data for part in (source, weight, bias, gain, added, goal)),
+                *(x.first, x.height, source.shape[1], top, bottom, self.inner, self.outer),
+                *(self.kernel, self.stride, _ACTIVATIONS[act], self.tile > 1),
+            )
+            check(module.codec_floats_conv(ctypes.byref(call)))
             return
         v = _convolved(source, x.first, x.height, self.taps, self.stride, top, bottom) + self.bias
         v = _activated(v, act)
