@@ -8,4 +8,5 @@ namespace CODEC_ISA {
 #include "conv.h"
 #include "ans.h"
 #include "interpolation.h"
+#include "floats.h"
 } // namespace CODEC_ISA
