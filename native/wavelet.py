@@ -152,7 +152,7 @@ def channel_order(channels: int, levels: int) -> NDArray[np.intp]:
 
 
 class _CAxis(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("bands", ctypes.c_void_p),
         ("matrices", ctypes.c_void_p),
         ("n_bands", ctypes.c_int64),
