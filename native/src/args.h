@@ -10,3 +10,8 @@ struct WaveletAxis {
   const double *matrices;
   int64_t n_bands, n, wrap;
 };
+
+// A quantiser: floor(x * scale + 1/2) in low ... high, where x <= 0 is multiplied by `slope` first.
+struct PlainGrid {
+  double scale, slope, low, high;
+};

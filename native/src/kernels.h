@@ -3,4 +3,5 @@ namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
 #include "wavelet.h"
+#include "pixels.h"
 } // namespace CODEC_ISA
