@@ -1,7 +1,7 @@
 """Networks by rows: each layer computes the rows that it can, and keeps of its output what later rows still need.
 
-A picture is not cut into tiles with rows around them that are computed twice, and no activation is in memory as a whole:
-memory grows with the width of the picture. Nothing here knows what a layer computes; no torch.
+A picture is not cut into tiles with rows around them that are computed twice, and no activation is in memory as a
+whole: memory grows with the width of the picture. Nothing here knows what a layer computes; no torch.
 
     chain = Chain()
     a = chain.window(height, width, 64, np.int16)
