@@ -3,4 +3,6 @@ namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
 #include "wide.h"
+#include "wavelet.h"
+#include "pixels.h"
 } // namespace CODEC_ISA
