@@ -9,4 +9,7 @@ namespace CODEC_ISA {
 #include "ans.h"
 #include "interpolation.h"
 #include "floats.h"
+#include "wide.h"
+#include "wavelet.h"
+#include "pixels.h"
 } // namespace CODEC_ISA
