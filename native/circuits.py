@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import check, library
+from . import check, library, threads
 
 __all__ = ["Tour", "encode_lanes"]
 
@@ -118,7 +118,9 @@ class Tour:
         assert not symbols.size or (symbols.min() >= -1 and (symbols.max(0) < self.sizes).all())
         start = np.empty((self.n_variables, len(symbols)), np.uint32)
         count = np.empty_like(start)
-        part = max(4, min(_PART, _PART_BYTES // self._level_bytes(1)))
+        abreast = threads()
+        parts = -(-len(symbols) // (max(4, min(_PART, _PART_BYTES // self._level_bytes(1))) * abreast)) * abreast
+        part = max(4, -(-len(symbols) // (4 * max(1, parts))) * 4)
         check(
             module.codec_circuit_intervals(
                 ctypes.byref(self._struct),
