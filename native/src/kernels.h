@@ -12,4 +12,5 @@ namespace CODEC_ISA {
 #include "wide.h"
 #include "wavelet.h"
 #include "pixels.h"
+#include "circuits.h"
 } // namespace CODEC_ISA
