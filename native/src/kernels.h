@@ -3,4 +3,5 @@ namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
 #include "motion.h"
+#include "ans.h"
 } // namespace CODEC_ISA
