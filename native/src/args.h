@@ -28,6 +28,11 @@ struct ConvArgs {
   int16_t *out;
   int64_t wide;
   QuantiserArgs stream, grid;
+// What the cost of a vector depends on: |aim - prediction| times weight / 32, for blocks of 8x8 samples.
+struct MotionCosts {
+  const int16_t *aim, *phases; // (height, width), (16, height, width)
+  const uint8_t *weight;       // (rows, columns)
+  int64_t height, width, rows, columns;
 // Distributions, a row for each: ans.h. places and built are filled in when a row is first used.
 struct CodecRows {
   const uint16_t *cdf;

@@ -6,6 +6,7 @@ namespace CODEC_ISA {
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
+#include "motion.h"
 #include "ans.h"
 #include "interpolation.h"
 #include "floats.h"
