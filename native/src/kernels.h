@@ -2,4 +2,5 @@
 namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
+#include "lattice.h"
 } // namespace CODEC_ISA
