@@ -94,14 +94,15 @@ def _filled(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
 class StepNetwork:
     """One step's network: see the module's docstring.
 
-    first: (hidden + outputs, I, k, k), its inputs integers of at most `largest`. second: (hidden, hidden, 1, 1). third:
-    (2 outputs, hidden, 1, 1), shifts of the mean, then log2 scales. act1, act2: grids of the hidden layers, unsigned.
-    ValueError where a sum may leave 24 bits.
+    first: (hidden + outputs, I, k, k), its inputs integers on a grid. second: (hidden, hidden, 1, 1). third:
+    (2 outputs, hidden, 1, 1), shifts of the mean, then log2 scales. grids: of the input, signed, and of the two hidden
+    layers, unsigned. ValueError where a sum may leave 24 bits.
     """
 
     def __init__(
-        self, first: Layer, second: Layer, third: Layer, act1: Grid, act2: Grid, largest: int, rule: RowRule
+        self, first: Layer, second: Layer, third: Layer, grids: tuple[Grid, Grid, Grid], rule: RowRule
     ) -> None:
+        symbols, *acts = grids
         hidden, outputs = second.weight.shape[0], third.weight.shape[0] // 2
         self.inputs, self.kernel = first.weight.shape[1], first.weight.shape[2]
         shapes = [(hidden + outputs, self.inputs, self.kernel, self.kernel), (hidden, hidden, 1, 1)]
@@ -110,15 +111,13 @@ class StepNetwork:
             raise ValueError(f"layers of {[layer.weight.shape for layer in (first, second, third)]}; expected {shapes}")
         if not (0 < hidden < _MOST and 0 < outputs < _MOST and self.inputs < _MOST and self.kernel < 8):
             raise ValueError("a network of this size isn't computed here")
-        if act1.signed or act2.signed or act1.leak or act2.leak or max(act1.bits, act2.bits, 1) > 15:
+        if any(act.signed or act.leak or act.bits > 15 for act in acts):
             raise ValueError("hidden layers are unsigned, in at most 15 bits")
-        if not 0 < largest < 1 << 15 or int(rule.offsets[-1]) > 256 or len(rule.offsets) != len(rule.shifts) + 1:
+        if not (symbols.signed and symbols.bits <= 16) or int(rule.offsets[-1]) > 256 or len(rule.offsets) != len(rule.shifts) + 1:
             raise ValueError("inputs have at most 16 bits, and there are at most 256 rows")
-        self.hidden, self.outputs, self.largest, self.rule = hidden, outputs, largest, rule
-        self.acts = (act1, act2)
-        grids = (Grid(16, True, 0), act1, act2)
-        tops = (largest, act1.largest, act2.largest)
-        self.layers = [_checked(*item) for item in zip((first, second, third), grids, tops, strict=True)]
+        self.hidden, self.outputs, self.largest, self.rule = hidden, outputs, symbols.largest, rule
+        self.symbols, self.acts = symbols, acts
+        self.layers = [_checked(*item) for item in zip((first, second, third), grids, strict=True)]
         # inputs of a position lie by row, column, channel, and each tap begins at an even place
         w = self.layers[0][0].astype(np.float32).transpose(0, 2, 3, 1)
         self._matrix = np.ascontiguousarray(w.reshape(len(w), -1).T)
@@ -132,8 +131,8 @@ class StepNetwork:
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """The table rows and centres of positions, (outputs, n) each.
 
-        plane: (H + 2 pad, W + 2 pad, C) int16, C even, zero around the picture; the network sees its first channels,
-        of at most `largest` in magnitude. positions: (n,) y * W + x.
+        plane: (H + 2 pad, W + 2 pad, C) int16, C even, zero around the picture: integers on the grid of the
+        input. The network sees the first channels. positions: (n,) y * W + x.
         """
         height, width, channels = (side - 2 * pad * (axis < 2) for axis, side in enumerate(plane.shape))
         assert plane.dtype == np.int16 and plane.flags.c_contiguous and plane.ndim == 3, "a plane of int16"
@@ -176,15 +175,15 @@ class StepNetwork:
         return np.ascontiguousarray(row), np.ascontiguousarray(centre)
 
 
-def _checked(layer: Layer, grid: Grid, top: int) -> tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32]]:
-    """Weights, biases, and the units of the outputs, of a layer whose inputs reach `top`; ValueError beyond 24 bits."""
+def _checked(layer: Layer, grid: Grid) -> tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32]]:
+    """Weights, biases, and the units of the outputs, of a layer whose inputs are on a grid; ValueError beyond 24 bits."""
     weight, bias, exponent = layer
     if not bias.shape == exponent.shape == weight.shape[:1]:
         raise ValueError(f"biases {bias.shape} and exponents {exponent.shape} for {weight.shape[0]} outputs")
     flat = np.abs(weight.reshape(len(weight), -1).astype(np.int64))
     if int(flat.max()) > 32767:
         raise ValueError("a weight has more than 16 bits")
-    if float((flat.sum(1) * float(top) + np.abs(bias.astype(np.float64))).max()) > _ROOM:
+    if float((flat.sum(1) * float(grid.largest) + np.abs(bias.astype(np.float64))).max()) > _ROOM:
         raise ValueError("a sum of this layer can have more than 24 bits")
     if abs(grid.exponent) > _FAR or int(np.abs(exponent.astype(np.int64)).max()) > _FAR:
         raise ValueError("an exponent of this layer is beyond reach")

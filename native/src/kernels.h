@@ -3,4 +3,5 @@ namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
 #include "lattice.h"
+#include "wavelet.h"
 } // namespace CODEC_ISA

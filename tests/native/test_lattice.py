@@ -31,10 +31,10 @@ def layer(conv: Any) -> Layer:
     return Layer(weight.numpy().astype(np.int16), bias.numpy().astype(np.int64), conv.weight_exponent.numpy())
 
 
-def kernel_of(net: Any, largest: int) -> StepNetwork:
+def kernel_of(net: Any) -> StepNetwork:
     acts = [Grid(10, False, int(act.exponent)) for act in (net.act1, net.act2)]
     layers = [layer(conv) for conv in (net.first, net.second, net.third)]
-    return StepNetwork(*layers, *acts, largest, row_rule())
+    return StepNetwork(*layers, (Grid(8, True, int(net.input.exponent)), *acts), row_rule())
 
 
 def plane_of(latents: torch.Tensor, side: float, step: Any, levels: np.ndarray, n: int) -> np.ndarray:
@@ -82,7 +82,9 @@ def test_rows_are_those_of_torch(
             where = positions_of(step.levels, height, width)
             assert np.array_equal(where, step_positions(step, height, width))
             plane = plane_of(latents, gain, step, levels_of(height, width), 1 + sum(GROUPS))
-            ours = kernel_of(context.nets[index], 127).rows(plane, 2, where)
+            network = kernel_of(context.nets[index])
+            plane = network.symbols.integers(plane.astype(np.float32)).astype(np.int16)
+            ours = network.rows(plane, 2, where)
             np.testing.assert_array_equal(ours[0], row.numpy())
             np.testing.assert_array_equal(ours[1], centre.numpy())
             assert ours[0].dtype == np.uint8
@@ -101,7 +103,8 @@ def test_sums_at_the_bound(instruction_set: str | None, sign: int) -> None:
     small = np.full((hidden, hidden, 1, 1), 1020, np.int64) * np.where(rng.random((hidden, hidden, 1, 1)) < 0.5, 1, -1)
     second = Layer(small, np.zeros(hidden, np.int64), np.full(hidden, 12))
     third = Layer(small[: 2 * outputs], np.zeros(2 * outputs, np.int64), np.full(2 * outputs, 16))
-    network = StepNetwork(first, second, third, Grid(10, False, 3), Grid(10, False, 2), top, row_rule())
+    grids = (Grid(8, True, 0), Grid(10, False, 3), Grid(10, False, 2))
+    network = StepNetwork(first, second, third, grids, row_rule())
     plane = np.full((9 + 4, 7 + 4, 6), sign * top, np.int16)
     where = np.arange(63, dtype=np.int32)
     got = network.rows(plane, 2, where)
@@ -113,11 +116,12 @@ def test_sums_at_the_bound(instruction_set: str | None, sign: int) -> None:
 
 
 def small_network(weight: int = 1, exponent: int = 4) -> StepNetwork:
-    one = np.array([4, 4, 4])
+    four = np.array([4, 4, 4])
     first = Layer(np.full((3, 2, 3, 3), weight), np.zeros(3, np.int64), np.full(3, exponent))
-    second = Layer(np.ones((2, 2, 1, 1), np.int64), np.zeros(2, np.int64), one[:2])
-    third = Layer(np.ones((2, 2, 1, 1), np.int64), np.zeros(2, np.int64), one[:2])
-    return StepNetwork(first, second, third, Grid(10, False, 3), Grid(10, False, 2), 127, row_rule())
+    second = Layer(np.ones((2, 2, 1, 1), np.int64), np.zeros(2, np.int64), four[:2])
+    third = Layer(np.ones((2, 2, 1, 1), np.int64), np.zeros(2, np.int64), four[:2])
+    grids = (Grid(8, True, 0), Grid(10, False, 3), Grid(10, False, 2))
+    return StepNetwork(first, second, third, grids, row_rule())
 
 
 def test_what_cannot_be_proved_is_refused() -> None:
