@@ -3,5 +3,6 @@ namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
 #include "lattice.h"
+#include "pictures.h"
 #include "wavelet.h"
 } // namespace CODEC_ISA
