@@ -5,4 +5,8 @@ namespace CODEC_ISA {
 #include "lattice.h"
 #include "pictures.h"
 #include "wavelet.h"
+#include "product.h"
+#include "epilogue.h"
+#include "winograd.h"
+#include "conv.h"
 } // namespace CODEC_ISA
