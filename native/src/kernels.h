@@ -2,6 +2,9 @@
 namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
+#include "lattice.h"
+#include "pictures.h"
+#include "wavelet.h"
 #include "product.h"
 #include "epilogue.h"
 #include "winograd.h"
