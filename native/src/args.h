@@ -53,11 +53,15 @@ struct ConvArgs {
   int16_t *out;
   int64_t wide;
   QuantiserArgs stream, grid;
+};
+
 // What the cost of a vector depends on: |aim - prediction| times weight / 32, for blocks of 8x8 samples.
 struct MotionCosts {
   const int16_t *aim, *phases; // (height, width), (16, height, width)
   const uint8_t *weight;       // (rows, columns)
   int64_t height, width, rows, columns;
+};
+
 // Distributions, a row for each: ans.h. places and built are filled in when a row is first used.
 struct CodecRows {
   const uint16_t *cdf;
@@ -88,6 +92,8 @@ struct CodecPart {
   double weight[4], weights; // of the axes, and their sum
   double middle, share, bound, quantum;
   int64_t context; // the first of its contexts
+};
+
 // A convolution in float32 of rows (height, width, inner); x: from row `first` on.
 struct FloatConv {
   const float *x, *weight; // weight: blocks of 16 outputs, (taps, inner, 16) each; winograd: (36, blocks, inner, 16)
@@ -98,7 +104,7 @@ struct FloatConv {
   int64_t act; // 0: none, 1: leaky, 2: GELU
   int64_t winograd;
 };
-<<<<<<< HEAD
+
 // ---- wide.h: see there
 
 typedef struct {
@@ -150,21 +156,12 @@ typedef struct {
   uint8_t *rows;                     // (channels, cells)
   int8_t *shifts;                    // (height, width, channels), if means is NULL
 } WideCells;
-=======
-// A wavelet transform along one axis of n samples, in bands of up to 16 outputs. bands: n_bands times first output,
-// outputs, first input, inputs, row of `matrices` where the band begins. matrices: rows of 16 whole numbers, one row for
-// each input. wrap: by how much inputs may lie before the first and behind the last sample.
-struct WaveletAxis {
-  const int32_t *bands;
-  const double *matrices;
-  int64_t n_bands, n, wrap;
-};
 
 // A quantiser: floor(x * scale + 1/2) in low ... high, where x <= 0 is multiplied by `slope` first.
 struct PlainGrid {
   double scale, slope, low, high;
 };
->>>>>>> wt-s2lic
+
 // A hidden Chow-Liu tree, and the order in which it is walked through (circuits.h).
 struct CircuitTour {
   int64_t n_variables, states, pitch, n_levels, n_operations;

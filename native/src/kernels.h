@@ -4,7 +4,6 @@ namespace CODEC_ISA {
 #include "probe.h"
 #include "lattice.h"
 #include "pictures.h"
-#include "wavelet.h"
 #include "product.h"
 #include "epilogue.h"
 #include "winograd.h"
