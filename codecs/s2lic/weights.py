@@ -20,9 +20,9 @@ from ...entropy.tables import Tables
 from ...errors import UsageError, WeightsError
 from ..base.weights import LoadedWeights, reading
 from ..layers.exact_state import check_numbers, check_state, import_state
-from .layers import LEVELS
-from .network import S2licConfig, S2licNet
-from .paper import S2licPaperConfig, S2licPaperNet
+from .config import LEVELS, S2licConfig, S2licPaperConfig
+from .network import S2licNet
+from .paper import S2licPaperNet
 from .refine import Refiner
 
 __all__ = [

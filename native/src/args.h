@@ -2,6 +2,31 @@
 #pragma once
 #include <stdint.h>
 
+// native/lattice.py, StepNetwork.rows. Weights are packed as [outputs / 16][inputs / 2][16][2], zeros beyond the last.
+struct LatticeArgs {
+  const int16_t *plane; // a pixel has `channels` numbers, a row row_stride; `pad` zeros around
+  const int32_t *positions;
+  uint8_t *row;
+  int32_t *centre;
+  const int16_t *first, *second, *third;
+  const int32_t *bias1, *bias2, *bias3;
+  const float *scale1, *scale2, *scale3;
+  const int32_t *shifts, *offsets;
+  int64_t n, width, row_stride, channels;
+  int32_t kernel, pad, inputs, hidden, outputs, scales;
+  int32_t largest, mean_bits, largest1, largest2;
+  float act1, act2, minimum, steps;
+};
+
+// A wavelet transform along one axis of n samples, in bands of up to 16 outputs. bands: n_bands times first output,
+// outputs, first input, inputs, row of `matrices` where the band begins. matrices: rows of 16 whole numbers, one row for
+// each input. wrap: by how much inputs may lie before the first and behind the last sample.
+struct WaveletAxis {
+  const int32_t *bands;
+  const double *matrices;
+  int64_t n_bands, n, wrap;
+};
+
 // A quantiser (native/grids.py): floor(leaky(v) * scale + 1/2), clamped; times unit for the number.
 struct QuantiserArgs {
   int64_t given;
@@ -28,4 +53,121 @@ struct ConvArgs {
   int16_t *out;
   int64_t wide;
   QuantiserArgs stream, grid;
+};
+
+// What the cost of a vector depends on: |aim - prediction| times weight / 32, for blocks of 8x8 samples.
+struct MotionCosts {
+  const int16_t *aim, *phases; // (height, width), (16, height, width)
+  const uint8_t *weight;       // (rows, columns)
+  int64_t height, width, rows, columns;
+};
+
+// Distributions, a row for each: ans.h. places and built are filled in when a row is first used.
+struct CodecRows {
+  const uint16_t *cdf;
+  const int64_t *at;
+  const int32_t *lengths;
+  uint16_t *places;
+  uint8_t *built;
+  int64_t n;
+};
+
+// The state of an ANS stream. words: those that are still to come, taken from the end (of an encoder: its own).
+struct CodecAns {
+  const uint32_t *words;
+  int64_t n_words;
+  uint64_t state;
+};
+
+// The points of one level of a field whose odd indices (in units of the level's spacing) are those of some axes:
+// interpolation.h. The field has five axes, the first ones 1 long if it has fewer; lines run along the last.
+struct CodecPart {
+  int64_t n[5];      // points along each axis
+  int64_t pitch[5];  // values from a point to the next along each axis
+  int64_t start;     // values in front of the first point
+  int64_t n_axes;    // odd ones; 0: the corner points, predicted by `middle`
+  int64_t axis[4];   // which they are
+  int64_t reach[4];  // values from a point to the known one next to it
+  int64_t known[4];  // known points along the axis
+  double weight[4], weights; // of the axes, and their sum
+  double middle, share, bound, quantum;
+  int64_t context; // the first of its contexts
+};
+
+// A convolution in float32 of rows (height, width, inner); x: from row `first` on.
+struct FloatConv {
+  const float *x, *weight; // weight: blocks of 16 outputs, (taps, inner, 16) each; winograd: (36, blocks, inner, 16)
+  const float *bias;       // padded to blocks of 16
+  const float *gain, *residual; // or NULL; the residual, as `out`, from row `top` on
+  float *out;
+  int64_t first, height, width, top, bottom, inner, outer, kernel, stride;
+  int64_t act; // 0: none, 1: leaky, 2: GELU
+  int64_t winograd;
+};
+
+// ---- wide.h: see there
+
+typedef struct {
+  const int16_t *weight; // as wide_pack has it: [blocks][taps][pairs of inputs][16 outputs][2 inputs]
+  const double *bias;    // for each packed output: 16 * blocks
+  int32_t inputs, blocks;
+  int32_t taps;
+  int32_t fold;   // pairs after which int32 sums may be full
+  int32_t single; // the largest input for which one chain will do
+  int32_t shift;  // an input is high * 2^shift + low
+  int32_t least, most; // inputs are cut off here
+  int32_t size;        // sides of the kernel
+  const int8_t *tap;   // row and column of each tap, (taps, 2), the middle is 0, 0
+} WideLayer;
+
+// value = sum * scale (* gain) (+ add), negative ones * slope; then floor(value + half), in least ... most.
+typedef struct {
+  const double *scale, *gain, *add; // for each packed output; gain, add: may be NULL
+  double half, slope, least, most;
+} WideOut;
+
+typedef struct {
+  WideLayer layer;
+  WideOut out;
+  const void *x; // row `first` of the input, int32 or int16
+  int32_t x_bits, first, height, width;
+  int64_t x_cell, x_row; // numbers from a cell, a row to the next
+  int32_t top, bottom;   // rows of x
+  int32_t *y;            // row `top` of the output, (., width out, channels)
+  int32_t y_width, channels, blocks_of_phase, shuffle;
+} WideRows;
+
+typedef struct {
+  int32_t height, width;
+  int32_t parity;       // cells whose row + column has it; -1: all
+  const int32_t *fine[2]; // (height, width, channels), or NULL
+  int32_t fine_channels[2], fine_shift[2];
+  int32_t leak; // of the grid of the input of `first`
+  const void *y; // (height, width, y_cell) int16 or int32, of which the layer takes channels from y_start on
+  int32_t y_bits, y_cell, y_start;
+  WideLayer conv; // of y; taps 0: none. Its output is the last part of the input of `first`
+  WideOut conv_out;
+  WideLayer first, second;
+  WideOut first_out, second_out;
+  int32_t channels, blocks_of_phase; // of the result: two phases (means, rows) or one (shifts)
+  int32_t levels;                    // rows are 0 ... levels - 1
+  int64_t cells;                     // of a channel of means and rows
+  int16_t *means;                    // (channels, cells)
+  uint8_t *rows;                     // (channels, cells)
+  int8_t *shifts;                    // (height, width, channels), if means is NULL
+} WideCells;
+
+// A quantiser: floor(x * scale + 1/2) in low ... high, where x <= 0 is multiplied by `slope` first.
+struct PlainGrid {
+  double scale, slope, low, high;
+};
+
+// A hidden Chow-Liu tree, and the order in which it is walked through (circuits.h).
+struct CircuitTour {
+  int64_t n_variables, states, pitch, n_levels, n_operations;
+  const int32_t *operations; // (n_operations, 5): kind, variable, level, flags, matrix
+  const float *const *leaves; // of each variable: cumulative counts (size + 1, pitch)
+  const int32_t *sizes, *guesses; // of each variable: symbols, and the one to try first
+  const double *down, *up;        // matrices (pitch, pitch), and the same transposed
+  const double *prior;            // (pitch)
 };

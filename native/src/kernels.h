@@ -2,8 +2,18 @@
 namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
+#include "lattice.h"
+#include "pictures.h"
 #include "product.h"
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
+#include "motion.h"
+#include "ans.h"
+#include "interpolation.h"
+#include "floats.h"
+#include "wide.h"
+#include "wavelet.h"
+#include "pixels.h"
+#include "circuits.h"
 } // namespace CODEC_ISA
