@@ -97,7 +97,7 @@ def _fits(form: _Form, grid: Grid, largest_sum: int) -> bool:
     up, down = np.maximum(products, 0).sum(1), np.maximum(-products, 0).sum(1)
     high = (up * grid.largest - down * grid.smallest).max()
     low = (up * grid.smallest - down * grid.largest).min()
-    return -32768 <= low and high <= 32767 and largest_sum < 2 ** (31 - form.shift)
+    return low >= -32768 and high <= 32767 and largest_sum < 2 ** (31 - form.shift)
 
 
 def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
