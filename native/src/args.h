@@ -2,7 +2,6 @@
 #pragma once
 #include <stdint.h>
 
-<<<<<<< HEAD
 // ---- wide.h: see there
 
 typedef struct {
@@ -54,7 +53,6 @@ typedef struct {
   uint8_t *rows;                     // (channels, cells)
   int8_t *shifts;                    // (height, width, channels), if means is NULL
 } WideCells;
-=======
 // A wavelet transform along one axis of n samples, in bands of up to 16 outputs. bands: n_bands times first output,
 // outputs, first input, inputs, row of `matrices` where the band begins. matrices: rows of 16 whole numbers, one row for
 // each input. wrap: by how much inputs may lie before the first and behind the last sample.
@@ -68,4 +66,3 @@ struct WaveletAxis {
 struct PlainGrid {
   double scale, slope, low, high;
 };
->>>>>>> wt-s2lic
