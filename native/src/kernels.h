@@ -4,4 +4,8 @@ namespace CODEC_ISA {
 #include "probe.h"
 #include "wavelet.h"
 #include "pixels.h"
+#include "product.h"
+#include "epilogue.h"
+#include "winograd.h"
+#include "conv.h"
 } // namespace CODEC_ISA
