@@ -2,6 +2,7 @@
 namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
+#include "wide.h"
 #include "wavelet.h"
 #include "pixels.h"
 #include "product.h"
