@@ -97,3 +97,13 @@ struct ConvArgs {
   QuantiserArgs stream, grid;
 };
 >>>>>>> wt-s2lic
+// A convolution in float32 of rows (height, width, inner); x: from row `first` on.
+struct FloatConv {
+  const float *x, *weight; // weight: blocks of 16 outputs, (taps, inner, 16) each; winograd: (36, blocks, inner, 16)
+  const float *bias;       // padded to blocks of 16
+  const float *gain, *residual; // or NULL; the residual, as `out`, from row `top` on
+  float *out;
+  int64_t first, height, width, top, bottom, inner, outer, kernel, stride;
+  int64_t act; // 0: none, 1: leaky, 2: GELU
+  int64_t winograd;
+};

@@ -9,4 +9,5 @@ namespace CODEC_ISA {
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
+#include "floats.h"
 } // namespace CODEC_ISA
