@@ -8,16 +8,99 @@ taken out as common factors (src/conv.h), and the form is chosen by bounds that 
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import ctypes
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import native
 from .grids import Grid, Rows
 
 __all__ = ["Narrow"]
 
-_LARGEST_EXPONENT = 90  # of a scale: all numbers are normal ones
+_LARGEST_EXPONENT = 60  # of a scale: the product of two is a normal number
+_BLOCK = 16  # output channels that are packed together
+
+
+class _Quantiser(ctypes.Structure):
+    """A quantiser, QuantiserArgs of src/args.h."""
+
+    _fields_ = [
+        ("given", ctypes.c_int64),
+        *((name, ctypes.c_double) for name in ("scale", "unit", "low", "high", "slope")),
+    ]
+
+    @classmethod
+    def of(cls, grid: Grid | None) -> _Quantiser:
+        if grid is None:
+            return cls(0, 1.0, 1.0, 0.0, 0.0, 1.0)
+        return cls(1, 2.0**grid.exponent, 2.0**-grid.exponent, grid.smallest, grid.largest, 2.0**-grid.leak)
+
+
+class _Call(ctypes.Structure):
+    """A call of the kernel, ConvArgs of src/args.h."""
+
+    _fields_ = [
+        ("x", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("first", "rows", "height", "width", "inner")),
+        *((name, ctypes.c_int64) for name in ("kernel", "stride", "offset", "form")),
+        ("packed", ctypes.c_void_p),
+        ("blocks", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("place", "bias", "scale")),
+        *((name, ctypes.c_int64) for name in ("top", "bottom", "columns", "shuffle", "channels")),
+        *((name, ctypes.c_void_p) for name in ("residual", "gain", "wide_gain", "kept", "values", "out")),
+        ("wide", ctypes.c_int64),
+        ("stream", _Quantiser),
+        ("grid", _Quantiser),
+    ]
+
+
+class _Packed(NamedTuple):
+    """The weights of a layer as the kernel wants them."""
+
+    form: int
+    weight: NDArray[np.int16]
+    order: NDArray[np.int32]  # (blocks, 16): output channels of the blocks, -1: none
+    place: NDArray[np.int64]  # (blocks, 4): row and column in the shuffle, first channel, channels
+    bias: NDArray[np.int32]
+    scale: NDArray[np.float32]
+
+
+class _Form(NamedTuple):
+    """A form of Winograd's: its name, its products, the rows of its input transform, the bits of its factor."""
+
+    code: int
+    products: int
+    rows: tuple[tuple[int, ...], ...]
+    columns: tuple[tuple[int, ...], ...]
+    shift: int
+
+
+_B2 = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+_B4 = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+_FORMS = (_Form(44, 36, _B4, _B4, 6), _Form(24, 24, _B2, _B4, 4), _Form(22, 16, _B2, _B2, 2))  # the fastest first
+
+
+def _fits(form: _Form, grid: Grid, largest_sum: int) -> bool:
+    """Whether transformed inputs stay in 16 bits, and sums times the factor in 32, for all inputs on a grid."""
+    products = np.multiply.outer(np.array(form.rows), np.array(form.columns)).swapaxes(1, 2).reshape(form.products, -1)
+    up, down = np.maximum(products, 0).sum(1), np.maximum(-products, 0).sum(1)
+    high = (up * grid.largest - down * grid.smallest).max()
+    low = (up * grid.smallest - down * grid.largest).min()
+    return -32768 <= low and high <= 32767 and largest_sum < 2 ** (31 - form.shift)
+
+
+def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
 
 
 class Narrow:
@@ -64,6 +147,7 @@ class Narrow:
         self._weight, self._bias = weight.astype(np.int16), bias.astype(np.int64)
         self._scale = np.ldexp(np.float32(1), -scale).astype(np.float32)
         self._matrices: NDArray[Any] | None = None  # of the twin
+        self._ready: _Packed | None = None
 
     @property
     def channels(self) -> int:
@@ -106,6 +190,7 @@ class Narrow:
         places = []
         for rows, dtype in ((residual, np.float32), (kept, np.float32), (values, np.float32), (out, np.int16)):
             places.append(None if rows is None else self._place(rows, dtype, top, bottom, height, width))
+        assert all(rows is None or rows.array.flags.writeable for rows in (kept, values, out)), "results are written"
         assert (out is None) == (grid is None), "`out` takes integers of `grid`"
         assert grid is None or max(grid.largest, -grid.smallest) <= 32767, "`out` takes grids of 16 bits"
         for each in (stream, grid):
@@ -114,23 +199,116 @@ class Narrow:
             gain = np.ascontiguousarray(gain, np.float64 if wide else np.float32)
             assert gain.shape == (self.channels,), f"the gain has the shape {gain.shape}, not {(self.channels,)}"
         if top < bottom and width:
-            self._twin(x, top, bottom, offset, width, gain, wide, stream, grid, places)
+            run = self._twin if native.library() is None else self._kernel
+            run(x, top, bottom, offset, width, gain, wide, stream, grid, places)
 
     def _check(self, x: Rows, top: int, bottom: int, offset: int) -> None:
         assert x.array.dtype == np.int16 and x.array.ndim == 3 and x.array.flags.c_contiguous, "x is int16, contiguous"
         assert x.array.shape[2] == self.inner, f"x has {x.array.shape[2]} channels, not {self.inner}"
         assert 0 <= offset < self.stride and 0 <= top <= bottom <= self.side(x.height, offset), "these rows aren't x's"
         if top < bottom:
-            pad = self.kernel // 2
-            x.cut(
-                max(0, top * self.stride + offset - pad), min(x.height, (bottom - 1) * self.stride + offset + pad + 1)
-            )
+            x.cut(*self._reach(x, top, bottom, offset))
+
+    def _reach(self, x: Rows, top: int, bottom: int, offset: int) -> tuple[int, int]:
+        """The rows of x, from the first to behind the last, that these rows of the output depend on."""
+        first, last, pad = top * self.stride + offset, (bottom - 1) * self.stride + offset, self.kernel // 2
+        return max(0, first - pad), min(x.height, last + pad + 1)
 
     def _place(self, rows: Rows, dtype: Any, top: int, bottom: int, height: int, width: int) -> NDArray[Any]:
         array, s = rows.array, self.shuffle
         assert array.dtype == dtype and array.ndim == 3 and array.flags.c_contiguous, "results are contiguous rows"
         assert rows.height == height * s and array.shape[1:] == (width * s, self.channels), "results have another shape"
         return rows.cut(top * s, bottom * s)
+
+    # ---- the kernel
+
+    def prepare(self) -> None:
+        """Packs the weights for the compiled module, if it is there; the first run does it otherwise."""
+        if self._ready is None and native.library() is not None:
+            self._ready = self._packed()
+
+    @property
+    def form(self) -> int:
+        """The form of the kernel: 44, 24, 22 for Winograd's with tiles of 4x4, 2x4, 2x2; 0 for the direct one."""
+        self.prepare()
+        return 0 if self._ready is None else self._ready.form
+
+    def _blocks(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The output channels of the blocks of 16, and their places: see `_Packed`."""
+        order, place = [], []
+        for phase in range(self.shuffle**2):
+            for start in range(0, self.channels, _BLOCK):
+                n = min(_BLOCK, self.channels - start)
+                channels = [(start + i) * self.shuffle**2 + phase for i in range(n)]
+                order.append(channels + [-1] * (_BLOCK - n))
+                place.append((*divmod(phase, self.shuffle), start, n))
+        return np.array(order, np.int32), np.array(place, np.int64)
+
+    def _packed(self) -> _Packed:
+        module = native.library()
+        assert module is not None
+        order, place = self._blocks()
+        seen, picked = order >= 0, np.maximum(order, 0)
+        bias = np.where(seen, self._bias[picked], 0).astype(np.int32)
+        scale = np.where(seen, self._scale[picked], np.float32(1))
+        pairs = -(-self.inner // 2)
+        winograd = self.kernel == 3 and self.stride == 1
+        forms = [form for form in _FORMS if winograd and _fits(form, self.grid, self.largest_sum)]
+        for code, products in (*((form.code, form.products) for form in forms), (0, self.kernel**2)):
+            weight = np.empty((products, len(order), pairs, _BLOCK, 2), np.int16)
+            status = module.codec_conv_pack(
+                _pointer(self._weight),
+                *(ctypes.c_int64(n) for n in (self.inner, self.kernel, code)),
+                _pointer(order),
+                ctypes.c_int64(len(order)),
+                _pointer(weight),
+            )
+            with contextlib.suppress(ValueError):  # a transformed weight may have more than 16 bits
+                native.check(status)
+                return _Packed(code, weight, order, place, bias, scale)
+        raise AssertionError("the direct form takes all weights")
+
+    def _kernel(
+        self,
+        x: Rows,
+        top: int,
+        bottom: int,
+        offset: int,
+        width: int,
+        gain: NDArray[Any] | None,
+        wide: bool,
+        stream: Grid | None,
+        grid: Grid | None,
+        places: list[NDArray[Any] | None],
+    ) -> None:
+        """Calls the kernel."""
+        module = native.library()
+        self.prepare()
+        assert module is not None and self._ready is not None
+        ready, (first, stop) = self._ready, self._reach(x, top, bottom, offset)
+        if gain is not None:
+            starts, (rows, lanes) = ready.place[:, 2:3], ready.order.shape
+            gain = np.ascontiguousarray(gain[np.minimum(starts + np.arange(lanes), self.channels - 1)])
+            assert gain.shape == (rows, lanes)
+        residual, kept, values, out = (None if place is None else _pointer(place) for place in places)
+        source = x.cut(first, stop)
+        call = _Call(
+            _pointer(source),
+            *(first, stop - first, x.height, x.array.shape[1], self.inner),
+            *(self.kernel, self.stride, offset, ready.form),
+            _pointer(ready.weight),
+            len(ready.order),
+            *(_pointer(ready.place), _pointer(ready.bias), _pointer(ready.scale)),
+            *(top, bottom, width, self.shuffle, self.channels),
+            residual,
+            None if gain is None or wide else _pointer(gain),
+            None if gain is None or not wide else _pointer(gain),
+            *(kept, values, out),
+            int(wide),
+            _Quantiser.of(stream),
+            _Quantiser.of(grid),
+        )
+        native.check(module.codec_conv_run(ctypes.byref(call)))
 
     # ---- the twin
 

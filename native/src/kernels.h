@@ -5,4 +5,9 @@ namespace CODEC_ISA {
 #include "wide.h"
 #include "wavelet.h"
 #include "pixels.h"
+#include "product.h"
+#include "epilogue.h"
+#include "winograd.h"
+#include "conv.h"
+#include "floats.h"
 } // namespace CODEC_ISA
