@@ -239,7 +239,7 @@ class CircuitCodec(ArrayCodec):
             if loaded.metadata.get("codec") != cls.name:
                 raise ValueError(f"made for {loaded.metadata.get('codec')!r:.80}")
             about = json.loads(loaded.metadata["domain"])
-            state = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
+            state = dict(loaded.arrays)
             domain = Domain.from_state(state, about)
             return cls(FrozenMixture.from_state(state), domain, loaded.id, extra=dict(loaded.metadata))
 

@@ -2,6 +2,109 @@
 #pragma once
 #include <stdint.h>
 
+// native/lattice.py, StepNetwork.rows. Weights are packed as [outputs / 16][inputs / 2][16][2], zeros beyond the last.
+struct LatticeArgs {
+  const int16_t *plane; // a pixel has `channels` numbers, a row row_stride; `pad` zeros around
+  const int32_t *positions;
+  uint8_t *row;
+  int32_t *centre;
+  const int16_t *first, *second, *third;
+  const int32_t *bias1, *bias2, *bias3;
+  const float *scale1, *scale2, *scale3;
+  const int32_t *shifts, *offsets;
+  int64_t n, width, row_stride, channels;
+  int32_t kernel, pad, inputs, hidden, outputs, scales;
+  int32_t largest, mean_bits, largest1, largest2;
+  float act1, act2, minimum, steps;
+};
+
+// A wavelet transform along one axis of n samples, in bands of up to 16 outputs. bands: n_bands times first output,
+// outputs, first input, inputs, row of `matrices` where the band begins. matrices: rows of 16 whole numbers, one row for
+// each input. wrap: by how much inputs may lie before the first and behind the last sample.
+struct WaveletAxis {
+  const int32_t *bands;
+  const double *matrices;
+  int64_t n_bands, n, wrap;
+};
+
+// A quantiser (native/grids.py): floor(leaky(v) * scale + 1/2), clamped; times unit for the number.
+struct QuantiserArgs {
+  int64_t given;
+  double scale, unit, low, high;
+  double slope; // of negative numbers, 1: no leak
+};
+
+// A convolution and what follows it (native/conv.py). Pointers to results are those of row `top`, after the shuffle.
+struct ConvArgs {
+  const int16_t *x; // (rows, width, inner): row 0 is row `first` of `height`
+  int64_t first, rows, height, width, inner;
+  int64_t kernel, stride, offset, form;
+  const int16_t *packed; // by conv_pack
+  int64_t blocks;        // of 16 output channels
+  const int64_t *place;  // of each block: row and column in the shuffle, first channel, channels
+  const int32_t *bias;   // (blocks * 16,)
+  const float *scale;
+  int64_t top, bottom, columns; // of the output, before the shuffle
+  int64_t shuffle, channels;
+  const float *residual; // NULL: none; likewise all below
+  const float *gain;     // (blocks * 16,)
+  const double *wide_gain;
+  float *kept, *values;
+  int16_t *out;
+  int64_t wide;
+  QuantiserArgs stream, grid;
+};
+
+// What the cost of a vector depends on: |aim - prediction| times weight / 32, for blocks of 8x8 samples.
+struct MotionCosts {
+  const int16_t *aim, *phases; // (height, width), (16, height, width)
+  const uint8_t *weight;       // (rows, columns)
+  int64_t height, width, rows, columns;
+};
+
+// Distributions, a row for each: ans.h. places and built are filled in when a row is first used.
+struct CodecRows {
+  const uint16_t *cdf;
+  const int64_t *at;
+  const int32_t *lengths;
+  uint16_t *places;
+  uint8_t *built;
+  int64_t n;
+};
+
+// The state of an ANS stream. words: those that are still to come, taken from the end (of an encoder: its own).
+struct CodecAns {
+  const uint32_t *words;
+  int64_t n_words;
+  uint64_t state;
+};
+
+// The points of one level of a field whose odd indices (in units of the level's spacing) are those of some axes:
+// interpolation.h. The field has five axes, the first ones 1 long if it has fewer; lines run along the last.
+struct CodecPart {
+  int64_t n[5];      // points along each axis
+  int64_t pitch[5];  // values from a point to the next along each axis
+  int64_t start;     // values in front of the first point
+  int64_t n_axes;    // odd ones; 0: the corner points, predicted by `middle`
+  int64_t axis[4];   // which they are
+  int64_t reach[4];  // values from a point to the known one next to it
+  int64_t known[4];  // known points along the axis
+  double weight[4], weights; // of the axes, and their sum
+  double middle, share, bound, quantum;
+  int64_t context; // the first of its contexts
+};
+
+// A convolution in float32 of rows (height, width, inner); x: from row `first` on.
+struct FloatConv {
+  const float *x, *weight; // weight: blocks of 16 outputs, (taps, inner, 16) each; winograd: (36, blocks, inner, 16)
+  const float *bias;       // padded to blocks of 16
+  const float *gain, *residual; // or NULL; the residual, as `out`, from row `top` on
+  float *out;
+  int64_t first, height, width, top, bottom, inner, outer, kernel, stride;
+  int64_t act; // 0: none, 1: leaky, 2: GELU
+  int64_t winograd;
+};
+
 // ---- wide.h: see there
 
 typedef struct {
@@ -53,54 +156,18 @@ typedef struct {
   uint8_t *rows;                     // (channels, cells)
   int8_t *shifts;                    // (height, width, channels), if means is NULL
 } WideCells;
-// A wavelet transform along one axis of n samples, in bands of up to 16 outputs. bands: n_bands times first output,
-// outputs, first input, inputs, row of `matrices` where the band begins. matrices: rows of 16 whole numbers, one row for
-// each input. wrap: by how much inputs may lie before the first and behind the last sample.
-struct WaveletAxis {
-  const int32_t *bands;
-  const double *matrices;
-  int64_t n_bands, n, wrap;
-};
 
 // A quantiser: floor(x * scale + 1/2) in low ... high, where x <= 0 is multiplied by `slope` first.
 struct PlainGrid {
   double scale, slope, low, high;
 };
 
-// A quantiser (native/grids.py): floor(leaky(v) * scale + 1/2), clamped; times unit for the number.
-struct QuantiserArgs {
-  int64_t given;
-  double scale, unit, low, high;
-  double slope; // of negative numbers, 1: no leak
-};
-
-// A convolution and what follows it (native/conv.py). Pointers to results are those of row `top`, after the shuffle.
-struct ConvArgs {
-  const int16_t *x; // (rows, width, inner): row 0 is row `first` of `height`
-  int64_t first, rows, height, width, inner;
-  int64_t kernel, stride, offset, form;
-  const int16_t *packed; // by conv_pack
-  int64_t blocks;        // of 16 output channels
-  const int64_t *place;  // of each block: row and column in the shuffle, first channel, channels
-  const int32_t *bias;   // (blocks * 16,)
-  const float *scale;
-  int64_t top, bottom, columns; // of the output, before the shuffle
-  int64_t shuffle, channels;
-  const float *residual; // NULL: none; likewise all below
-  const float *gain;     // (blocks * 16,)
-  const double *wide_gain;
-  float *kept, *values;
-  int16_t *out;
-  int64_t wide;
-  QuantiserArgs stream, grid;
-};
-// A convolution in float32 of rows (height, width, inner); x: from row `first` on.
-struct FloatConv {
-  const float *x, *weight; // weight: blocks of 16 outputs, (taps, inner, 16) each; winograd: (36, blocks, inner, 16)
-  const float *bias;       // padded to blocks of 16
-  const float *gain, *residual; // or NULL; the residual, as `out`, from row `top` on
-  float *out;
-  int64_t first, height, width, top, bottom, inner, outer, kernel, stride;
-  int64_t act; // 0: none, 1: leaky, 2: GELU
-  int64_t winograd;
+// A hidden Chow-Liu tree, and the order in which it is walked through (circuits.h).
+struct CircuitTour {
+  int64_t n_variables, states, pitch, n_levels, n_operations;
+  const int32_t *operations; // (n_operations, 5): kind, variable, level, flags, matrix
+  const float *const *leaves; // of each variable: cumulative counts (size + 1, pitch)
+  const int32_t *sizes, *guesses; // of each variable: symbols, and the one to try first
+  const double *down, *up;        // matrices (pitch, pitch), and the same transposed
+  const double *prior;            // (pitch)
 };

@@ -63,7 +63,7 @@ INLINE f32v gelu_(f32v x) { // erf by Abramowitz and Stegun 7.1.26, as the twin
 
 // ---- matrix products: R rows times NB blocks of 16 columns
 
-constexpr int VB = 16 / L; // vectors of a block
+constexpr int FLOAT_VB = 16 / L; // vectors of a block
 #if defined(CODEC_AVX512)
 constexpr int R = 8, MOST_BLOCKS = 3;
 #elif defined(CODEC_AVX2) || defined(CODEC_NEON)
@@ -77,22 +77,22 @@ constexpr int TILES = 48;               // rows of a product at most, a multiple
 // c[r] (+)= a[r] b for rows r < R. b: blocks (K, 16), `apart` numbers from each other.
 template <int NB>
 INLINE void product(const float *const *a, int64_t K, const float *b, int64_t apart, float *c, int64_t ldc, bool add) {
-  f32v s[R][NB * VB];
+  f32v s[R][NB * FLOAT_VB];
   for (int r = 0; r < R; r++)
-    for (int v = 0; v < NB * VB; v++) s[r][v] = add ? load<f32v>(c + r * ldc + v * L) : f32v{};
+    for (int v = 0; v < NB * FLOAT_VB; v++) s[r][v] = add ? load<f32v>(c + r * ldc + v * L) : f32v{};
   const float *p[R];
   for (int r = 0; r < R; r++) p[r] = a[r];
   for (int64_t k = 0; k < K; k++) {
-    f32v w[NB * VB];
+    f32v w[NB * FLOAT_VB];
     for (int i = 0; i < NB; i++)
-      for (int v = 0; v < VB; v++) w[i * VB + v] = load<f32v>(b + i * apart + k * 16 + v * L);
+      for (int v = 0; v < FLOAT_VB; v++) w[i * FLOAT_VB + v] = load<f32v>(b + i * apart + k * 16 + v * L);
     for (int r = 0; r < R; r++) {
       f32v x = allf(p[r][k]);
-      for (int v = 0; v < NB * VB; v++) s[r][v] = fma_(x, w[v], s[r][v]);
+      for (int v = 0; v < NB * FLOAT_VB; v++) s[r][v] = fma_(x, w[v], s[r][v]);
     }
   }
   for (int r = 0; r < R; r++)
-    for (int v = 0; v < NB * VB; v++) store(c + r * ldc + v * L, s[r][v]);
+    for (int v = 0; v < NB * FLOAT_VB; v++) store(c + r * ldc + v * L, s[r][v]);
 }
 
 static void product(int blocks, const float *const *a, int64_t K, const float *b, int64_t apart, float *c, int64_t ldc,
@@ -153,7 +153,7 @@ static int conv_cells(const FloatConv &f, int64_t width, int64_t start, int64_t 
         }
     }
     for (int64_t t = 0; t < n; t++)
-      for (int v = 0; v < count * VB; v++) {
+      for (int v = 0; v < count * FLOAT_VB; v++) {
         int64_t o = block * 16 + v * L;
         if (o < f.outer) put(f, load<f32v>(sums + t * PANEL + v * L), o, f.outer - o, (start + t) * f.outer);
       }
@@ -228,7 +228,7 @@ static int conv_tiles(const FloatConv &f, const Tile *tiles, int64_t n) {
                 sums + p * sums_apart + t * PANEL, PANEL, false);
       }
     for (int64_t t = 0; t < n; t++)
-      for (int v = 0; v < count * VB; v++) {
+      for (int v = 0; v < count * FLOAT_VB; v++) {
         int64_t o = block * 16 + v * L;
         if (o >= f.outer) break;
         const float *from = sums + t * PANEL + v * L;

@@ -5,6 +5,8 @@ namespace CODEC_ISA {
 #include "wide.h"
 #include "wavelet.h"
 #include "pixels.h"
+#include "lattice.h"
+#include "pictures.h"
 #include "product.h"
 #include "epilogue.h"
 #include "winograd.h"
@@ -12,4 +14,12 @@ namespace CODEC_ISA {
 inline namespace floats { // its names stay its own
 #include "floats.h"
 } // namespace floats
+#include "motion.h"
+#include "ans.h"
+#include "interpolation.h"
+#include "floats.h"
+#include "wide.h"
+#include "wavelet.h"
+#include "pixels.h"
+#include "circuits.h"
 } // namespace CODEC_ISA

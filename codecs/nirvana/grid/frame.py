@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ....errors import StreamError
 from ...base.video.groups import Pixels, Planes
 from .coefficients import Grids, PlaneContext, PlaneDecisions, Texture, code_plane, magnitude_table
-from .motion import BOTH, FORWARD, Phases, code_pyramid, flow_of, grid_shape, interpolated, predict, vectors_of_flow
+from .motion import Phases, code_pyramid, flow_of, grid_shape, interpolated, predict, vectors_of_flow
 from .networks import Filter, Nets
 from .symbols import LARGEST, Coding, Int, code_flag, code_number, rows_of
 from .transform import FINE, Bool, Float, band0_of, forward_mixed, inverse, padded, steps
@@ -207,17 +207,8 @@ def code_motion(
 
 def predicted(refs: Sequence[DecodedPicture], motion: MotionField, plane: int, layout: PlaneLayout) -> Plane:
     """The prediction of a plane from its references: (H, W) in sixteenths."""
-    scale = layout.scales[plane]
-    each = [predict(r.phases(plane), v, scale) for r, v in zip(refs, motion.vectors, strict=True)]
-    if motion.modes is None:
-        return each[0]
-    h, w = layout.shape(plane)
-    leaf = 8 // scale
-    mode = motion.modes.astype(np.int8).repeat(leaf, 0).repeat(leaf, 1)[:h, :w]
-    mean = (each[0] + each[1] + 1) >> 1
-    if not mode.any():
-        return mean
-    return np.where(mode == BOTH, mean, np.where(mode == FORWARD, each[0], each[1]))
+    planes, phases = [r.planes[plane] for r in refs], [partial(r.phases, plane) for r in refs]
+    return predict(planes, motion.vectors, motion.modes, layout.scales[plane], phases)
 
 
 # ------------------------------------------------------------------------------------- averages of a key frame
