@@ -48,8 +48,7 @@ class Forward:
         self.stages = [self._blocks(f"analysis.stage{size}", n) for size, n in ((4, n4), (8, n8), (16, n16))]
         self.down8, self.down16 = self._conv("analysis.down8", 2), self._conv("analysis.down16", 2)
         self.swin = [
-            SwinBlock(state, f"analysis.swin16.blocks.{k}", WINDOW // 2 * (k % 2))
-            for k in range(config["attention"])
+            SwinBlock(state, f"analysis.swin16.blocks.{k}", WINDOW // 2 * (k % 2)) for k in range(config["attention"])
         ]
         self.leave = self._conv("analysis.leave")
         self.hyper = [self._conv(f"hyper_analysis.net.{2 * k}", 1 if k == 0 else 2) for k in range(3)]
