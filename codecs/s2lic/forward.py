@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...native.floats import Activation, Attention, Conv, Packet, norm
+from ...native.floats import Activation, Attention, Conv, Packet, norm, unshuffle
 from ...native.grids import Rows
 from ..base.progress import each
 from ..layers.frozen import FrozenState
-from .tiles import CELL, mirrored_pixels
+from .tiles import CELL
 
 __all__ = ["Forward"]
 
@@ -77,7 +77,7 @@ class Forward:
         scale = 1.0 / float(np.iinfo(pixels.dtype).max)
         y = Rows.empty(h, w, self.latent, np.float32)
         gain = self.gain("gain", step)
-        network = self._network(pixels, step)
+        network = self._network(pixels, scale, step)
         rows = WINDOW * max(1, BAND // WINDOW // network.width)
         for top in each(range(0, h, rows), "band of rows", 0.0, 0.7):  # the rest is coding
             bottom = min(h, top + rows)
@@ -90,10 +90,10 @@ class Forward:
             self.leave.rows(r, top, bottom, y, gain=gain, residual=y)
         return y.array
 
-    def _network(self, pixels: NDArray[Any], step: int) -> _Layer:
+    def _network(self, pixels: NDArray[Any], scale: float, step: int) -> _Layer:
         """The layers from a picture to what `leave` makes a correction of; sides are multiples of a window's."""
         height, width = (-(-side // (CELL * WINDOW)) * WINDOW for side in pixels.shape[:2])
-        first = _Unshuffled(pixels, 4 * height, 4 * width)
+        first = _Unshuffled(pixels, scale, 4 * height, 4 * width)
         x: _Layer = _Convolved(first, self.enter, "none", self.gain("analysis.gain4", step))
         for size, down, blocks in zip((4, 8, 16), (None, self.down8, self.down16), self.stages, strict=True):
             if down is not None:
@@ -163,21 +163,12 @@ class _Layer:
 class _Unshuffled(_Layer):
     """The picture minus 1/2, a cell of 4 x 4 pixels in (row, column, colour) as channels; mirrored over its edges."""
 
-    def __init__(self, pixels: NDArray[Any], height: int, width: int) -> None:
+    def __init__(self, pixels: NDArray[Any], scale: float, height: int, width: int) -> None:
         super().__init__(height, width, 48)
-        self.pixels, self.largest = pixels, float(np.iinfo(pixels.dtype).max)
-        self.lines, self.columns = (
-            mirrored_pixels(range(cells // 4), side) for cells, side in zip((height, width), pixels.shape, strict=False)
-        )
+        self.pixels, self.scale = pixels, scale
 
     def make(self, start: int, stop: int) -> None:
-        part = self.pixels[self.lines[4 * start : 4 * stop]]
-        if len(self.columns) > self.pixels.shape[1]:
-            part = part[:, self.columns]
-        part = part.reshape(stop - start, 4, self.width, 12).transpose(0, 2, 1, 3)
-        goal = self.held.cut(start, stop).reshape(stop - start, self.width, 4, 12)
-        np.multiply(part, np.float32(1 / self.largest), out=goal)
-        goal -= np.float32(0.5)
+        unshuffle(self.pixels, 4, start, stop, self.held, self.scale, -0.5)
 
 
 class _Convolved(_Layer):
