@@ -24,7 +24,7 @@ __all__ = ["Forward"]
 
 WAVELET = 4  # packet levels of the linear shortcut, as in network.py
 WINDOW = 8  # cells to a side of a window of the attention
-BAND = 2048  # cells that pass through the layers together, at least a row of windows
+BAND = 1024  # cells that pass through the layers together, at least a row of windows
 
 Array = NDArray[np.float32]
 
@@ -176,6 +176,9 @@ class _Convolved(_Layer):
         super().__init__(conv.height(source.height), conv.height(source.width), conv.outer)
         self.source, self.conv, self.act, self.gain = source, conv, act, gain
 
+    def until(self, stop: int) -> int:
+        return _rounded_up(stop, self.conv.tile)
+
     def make(self, start: int, stop: int) -> None:
         x = self.source.need(*self.conv.seen(start, stop, self.source.height))
         self.conv.rows(x, start, stop, self.held, act=self.act, gain=self.gain)
@@ -190,12 +193,21 @@ class _Residual(_Layer):
         self.inner = _Layer(source.height, source.width, first.outer)
         self.first = first
 
+    def until(self, stop: int) -> int:
+        return _rounded_up(stop, self.second.tile)
+
     def make(self, start: int, stop: int) -> None:
-        x = self.source.need(start, stop + 2)
-        begin, end = self.inner.held.stop, min(self.height, stop + 1)
-        self.inner.room(start - 1, end)
+        top, bottom = self.second.seen(start, stop, self.height)
+        begin, end = self.inner.held.stop, min(self.height, _rounded_up(bottom, self.first.tile))
+        first, last = self.first.seen(begin, end, self.height)
+        x = self.source.need(min(start, first), max(stop, last))
+        self.inner.room(top, end)
         self.first.rows(x, begin, end, self.inner.held, act="leaky")
         self.second.rows(self.inner.held, start, stop, self.held, residual=x)
+
+
+def _rounded_up(n: int, step: int) -> int:
+    return -(-n // step) * step
 
 
 class _Swin(_Layer):
@@ -209,7 +221,7 @@ class _Swin(_Layer):
         self.attention = Attention(block.scale, block.bias, WINDOW, self.shift)
 
     def until(self, stop: int) -> int:
-        return -(-(stop + self.shift) // WINDOW) * WINDOW - self.shift
+        return _rounded_up(stop + self.shift, WINDOW) - self.shift
 
     def make(self, start: int, stop: int) -> None:
         x = self.source.need(start, stop)
