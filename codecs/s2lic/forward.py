@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...native.floats import Activation, Attention, Conv, Packet, norm, unshuffle
+from ...native.floats import Activation, Attention, Conv, Packet, empty, norm, unshuffle
 from ...native.grids import Rows
 from ..base.progress import each
 from ..layers.frozen import FrozenState
@@ -81,7 +81,7 @@ class Forward:
         rows = WINDOW * max(1, BAND // WINDOW // network.width)
         for top in each(range(0, h, rows), "band of rows", 0.0, 0.7):  # the rest is coding
             bottom = min(h, top + rows)
-            coefficients = Rows(np.empty((bottom - top, w, 3 * 4**WAVELET), np.float32), top, h)
+            coefficients = Rows(empty(bottom - top, w, 3 * 4**WAVELET), top, h)
             self.packet.rows(pixels, top, bottom, (h, w), coefficients, scale, -0.5)
             self.linear.rows(coefficients, top, bottom, y, gain=gain)
             r = network.need(top, bottom)
@@ -129,7 +129,7 @@ class _Layer:
 
     def __init__(self, height: int, width: int, channels: int) -> None:
         self.height, self.width, self.channels = height, width, channels
-        self.memory = np.empty((0, width, channels), np.float32)
+        self.memory = empty(0, width, channels)
         self.held = Rows(self.memory, 0, height)
         self.floor: int | None = None  # a second reader still needs the rows from here on
 
@@ -147,7 +147,7 @@ class _Layer:
         first = min(max(first, self.held.first), self.held.stop)
         kept = self.held.cut(first, self.held.stop)
         if stop - first > len(self.memory):
-            self.memory = np.empty((stop - first, self.width, self.channels), np.float32)
+            self.memory = empty(stop - first, self.width, self.channels)
         self.memory[: len(kept)] = kept
         self.held = Rows(self.memory[: stop - first], first, self.height)
 
@@ -227,19 +227,19 @@ class _Swin(_Layer):
         x = self.source.need(start, stop)
         first, last = (start + self.shift) // WINDOW, -(-(stop + self.shift) // WINDOW)
 
-        def empty(channels: int) -> Rows:
-            return Rows(np.empty((stop - start, self.width, channels), np.float32), start, self.height)
+        def room(channels: int) -> Rows:
+            return Rows(empty(stop - start, self.width, channels), start, self.height)
 
         def flat(rows: Rows) -> Array:
             return rows.cut(start, stop).reshape(-1, self.channels)
 
-        block, wide, one = self.block, empty(self.block.qkv.outer), empty(self.channels)
+        block, wide, one = self.block, room(self.block.qkv.outer), room(self.channels)
         block.qkv.rows(x, start, stop, wide)
         self.attention.rows(wide, first, last, one)
-        other = empty(self.channels)
+        other = room(self.channels)
         block.out.rows(one, start, stop, other)
         norm(flat(other), *block.norm1, flat(x), flat(self.held))
-        hidden = empty(block.hidden.outer)
+        hidden = room(block.hidden.outer)
         block.hidden.rows(self.held, start, stop, hidden, act="gelu")
         block.leave.rows(hidden, start, stop, other)
         norm(flat(other), *block.norm2, flat(self.held), flat(self.held))
