@@ -77,9 +77,10 @@ constexpr int R = 2, MOST_BLOCKS = 1;
 constexpr int PANEL = 16 * MOST_BLOCKS; // columns of a panel
 constexpr int TILES = 48;               // rows of a product at most, a multiple of R
 
-// c[r] (+)= a[r] b for rows r < R. b: blocks (K, 16), `apart` numbers from each other.
+// c[r] (+)= a[r] b for rows r < R. b: blocks (K, 16), `apart` numbers from each other. next: a block that will be wanted.
 template <int NB>
-INLINE void product(const float *const *a, int64_t K, const float *b, int64_t apart, float *c, int64_t ldc, bool add) {
+INLINE void product(const float *const *a, int64_t K, const float *b, int64_t apart, float *c, int64_t ldc, bool add,
+                    const float *next) {
   f32v s[R][NB * VB];
   for (int r = 0; r < R; r++)
     for (int v = 0; v < NB * VB; v++) s[r][v] = add ? load<f32v>(c + r * ldc + v * L) : f32v{};
@@ -87,6 +88,7 @@ INLINE void product(const float *const *a, int64_t K, const float *b, int64_t ap
   for (int r = 0; r < R; r++) p[r] = a[r];
   for (int64_t k = 0; k < K; k++) {
     f32v w[NB * VB];
+    __builtin_prefetch(next + k * 16);
     for (int i = 0; i < NB; i++)
       for (int v = 0; v < VB; v++) w[i * VB + v] = load<f32v>(b + i * apart + k * 16 + v * L);
     for (int r = 0; r < R; r++) {
@@ -99,10 +101,10 @@ INLINE void product(const float *const *a, int64_t K, const float *b, int64_t ap
 }
 
 static void product(int blocks, const float *const *a, int64_t K, const float *b, int64_t apart, float *c, int64_t ldc,
-                    bool add) {
-  if (blocks == 1) return product<1>(a, K, b, apart, c, ldc, add);
-  if (blocks == 2) return product<(MOST_BLOCKS > 1 ? 2 : 1)>(a, K, b, apart, c, ldc, add);
-  return product<MOST_BLOCKS>(a, K, b, apart, c, ldc, add);
+                    bool add, const float *next) {
+  if (blocks == 1) return product<1>(a, K, b, apart, c, ldc, add, next);
+  if (blocks == 2) return product<(MOST_BLOCKS > 1 ? 2 : 1)>(a, K, b, apart, c, ldc, add, next);
+  return product<MOST_BLOCKS>(a, K, b, apart, c, ldc, add, next);
 }
 
 // The blocks of the next panel where `left` are left: no last panel of one block if it can be helped.
@@ -152,7 +154,7 @@ static int conv_cells(const FloatConv &f, int64_t width, int64_t start, int64_t 
         for (int64_t t = 0; t < rows; t += R) {
           for (int r = 0; r < R; r++) a[r] = at[t + r] + k;
           product(count, a, least(chunk, f.inner - k), f.weight + ((block * taps + tap) * f.inner + k) * 16,
-                  taps * f.inner * 16, sums + t * PANEL, PANEL, tap || k);
+                  taps * f.inner * 16, sums + t * PANEL, PANEL, tap || k, sums);
         }
     }
     for (int64_t t = 0; t < n; t++)
@@ -227,8 +229,9 @@ static int conv_tiles(const FloatConv &f, const Tile *tiles, int64_t n) {
     for (int p = 0; p < 36; p++)
       for (int64_t t = 0; t < rows; t += R) {
         for (int r = 0; r < R; r++) a[r] = inputs + p * apart + least(t + r, n - 1) * inner;
-        product(count, a, f.inner, f.weight + (p * blocks + block) * f.inner * 16, f.inner * 16,
-                sums + p * sums_apart + t * PANEL, PANEL, false);
+        const float *weight = f.weight + (p * blocks + block) * f.inner * 16;
+        const float *next = p < 35 && t / R < count ? weight + (blocks + t / R) * f.inner * 16 : weight;
+        product(count, a, f.inner, weight, f.inner * 16, sums + p * sums_apart + t * PANEL, PANEL, false, next);
       }
     for (int64_t t = 0; t < n; t++)
       for (int v = 0; v < count * VB; v++) {
@@ -338,7 +341,7 @@ static int attend(const FloatAttention &f, const int64_t *at, const int64_t *pla
       for (int r = 0; r < R; r++) a[r] = q + (t + r) * d;
       for (int64_t b = 0; b < wide / 16;) {
         int count = panel_blocks(wide / 16 - b);
-        product(count, a, d, k + b * d * 16, d * 16, s + t * wide + b * 16, wide, false);
+        product(count, a, d, k + b * d * 16, d * 16, s + t * wide + b * 16, wide, false, s);
         b += count;
       }
     }
@@ -362,7 +365,7 @@ static int attend(const FloatAttention &f, const int64_t *at, const int64_t *pla
     for (int64_t t = 0; t < rows; t += R) {
       for (int r = 0; r < R; r++) a[r] = s + least(t + r, n - 1) * wide;
       for (int64_t b = 0; b < deep / 16; b++)
-        product(1, a, n, v + b * n * 16, 0, mixed + t * deep + b * 16, deep, false);
+        product(1, a, n, v + b * n * 16, 0, mixed + t * deep + b * 16, deep, false, s);
     }
     for (int64_t i = 0; i < n; i++) memcpy(f.out + at[i] * C + head * d, mixed + i * deep, 4 * d);
   }
