@@ -2,6 +2,7 @@
 namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
-#include "motion.h"
 #include "ans.h"
+#include "motion.h"
+#include "passes.h"
 } // namespace CODEC_ISA
