@@ -5,4 +5,5 @@ namespace CODEC_ISA {
 #include "ans.h"
 #include "motion.h"
 #include "passes.h"
+#include "repair.h"
 } // namespace CODEC_ISA
