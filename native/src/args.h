@@ -12,6 +12,15 @@ struct CodecRows {
   int64_t n;
 };
 
+// Rows as tables of symbols: entropy/tables.py. n_rows are the table's own; 9 more follow, of what is behind an escape.
+// Escaped symbols outside smallest ... largest are damage.
+struct CodecTables {
+  CodecRows rows;
+  const int32_t *offset;  // the symbol of each row's first column
+  const double *min_bits; // of each row's cheapest symbol, n_rows + 9
+  int64_t n_rows, smallest, largest;
+};
+
 // The state of an ANS stream. words: those that are still to come, taken from the end (of an encoder: its own).
 struct CodecAns {
   const uint32_t *words;
@@ -20,7 +29,7 @@ struct CodecAns {
 };
 
 // The points of one level of a field whose odd indices (in units of the level's spacing) are those of some axes:
-// interpolation.h. The field has five axes, the first ones 1 long if it has fewer; lines run along the last.
+// interpolation.h. Lines run along the last axis.
 struct CodecPart {
   int64_t n[5];      // points along each axis
   int64_t pitch[5];  // values from a point to the next along each axis
@@ -32,4 +41,15 @@ struct CodecPart {
   double weight[4], weights; // of the axes, and their sum
   double middle, share, bound, quantum;
   int64_t context; // the first of its contexts
+};
+
+// A field that is filled from coarse to fine. It has five axes, the first ones 1 long if it has fewer; nothing is
+// interpolated along the first 5 - n_axes.
+struct CodecField {
+  int64_t shape[5], n_axes, item; // bytes of a value
+  double weight[4];               // of the last n_axes axes, in their order
+  double share[65];               // of each level, of the bound
+  double bound, middle;
+  void *values;
+  float *sizes; // of the residuals
 };
