@@ -21,6 +21,7 @@ help:
 	@echo "make kodak     measure everything on Kodak (DATA=folder) into eval/results/kodak, and the table of docs/results.md"
 	@echo "make zipgan    simulate turbulence that no weights have seen, and measure into eval/results/zipgan (an hour and a half)"
 	@echo "make native    the compiled kernels, again after a change of native/src"
+	@echo "make sanitize  the kernels under sanitizers, and damaged files for SECONDS"
 	@echo "make wheel     dist/codec_suite-*.whl    make clean: remove what was built"
 
 env: $(READY)
@@ -168,6 +169,11 @@ native: $(READY)
 	$(PY) -c 'import setuptools; setuptools.setup()' --quiet build_ext --inplace --force
 	rm -rf build
 
+# The kernels under the address and undefined behaviour sanitizers, with the fuzzer's files: four minutes. Needs GCC.
+.PHONY: sanitize
+sanitize: $(READY)
+	$(PY) -P tests/sanitize.py --seconds $(SECONDS)
+
 # A stale build/ would put deleted files into the wheel.
 wheel: $(READY)
 	rm -rf build dist
@@ -180,7 +186,7 @@ clean:
 
 # An interrupted installation leaves no .ready, and the next make goes on where it stopped. Python without pip: venv
 # itself was interrupted, and is run again.
-$(READY): constraints.txt pyproject.toml
+$(READY): constraints.txt pyproject.toml $(wildcard native/src/*)
 	@set -e; \
 	if ! $(PY) -m pip --version >/dev/null 2>&1; then \
 	  found=; \

@@ -5,9 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import ClassVar
 
-__all__ = ["CodecError", "ContainerError", "LimitError", "MediaError", "StreamError", "UsageError", "WeightsError"]
+__all__ = [
+    "CodecError",
+    "ContainerError",
+    "LimitError",
+    "MediaError",
+    "StreamError",
+    "UsageError",
+    "WeightsError",
+    "torch_may_be_missing",
+]
 
 
 class CodecError(Exception):
@@ -61,3 +72,14 @@ class WeightsError(CodecError):
     """The weights that are needed are missing, damaged, or not the ones a file was made with."""
 
     exit_code = 4
+
+
+@contextlib.contextmanager
+def torch_may_be_missing(what: str = "this") -> Iterator[None]:
+    """Turns the failed import of PyTorch, which the base install hasn't got, into a UsageError that names the cure."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "torch":
+            raise
+        raise UsageError(f"{what} needs PyTorch, which isn't installed: pip install 'codec-suite[torch]'") from error

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import UsageError
+from .errors import UsageError, torch_may_be_missing
 from .files import PACKAGE
 
 if TYPE_CHECKING:
@@ -172,7 +172,8 @@ def load_class(name: str) -> Any:
     card = entry(name)
     module, _, attribute = card.target.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        with torch_may_be_missing(f"the codec {card.name!r}"):
+            return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # whatever somebody else's package raises
         if card.name not in _plugins()[0]:
             raise

@@ -223,14 +223,19 @@ class NativeReader(ColumnReader):
         self._ans = ans  # None: an empty stream
 
     @property
+    def ans(self) -> codes.AnsReader | None:
+        """The stream; None if it is empty."""
+        return self._ans
+
+    @property
     def bits_left(self) -> int:
         return self._ans.bits_left if self._ans is not None else 0
 
     def take(self, rows: NDArray[np.intp], counts: NDArray[np.intp]) -> Int32Array:
-        return self.ans().take(rows, counts)
+        return self.opened().take(rows, counts)
 
-    def ans(self) -> codes.AnsReader:
-        """The state of the stream; StreamError if it is empty."""
+    def opened(self) -> codes.AnsReader:
+        """The stream; StreamError if it is empty."""
         if self._ans is None:
             raise StreamError("the entropy-coded stream is empty, and symbols are asked of it")
         return self._ans

@@ -269,9 +269,7 @@ class Tables:
 
     @cached_property
     def _native_tables(self) -> codes.TableModel:
-        coder = self._coder(coders.NativeCoder)
-        assert isinstance(coder, coders.NativeCoder)
-        return codes.TableModel(coder.model, self.offset, self._all_min_bits)
+        return codes.TableModel(self.model, self.offset, self._all_min_bits)
 
     def _checked(self, symbols: IntArray, row: IntArray) -> Int32Array:
         """The symbols as int32; UsageError if they aren't numbers that this holds, one for each row."""
@@ -317,6 +315,18 @@ class Tables:
         used = group.rows.repeat(group.counts)[escaped] if escaped.size else group.rows[:0]
         return block, wrapped[escaped].view(np.int32), used
 
+    @property
+    def model(self) -> codes.Model:
+        """The rows of the table, then those of escapes, for compiled kernels; there must be a compiled module."""
+        coder = self._coder(coders.NativeCoder)
+        assert isinstance(coder, coders.NativeCoder)
+        return coder.model
+
+    @property
+    def all_min_bits(self) -> NDArray[np.float64]:
+        """The cost in bits of the cheapest column of each row of the table, then of each of those of escapes."""
+        return self._all_min_bits
+
     def _tail_group(self, kind: NDArray[np.int64]) -> _Grouping:
         """The grouping by rows of the tail: kind 0 is a class, kind n a digit of n bits."""
         return _Grouping(kind + len(self.lengths), len(self._all_rows))
@@ -332,6 +342,11 @@ class TableDecoder:
     def __init__(self, tables: Tables, reader: coders.ColumnReader, largest: int | None = None) -> None:
         self._tables, self._reader = tables, reader
         self._range = (-(2**31), 2**31 - 1) if largest is None else (-largest, largest)
+
+    @property
+    def ans(self) -> codes.AnsReader | None:
+        """The stream, for kernels that decode steps themselves; None if it isn't read by the compiled module."""
+        return self._reader.ans if isinstance(self._reader, coders.NativeReader) else None
 
     def take(self, row: IntArray) -> Int32Array:
         """Decodes the symbols of the next step, in the shape of row. StreamError if the stream can't hold as many."""
@@ -355,17 +370,12 @@ class TableDecoder:
     def _take_step(self, reader: coders.NativeReader, row: IntArray) -> Int32Array:
         """Decodes what `take` does, compiled."""
         with self.native_errors():
-            return reader.ans().take_step(self.native_tables, self._tables._native_row(row)).reshape(row.shape)
+            return reader.opened().take_step(self.native_tables, self._tables._native_row(row)).reshape(row.shape)
 
     @cached_property
     def native_tables(self) -> codes.TableModel:
         """The tables for compiled kernels that take steps of this stream themselves: with `ans` and `native_errors`."""
         return self._tables._native_tables.limited(*self._range)
-
-    @property
-    def ans(self) -> codes.AnsReader | None:
-        """The state of the stream for such kernels; None if the compiled module doesn't decode it."""
-        return self._reader.ans() if isinstance(self._reader, coders.NativeReader) else None
 
     @contextlib.contextmanager
     def native_errors(self) -> Iterator[None]:

@@ -4,8 +4,9 @@ This room holds C++ (src/), which knows nothing of Python, and its callers by ct
 kernels. It imports `errors` and NumPy only. Each family has a twin in NumPy beside it, or is one of a loop elsewhere:
 same integers, the oracle of the tests, and what runs where nothing could be compiled.
 
-CODEC_NATIVE=0 leaves the module out, CODEC_NATIVE=portable (avx2, avx512-vnni, neon) takes another instruction set than
-the fastest that the machine has. CODEC_THREADS or OMP_NUM_THREADS limits the threads.
+CODEC_NATIVE=0 leaves the module out. CODEC_NATIVE=portable (avx2, avx512-vnni, neon) takes another instruction set than
+the fastest that the machine has, and CODEC_NATIVE_FILE the module in another file. CODEC_ENGINE=numpy or torch takes
+another engine than these kernels. CODEC_THREADS or OMP_NUM_THREADS limits the threads.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +25,18 @@ if "." not in __name__:
 
 from ..errors import UsageError
 
-__all__ = ["check", "instruction_set", "instruction_sets", "library", "set_threads", "threads", "using"]
+__all__ = [
+    "ENGINES",
+    "check",
+    "engine",
+    "has_torch",
+    "instruction_set",
+    "instruction_sets",
+    "library",
+    "set_threads",
+    "threads",
+    "using",
+]
 
 _FOLDER = Path(__file__).parent
 _NO_MEMORY, _BAD_CALL, _DAMAGED = -1, -2, -3
@@ -31,7 +45,8 @@ _NO_MEMORY, _BAD_CALL, _DAMAGED = -1, -2, -3
 @functools.lru_cache(maxsize=1)
 def _loaded() -> ctypes.CDLL | None:
     """The compiled module, whatever the environment asks for; None where there is none, or it can't be loaded."""
-    for path in sorted(_FOLDER.glob("_kernels*.so")):
+    named = os.environ.get("CODEC_NATIVE_FILE", "")
+    for path in [Path(named)] if named else sorted(_FOLDER.glob("_kernels*.so")):
         with contextlib.suppress(OSError):
             module = ctypes.CDLL(str(path))
             module.codec_isa.restype = module.codec_isa_name.restype = ctypes.c_char_p
@@ -66,8 +81,8 @@ _off = False  # `using(None)`
 
 
 def library() -> ctypes.CDLL | None:
-    """The compiled module; None where there is none, or it is switched off."""
-    return None if _off else _chosen()
+    """The compiled module; None where there is none, or it is switched off, or the engine is to be NumPy."""
+    return None if _off or os.environ.get("CODEC_ENGINE") == "numpy" else _chosen()
 
 
 def instruction_set() -> str | None:
@@ -101,6 +116,36 @@ def using(name: str | None) -> Iterator[None]:
         _off = before_off
         if module is not None and before is not None:
             module.codec_set_isa(before.encode())
+
+
+# ---- engines
+
+ENGINES = ("native", "numpy", "torch")
+
+
+def engine() -> str:
+    """The engine of the exact networks on the CPU: "native", these kernels; "torch"; or "numpy", slow, always there.
+
+    All give the same integers. CODEC_ENGINE names one; else it is the first of these that is installed. UsageError if
+    the environment names one that isn't.
+    """
+    wanted = os.environ.get("CODEC_ENGINE", "").strip().lower()
+    if wanted not in ("", *ENGINES):
+        raise UsageError(f"CODEC_ENGINE={wanted}: there are {', '.join(ENGINES)}")
+    if wanted == "native" and library() is None:
+        raise UsageError("CODEC_ENGINE=native: this install has no compiled module; pip install it with a compiler")
+    if wanted == "torch" and not has_torch():
+        raise UsageError("CODEC_ENGINE=torch: PyTorch isn't installed: pip install torch")
+    return wanted or ("native" if library() is not None else "torch" if has_torch() else "numpy")
+
+
+@functools.lru_cache(maxsize=1)
+def has_torch() -> bool:
+    """Whether PyTorch is installed; it isn't imported for that."""
+    try:
+        return importlib.util.find_spec("torch") is not None
+    except (ImportError, ValueError):  # a module that something put in its place
+        return sys.modules.get("torch") is not None
 
 
 # ---- threads

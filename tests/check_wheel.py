@@ -1,9 +1,10 @@
 """The built wheel, used as a stranger would: `python tests/check_wheel.py WHEEL PYTHON EMPTY_FOLDER`.
 
-PYTHON belongs to an environment that holds the wheel, its base requirements and another torch than this one's; this
-script runs in the developers' environment. It shows what an editable install hides: modules, data files and
-requirements that are missing from the wheel. Another torch is another machine, so both environments must decode every
-file to the same pixels (promise 1). Run by .ci/run.
+PYTHON belongs to an environment that holds the wheel, its base requirements and no torch, or another torch than this
+one's; this script runs in the developers' environment. It shows what an editable install hides: modules, data files and
+requirements that are missing from the wheel. Without torch the compiled kernels decode there, and torch here; with
+another torch, which is another machine, it decodes there, and the kernels here. Both environments must decode every
+file to the same values (promise 1). Run by .ci/run.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ for words in json.load(sys.stdin):
     if code := main(words):
         sys.exit(f"codec {' '.join(words)}: exit code {code}")
 """
+NEEDS_TORCH = ("zipgan", "nirvana-paper")  # golden files, by how their names begin, that the base install can't decode
 EXTRAS = ("compressai", "lightning", "torchac", "imagecodecs", "pytest")  # what the base install must do without
 MIN_PSNR = 25.0  # dB; far below any codec's default, far above a wrong picture
 
@@ -56,7 +58,7 @@ def contents(wheel: Path) -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\n")
-    folders = ("cli", "codecs", "datasets", "entropy", "eval", "media", "train", "weights", "samples")
+    folders = ("cli", "codecs", "datasets", "entropy", "eval", "media", "native", "train", "weights", "samples")
     kinds = (".py", ".yaml", ".json", ".safetensors", ".png", ".md", ".typed")
     wanted = {
         f"codec/{name}"
@@ -72,12 +74,14 @@ def contents(wheel: Path) -> None:
 # ---- two environments
 
 
-def run_all(python: Path, commands: Sequence[Sequence[str | Path]], folder: Path) -> str:
+def run_all(python: Path, commands: Sequence[Sequence[str | Path]], folder: Path, engine: str = "") -> str:
     """Commands of `codec` in one process of an environment; what they and Python's warnings say on stderr.
 
-    One process, since importing torch takes seconds. The first that fails ends the check with its words.
+    One process, since importing torch takes seconds. The first that fails ends the check with its words. engine: of the
+    exact networks; "": the usual one.
     """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" or str(python) == HERE}
+    environment["CODEC_ENGINE"] = engine
     done = subprocess.run(
         [python, "-W", "default", "-c", DRIVER],
         input=json.dumps([[*map(str, words)] for words in commands]),
@@ -116,19 +120,19 @@ def equal(first: Values, second: Values) -> bool:
     )
 
 
-def same_golden_files(python: Path, folder: Path) -> int:
+def same_golden_files(python: Path, folder: Path, engines: tuple[str, str] = ("", ""), torch: bool = True) -> int:
     """Both environments decode the golden files to the same values; returns how many there are.
 
-    Streams of a coder that the base install lacks (torchac) are left out.
+    engines: there and here. torch: whether it is there; without it, files that need it are left out.
     """
     golden = [p for p in sorted((ROOT / "tests" / "golden").rglob("*")) if p.is_file() and is_container(p.read_bytes())]
     headers = {path: read_header(path.read_bytes()) for path in golden}
-    golden = [path for path in golden if headers[path].coder not in EXTRAS]
+    golden = [path for path in golden if torch or not path.name.startswith(NEEDS_TORCH)]
     suffixes = [{"image": "png", "video": "mkv"}.get(headers[path].medium, "npy") for path in golden]
     outs = {who: [folder / f"golden-{i}-{who}.{suffix}" for i, suffix in enumerate(suffixes)] for who in ("a", "b")}
-    for who, where in (("a", python), ("b", Path(HERE))):
+    for who, where, engine in (("a", python, engines[0]), ("b", Path(HERE), engines[1])):
         pairs = zip(golden, outs[who], strict=True)
-        run_all(where, [["decode", path, "-o", out, "--quiet"] for path, out in pairs], folder)
+        run_all(where, [["decode", path, "-o", out, "--quiet"] for path, out in pairs], folder, engine)
     for path, out, again in zip(golden, outs["a"], outs["b"], strict=True):
         check(equal(values_of(out), values_of(again)), f"{path.name}: the two environments decode to different values")
     return len(golden)
@@ -137,31 +141,42 @@ def same_golden_files(python: Path, folder: Path) -> int:
 def main(wheel: Path, python: Path, folder: Path) -> None:
     contents(wheel)
     small = [str(python.with_name("codec"))]
-    probe = f"import codec, importlib.util as u; print(codec.__file__, [m for m in {EXTRAS} if u.find_spec(m)])"
+    names = (*EXTRAS, "torch")
+    probe = f"import codec, importlib.util as u; print(codec.__file__, [m for m in {names} if u.find_spec(m)])"
     where, _, extras = subprocess.run(
         [python, "-c", probe], capture_output=True, text=True, check=True, cwd=folder
     ).stdout.strip().partition(" ")  # fmt: skip
     check("site-packages" in where, f"the package is {where}, not the installed wheel")
-    check(extras == "[]", f"the small environment is not small: {extras}")
+    check(extras in ("[]", "['torch']"), f"the small environment is not small: {extras}")
+    torch = extras != "[]"
+    engines = ("torch", "native") if torch else ("native", "torch")
 
     photo = Path(shutil.copy(ROOT / "samples" / "dog.png", folder / "dog.png"))
-    names = subprocess.run([*small, "list", "--json"], capture_output=True, text=True, check=True, cwd=folder).stdout
-    for line in names.splitlines():
+    listed = subprocess.run([*small, "list", "--json"], capture_output=True, text=True, check=True, cwd=folder).stdout
+    for line in listed.splitlines():
         entry = json.loads(line)
+        check(entry["engine"] == "native", f"the wheel's compiled kernels aren't in use: {entry['engine']}")
         if entry["medium"] != "image":
             continue
         file = folder / f"dog{entry['suffix']}"
         back, again = (folder / f"dog-{entry['name']}{end}.png" for end in ("", "-here"))
         encode = ["encode", photo, "-o", file, "-c", entry["name"]]
-        run_all(python, [encode, ["verify", file], ["decode", file, "-o", back]], folder)
-        run_all(Path(HERE), [["decode", file, "-o", again]], folder)
+        run_all(python, [encode, ["verify", file], ["decode", file, "-o", back]], folder, engines[0])
+        run_all(Path(HERE), [["decode", file, "-o", again]], folder, engines[1])
         pixels, decoded = (values_of(path)["pixels"].astype(float) for path in (photo, back))
         quality = 10 * np.log10(255**2 / max(float(np.mean((pixels - decoded) ** 2)), 1e-9))
         check(quality > MIN_PSNR, f"{entry['name']}: {quality:.1f} dB after a round trip")
         same = equal(values_of(back), values_of(again))
         check(same, f"{entry['name']}: the two environments decode to different pixels")
-        print(f"{entry['name']}: {file.stat().st_size} bytes, {quality:.2f} dB, same pixels in both environments")
-    print(f"{same_golden_files(python, folder)} golden files decoded, same values in both environments")
+        print(f"{entry['name']}: {file.stat().st_size} bytes, {quality:.2f} dB, same pixels by {' and '.join(engines)}")
+    if not torch:
+        field = next((ROOT / "tests" / "golden").glob("zipgan-*"))
+        words = [*small, "decode", field, "-o", folder / "field.npy"]
+        refused = subprocess.run(words, capture_output=True, text=True, cwd=folder)
+        cure = "pip install 'codec-suite[torch]'"
+        check(cure in refused.stderr, f"zipgan without torch says {refused.stderr!r}, not {cure}")
+    count = same_golden_files(python, folder, engines, torch)
+    print(f"{count} golden files decoded to the same values by {' there and '.join(engines)} here")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codec import native
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "import sys; from codec.cli import main; sys.exit(main())"
 
@@ -65,6 +67,8 @@ def test_the_codec_of_the_page_works(tmp_path: Path) -> None:
         "suffix": ".toy",
         "summary": "zlib: lossless, for this page",
         "default": False,
+        "engine": native.engine(),
+        "instruction_set": native.instruction_set(),
     }
     assert cards["s2lic"]["default"] is True
     done = run(tmp_path / "site", "encode", tmp_path / "photo.png", "-c", "toy")

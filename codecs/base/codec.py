@@ -17,14 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast, overload
 
+from ... import native
 from ...container import Chunk, Header, Value, read_header
 from ...container import describe as describe_file
-from ...errors import ContainerError, StreamError, UsageError, WeightsError
-from ...files import STDIO, PathLike, is_stream, read_bytes, refuse_existing
+from ...errors import ContainerError, StreamError, UsageError, WeightsError, torch_may_be_missing
+from ...files import STDIO, PathLike, cpu_count, is_stream, read_bytes, refuse_existing
 from ...media import MEDIA, Probe, probe, probe_bytes
 from ...media.notes import Note
 from ...registry import default, entry, load_class, names, split_tag
-from ..layers.inference import fresh_torch
+from ..layers.inference import fresh_torch, loaded_torch
 from .doors import DATA, bytes_of, is_torch, text_of, wrap_doors
 from .limits import DEFAULTS, Limits
 from .limits import check as check_limits
@@ -159,7 +160,7 @@ class Codec(ABC):
     @classmethod
     def _made(cls, origin: _Origin, tag: str | None, path: Path | None = None) -> Self:
         """The codec of an origin. path: where its weights lie, if that is known."""
-        with fresh_torch(origin.device):
+        with torch_may_be_missing(f"the codec {cls.name!r} with these weights"), fresh_torch(origin.device):
             codec = cls.from_weights(tag, origin.quality, path or origin.weights, origin.device)
         object.__setattr__(codec, "_origin", origin)  # some families are frozen dataclasses
         return codec
@@ -679,7 +680,10 @@ def check_device(device: Any) -> str:
         if type(device).__module__ != "torch":
             raise UsageError(f"device {device!r:.80}: expected cpu, cuda, cuda:1 or auto")
         device = str(device)
-    import torch
+    if device == "auto" and not native.has_torch():
+        return "cpu"
+    with torch_may_be_missing(f"device {device!r:.80}"):
+        import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -698,12 +702,21 @@ def check_device(device: Any) -> str:
 
 @contextlib.contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Runs torch with n threads, and as before afterwards: the last bits of a float sum may depend on their number."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
+    """Computes with n threads, and as before afterwards: the last bits of a float sum may depend on their number."""
+    torch, kernels, variable = loaded_torch(), native.threads(), os.environ.get("OMP_NUM_THREADS")
+    before = cpu_count() if torch is None else torch.get_num_threads()
+    native.set_threads(n)
+    if torch is None:
+        os.environ["OMP_NUM_THREADS"] = str(n)  # torch reads it where it is imported, which may be inside
+    else:
+        torch.set_num_threads(n)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        native.set_threads(kernels)
+        if torch is None and variable is None:
+            del os.environ["OMP_NUM_THREADS"]
+        elif torch is None and variable is not None:
+            os.environ["OMP_NUM_THREADS"] = variable
+        if (torch := loaded_torch()) is not None:
+            torch.set_num_threads(before)

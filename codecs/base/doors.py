@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ...errors import CodecError, MediaError, StreamError, UsageError
+from ...errors import CodecError, MediaError, StreamError, UsageError, torch_may_be_missing
 from ...files import MAX_INPUT_BYTES
 from ..layers.inference import fresh_torch, loaded_torch
 
@@ -191,7 +191,7 @@ def door(method: Method, decodes: bool = False) -> Method:
     @functools.wraps(method)
     def run(self: Any, *args: Any, **options: Any) -> Any:
         device = getattr(self, "device", "cpu")
-        with fresh_torch(device if isinstance(device, str) else "cpu"):
+        with torch_may_be_missing(), fresh_torch(device if isinstance(device, str) else "cpu"):
             if not decodes:
                 return method(self, *args, **options)
             with damage_is_an_error():

@@ -21,8 +21,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
-
 from ...errors import WeightsError
 from ...files import PACKAGE
 
@@ -119,6 +117,7 @@ class LoadedWeights:
     @functools.cached_property
     def tensors(self) -> Mapping[str, Tensor]:
         """The arrays as torch tensors on the CPU, in memory of their own."""
+        import numpy as np
         import torch
 
         with torch.device("cpu"), torch.inference_mode(False):
@@ -203,11 +202,13 @@ _DTYPES |= {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?", "C64": "<c8"}
 
 def _array(about: Mapping[str, Any]) -> NDArray[Any]:
     """The tensor that safetensors gives as its shape, dtype and bytes."""
+    import numpy as np
+
     dtype, shape, data = about["dtype"], about["shape"], about["data"]
     if dtype == "BF16":
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
     if dtype not in _DTYPES:
-        raise ValueError(f"a tensor of {dtype}, which no weights of ours have")
+        raise ValueError(f"a tensor of {dtype}, which no weights of ours have: export them again")
     return np.frombuffer(data, _DTYPES[dtype]).reshape(shape)
 
 

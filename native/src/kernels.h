@@ -2,6 +2,25 @@
 namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
+#include "lattice.h"
+#include "pictures.h"
+#include "product.h"
+#include "epilogue.h"
+#include "winograd.h"
+#include "conv.h"
+inline namespace floats { // its names stay its own
+#include "floats.h"
+} // namespace floats
+#include "motion.h"
 #include "ans.h"
 #include "interpolation.h"
+#include "floats.h"
+#include "wide.h"
+#include "wavelet.h"
+#include "pixels.h"
+#include "circuits.h"
+#include "ans.h"
+#include "motion.h"
+#include "passes.h"
+#include "repair.h"
 } // namespace CODEC_ISA

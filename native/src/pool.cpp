@@ -123,9 +123,14 @@ void *pool_scratch(int slot, size_t bytes) {
     if (!scratch) return nullptr;
     pthread_setspecific(scratch_key, scratch);
   }
+#ifdef __SANITIZE_ADDRESS__
+  size_t size = (bytes + 63) / 64 * 64; // no more than was asked for, so that what is beyond it is seen
+  if (size != scratch->size[slot]) {
+#else
+  size_t size = (bytes + bytes / 4 + 127) / 64 * 64;
   if (bytes > scratch->size[slot]) {
+#endif
     free(scratch->data[slot]);
-    size_t size = (bytes + bytes / 4 + 127) / 64 * 64;
     scratch->data[slot] = aligned_alloc(64, size);
     scratch->size[slot] = scratch->data[slot] ? size : 0;
   }

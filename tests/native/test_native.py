@@ -104,3 +104,18 @@ def test_an_unknown_instruction_set_is_refused() -> None:
         pass
     with native.using(None):
         assert native.library() is None
+
+
+@compiled
+def test_the_engine_is_the_fastest_that_is_there() -> None:
+    assert _says("print(native.engine())", CODEC_ENGINE="") == "native\n"
+    assert _says("print(native.engine())", CODEC_NATIVE="0", CODEC_ENGINE="") == "torch\n"
+    assert _says("print(native.engine())", CODEC_ENGINE="numpy") == "numpy\n"
+    no_torch = "import sys; sys.modules['torch'] = None\n"
+    assert _says(f"{no_torch}print(native.engine())", CODEC_NATIVE="0", CODEC_ENGINE="") == "numpy\n"
+
+
+def test_an_engine_that_is_not_there_is_refused() -> None:
+    assert "there are native, numpy, torch" in _says("native.engine()", CODEC_ENGINE="mkl")
+    assert "no compiled module" in _says("native.engine()", CODEC_ENGINE="native", CODEC_NATIVE="0")
+    assert "isn't installed" in _says("import sys; sys.modules['torch'] = None\nnative.engine()", CODEC_ENGINE="torch")
