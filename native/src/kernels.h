@@ -8,9 +8,7 @@ namespace CODEC_ISA {
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
-inline namespace floats { // its names stay its own
 #include "floats.h"
-} // namespace floats
 #include "motion.h"
 #include "ans.h"
 #include "interpolation.h"
@@ -18,4 +16,6 @@ inline namespace floats { // its names stay its own
 #include "wavelet.h"
 #include "pixels.h"
 #include "circuits.h"
+#include "passes.h"
+#include "repair.h"
 } // namespace CODEC_ISA
