@@ -14,7 +14,6 @@ inline namespace floats { // its names stay its own
 #include "motion.h"
 #include "ans.h"
 #include "interpolation.h"
-#include "floats.h"
 #include "wide.h"
 #include "wavelet.h"
 #include "pixels.h"
