@@ -18,8 +18,6 @@ inline namespace floats { // its names stay its own
 #include "wavelet.h"
 #include "pixels.h"
 #include "circuits.h"
-#include "ans.h"
-#include "motion.h"
 #include "passes.h"
 #include "repair.h"
 } // namespace CODEC_ISA
