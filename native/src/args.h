@@ -171,3 +171,20 @@ struct CircuitTour {
   const double *down, *up;        // matrices (pitch, pitch), and the same transposed
   const double *prior;            // (pitch)
 };
+
+// Attention in windows of rows (height, width, 3 channels); qkv and out: from row `first` on. Windows top ... bottom - 1.
+struct FloatAttention {
+  const float *qkv, *scale, *bias;
+  float *out;
+  int64_t first, height, width, channels, heads, window, shift, top, bottom;
+};
+
+// The pixels and coefficients of a forward wavelet packet; out: from row `top` of cells on.
+struct FloatPacket {
+  const void *pixels;
+  float *out;
+  int64_t pixel_rows, pixel_columns, channels, bytes; // of a number: 1, 2; 4: a float
+  int64_t rows, columns, top, bottom;                 // of cells
+  int64_t levels, wrap;
+  float scale, offset;
+};

@@ -405,6 +405,7 @@ static int c_tour(const CircuitTour &tour, double *levels, int64_t from, int64_t
   int64_t number = 0;
   for (int64_t o = 0; o < tour.n_operations; o++) {
     const int32_t *op = tour.operations + o * C_FIELDS;
+    if (op[C_KIND] == C_UP && op[C_FLAGS] == (C_NO_BELIEF | C_NO_MESSAGE)) continue;
     CircuitStep step = {op, nullptr, number, nullptr, nullptr, nullptr, nullptr};
     step.belief = levels + 2 * op[C_LEVEL] * size, step.message = step.belief + size;
     if (op[C_LEVEL]) step.above = step.belief - 2 * size, step.above_message = step.above + size;
@@ -453,6 +454,112 @@ int circuit_decode(const CircuitTour *tour, int32_t *symbols, int64_t n, double 
   int good = c_tour(*tour, levels, 0, n, side);
   *at = side.at;
   return good ? CODEC_OK : CODEC_DAMAGED;
+}
+
+// ---- code lengths in floats, upwards only, several times as fast: for choices that integers confirm where they are close
+
+constexpr float C_TINY = 1e-15f; // of a message's sum: no product is denormal, which would be slow
+
+INLINE f32v c_fma(f32v a, f32v b, f32v c) {
+#if defined(CODEC_AVX512)
+  return (f32v)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(CODEC_AVX2)
+  return (f32v)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
+// out[r] = sum over k < n of a[r][k] w[k], for R rows.
+template <int R> static void c_weigh(const float *a, const float *w, float *out, int n, int64_t pitch) {
+  constexpr int CT = 3;
+  int64_t c = 0;
+  for (; c + CT * L <= pitch; c += CT * L) {
+    f32v sum[R][CT] = {};
+    for (int k = 0; k < n; k++)
+      for (int t = 0; t < CT; t++) {
+        f32v y = load<f32v>(w + k * pitch + c + t * L);
+        for (int r = 0; r < R; r++) sum[r][t] = c_fma(a[r * pitch + k] - f32v{}, y, sum[r][t]);
+      }
+    for (int r = 0; r < R; r++)
+      for (int t = 0; t < CT; t++) store(out + r * pitch + c + t * L, sum[r][t]);
+  }
+  for (; c < pitch; c += L) {
+    f32v sum[R] = {};
+    for (int k = 0; k < n; k++) {
+      f32v y = load<f32v>(w + k * pitch + c);
+      for (int r = 0; r < R; r++) sum[r] = c_fma(a[r * pitch + k] - f32v{}, y, sum[r]);
+    }
+    for (int r = 0; r < R; r++) store(out + r * pitch + c, sum[r]);
+  }
+}
+
+// message = message (unless it is the first) times by, or the counts of a symbol (if by is NULL; both NULL: absent),
+// scaled by a power of two so that its sum is about 1. The power goes to `exponent`.
+INLINE void c_join(bool first, float *message, const float *by, const float *counts, int64_t pitch, int64_t &exponent) {
+  f32v sum = {};
+  for (int64_t j = 0; j < pitch; j += L) {
+    f32v x = by ? load<f32v>(by + j) : counts ? load<f32v>(counts + pitch + j) - load<f32v>(counts + j) : f32v{} + 1.0f;
+    if (!first) x *= load<f32v>(message + j);
+    sum += x;
+    store(message + j, x);
+  }
+  float total = 0;
+  for (int j = 0; j < L; j++) total += sum[j];
+  int32_t power;
+  memcpy(&power, &total, 4);
+  power = (power >> 23) - 127; // its exponent: the total is positive, and no denormal
+  exponent += power + (counts ? -24 : 0);
+  const int32_t inverse = (127 - power) << 23;
+  float scale;
+  memcpy(&scale, &inverse, 4);
+  const f32v by_scale = f32v{} + scale, tiny = f32v{} + C_TINY;
+  for (int64_t j = 0; j < pitch; j += L) store(message + j, max_(load<f32v>(message + j) * by_scale, tiny));
+}
+
+// About the code length in bits of the symbols (n, variables): out (n). up: the tour's, as floats that sum to 1.
+int circuit_lengths(const CircuitTour *tour, const float *up, const int32_t *symbols, int64_t n, int64_t part,
+                    double *out) {
+  const int64_t pitch = tour->pitch;
+  if (pitch % 16 || pitch > C_MOST || tour->states > pitch || part < 1) return CODEC_BAD_CALL;
+  int failed = 0;
+  parallel((n + part - 1) / part, [&](int64_t index, int) {
+    const int64_t from = index * part, size = least(n, from + part) - from;
+    float *levels = (float *)pool_scratch(0, tour->n_levels * size * pitch * sizeof(float));
+    int64_t *exponents = (int64_t *)pool_scratch(1, size * sizeof(int64_t));
+    if (!levels || !exponents) {
+      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+      return;
+    }
+    memset(exponents, 0, size * sizeof(int64_t));
+    for (int64_t o = 0; o < tour->n_operations; o++) {
+      const int32_t *op = tour->operations + o * C_FIELDS;
+      float *message = levels + op[C_LEVEL] * size * pitch, *above = message - size * pitch;
+      if (op[C_KIND] == C_UP) {
+        const float *matrix = up + op[C_MATRIX] * pitch * pitch;
+        float passed[4 * C_MOST] __attribute__((aligned(64)));
+        for (int64_t i = 0; i < size;) {
+          const int rows = size - i >= 4 ? 4 : 1;
+          if (rows == 4) c_weigh<4>(message + i * pitch, matrix, passed, (int)tour->states, pitch);
+          else c_weigh<1>(message + i * pitch, matrix, passed, (int)tour->states, pitch);
+          for (int r = 0; r < rows; r++, i++) c_join(false, above + i * pitch, passed + r * pitch, nullptr, pitch, exponents[i]);
+        }
+        continue;
+      }
+      const float *table = tour->leaves[op[C_VARIABLE]];
+      for (int64_t i = 0; i < size; i++) {
+        int32_t symbol = symbols[(from + i) * tour->n_variables + op[C_VARIABLE]];
+        const float *counts = symbol < 0 ? nullptr : table + symbol * pitch;
+        c_join(op[C_KIND] == C_ENTER, message + i * pitch, nullptr, counts, pitch, exponents[i]);
+      }
+    }
+    for (int64_t i = 0; i < size; i++) { // the root's message is at level 0
+      double sum = 0;
+      for (int64_t j = 0; j < tour->states; j++) sum += tour->prior[j] * levels[i * pitch + j];
+      out[from + i] = 24 - log2(sum) - (double)exponents[i];
+    }
+  });
+  return failed ? CODEC_NO_MEMORY : CODEC_OK;
 }
 
 // ---- lanes

@@ -123,16 +123,30 @@ static void interp_predict(const CodecPart *part, const T *values, const InterpL
     for (int64_t i = 0; i < n; i++) spread[i] = most_[i] - least_[i];
 }
 
-// The contexts of a run.
+// The number of edges below each of L / 2 numbers, added to a context. A NaN is above all edges.
+INLINE void interp_bins(const double *around, int32_t context, int32_t *contexts) {
+  f64v numbers = load<f64v>(around);
+  i64v bins = i64v{} + (context + INTERP_EDGES);
+  for (int e = 0; e < INTERP_EDGES; e++) {
+#if defined(CODEC_AVX512)
+    __mmask8 not_above = _mm512_cmp_pd_mask((__m512d)numbers, _mm512_set1_pd(INTERP_EDGE[e]), _CMP_LE_OQ);
+    bins = (i64v)_mm512_mask_sub_epi64((__m512i)bins, not_above, (__m512i)bins, _mm512_set1_epi64(1));
+#else
+    bins += numbers <= alld(INTERP_EDGE[e]); // true is -1
+#endif
+  }
+  store(contexts, __builtin_convertvector(bins, h32v));
+}
+
+// The contexts of a run; room for a multiple of L / 2 of them.
 static void interp_contexts(const CodecPart *part, const float *sizes, const InterpLine &line, int64_t at, int64_t n,
                             const double *spread, int32_t *contexts) {
   if (!part->n_axes) {
     for (int64_t i = 0; i < n; i++) contexts[i] = 0;
     return;
   }
-  double around[INTERP_RUN], low[INTERP_RUN + 1], high[INTERP_RUN];
+  double around[INTERP_RUN] = {0}, low[INTERP_RUN + 1], high[INTERP_RUN];
   const int64_t pitch = part->pitch[4], first = line.first + at * pitch;
-  for (int64_t i = 0; i < n; i++) around[i] = 0;
   for (int64_t k = 0; k < part->n_axes; k++) {
     const int64_t axis = part->axis[k], reach = part->reach[k], known = part->known[k];
     const double *above = high;
@@ -154,11 +168,7 @@ static void interp_contexts(const CodecPart *part, const float *sizes, const Int
     const double still = 0.5 * (0.0 * ratio); // NaN if the ratio is infinite
     for (int64_t i = 0; i < n; i++) around[i] = around[i] * share / sides + still;
   }
-  for (int64_t i = 0; i < n; i++) {
-    double bin = 0;
-    for (int e = 0; e < INTERP_EDGES; e++) bin += around[i] <= INTERP_EDGE[e] ? 0.0 : 1.0; // a NaN is above all
-    contexts[i] = (int32_t)bin + (int32_t)part->context;
-  }
+  for (int64_t i = 0; i < n; i += L / 2) interp_bins(around + i, (int32_t)part->context, contexts + i);
 }
 
 template <class T> INLINE void interp_store(T *to, int64_t pitch, const T *from, int64_t n) {

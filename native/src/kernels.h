@@ -2,9 +2,6 @@
 namespace CODEC_ISA {
 #include "simd.h"
 #include "probe.h"
-#include "wide.h"
-#include "wavelet.h"
-#include "pixels.h"
 #include "lattice.h"
 #include "pictures.h"
 #include "product.h"
