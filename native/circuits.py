@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from . import check, library, threads
 
-__all__ = ["Tour", "encode_lanes"]
+__all__ = ["Tour", "encode_lanes", "row_length"]
 
 MAX_STATES = 256
 _ENTER, _LEAF, _UP = 0, 1, 2  # kinds of operations, as in src/circuits.h
@@ -27,6 +28,11 @@ _PART_BYTES = 1 << 24
 _MOST_BYTES = 1 << 30  # of a decoder's messages
 
 _void = ctypes.c_void_p
+
+
+def row_length(states: int) -> int:
+    """The numbers of a row of so many states in memory: a multiple of the longest vectors."""
+    return 8 if states <= 8 else -(-states // 16) * 16
 
 
 class _Struct(ctypes.Structure):
@@ -55,7 +61,7 @@ class Tour:
     ) -> None:
         states, n = len(prior), len(children)
         assert 1 <= states <= MAX_STATES and len(leaves) == len(inner) == n and 0 <= root < n
-        self.states, self.pitch, self.n_variables = states, -(-states // 8) * 8, n
+        self.states, self.pitch, self.n_variables = states, row_length(states), n
         number = {v: i for i, v in enumerate(matrices)}
         operations, self.n_levels, self.order = _operations(children, inner, root, number)
         assert sorted(self.order) == list(range(n)), "children that aren't a tree"
@@ -112,26 +118,57 @@ class Tour:
 
     def intervals(self, symbols: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         """The start and count of symbols (n, D), (D, n) each, in the order of the tour; -1 is absent."""
-        module = library()
-        assert module is not None and symbols.ndim == 2 and symbols.shape[1] == self.n_variables
-        symbols = np.ascontiguousarray(symbols, np.int32)
-        assert not symbols.size or (symbols.min() >= -1 and (symbols.max(0) < self.sizes).all())
+        module, symbols = library(), self._checked(symbols)
+        assert module is not None
         start = np.empty((self.n_variables, len(symbols)), np.uint32)
         count = np.empty_like(start)
-        abreast = threads()
-        parts = -(-len(symbols) // (max(4, min(_PART, _PART_BYTES // self._level_bytes(1))) * abreast)) * abreast
-        part = max(4, -(-len(symbols) // (4 * max(1, parts))) * 4)
         check(
             module.codec_circuit_intervals(
                 ctypes.byref(self._struct),
                 _void(symbols.ctypes.data),
                 ctypes.c_int64(len(symbols)),
-                ctypes.c_int64(part),
+                ctypes.c_int64(self._part(len(symbols))),
                 _void(start.ctypes.data),
                 _void(count.ctypes.data),
             )
         )
         return start, count
+
+    def _checked(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
+        assert symbols.ndim == 2 and symbols.shape[1] == self.n_variables
+        symbols = np.ascontiguousarray(symbols, np.int32)
+        assert not symbols.size or (symbols.min() >= -1 and (symbols.max(0) < self.sizes).all())
+        return symbols
+
+    def _part(self, n: int) -> int:
+        """The number of n items that a thread takes through the tree: parts are alike, and as many as threads."""
+        abreast = threads()
+        parts = -(-n // (max(4, min(_PART, _PART_BYTES // self._level_bytes(1))) * abreast)) * abreast
+        return max(4, -(-n // (4 * max(1, parts))) * 4)
+
+    def lengths(self, symbols: NDArray[Any]) -> NDArray[np.float64] | None:
+        """About the code length in bits of symbols (n, D), (n,), several times as fast as `intervals`; None if the
+        states are so few that it wouldn't be. It isn't the same on all machines: no stream may depend on it."""
+        module, symbols = library(), self._checked(symbols)
+        assert module is not None
+        if self.pitch % 16:
+            return None
+        out = np.empty(len(symbols))
+        check(
+            module.codec_circuit_lengths(
+                ctypes.byref(self._struct),
+                _void(self._up_floats.ctypes.data),
+                _void(symbols.ctypes.data),
+                ctypes.c_int64(len(symbols)),
+                ctypes.c_int64(self._part(len(symbols))),
+                _void(out.ctypes.data),
+            )
+        )
+        return out
+
+    @cached_property
+    def _up_floats(self) -> NDArray[np.float32]:
+        return (self._up / (1 << 24)).astype(np.float32)
 
     def decode(
         self,
@@ -194,9 +231,7 @@ def _operations(
             if stack:
                 parent, before = stack[-1]  # its count already holds v
                 last = before == len(children[parent])
-                flags = _NO_BELIEF * last | _NO_MESSAGE * (parent == root)
-                if flags != _NO_BELIEF | _NO_MESSAGE:
-                    out.append((_UP, v, level, flags, number[v]))
+                out.append((_UP, v, level, _NO_BELIEF * last | _NO_MESSAGE * (parent == root), number[v]))
             continue
         child = children[v][visited]
         stack.append((v, visited + 1))

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from ... import native
 from ...errors import StreamError, UsageError, WeightsError
-from ...native.circuits import Tour
+from ...native.circuits import Tour, row_length
 from .lanes import TOTAL, LaneDecoder, LaneEncoder
 from .trees import VariableTree
 
@@ -119,7 +119,7 @@ class FrozenCircuit:
         start = 0
         for v in tree.order.tolist():
             counts = to_counts(from_codes(theta[start : start + self.sizes[v]].T))  # (M, size)
-            table = np.zeros((int(self.sizes[v]) + 1, -(-self.states // 8) * 8), np.float32)  # as `Tour` wants rows
+            table = np.zeros((int(self.sizes[v]) + 1, row_length(self.states)), np.float32)
             self.leaves[v] = table[:, : self.states]
             np.cumsum(counts.T, axis=0, out=self.leaves[v][1:], dtype=np.float32)
             start += int(self.sizes[v])
@@ -194,6 +194,11 @@ class FrozenCircuit:
             _, counts = self._intervals(x[rows], context and context.part(rows))
             total[rows] = sum((24 - np.log2(count) for count in counts), start=total[rows])
         return total
+
+    def estimate(self, x: IntArray) -> Floats | None:
+        """About `bits`, by floats, which differ from machine to machine; None where nothing is faster than `bits`."""
+        tour = self._tour(0, None)
+        return None if tour is None else tour.lengths(self._checked(x))
 
     def encode(self, x: IntArray, context: CodingContext | None = None, lanes: int | None = None) -> bytes:
         """Encodes all rows as one stream. lanes: how many coders share it, 1 to 4096; None: what fits their number."""
