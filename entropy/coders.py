@@ -214,6 +214,11 @@ class NativeReader(ColumnReader):
         self._ans = ans  # None: an empty stream
 
     @property
+    def ans(self) -> codes.AnsReader | None:
+        """The stream; None if it is empty."""
+        return self._ans
+
+    @property
     def bits_left(self) -> int:
         return self._ans.bits_left if self._ans is not None else 0
 

@@ -289,6 +289,16 @@ class Tables:
         return Block(used, counts[used], columns), symbols.ravel()[escaped], row.ravel()[escaped]
 
     @property
+    def model(self) -> codes.Model:
+        """The rows of the table, then those of escapes, for compiled kernels; there must be a compiled module."""
+        return self._model
+
+    @property
+    def all_min_bits(self) -> NDArray[np.float64]:
+        """The cost in bits of the cheapest column of each row of the table, then of each of those of escapes."""
+        return self._all_min_bits
+
+    @property
     def _model(self) -> codes.Model:
         coder = self._coder(coders.NativeCoder)
         assert isinstance(coder, coders.NativeCoder)
@@ -309,6 +319,11 @@ class TableDecoder:
     def __init__(self, tables: Tables, reader: coders.ColumnReader, largest: int | None = None) -> None:
         self._tables, self._reader = tables, reader
         self._range = (-(2**31), 2**31 - 1) if largest is None else (-largest, largest)
+
+    @property
+    def ans(self) -> codes.AnsReader | None:
+        """The stream, for kernels that decode steps themselves; None if it isn't read by the compiled module."""
+        return self._reader.ans if isinstance(self._reader, coders.NativeReader) else None
 
     def take(self, row: IntArray) -> Int32Array:
         """Decodes the symbols of the next step, in the shape of row. StreamError if the stream can't hold as many."""

@@ -16,4 +16,8 @@ namespace CODEC_ISA {
 #include "wavelet.h"
 #include "pixels.h"
 #include "circuits.h"
+#include "ans.h"
+#include "motion.h"
+#include "passes.h"
+#include "repair.h"
 } // namespace CODEC_ISA
