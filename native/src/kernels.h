@@ -8,16 +8,16 @@ namespace CODEC_ISA {
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
+inline namespace floats { // its names stay its own
+#include "floats.h"
+} // namespace floats
 #include "motion.h"
 #include "ans.h"
 #include "interpolation.h"
-#include "floats.h"
 #include "wide.h"
 #include "wavelet.h"
 #include "pixels.h"
 #include "circuits.h"
-#include "ans.h"
-#include "motion.h"
 #include "passes.h"
 #include "repair.h"
 } // namespace CODEC_ISA
