@@ -8,9 +8,7 @@ namespace CODEC_ISA {
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
-inline namespace floats { // its names stay its own
 #include "floats.h"
-} // namespace floats
 #include "motion.h"
 #include "ans.h"
 #include "interpolation.h"
