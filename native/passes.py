@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import check, codes, library
 
-__all__ = ["Choice", "Coder", "Network", "coefficients", "levels"]
+__all__ = ["Choice", "Coder", "Network", "coefficients", "levels", "pyramid"]
 
 HIDDEN = 32
 BANDS = 64
@@ -181,6 +181,17 @@ def levels(
     struct, arrays = coder._begin(LEVELS * h * w)
     check(_module().codec_pass_levels(ctypes.byref(struct), net.pointer, ctypes.byref(plane)))
     return made, list(_steps(struct, arrays)), out
+
+
+def pyramid(coder: Coder, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+    """A field of vectors or modes that is read as a pyramid of four grids, less what was expected: of this shape."""
+    assert coder.ans is not None
+    h, w, channels = shape
+    field = np.empty(shape, np.int64)
+    struct, _ = coder._begin(0)
+    sizes = ctypes.c_int64(h), ctypes.c_int64(w), ctypes.c_int(channels)
+    check(_module().codec_pass_pyramid(ctypes.byref(struct), *sizes, ctypes.c_void_p(field.ctypes.data)))
+    return field
 
 
 @dataclass(frozen=True)

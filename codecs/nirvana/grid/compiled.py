@@ -1,6 +1,6 @@
 """The passes of coefficients.py by compiled kernels (native/passes.py): the same symbols in the same rows.
 
-Each function gives None where there are no kernels, or they can't do it: then the loops in NumPy do.
+`code_levels` and `code_coefficients` give None where there are no kernels, or they can't do it: the loops there can.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .coefficients import Grids, PlaneContext, PlaneDecisions
     from .networks import Mlp, Nets
 
-__all__ = ["code_coefficients", "code_levels"]
+__all__ = ["choice_of", "code_coefficients", "code_levels", "read_pyramid"]
 
 Bytes = NDArray[np.uint8]
 _TOP = 127  # the largest feature
@@ -113,6 +113,14 @@ def code_coefficients(
     for rows, symbols in steps:
         io.code(rows, symbols)
     return q.astype(np.int64), magnitude
+
+
+def read_pyramid(coder: passes.Coder, shape: tuple[int, ...]) -> Int:
+    """The field (h, w, channels) that a pyramid makes of what was expected, less that."""
+    try:
+        return passes.pyramid(coder, (shape[0], shape[1], shape[2]))
+    except ValueError as error:
+        raise StreamError(_DAMAGED) from error
 
 
 def choice_of(target: NDArray[np.float64], lmbda: float, spent: NDArray[np.float64]) -> passes.Choice:
