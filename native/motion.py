@@ -166,7 +166,7 @@ def predict(
             ctypes.c_int64(columns),
             ctypes.c_int(leaf),
             _at(out),
-        )  # fmt: skip
+        )
     )
     return out
 
@@ -209,7 +209,7 @@ def coarse(a: NDArray[Any], b: NDArray[Any], reach: int) -> Int:
             _at(shifts),
             numbers[5],
             _at(vectors),
-        )  # fmt: skip
+        )
     )
     return vectors
 

@@ -199,8 +199,8 @@ class Choice:
     """The choice of coefficients by an encoder: the cheapest for what it aims at.
 
     target: (64, h, w) float64, in steps. costs: (61, 81) float32, bits of the symbols -40...40 by row; beyond they are
-    as at the end. lmbda: squared steps that a bit is worth. spent: (5, h, w) float64, to which the costs of each level's
-    bands are added.
+    as at the end. lmbda: squared steps that a bit is worth. spent: (5, h, w) float64, to which the costs of the bands
+    of each level are added.
     """
 
     target: NDArray[np.float64]

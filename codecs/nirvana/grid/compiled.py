@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from ....errors import StreamError
 from ....native import passes
+from .context import Grids, PlaneContext, PlaneDecisions, magnitude_table
 from .symbols import LARGEST, Coding, Int, costs
 
 if TYPE_CHECKING:
-    from .coefficients import Grids, PlaneContext, PlaneDecisions
     from .networks import Mlp, Nets
 
 __all__ = ["choice_of", "code_coefficients", "code_levels", "read_pyramid"]
@@ -59,7 +59,15 @@ def code_levels(
     given = None if decisions is None else _small(decisions.levels)
     try:
         levels, steps, out = passes.levels(
-            coder, network, c.texture.low.reshape(-1, h, w), past, cross, twin, _small(c.motion), given, tally is not None
+            coder,
+            network,
+            c.texture.low.reshape(-1, h, w),
+            past,
+            cross,
+            twin,
+            _small(c.motion),
+            given,
+            tally is not None,
         )
     except ValueError as error:
         raise StreamError(_DAMAGED) from error
@@ -70,8 +78,6 @@ def code_levels(
 
 @lru_cache(maxsize=1)
 def _magnitudes() -> Bytes:
-    from .coefficients import magnitude_table
-
     return np.ascontiguousarray(magnitude_table()[: LARGEST + 1])
 
 
