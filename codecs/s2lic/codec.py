@@ -38,7 +38,7 @@ from ..base.settings import Setting
 from ..base.weights import load_weights
 from ..layers.inference import own_arithmetic
 from . import CARD
-from .layers import MEAN_BITS
+from .config import MEAN_BITS
 from .refine import STEPS
 from .tiles import CELL, around, mirrored_pixels, tiles
 from .weights import S2licModel, read_model

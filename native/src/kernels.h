@@ -4,9 +4,12 @@ namespace CODEC_ISA {
 #include "probe.h"
 #include "lattice.h"
 #include "pictures.h"
+#include "wide.h"
 #include "wavelet.h"
+#include "pixels.h"
 #include "product.h"
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
+#include "floats.h"
 } // namespace CODEC_ISA

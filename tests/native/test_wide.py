@@ -80,7 +80,7 @@ def test_a_band_of_rows_is_that_part_of_all() -> None:
 
 
 def test_sums_that_are_too_large_are_refused() -> None:
-    weight = np.full((1, 4096, 9, 9), 32767, np.int16)
+    weight = np.full((1, 7000, 7, 7), 32767, np.int16)
     with pytest.raises(ValueError, match="52 bits"):
         Wide(weight, np.zeros(1, np.int64), np.zeros(1, np.int64), Grid(20, True, 0))
     with pytest.raises(ValueError, match="20 bits"):
