@@ -18,7 +18,6 @@ struct LatticeArgs {
   float act1, act2, minimum, steps;
 };
 
-<<<<<<< HEAD
 // ---- wide.h: see there
 
 typedef struct {
@@ -70,7 +69,6 @@ typedef struct {
   uint8_t *rows;                     // (channels, cells)
   int8_t *shifts;                    // (height, width, channels), if means is NULL
 } WideCells;
-=======
 // A wavelet transform along one axis of n samples, in bands of up to 16 outputs. bands: n_bands times first output,
 // outputs, first input, inputs, row of `matrices` where the band begins. matrices: rows of 16 whole numbers, one row for
 // each input. wrap: by how much inputs may lie before the first and behind the last sample.
@@ -112,7 +110,6 @@ struct ConvArgs {
   int64_t wide;
   QuantiserArgs stream, grid;
 };
->>>>>>> wt-s2lic
 // A convolution in float32 of rows (height, width, inner); x: from row `first` on.
 struct FloatConv {
   const float *x, *weight; // weight: blocks of 16 outputs, (taps, inner, 16) each; winograd: (36, blocks, inner, 16)
