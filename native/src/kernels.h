@@ -11,5 +11,7 @@ namespace CODEC_ISA {
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
+inline namespace floats { // its names stay its own
 #include "floats.h"
+} // namespace floats
 } // namespace CODEC_ISA
