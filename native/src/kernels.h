@@ -11,7 +11,7 @@ namespace CODEC_ISA {
 #include "epilogue.h"
 #include "winograd.h"
 #include "conv.h"
-inline namespace floats { // its names stay its own
+#define VB FLOATS_VB
 #include "floats.h"
-} // namespace floats
+#undef VB
 } // namespace CODEC_ISA
