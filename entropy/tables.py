@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import native
 from ..errors import StreamError, UsageError, WeightsError
+from ..native import codes
 from . import coders
 from .coders import DEFAULT, TOTAL, Block
 
@@ -205,14 +207,14 @@ class Tables:
         return np.concatenate([self.row_min_bits, np.arange(_DIGIT + 1).clip(1)])
 
     @cached_property
-    def _coders(self) -> dict[CoderName, coders.Coder]:
+    def _coders(self) -> dict[type[coders.Coder], coders.Coder]:
         return {}
 
     def _coder(self, name: CoderName) -> coders.Coder:
-        if name not in self._coders:
-            kind = coders.find(name) if isinstance(name, str) else name
-            self._coders[name] = kind(self._all_rows)
-        return self._coders[name]
+        kind = coders.find(name) if isinstance(name, str) else name
+        if kind not in self._coders:
+            self._coders[kind] = kind(self._all_rows)
+        return self._coders[kind]
 
     def _group(self, row: IntArray) -> _Grouping:
         row = np.asarray(row)
@@ -222,7 +224,20 @@ class Tables:
             group = _Grouping(row, len(self._all_rows))
             if not row.size or group.rows[-1] < len(self.lengths):
                 return group
-        raise UsageError(f"rows must be integers from 0 to {len(self.lengths) - 1}")
+        raise self._no_such_row()
+
+    def _no_such_row(self) -> UsageError:
+        return UsageError(f"rows must be integers from 0 to {len(self.lengths) - 1}")
+
+    def _counted(self, row: IntArray) -> tuple[IntArray, NDArray[np.int64]]:
+        """The rows as compiled kernels take them, and the number of symbols of each row of the table."""
+        if row.dtype.kind not in "iu":
+            raise self._no_such_row()
+        row = np.ascontiguousarray(row, row.dtype.newbyteorder("="))
+        counts = codes.row_counts(row, len(self.lengths))
+        if counts is None:
+            raise self._no_such_row()
+        return row, counts
 
     def _blocks(self, symbols: IntArray, row: IntArray) -> list[Block]:
         """The symbols as blocks: their columns, and if there are escapes, the classes and the digits of the tail."""
@@ -235,17 +250,16 @@ class Tables:
             return []
         if not np.can_cast(symbols.dtype, np.int32) and (symbols.min() < -(2**31) or symbols.max() >= 2**31):
             raise UsageError("symbols must fit into 32 bits, with sign")
-        group = self._group(row)
-        wrapped = group.sort(symbols.astype(np.int32, copy=False)).view(np.uint32)
-        # Modulo 2**32, the distance from the first column is below the number of columns for these symbols only.
-        columns = wrapped - group.spread(self.offset.view(np.uint32))
-        last = group.spread((self.lengths - 1).view(np.uint32))
-        escaped = np.flatnonzero(columns >= last)
-        blocks = [Block(group.rows, group.counts, np.minimum(columns, last).view(np.int32))]
-        if escaped.size:
-            first = group.spread(self.offset)[escaped].astype(np.int64)
-            above = wrapped[escaped].view(np.int32) - first - last[escaped]  # from the first symbol above the columns
-            below = first - 1 - wrapped[escaped].view(np.int32)
+        symbols = np.ascontiguousarray(symbols, np.int32)
+        if native.library() is not None and symbols.size < 1 << 31:
+            block, wrapped, used = self._native_block(symbols, np.asarray(row))
+        else:
+            block, wrapped, used = self._block(symbols, row)
+        blocks = [block]
+        if wrapped.size:
+            first = self.offset[used].astype(np.int64)
+            above = wrapped - first - self.last[used]  # from the first symbol above the columns
+            below = first - 1 - wrapped
             value = np.where(above >= 0, 2 * above, 2 * below + 1) + 1
             n_bits = np.frexp(value.astype(np.float64))[1].astype(np.int64) - 1  # below the leading one
             blocks.append(self._tail_block(np.zeros_like(n_bits), n_bits))
@@ -254,6 +268,41 @@ class Tables:
             if (kind > 0).any():
                 blocks.append(self._tail_block(kind[kind > 0], digit[kind > 0]))
         return blocks
+
+    def _block(self, symbols: Int32Array, row: IntArray) -> tuple[Block, Int32Array, IntArray]:
+        """The columns of symbols, the symbols that are escaped, and the rows of these."""
+        group = self._group(row)
+        wrapped = group.sort(symbols).view(np.uint32)
+        # Modulo 2**32, the distance from the first column is below the number of columns for these symbols only.
+        columns = wrapped - group.spread(self.offset.view(np.uint32))
+        last = group.spread(self.last.view(np.uint32))
+        escaped = np.flatnonzero(columns >= last)
+        block = Block(group.rows, group.counts, np.minimum(columns, last).view(np.int32))
+        used = group.rows.repeat(group.counts)[escaped] if escaped.size else group.rows[:0]
+        return block, wrapped[escaped].view(np.int32), used
+
+    def _native_block(self, symbols: Int32Array, row: IntArray) -> tuple[Block, Int32Array, IntArray]:
+        """The same, compiled."""
+        row, counts = self._counted(row)
+        columns, escaped = codes.columns_of_step(self._model, row, counts, self.offset, symbols)
+        used = counts.nonzero()[0]
+        return Block(used, counts[used], columns), symbols.ravel()[escaped], row.ravel()[escaped]
+
+    @property
+    def model(self) -> codes.Model:
+        """The rows of the table, then those of escapes, for compiled kernels; there must be a compiled module."""
+        return self._model
+
+    @property
+    def all_min_bits(self) -> NDArray[np.float64]:
+        """The cost in bits of the cheapest column of each row of the table, then of each of those of escapes."""
+        return self._all_min_bits
+
+    @property
+    def _model(self) -> codes.Model:
+        coder = self._coder(coders.NativeCoder)
+        assert isinstance(coder, coders.NativeCoder)
+        return coder.model
 
     def _tail_group(self, kind: NDArray[np.int64]) -> _Grouping:
         """The grouping by rows of the tail: kind 0 is a class, kind n a digit of n bits."""
@@ -271,6 +320,11 @@ class TableDecoder:
         self._tables, self._reader = tables, reader
         self._range = (-(2**31), 2**31 - 1) if largest is None else (-largest, largest)
 
+    @property
+    def ans(self) -> codes.AnsReader | None:
+        """The stream, for kernels that decode steps themselves; None if it isn't read by the compiled module."""
+        return self._reader.ans if isinstance(self._reader, coders.NativeReader) else None
+
     def take(self, row: IntArray) -> Int32Array:
         """Decodes the symbols of the next step, in the shape of row. StreamError if the stream can't hold as many."""
         tables = self._tables
@@ -279,6 +333,8 @@ class TableDecoder:
             return np.zeros(row.shape, dtype=np.int32)
         if not row.flags.c_contiguous:
             self._check(row.size * tables.min_bits)  # it may be a broadcast view that takes no memory yet
+        if isinstance(self._reader, coders.NativeReader) and row.size < 1 << 31:
+            return self._take_step(self._reader, row)
         group = tables._group(row)
         columns = self._take(group)
         symbols = (columns.view(np.uint32) + group.spread(tables.offset.view(np.uint32))).view(np.int32)
@@ -287,6 +343,17 @@ class TableDecoder:
             first = group.spread(tables.offset)[escaped].astype(np.int64)
             symbols[escaped] = self._escaped(first, columns[escaped])
         return group.unsort(symbols).reshape(row.shape)
+
+    def _take_step(self, reader: coders.NativeReader, row: IntArray) -> Int32Array:
+        """Decodes what `take` does, compiled."""
+        tables = self._tables
+        row, counts = tables._counted(row)
+        self._check(float(counts @ tables.row_min_bits))
+        symbols, escaped = reader.take_step(row, counts, tables.offset)
+        if escaped.size:
+            used = row.ravel()[escaped]
+            symbols[escaped] = self._escaped(tables.offset[used].astype(np.int64), tables.last[used])
+        return symbols.reshape(row.shape)
 
     def take_same(self, row: int, n: int) -> Int32Array:
         """Decodes n symbols of one row: what `take` does with n times this row, with less to do."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,6 +102,14 @@ def _fits(form: _Form, grid: Grid, largest_sum: int) -> bool:
 
 def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
+
+
+def _aligned(shape: tuple[int, ...]) -> NDArray[np.int16]:
+    """An array that starts at a multiple of 64 bytes: a vector of it is in a single line of the cache."""
+    n_bytes = 2 * math.prod(shape)
+    buffer = np.empty(n_bytes + 63, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + n_bytes].view(np.int16).reshape(shape)
 
 
 class Narrow:
@@ -255,7 +264,7 @@ class Narrow:
         winograd = self.kernel == 3 and self.stride == 1
         forms = [form for form in _FORMS if winograd and _fits(form, self.grid, self.largest_sum)]
         for code, products in (*((form.code, form.products) for form in forms), (0, self.kernel**2)):
-            weight = np.empty((products, len(order), pairs, _BLOCK, 2), np.int16)
+            weight = _aligned((products, len(order), pairs, _BLOCK, 2))
             status = module.codec_conv_pack(
                 _pointer(self._weight),
                 *(ctypes.c_int64(n) for n in (self.inner, self.kernel, code)),

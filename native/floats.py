@@ -21,13 +21,21 @@ from numpy.typing import NDArray
 from . import check, library
 from .grids import Rows
 
-__all__ = ["Attention", "Conv", "Packet", "gelu", "norm"]
+__all__ = ["Attention", "Conv", "Packet", "empty", "gelu", "norm", "unshuffle"]
 
 Array = NDArray[np.float32]
 Activation = Literal["none", "leaky", "gelu"]
 
 _ACTIVATIONS: dict[Activation, int] = {"none": 0, "leaky": 1, "gelu": 2}
 SLOPE = 0.125  # of a leaky ReLU below 0
+
+
+def empty(*shape: int) -> Array:
+    """An array that isn't filled and begins on a line of the cache: loads of vectors that cross lines take twice as long."""
+    size = math.prod(shape)
+    memory = np.empty(size + 16, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    return memory[start : start + size].reshape(shape)
 
 
 # ---- convolutions
@@ -38,6 +46,25 @@ class _FloatConv(ctypes.Structure):  # as in src/args.h
         *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "gain", "residual", "out")),
         *((name, ctypes.c_int64) for name in ("first", "height", "width", "top", "bottom", "inner", "outer")),
         *((name, ctypes.c_int64) for name in ("kernel", "stride", "act", "winograd")),
+    ]
+
+
+class _FloatAttention(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("qkv", "scale", "bias", "out")),
+        *((name, ctypes.c_int64) for name in ("first", "height", "width", "channels", "heads", "window", "shift")),
+        *((name, ctypes.c_int64) for name in ("top", "bottom")),
+    ]
+
+
+class _FloatPacket(ctypes.Structure):
+    _fields_ = [
+        ("pixels", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("pixel_rows", "pixel_columns", "channels", "bytes")),
+        *((name, ctypes.c_int64) for name in ("rows", "columns", "top", "bottom", "levels", "wrap")),
+        ("scale", ctypes.c_float),
+        ("offset", ctypes.c_float),
     ]
 
 
@@ -74,8 +101,10 @@ class Conv:
             taps = np.tensordot(kernel, np.tensordot(kernel, taps, (1, 1)), (1, 1))  # the other way round twice
         weight = taps.reshape(-1, self.inner, blocks, 16)
         order = (0, 2, 1, 3) if self.tile > 1 else (2, 0, 1, 3)
-        bias = np.pad(self.bias, (0, 16 * blocks - self.outer))
-        return np.ascontiguousarray(weight.transpose(order)), bias
+        weight = weight.transpose(order)
+        packed = empty(*weight.shape)
+        packed[:] = weight
+        return packed, np.pad(self.bias, (0, 16 * blocks - self.outer))
 
     def height(self, height: int) -> int:
         """The rows that come of so many rows, and columns of columns."""
@@ -176,7 +205,7 @@ def gelu(x: Array) -> Array:
 
     erf by Abramowitz and Stegun 7.1.26, within 1.5e-7.
     """
-    z = np.abs(x) * x.dtype.type(math.sqrt(0.5))
+    z = np.minimum(np.abs(x) * x.dtype.type(math.sqrt(0.5)), 6)  # products with denormal numbers take far longer
     t = 1 / (1 + x.dtype.type(0.3275911) * z)
     series = np.zeros_like(t)
     for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
@@ -190,6 +219,14 @@ def norm(x: Array, weight: Array, bias: Array, residual: Array, out: Array) -> N
 
     out may be x or the residual.
     """
+    for array in (x, residual, out):
+        assert array.dtype == np.float32 and array.flags.c_contiguous and array.shape == x.shape and x.ndim == 2
+    assert weight.shape == bias.shape == x.shape[1:] and weight.dtype == bias.dtype == np.float32
+    if (module := library()) is not None and x.size:
+        weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias)
+        pointers = (ctypes.c_void_p(array.ctypes.data) for array in (x, weight, bias, residual, out))
+        check(module.codec_floats_norm(*pointers, *(ctypes.c_int64(n) for n in x.shape)))
+        return
     mean = x.mean(1, keepdims=True)
     centred = x - mean
     scale = 1 / np.sqrt((centred * centred).mean(1, keepdims=True) + x.dtype.type(1e-5))
@@ -206,7 +243,7 @@ class Attention:
         """scale: (heads,), of the cosines. bias: (heads, n * n, n * n), for each query and key."""
         self.scale, self.bias = np.ascontiguousarray(scale, np.float32), np.ascontiguousarray(bias, np.float32)
         self.heads, self.window, self.shift = len(scale), window, shift
-        assert self.bias.shape == (self.heads, window**2, window**2) and 0 <= shift < window
+        assert self.bias.shape == (self.heads, window**2, window**2) and 0 <= shift < window <= 16
 
     def rows(self, qkv: Rows, top: int, bottom: int, out: Rows) -> None:
         """Fills the rows of windows top ... bottom - 1 of `out` (h, w, C), of queries, keys and values (h, w, 3 C).
@@ -217,6 +254,21 @@ class Attention:
         source, target = _checked(qkv, 3 * channels), _checked(out, channels)
         assert channels % self.heads == 0 and qkv.height == out.height and source.shape[1] == target.shape[1]
         n, width = self.window, source.shape[1]
+        first, stop = max(0, top * n - self.shift), min(qkv.height, bottom * n - self.shift)
+        assert 0 <= top <= bottom <= -(-(qkv.height + self.shift) // n), "windows that aren't there"
+        if first >= stop or not width:
+            return
+        goal = out.cut(first, stop)
+        qkv.cut(first, stop)
+        if (module := library()) is not None:
+            # pointers to row `first` of the picture, from which the kernel counts
+            source = qkv.cut(first, stop)
+            call = _FloatAttention(
+                *(part.ctypes.data for part in (source, self.scale, self.bias, goal)),
+                *(first, qkv.height, width, channels, self.heads, n, self.shift, top, bottom),
+            )
+            check(module.codec_floats_attention(ctypes.byref(call)))
+            return
         for y in range(top, bottom):
             a, b = max(0, y * n - self.shift), min(qkv.height, (y + 1) * n - self.shift)
             for x in range(-(-(width + self.shift) // n)):
@@ -276,10 +328,17 @@ class Packet:
         image.
         """
         height, width = (side * self.cell for side in size)
-        assert pixels.ndim == 3 and pixels.shape[2] == self.channels and pixels.size
+        pixels = _pixels(pixels)
+        assert pixels.shape[2] == self.channels
         target = _checked(out, self.channels * self.cell**2)
         assert out.height == size[0] and target.shape[1] == size[1] and 0 <= top <= bottom <= size[0]
         goal = out.cut(top, bottom)
+        if not goal.size:
+            return
+        if (module := library()) is not None:
+            call = _packet(pixels, goal, size, top, bottom, scale, offset, self.levels, self.wrap)
+            check(module.codec_floats_packet(ctypes.byref(call)))
+            return
         rows, inside = self._window(top, bottom, height)
         columns = _mirrored(np.arange(width), pixels.shape[1])
         x = pixels[_mirrored(rows, pixels.shape[0])][:, columns].astype(np.float32)
@@ -297,6 +356,51 @@ class Packet:
         if not self.wrap:
             low, high = max(0, low), min(height, high)
         return np.arange(low, high) % height, slice(a - low, b - low)
+
+
+def unshuffle(
+    pixels: NDArray[Any], cell: int, top: int, bottom: int, out: Rows, scale: float, offset: float
+) -> None:
+    """Fills rows top ... bottom - 1 of cells of `out`, of pixels * scale + offset: a cell's pixels become channels.
+
+    pixels: (H, W, C) uint8, uint16 or float32; beyond them is their mirror image. out: (rows, columns, cell * cell * C);
+    channels are in the order (row, column, colour).
+    """
+    pixels = _pixels(pixels)
+    target = _checked(out, cell * cell * pixels.shape[2])
+    assert 0 <= top <= bottom <= out.height and 1 <= cell
+    goal, columns = out.cut(top, bottom), target.shape[1]
+    if not goal.size:
+        return
+    if (module := library()) is not None:
+        call = _packet(pixels, goal, (out.height, columns), top, bottom, scale, offset)
+        check(module.codec_floats_unshuffle(ctypes.byref(call), ctypes.c_int64(cell)))
+        return
+    x = pixels[_mirrored(np.arange(top * cell, bottom * cell), pixels.shape[0])]
+    x = x[:, _mirrored(np.arange(columns * cell), pixels.shape[1])].astype(np.float32)
+    x = x * np.float32(scale) + np.float32(offset)
+    goal[:] = x.reshape(bottom - top, cell, columns, -1).transpose(0, 2, 1, 3).reshape(goal.shape)
+
+
+def _pixels(pixels: NDArray[Any]) -> NDArray[Any]:
+    kinds = (np.uint8, np.uint16, np.float32)
+    assert pixels.ndim == 3 and pixels.size and pixels.dtype in kinds, "pixels are (H, W, C) uint8, uint16 or float32"
+    return np.ascontiguousarray(pixels)
+
+
+def _packet(
+    pixels: NDArray[Any],
+    goal: Array,
+    size: tuple[int, int],
+    top: int,
+    bottom: int,
+    scale: float,
+    offset: float,
+    levels: int = 0,
+    wrap: bool = False,
+) -> _FloatPacket:
+    parts = (pixels.ctypes.data, goal.ctypes.data, *pixels.shape, pixels.itemsize)
+    return _FloatPacket(*parts, *size, top, bottom, levels, wrap, scale, offset)
 
 
 def _mirrored(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:

@@ -123,7 +123,7 @@ def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
 
 
 class _Target:
-    """What becomes of sums: multipliers and limits, and how kernels take them."""
+    """The multipliers and limits that make integers of sums, as kernels take them."""
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from typing import Literal
 __all__ = [
     "FINER",
     "LAMBDA",
+    "LARGEST_LATENT",
     "LEAK",
     "LEVELS",
     "LEVEL_UNIT",
@@ -36,6 +37,7 @@ MEAN_BITS = 4  # means, and so all values of y_hat and z_hat, are multiples of 1
 TABLE_BITS = 10  # knots are multiples of 1/1024
 LEVEL_UNIT = 8.0  # networks and knots give levels in this unit, so that they learn fast; a power of two keeps it exact
 STEPS = 64  # quality steps between two knots: interpolation is exact
+LARGEST_LATENT = 1 << 14  # magnitude of a latent, and of a symbol
 LAMBDA = (0.0012, 0.2)  # weight of 255^2 MSE against bits per pixel at the lowest and highest quality
 MATRIX_BITS = 24  # fractional bits of the inverse wavelet matrices
 LEAK = 3  # negative values go on at 2**-3 of their slope: plain ReLUs died by the layer (docs/notes/s2lic.md)

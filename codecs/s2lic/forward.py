@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...native.floats import Activation, Attention, Conv, Packet, norm
+from ...native.floats import Activation, Attention, Conv, Packet, empty, norm, unshuffle
 from ...native.grids import Rows
 from ..base.progress import each
 from ..layers.frozen import FrozenState
-from .tiles import CELL, mirrored_pixels
+from .tiles import CELL
 
 __all__ = ["Forward"]
 
 WAVELET = 4  # packet levels of the linear shortcut, as in network.py
 WINDOW = 8  # cells to a side of a window of the attention
-BAND = 2048  # cells that pass through the layers together, at least a row of windows
+BAND = 1024  # cells that pass through the layers together, at least a row of windows
 
 Array = NDArray[np.float32]
 
@@ -48,8 +48,7 @@ class Forward:
         self.stages = [self._blocks(f"analysis.stage{size}", n) for size, n in ((4, n4), (8, n8), (16, n16))]
         self.down8, self.down16 = self._conv("analysis.down8", 2), self._conv("analysis.down16", 2)
         self.swin = [
-            SwinBlock(state, f"analysis.swin16.blocks.{k}", WINDOW // 2 * (k % 2))
-            for k in range(config["attention"])
+            SwinBlock(state, f"analysis.swin16.blocks.{k}", WINDOW // 2 * (k % 2)) for k in range(config["attention"])
         ]
         self.leave = self._conv("analysis.leave")
         self.hyper = [self._conv(f"hyper_analysis.net.{2 * k}", 1 if k == 0 else 2) for k in range(3)]
@@ -77,11 +76,11 @@ class Forward:
         scale = 1.0 / float(np.iinfo(pixels.dtype).max)
         y = Rows.empty(h, w, self.latent, np.float32)
         gain = self.gain("gain", step)
-        network = self._network(pixels, step)
+        network = self._network(pixels, scale, step)
         rows = WINDOW * max(1, BAND // WINDOW // network.width)
         for top in each(range(0, h, rows), "band of rows", 0.0, 0.7):  # the rest is coding
             bottom = min(h, top + rows)
-            coefficients = Rows(np.empty((bottom - top, w, 3 * 4**WAVELET), np.float32), top, h)
+            coefficients = Rows(empty(bottom - top, w, 3 * 4**WAVELET), top, h)
             self.packet.rows(pixels, top, bottom, (h, w), coefficients, scale, -0.5)
             self.linear.rows(coefficients, top, bottom, y, gain=gain)
             r = network.need(top, bottom)
@@ -90,10 +89,10 @@ class Forward:
             self.leave.rows(r, top, bottom, y, gain=gain, residual=y)
         return y.array
 
-    def _network(self, pixels: NDArray[Any], step: int) -> _Layer:
+    def _network(self, pixels: NDArray[Any], scale: float, step: int) -> _Layer:
         """The layers from a picture to what `leave` makes a correction of; sides are multiples of a window's."""
         height, width = (-(-side // (CELL * WINDOW)) * WINDOW for side in pixels.shape[:2])
-        first = _Unshuffled(pixels, 4 * height, 4 * width)
+        first = _Unshuffled(pixels, scale, 4 * height, 4 * width)
         x: _Layer = _Convolved(first, self.enter, "none", self.gain("analysis.gain4", step))
         for size, down, blocks in zip((4, 8, 16), (None, self.down8, self.down16), self.stages, strict=True):
             if down is not None:
@@ -129,7 +128,7 @@ class _Layer:
 
     def __init__(self, height: int, width: int, channels: int) -> None:
         self.height, self.width, self.channels = height, width, channels
-        self.memory = np.empty((0, width, channels), np.float32)
+        self.memory = empty(0, width, channels)
         self.held = Rows(self.memory, 0, height)
         self.floor: int | None = None  # a second reader still needs the rows from here on
 
@@ -147,7 +146,7 @@ class _Layer:
         first = min(max(first, self.held.first), self.held.stop)
         kept = self.held.cut(first, self.held.stop)
         if stop - first > len(self.memory):
-            self.memory = np.empty((stop - first, self.width, self.channels), np.float32)
+            self.memory = empty(stop - first, self.width, self.channels)
         self.memory[: len(kept)] = kept
         self.held = Rows(self.memory[: stop - first], first, self.height)
 
@@ -163,27 +162,21 @@ class _Layer:
 class _Unshuffled(_Layer):
     """The picture minus 1/2, a cell of 4 x 4 pixels in (row, column, colour) as channels; mirrored over its edges."""
 
-    def __init__(self, pixels: NDArray[Any], height: int, width: int) -> None:
+    def __init__(self, pixels: NDArray[Any], scale: float, height: int, width: int) -> None:
         super().__init__(height, width, 48)
-        self.pixels, self.largest = pixels, float(np.iinfo(pixels.dtype).max)
-        self.lines, self.columns = (
-            mirrored_pixels(range(cells // 4), side) for cells, side in zip((height, width), pixels.shape, strict=False)
-        )
+        self.pixels, self.scale = pixels, scale
 
     def make(self, start: int, stop: int) -> None:
-        part = self.pixels[self.lines[4 * start : 4 * stop]]
-        if len(self.columns) > self.pixels.shape[1]:
-            part = part[:, self.columns]
-        part = part.reshape(stop - start, 4, self.width, 12).transpose(0, 2, 1, 3)
-        goal = self.held.cut(start, stop).reshape(stop - start, self.width, 4, 12)
-        np.multiply(part, np.float32(1 / self.largest), out=goal)
-        goal -= np.float32(0.5)
+        unshuffle(self.pixels, 4, start, stop, self.held, self.scale, -0.5)
 
 
 class _Convolved(_Layer):
     def __init__(self, source: _Layer, conv: Conv, act: Activation, gain: Array) -> None:
         super().__init__(conv.height(source.height), conv.height(source.width), conv.outer)
         self.source, self.conv, self.act, self.gain = source, conv, act, gain
+
+    def until(self, stop: int) -> int:
+        return _rounded_up(stop, self.conv.tile)
 
     def make(self, start: int, stop: int) -> None:
         x = self.source.need(*self.conv.seen(start, stop, self.source.height))
@@ -199,12 +192,21 @@ class _Residual(_Layer):
         self.inner = _Layer(source.height, source.width, first.outer)
         self.first = first
 
+    def until(self, stop: int) -> int:
+        return _rounded_up(stop, self.second.tile)
+
     def make(self, start: int, stop: int) -> None:
-        x = self.source.need(start, stop + 2)
-        begin, end = self.inner.held.stop, min(self.height, stop + 1)
-        self.inner.room(start - 1, end)
+        top, bottom = self.second.seen(start, stop, self.height)
+        begin, end = self.inner.held.stop, min(self.height, _rounded_up(bottom, self.first.tile))
+        first, last = self.first.seen(begin, end, self.height)
+        x = self.source.need(min(start, first), max(stop, last))
+        self.inner.room(top, end)
         self.first.rows(x, begin, end, self.inner.held, act="leaky")
         self.second.rows(self.inner.held, start, stop, self.held, residual=x)
+
+
+def _rounded_up(n: int, step: int) -> int:
+    return -(-n // step) * step
 
 
 class _Swin(_Layer):
@@ -218,25 +220,25 @@ class _Swin(_Layer):
         self.attention = Attention(block.scale, block.bias, WINDOW, self.shift)
 
     def until(self, stop: int) -> int:
-        return -(-(stop + self.shift) // WINDOW) * WINDOW - self.shift
+        return _rounded_up(stop + self.shift, WINDOW) - self.shift
 
     def make(self, start: int, stop: int) -> None:
         x = self.source.need(start, stop)
         first, last = (start + self.shift) // WINDOW, -(-(stop + self.shift) // WINDOW)
 
-        def empty(channels: int) -> Rows:
-            return Rows(np.empty((stop - start, self.width, channels), np.float32), start, self.height)
+        def room(channels: int) -> Rows:
+            return Rows(empty(stop - start, self.width, channels), start, self.height)
 
         def flat(rows: Rows) -> Array:
             return rows.cut(start, stop).reshape(-1, self.channels)
 
-        block, wide, one = self.block, empty(self.block.qkv.outer), empty(self.channels)
+        block, wide, one = self.block, room(self.block.qkv.outer), room(self.channels)
         block.qkv.rows(x, start, stop, wide)
         self.attention.rows(wide, first, last, one)
-        other = empty(self.channels)
+        other = room(self.channels)
         block.out.rows(one, start, stop, other)
         norm(flat(other), *block.norm1, flat(x), flat(self.held))
-        hidden = empty(block.hidden.outer)
+        hidden = room(block.hidden.outer)
         block.hidden.rows(self.held, start, stop, hidden, act="gelu")
         block.leave.rows(hidden, start, stop, other)
         norm(flat(other), *block.norm2, flat(self.held), flat(self.held))

@@ -1,4 +1,4 @@
-"""What S2LIC's decoder needs to know before it can read latents: hyper synthesis and slices in integers, without torch.
+"""The networks of S2LIC that say how latents are coded: hyper synthesis and slices in integers, without torch.
 
 Wang, Fu, Cao, Wang, Chen, Liang: "S2LIC: Learned Image Compression with the SwinV2 Block, Adaptive Channel-wise and
 Global-inter Attention Context", arXiv 2403.14471. The networks, and where they differ from the paper: network.py, whose

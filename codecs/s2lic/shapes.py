@@ -5,7 +5,7 @@ Tests compare this list with the network of network.py, which torch fills from s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .config import FINER, LOW_BITS, WAVELET, S2licConfig
 
-__all__ = ["ExactLayer", "check_sums", "exact_layers", "tensor_shapes"]
+__all__ = ["ExactLayer", "check_sums", "check_written", "exact_layers", "tensor_shapes"]
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -170,3 +170,18 @@ def check_sums(arrays: Mapping[str, NDArray[Any]], config: S2licConfig) -> None:
             raise ValueError(
                 f"a sum of {layer.name} can reach 2**{np.log2(float(worst.max())):.1f}, more than 2**{layer.carrier}"
             )
+
+
+def check_written(arrays: Mapping[str, NDArray[Any]], layers: Iterable[ExactLayer]) -> None:
+    """Raises ValueError for integers that no export writes: torch, which has them as floats, would make others."""
+    for layer in layers:
+        weight, bias, exponent = (arrays[f"{layer.name}.layer.{part}"] for part in _PARTS)
+        limit = 2 ** (layer.weight_bits - 1) - 1
+        plain = all(array.dtype.kind == "i" for array in (weight, bias, exponent))
+        if not plain or max(int(weight.max()), -int(weight.min())) > limit or np.abs(exponent.astype(int)).max() > 60:
+            raise ValueError(f"{layer.name} has weights of more than {layer.weight_bits} bits, or of strange exponents")
+        if not np.array_equal(bias.astype(np.float32).astype(np.float64), bias.astype(np.float64)):
+            raise ValueError(f"{layer.name} has biases of more than 24 bits")
+
+
+_PARTS = ("weight", "bias", "weight_exponent")

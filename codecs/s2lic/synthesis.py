@@ -18,7 +18,7 @@ from ...native.grids import Grid, Rows
 from ...native.pixels import regrid, write_pixels
 from ...native.wavelet import Packet, channel_order
 from ...native.wide import Wide
-from ..layers.frozen import FrozenState, Integers
+from ..layers.frozen import FrozenState
 from ..layers.streaming import Chain, Window, around, below
 from .config import LEAK, MEAN_BITS, WAVELET, S2licConfig
 from .knots import gain_factor
@@ -39,17 +39,9 @@ class _Block:
     def __init__(self, state: FrozenState, name: str, finer: int = 0) -> None:
         self.input = state.grid(f"{name}.first.input", 9 + finer, True)
         self.inner = state.grid(f"{name}.second.input", 8 + finer, False, LEAK)
-        self.first = Narrow(*_layer(state, f"{name}.first", 8), self.input)
-        self.second = Narrow(*_layer(state, f"{name}.second", 8), self.inner)
+        self.first = Narrow(*state.integers(f"{name}.first.layer"), self.input)
+        self.second = Narrow(*state.integers(f"{name}.second.layer"), self.inner)
         self.stream = state.grid(f"{name}.stream", 20, True)
-
-
-def _layer(state: FrozenState, name: str, bits: int) -> Integers:
-    """The integers of an exact layer; ValueError if they have more bits than torch leaves them."""
-    layer = state.integers(f"{name}.layer")
-    if int(np.abs(layer.weight.astype(np.int32)).max()) >= 2 ** (bits - 1):
-        raise ValueError(f"{name} has weights of more than {bits} bits")
-    return layer
 
 
 class Synthesis:
@@ -73,17 +65,17 @@ class Synthesis:
         self.stage4 = [_Block(state, f"{name}stage4.{k}", _FINER) for k in range(n4)]
         self.up8_input = state.grid(f"{name}up8.input", 8, False, LEAK)
         self.up4_input = state.grid(f"{name}up4.input", 8, False, LEAK)
-        self.up8 = Narrow(*_layer(state, f"{name}up8", 8), self.up8_input, shuffle=2)
-        self.up4 = Narrow(*_layer(state, f"{name}up4", 8), self.up4_input, shuffle=2)
+        self.up8 = Narrow(*state.integers(f"{name}up8.layer"), self.up8_input, shuffle=2)
+        self.up4 = Narrow(*state.integers(f"{name}up4.layer"), self.up4_input, shuffle=2)
         self.inject_input = state.grid(f"{name}inject.input", 10, True)
-        self.inject = Narrow(*_layer(state, f"{name}inject", 9), self.inject_input)
+        self.inject = Narrow(*state.integers(f"{name}inject.layer"), self.inject_input)
         self.leave_input = state.grid(f"{name}leave.input", 9, True)
-        self.leave = Narrow(*_layer(state, f"{name}leave", 8), self.leave_input)
+        self.leave = Narrow(*state.integers(f"{name}leave.layer"), self.leave_input)
         Packet(1, 1, 3, WAVELET, limit=_LIMIT)  # proves its bounds
 
     def pixels(
         self,
-        y_hat: NDArray[np.int32],
+        y_hat: NDArray[Any],
         step: int,
         height: int,
         width: int,
@@ -92,7 +84,7 @@ class Synthesis:
     ) -> NDArray[Any]:
         """The picture (height, width, 3), uint8 or uint16, of latents at a quality step.
 
-        y_hat: (h, w, M), in units of 2**-MEAN_BITS. told: is called with the finished part, 0 to 1.
+        y_hat: (h, w, M), integers in units of 2**-MEAN_BITS. told: is called with the finished part, 0 to 1.
         """
         out = np.empty((height, width, 3), dtype)
         run = _Run(self, y_hat, step, out, told)
@@ -106,7 +98,7 @@ class _Run:
     def __init__(
         self,
         net: Synthesis,
-        y_hat: NDArray[np.int32],
+        y_hat: NDArray[Any],
         step: int,
         out: NDArray[Any],
         told: Callable[[float], None] | None,
@@ -131,7 +123,13 @@ class _Run:
 
         def fill(top: int, bottom: int) -> None:
             for window, grid in windows:
-                regrid(self.y_hat[top:bottom], MEAN_BITS, grid, window.rows.cut(top, bottom), gain=self.inverse)
+                regrid(
+                    self.y_hat[top:bottom].astype(np.int32),
+                    MEAN_BITS,
+                    grid,
+                    window.rows.cut(top, bottom),
+                    gain=self.inverse,
+                )
 
         turn = max(1, _TURN // self.w)
         self.chain.step(self.h, fill, writes=[window for window, _ in windows], pace=turn)

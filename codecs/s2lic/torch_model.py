@@ -1,4 +1,4 @@
-"""The networks of S2LIC in torch, made of a weights file: for training, GPUs, effort, and as the oracle of engine.py."""
+"""The networks of S2LIC in torch, made of a weights file, and what an export starts from."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def build_network(config: Config, arrays: Mapping[str, NDArray[Any]], device: st
         raise WeightsError(f"the integers in these weights can't be right ({error}): {OTHER_WEIGHTS}") from None
 
 
-class _no_random_start(torch.overrides.TorchFunctionMode):  # noqa: N801  reads as a phrase
+class _no_random_start(torch.overrides.TorchFunctionMode):
     """Leaves out the random numbers that layers start from, which a file is about to replace: a quarter second."""
 
     _LEFT_OUT = frozenset({torch.nn.init.kaiming_uniform_, torch.nn.init.uniform_, torch.nn.init.normal_})
@@ -82,15 +82,17 @@ class _no_random_start(torch.overrides.TorchFunctionMode):  # noqa: N801  reads 
 
 def build_refiner(model: S2licModel) -> Refiner:
     """The networks of a model in the form that has gradients. UsageError for those that can't be refined."""
-    if not isinstance(model.net, S2licNet):
+    if not isinstance(model.config, S2licConfig):
         raise UsageError("effort: only weights of the network `small` can be refined while encoding")
     if model.distortion != "mse":
         raise UsageError(
             f"effort: its steps lower the squared error, and weights {model.tag!r} were trained for "
             f"{model.distortion}: take s2lic@small, or no effort"
         )
+    net = model.net
+    assert isinstance(net, S2licNet)
     with torch.inference_mode(False):
-        return Refiner(model.net)
+        return Refiner(net)
 
 
 def _exceeds_defaults(config: Config) -> bool:

@@ -27,6 +27,7 @@ from .shapes import check_sums, tensor_shapes
 
 if TYPE_CHECKING:
     from .network import S2licNet
+    from .oracle import Oracle
     from .paper import S2licPaperNet
     from .refine import Refiner
 
@@ -71,6 +72,19 @@ class S2licModel:
         return build_network(self.config, self.arrays, self.device)
 
     @functools.cached_property
+    def oracle(self) -> Oracle:
+        """The networks of torch, as the codec uses them."""
+        from .oracle import Oracle
+
+        return Oracle(self)
+
+    def checksum(self, y_hat: Any) -> int:
+        """The checksum of latents that networks in floats give: see oracle.py."""
+        from .oracle import checksum
+
+        return checksum(y_hat)
+
+    @functools.cached_property
     def refiner(self) -> Refiner:
         """The networks in the form that has gradients; made when it is first needed."""
         from .torch_model import build_refiner
@@ -83,13 +97,11 @@ class S2licModel:
         if not isinstance(self.config, S2licConfig) or self.device != "cpu" or not self.arrays:
             return None
         try:
-            return Engine(self.arrays, self.config, self.y_tables, self.z_tables)
+            return Engine(self.arrays, self.config)
         except ValueError as error:
             if native.has_torch():
                 return None
-            raise WeightsError(
-                f"these weights need PyTorch ({error}): pip install torch, or {OTHER_WEIGHTS}"
-            ) from None
+            raise WeightsError(f"these weights need PyTorch ({error}): pip install torch, or {OTHER_WEIGHTS}") from None
 
     @property
     def engine(self) -> Engine | None:

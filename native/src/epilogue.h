@@ -64,7 +64,7 @@ private:
     f64v parts[2], residual[2];
     to_double(v, parts[0], parts[1]);
     if (c.residual) to_double(load_part<f32v>(c.residual + e, n), residual[0], residual[1]);
-    h32v integers[2];
+    h32v integers[2] = {};
     for (int h = 0; h < 2; h++) {
       f64v d = parts[h];
       if (c.residual) d = residual[h] + d;

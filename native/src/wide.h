@@ -9,8 +9,10 @@
 constexpr int WIDE_CELLS = 6, WIDE_BLOCKS = 2;
 #elif defined(CODEC_AVX2)
 constexpr int WIDE_CELLS = 3, WIDE_BLOCKS = 1;
-#else
+#elif defined(CODEC_NEON)
 constexpr int WIDE_CELLS = 3, WIDE_BLOCKS = 1;
+#else // 16 registers of 4 lanes
+constexpr int WIDE_CELLS = 1, WIDE_BLOCKS = 1;
 #endif
 constexpr int WIDE_BLOCK = 16; // outputs of a block
 

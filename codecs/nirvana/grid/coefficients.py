@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import StreamError
+from ....native import passes
+from . import compiled
 from .networks import UNIT, Mlp, Nets
 from .symbols import LARGEST, YES, Coding, Int, Rows, code_static, rows_of
 from .transform import BANDS, Bool, Float, blocks, forward16, forward_bands, of_pairs
@@ -268,13 +270,16 @@ class PlaneDecisions:
     """The decisions of an encoder about a plane.
 
     levels: (h, w). large: (h / 2, w / 2), blocks with a 16x16 transform. pick(rows, bands, blocks): coefficients for a
-    pass; blocks are flat indices.
+    pass; blocks are flat indices. coefficients, choice: what `pick` gives, as all of them (64, h, w), or as how they
+    are chosen; None: it takes `pick`.
     """
 
     levels: Int
     large: Bool | None
     pick: Callable[[Rows, Int, Int], Int]
     tally: Tally | None = None
+    coefficients: Int | None = None
+    choice: passes.Choice | None = None
 
 
 # --------------------------------------------------------------------------------------------------------- networks
@@ -398,16 +403,22 @@ def _level_statics(c: PlaneContext) -> Single:
 def code_levels(io: Coding, net: Mlp, c: PlaneContext, decisions: PlaneDecisions | None) -> Int:
     """Codes the levels of all blocks: (h, w)."""
     h, w = c.past.level.shape
-    ring = np.zeros((h + 2, w + 2), np.int64)  # the level + 1 where it is known
-    flat = ring.reshape(-1)
-    statics = _level_statics(c)
-    constants = {
+    constants: Constants = {
         LevelFeature.STEP: c.step_index * 2,
         LevelFeature.DEPTH: c.depth * 16,
         LevelFeature.KIND + c.kind: 16,
     }
-    first = FirstLayer.of(net, _LEVEL_SEEN, constants)
     tally = decisions.tally if decisions else None
+    coded = compiled.code_levels(io, net, c, constants, decisions)
+    if coded is not None:
+        levels, outputs = coded
+        if tally and outputs is not None:
+            tally.level_bits = level_bits((outputs - np.float32(0.5)) * np.float32(256)).reshape(LEVELS + 1, h, w)
+        return levels
+    ring = np.zeros((h + 2, w + 2), np.int64)  # the level + 1 where it is known
+    flat = ring.reshape(-1)
+    statics = _level_statics(c)
+    first = FirstLayer.of(net, _LEVEL_SEEN, constants)
     for lattice in _lattices(h, w):
         n = len(lattice.blocks)
         features = np.empty((len(_LEVEL_SEEN) + 1, n), np.float32)
@@ -508,11 +519,24 @@ def code_coefficients(
     h, w = levels.shape
     if not levels.any():
         return np.zeros((BANDS, h, w), np.int64), np.zeros((BANDS, h, w), np.uint8)
+    coded = compiled.code_coefficients(io, nets, c, _pass_constants(c), levels, large, decisions)
+    if coded is not None:
+        return coded
     coding = _Coefficients(io, nets, c, levels, large, decisions)
     for group in band_groups():
         if group.bands[0] >= c.first_band and not coding.code(group):
             break
     return coding.in_band_order()
+
+
+def _pass_constants(c: PlaneContext) -> tuple[Constants, Constants]:
+    """The features that are the same everywhere in either pass, and not zero."""
+    constants: Constants = {
+        CoefficientFeature.STEP: c.step_index * 2,
+        CoefficientFeature.DEPTH: c.depth * 16,
+        CoefficientFeature.KIND + c.kind: 16,
+    }
+    return constants, constants | {CoefficientFeature.SECOND_COLOUR: 16}
 
 
 class _Coefficients:
@@ -557,12 +581,7 @@ class _Coefficients:
 
     def _first_layers(self, c: PlaneContext) -> tuple[tuple[FirstLayer, Constants], tuple[FirstLayer, Constants]]:
         """The first layer of either pass, and the features that are constant in it."""
-        constants: Constants = {
-            CoefficientFeature.STEP: c.step_index * 2,
-            CoefficientFeature.DEPTH: c.depth * 16,
-            CoefficientFeature.KIND + c.kind: 16,
-        }
-        in_second = constants | {CoefficientFeature.SECOND_COLOUR: 16}
+        constants, in_second = _pass_constants(c)
         return (
             (FirstLayer.of(self._net, self._common + _OF_BLOCK + _OF_BAND, constants), constants),
             (FirstLayer.of(self._net, self._common + _OWN + _OF_BLOCK + _OF_BAND, in_second), in_second),

@@ -11,6 +11,7 @@ reading at once, so the two can't drift apart.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import Protocol
@@ -18,8 +19,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .... import native
 from ....entropy.tables import TableDecoder, Tables
 from ....errors import StreamError
+from ....native import passes
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -137,6 +140,20 @@ class Coding(Protocol):
     def section(self, name: str) -> None:
         """Names what comes next, for statistics."""
 
+    def passes(self) -> passes.Coder | None:
+        """The coder of compiled passes, in the place of `code`; None where there is none."""
+        return None
+
+
+@lru_cache(maxsize=1)
+def _pass_coder() -> passes.Coder:
+    return passes.Coder(tables().model, tables().offset, tables().all_min_bits, LARGEST)
+
+
+def pass_coder(keep: bool) -> passes.Coder | None:
+    """The coder of compiled passes of an encoder. keep: whether it wants the symbols with their rows."""
+    return replace(_pass_coder(), keep=keep) if native.engine() == "native" else None
+
 
 class SymbolWriter(Coding):
     """Keeps symbols, and makes one stream of all of them in the end."""
@@ -155,6 +172,9 @@ class SymbolWriter(Coding):
             self.steps.append((symbols, rows))
             self.sections.append(self._section)
         return symbols
+
+    def passes(self) -> passes.Coder | None:
+        return pass_coder(keep=True)
 
     def bits(self, start: int = 0) -> dict[str, float]:
         """The bits of each section, before they are made bytes, from step number `start` on."""
@@ -180,6 +200,10 @@ class SymbolReader(Coding):
 
     def same(self, row: int, symbols: Int | None, shape: tuple[int, ...]) -> Int:
         return self._decoder.take_same(row, prod(shape)).astype(np.int64).reshape(shape)
+
+    def passes(self) -> passes.Coder | None:
+        ans = self._decoder.ans
+        return replace(_pass_coder(), ans=ans) if ans is not None and native.engine() == "native" else None
 
     def finish(self) -> None:
         """StreamError unless the stream ends here."""
