@@ -113,12 +113,10 @@ class StepNetwork:
             raise ValueError("a network of this size isn't computed here")
         if any(act.signed or act.leak or act.bits > 15 for act in acts):
             raise ValueError("hidden layers are unsigned, in at most 15 bits")
-        if (
-            not (symbols.signed and symbols.bits <= 16)
-            or int(rule.offsets[-1]) > 256
-            or len(rule.offsets) != len(rule.shifts) + 1
-        ):
-            raise ValueError("inputs have at most 16 bits, and there are at most 256 rows")
+        if not (symbols.signed and symbols.bits <= 16):
+            raise ValueError("inputs are signed, in at most 16 bits")
+        if int(rule.offsets[-1]) > 256 or len(rule.offsets) != len(rule.shifts) + 1:
+            raise ValueError("there are at most 256 rows")
         self.hidden, self.outputs, self.largest, self.rule = hidden, outputs, symbols.largest, rule
         self.symbols, self.acts = symbols, acts
         self.layers = [_checked(*item) for item in zip((first, second, third), grids, strict=True)]
@@ -126,9 +124,8 @@ class StepNetwork:
         w = self.layers[0][0].astype(np.float32).transpose(0, 2, 3, 1)
         self._matrix = np.ascontiguousarray(w.reshape(len(w), -1).T)
         even = np.pad(w, ((0, 0), (0, 0), (0, 0), (0, self.inputs % 2)))
-        self._packed = [_packed(even.reshape(len(w), -1))] + [
-            _packed(layer[0][:, :, 0, 0]) for layer in self.layers[1:]
-        ]
+        self._packed = [_packed(even.reshape(len(w), -1))]
+        self._packed += [_packed(layer[0][:, :, 0, 0]) for layer in self.layers[1:]]
         self._bias = [_filled(layer[1], np.int32) for layer in self.layers]
         self._scale = [_filled(layer[2], np.float32) for layer in self.layers]
 
