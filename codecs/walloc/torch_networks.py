@@ -16,7 +16,6 @@ from ..layers.autoencoder_kl import KLDecoder
 from ..layers.inference import own_arithmetic
 from ..layers.lattice import step_positions
 from ..layers.wavelet import apply_plan, blocks_to_channels, channels_to_blocks, transform_plan
-from .analysis import padded
 from .config import COEFFICIENT_BITS, LARGEST_COEFFICIENT, SYNTHESIS_BITS
 from .network import LinearDecoder, WallocNet, mirrored
 
@@ -44,7 +43,9 @@ class TorchNetworks:
         net = self.net
         config = net.config
         stride = config.stride
-        pixels = padded(pixels, stride)
+        bottom, right = (-side % stride for side in pixels.shape[:2])
+        if bottom or right:
+            pixels = np.pad(pixels, ((0, bottom), (0, right), (0, 0)), mode="symmetric")
         scale = 1.0 / float(np.iinfo(pixels.dtype).max)
         full_height, full_width = pixels.shape[:2]
         h, w = full_height // stride, full_width // stride
