@@ -5,7 +5,7 @@ row or a pixel are exact (`entropy.exact`). Noise of 1e-6 on the sums inside an 
 another machine adds, and rounding to the next grid would not absorb it: a sum lies on a rounding boundary once in some
 thousand times. So the tests inject the noise into every layer that is not exact, where it must make no difference to
 decoding, and show of every exact layer, on the very values of a decoding, that its sums are the same bits in any order
-of summation and in float64.
+of summation and in float64. Those are tests of torch's networks; the other engines must give what they give.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -26,8 +26,9 @@ import torch
 import torch.nn.functional as F
 
 import codec as package
-from codec import registry
+from codec import native, registry
 from codec.codecs.base import weights
+from codec.codecs.base.codec import threads
 from codec.container import read_header, unpack
 from codec.entropy.exact import ExactConv2d, ExactLinear
 
@@ -38,25 +39,41 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 CASES = probes.cases()
 every_codec = pytest.mark.parametrize("name", CASES)
 OLD_MACHINE = {
+    "CODEC_ENGINE": "torch",
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
 }
+MACHINES = {
+    "this": {"OMP_NUM_THREADS": "2"},
+    "old torch": OLD_MACHINE,
+    "old": {"CODEC_NATIVE": "portable" if native.instruction_sets() else "0", "OMP_NUM_THREADS": "2"},
+}
+
+
+class Way(NamedTuple):
+    """An engine, and the instruction set of its kernels (None: no kernels)."""
+
+    engine: str
+    instruction_set: str | None
+
+    def __str__(self) -> str:
+        return self.instruction_set or self.engine
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Has codecs of this process take it."""
+        with pytest.MonkeyPatch.context() as patch, native.using(self.instruction_set):
+            patch.setenv("CODEC_ENGINE", self.engine)
+            yield
+
+
+WAYS = [*(Way("native", name) for name in native.instruction_sets()), Way("numpy", None), Way("torch", None)]
 
 
 @functools.lru_cache(maxsize=8)
 def load(name: str) -> Any:
     return probes.load(name)
-
-
-@contextlib.contextmanager
-def threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", registry.names())
@@ -117,11 +134,11 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> An
     job = {"shape": pixels.shape, "encode": [[n, str(folder / "picture")] for n in CASES], "decode": [*files.values()]}
 
     @functools.lru_cache(maxsize=4)
-    def ask(old: bool) -> dict[str, Any]:
+    def ask(machine: str) -> dict[str, Any]:
         run = subprocess.run(
             [sys.executable, "-P", probes.__file__],
             input=json.dumps(job),
-            env={**os.environ, **(OLD_MACHINE if old else {"OMP_NUM_THREADS": "2"})},
+            env={**os.environ, **MACHINES[machine]},
             capture_output=True,
             text=True,
             timeout=300,
@@ -144,7 +161,7 @@ def test_same_bytes(name: str, photo: np.ndarray, elsewhere: Any) -> None:
             assert codec.compress(pixels) == data, f"{n} threads"
     assert codec.compress([photo[:99, :70], pixels, pixels[:8]])[1] == data
     assert probes.load(name).compress(pixels) == data
-    assert ask(False)["encode"][name] == probes.sha256(data), "another process"
+    assert ask("this")["encode"][name] == probes.sha256(data), "another process"
 
 
 # ---- rates
@@ -183,7 +200,14 @@ def hooks(name: str) -> Iterator[list[Any]]:
             handle.remove()
 
 
+@pytest.fixture
+def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks run in torch, which the tests then put into special states."""
+    monkeypatch.setenv("CODEC_ENGINE", "torch")
+
+
 def layers(name: str) -> list[torch.nn.Module]:
+    assert load(name).model.net is not None  # torch's networks are made when they are first asked for
     return [layer for net in probes.networks(load(name)) for layer in net.modules()]
 
 
@@ -201,6 +225,33 @@ class TestDecodesAnywhere:
         assert np.array_equal(codec.decompress(others)[1], alone)
         assert np.array_equal(package.decode(data), alone)
 
+    @pytest.mark.parametrize("way", WAYS, ids=str)
+    def test_every_engine(self, name: str, way: Way, elsewhere: Any) -> None:
+        data = Path(elsewhere[0][name]).read_bytes()
+        expected = decoded(name, data)
+        with way.taken():
+            assert decoded(name, data) == expected
+
+    @pytest.mark.parametrize("machine", MACHINES)
+    def test_another_process(self, name: str, machine: str, elsewhere: Any) -> None:
+        files, _, ask = elsewhere
+        expected = list(decoded_by_header(Path(files[name]).read_bytes()))
+        assert ask("old torch")["capability"] == "DEFAULT"
+        assert ask(machine)["decode"][files[name]] == expected
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    def test_on_a_gpu(self, name: str, elsewhere: Any) -> None:
+        files, pixels, _ = elsewhere
+        data = Path(files[name]).read_bytes()
+        gpu = package.Codec.load(name, device="cuda")
+        assert np.array_equal(gpu.decompress(data), load(name).decompress(data))
+        made = gpu.compress(pixels)
+        assert np.array_equal(gpu.decompress(made), load(name).decompress(made))
+
+
+@every_codec
+@pytest.mark.usefixtures("oracle")
+class TestTorchDecodesAnywhere:
     def test_without_onednn(self, name: str, elsewhere: Any) -> None:
         data = Path(elsewhere[0][name]).read_bytes()
         expected = decoded(name, data)
@@ -228,17 +279,6 @@ class TestDecodesAnywhere:
         finally:
             for layer, frozen in zip(exact, before, strict=True):
                 layer._frozen = frozen
-
-    def test_another_process(self, name: str, elsewhere: Any) -> None:
-        files, _, ask = elsewhere
-        expected = list(decoded_by_header(Path(files[name]).read_bytes()))
-        assert ask(False)["decode"][files[name]] == expected
-
-    def test_an_old_machine(self, name: str, elsewhere: Any) -> None:
-        files, _, ask = elsewhere
-        assert ask(True)["capability"] == "DEFAULT"
-        expected = list(decoded_by_header(Path(files[name]).read_bytes()))
-        assert ask(True)["decode"][files[name]] == expected
 
     def test_noise_in_every_layer_that_is_not_exact(self, name: str, elsewhere: Any) -> None:
         data = Path(elsewhere[0][name]).read_bytes()
@@ -269,6 +309,7 @@ class TestDecodesAnywhere:
         codec = load(name)
         data = codec.compress(elsewhere[1][:72, :56])
         seen: set[str] = set()
+        assert codec.model.net is not None
         names = {id(layer): path for net in probes.networks(codec) for path, layer in net.named_modules()}
 
         def check(layer: Any, given: tuple[Any, ...], out: torch.Tensor) -> None:
@@ -296,15 +337,6 @@ class TestDecodesAnywhere:
             codec.decompress(data)
         missing = {names[id(layer)] for layer in exact} - seen
         assert not missing, f"not used in decoding: {sorted(missing)}"
-
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-    def test_on_a_gpu(self, name: str, elsewhere: Any) -> None:
-        files, pixels, _ = elsewhere
-        data = Path(files[name]).read_bytes()
-        gpu = package.Codec.load(name, device="cuda")
-        assert np.array_equal(gpu.decompress(data), load(name).decompress(data))
-        made = gpu.compress(pixels)
-        assert np.array_equal(gpu.decompress(made), load(name).decompress(made))
 
 
 def decoded_by_header(data: bytes) -> tuple[str, str]:
@@ -339,8 +371,17 @@ def test_every_golden_file_is_listed() -> None:
     assert lying == set(INDEX), f"files and golden.json differ: {sorted(lying ^ set(INDEX))}; {HOW}"
 
 
-@pytest.mark.parametrize("file", sorted(INDEX))
-def test_golden_streams(file: str) -> None:
+ALWAYS_TORCH = ("zipgan", "nirvana-paper")
+RUNS = [(file, way) for file in sorted(INDEX) for way in (WAYS[-1:] if file.startswith(ALWAYS_TORCH) else WAYS)]
+
+
+@pytest.mark.parametrize(("file", "way"), RUNS, ids=lambda value: str(value))
+def test_golden_streams(file: str, way: Way) -> None:
+    with way.taken():
+        check_golden(file)
+
+
+def check_golden(file: str) -> None:
     data, entry = (GOLDEN / file).read_bytes(), INDEX[file]
     header = read_header(data)
     assert header.weights.hex() == entry["weights"]

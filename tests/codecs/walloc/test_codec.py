@@ -292,7 +292,9 @@ def test_any_part_of_the_inverse_wavelet(tiny: Callable, photo: np.ndarray) -> N
     latents = integers_of(walloc, photo[:336, :24], 0)
     whole = TorchNetworks(walloc.model.net).inverse_wavelet(latents, 0, 0, 336)
     for start, stop in ((64, 128), (128, 336), (0, 8), (120, 136), (192, 200), (328, 336)):
-        assert torch.equal(TorchNetworks(walloc.model.net).inverse_wavelet(latents, 0, start, stop), whole[:, :, start:stop]), (start, stop)
+        assert torch.equal(
+            TorchNetworks(walloc.model.net).inverse_wavelet(latents, 0, start, stop), whole[:, :, start:stop]
+        ), (start, stop)
 
 
 def test_memory_does_not_grow_with_the_picture(
