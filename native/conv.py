@@ -141,20 +141,19 @@ class Narrow:
         assert bias.shape == exponent.shape == weight.shape[:1] and shuffle in (1, 2) and stride >= 1
         assert len(weight) % shuffle**2 == 0
         reach = max(grid.largest, -grid.smallest)
-        if reach > 32767 or np.abs(weight.astype(np.int64)).max() > 32767:
+        magnitudes = np.abs(weight.astype(np.int32 if weight.dtype.itemsize <= 2 else np.int64))
+        if reach > 32767 or magnitudes.max() > 32767:
             raise ValueError("inputs and weights of a narrow convolution have 16 bits")
-        sums = np.abs(weight.astype(np.int64)).sum((1, 2, 3)) * reach
+        sums = magnitudes.reshape(len(weight), -1).sum(1, dtype=np.int64) * reach
         if (np.abs(bias.astype(np.float64)) + sums).max() >= 2**31:
-            raise ValueError(
-                f"a sum of this layer can reach 2**{np.log2(sums.max() + 1.0):.1f}, more than 32 bits hold"
-            )
+            raise ValueError(f"a sum of this layer can reach 2**{np.log2(sums.max() + 1.0):.1f}, not below 2**31")
         scale = exponent.astype(np.int64) + grid.exponent
         if np.abs(scale).max() > _LARGEST_EXPONENT:
             raise ValueError(f"exponents of this layer leave +-{_LARGEST_EXPONENT}")
         self.grid, self.shuffle, self.stride = grid, shuffle, stride
         self.outer, self.inner, self.kernel = weight.shape[:3]
         self.largest_sum = int(sums.max())
-        self._weight, self._bias = weight.astype(np.int16), bias.astype(np.int64)
+        self._weight, self._bias = np.ascontiguousarray(weight, np.int16), bias.astype(np.int64)
         self._scale = np.ldexp(np.float32(1), -scale).astype(np.float32)
         self._matrices: NDArray[Any] | None = None  # of the twin
         self._ready: dict[bool, _Packed] = {}  # by whether there is AMX
@@ -233,7 +232,7 @@ class Narrow:
     # ---- the kernel
 
     def prepare(self) -> _Packed | None:
-        """Packs the weights for the instruction set in use; the first run does it otherwise. None: it isn't compiled."""
+        """Packs the weights for the instruction set in use, which the first run does otherwise; None: not compiled."""
         if (name := native.instruction_set()) is None:
             return None
         amx = name == "amx"
@@ -248,7 +247,7 @@ class Narrow:
         return 0 if ready is None else ready.form
 
     def _forms(self, amx: bool) -> list[tuple[int, tuple[int, ...]]]:
-        """The forms whose bounds hold for all inputs, the fastest first, and the shapes of a block's weights in them."""
+        """The forms whose bounds hold for all inputs, the fastest first, and the shapes of a block's weights."""
         grid, pairs = self.grid, -(-self.inner // 2)
         winograd = self.kernel == 3 and self.stride == 1
         forms = [form for form in _FORMS if winograd and _fits(form, grid, self.largest_sum)]
