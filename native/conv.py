@@ -23,6 +23,7 @@ __all__ = ["Narrow"]
 
 _LARGEST_EXPONENT = 60  # of a scale: the product of two is a normal number
 _BLOCK = 16  # output channels that are packed together
+_CACHE = 1 << 21  # bytes of the second cache where there is AMX
 _AMX_UNSIGNED, _AMX_SIGNED, _AMX_TWO = 81, 82, 83  # forms for tiles of bytes: of inputs 0...255, +-127, of 16 bits
 
 
@@ -259,7 +260,10 @@ class Narrow:
             elif grid.largest < 256 and grid.smallest >= 0:
                 code = _AMX_UNSIGNED
             chunks = -(-self.kernel * 4 * -(-self.inner // 4) // 64)
-            shapes.insert(0, (code, (self.kernel, chunks, 16, 32)))
+            # two bytes are twice the work, about that of a form whose weights stay in the cache
+            rival = code == _AMX_TWO and any(form.products > 16 for form in forms)
+            if not rival or 2 * forms[0].products * self.inner * self.outer > _CACHE:
+                shapes.insert(0, (code, (self.kernel, chunks, 16, 32)))
         return [*shapes, (0, (self.kernel**2, pairs, _BLOCK, 2))]
 
     def _blocks(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -33,11 +33,11 @@ FORMS = (
 
 
 def form_of(name: str, code: int, grid: Grid) -> int:
-    """The form that an instruction set takes where the others take `code`: tiles of AMX, inputs of one byte or two."""
+    """The form that an instruction set takes where the others take `code`, for a small layer: AMX if that is faster."""
     if name != "amx":
         return code
     if grid.bits > 8 or grid.leak:
-        return 83
+        return code if code > 22 else 83
     return 82 if grid.signed else 81
 
 
@@ -178,6 +178,13 @@ def test_threads_make_no_difference(name: str) -> None:
                 check(narrow, inputs(draw, grid, (40, 52, 24)), (0, 40), name, grid=OUT)
     finally:
         native.set_threads(before)
+
+
+@pytest.mark.skipif("amx" not in native.instruction_sets(), reason="this machine has no AMX")
+def test_many_weights_go_to_amx() -> None:
+    with native.using("amx"):
+        for width, form in ((160, 44), (256, 83)):
+            assert Narrow(*layer(np.random.default_rng(0), width, width, 3, 8), Grid(9, True, 3)).form == form
 
 
 @compiled
