@@ -190,10 +190,12 @@ def test_many_weights_go_to_amx() -> None:
 @compiled
 def test_a_transformed_weight_of_17_bits_takes_another_form() -> None:
     draw, grid = np.random.default_rng(0), Grid(8, False, 3)
-    weight = np.full((16, 2, 3, 3), 255, np.int16)
-    with native.using(native.instruction_sets()[0]):
-        assert Narrow(weight // 2, *layer(draw, 16, 2, 3, 8)[1:], grid).form == 44
-        assert Narrow(weight, *layer(draw, 16, 2, 3, 8)[1:], grid).form == 24
+    for channel in (0, 1):
+        weight = np.zeros((16, 2, 3, 3), np.int16)
+        weight[:, channel] = 255
+        with native.using(native.instruction_sets()[0]):
+            assert Narrow(weight // 2, *layer(draw, 16, 2, 3, 8)[1:], grid).form == 44
+            assert Narrow(weight, *layer(draw, 16, 2, 3, 8)[1:], grid).form == 24
 
 
 def test_bounds_are_proved() -> None:
