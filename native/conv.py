@@ -343,20 +343,21 @@ class Narrow:
 
     def _sums(self, x: Rows, top: int, bottom: int, offset: int, width: int) -> NDArray[Any]:
         """The outputs of the convolution in integers, (rows, columns, outer), as floats that hold them exactly."""
-        if self._matrices is None:
+        matrices = self._matrices
+        if matrices is None:
             # no sum, and no part of one, leaves what the dtype holds exactly, in any order
             dtype = np.float32 if self.largest_sum < 2**24 else np.float64
-            self._matrices = self._weight.transpose(2, 3, 1, 0).astype(dtype)
+            matrices = self._matrices = self._weight.transpose(2, 3, 1, 0).astype(dtype)
         k, s, pad = self.kernel, self.stride, self.kernel // 2
         first, rows = top * s + offset - pad, (bottom - top - 1) * s + k
         low, high = max(0, first), min(x.height, first + rows)
-        seen = np.zeros((rows, x.array.shape[1] + 2 * pad, self.inner), self._matrices.dtype)
+        seen = np.zeros((rows, x.array.shape[1] + 2 * pad, self.inner), matrices.dtype)
         seen[low - first : high - first, pad : seen.shape[1] - pad] = x.cut(low, high)
-        sums = np.zeros(((bottom - top) * width, self.outer), self._matrices.dtype)
+        sums = np.zeros(((bottom - top) * width, self.outer), matrices.dtype)
         for i in range(k):
             for j in range(k):
                 part = seen[i : i + (bottom - top - 1) * s + 1 : s, j + offset : j + offset + (width - 1) * s + 1 : s]
-                sums += np.ascontiguousarray(part).reshape(-1, self.inner) @ self._matrices[i, j]
+                sums += np.ascontiguousarray(part).reshape(-1, self.inner) @ matrices[i, j]
         return sums.reshape(bottom - top, width, self.outer)
 
     def _twin(

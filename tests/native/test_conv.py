@@ -293,9 +293,9 @@ def test_residual_blocks_of_s2lic_are_those_of_torch(name: str | None, stage: st
     x = np.clip(draw.normal(0, grids[0].largest / 4, (13, 10, first.weight.shape[1])), -grids[0].largest, None)
     x = np.clip(np.rint(x), None, grids[0].largest).astype(np.int16)
     residual = stream(draw.normal(0, 2, x.shape)).astype(np.float32)
-    height, channels = len(x), x.shape[2]
-    kept, middle = Rows(residual.copy(), 0, height), Rows.empty(*x.shape, np.int16)
-    out = Rows.empty(*x.shape, np.int16)
+    height, width, channels = x.shape
+    kept, middle = Rows(residual.copy(), 0, height), Rows.empty(height, width, channels, np.int16)
+    out = Rows.empty(height, width, channels, np.int16)
     with native.using(name):
         Narrow(*first, grids[0]).run(Rows(x, 0, height), 0, height, out=middle, grid=grids[1])
         block = Narrow(*second, grids[1])
