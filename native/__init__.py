@@ -86,7 +86,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def instruction_set() -> str | None:
-    """The instruction set in use: "amx", "avx512-vnni", "avx2", "neon", "portable"; None without the compiled module."""
+    """The instruction set in use: "amx", "avx512-vnni", "avx2", "neon", "portable"; None: nothing is compiled."""
     module = library()
     return None if module is None else module.codec_isa().decode()
 

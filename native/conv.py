@@ -23,6 +23,7 @@ __all__ = ["Narrow"]
 
 _LARGEST_EXPONENT = 60  # of a scale: the product of two is a normal number
 _BLOCK = 16  # output channels that are packed together
+_CACHE = 1 << 21  # bytes of the second cache where there is AMX
 _AMX_UNSIGNED, _AMX_SIGNED, _AMX_TWO = 81, 82, 83  # forms for tiles of bytes: of inputs 0...255, +-127, of 16 bits
 
 
@@ -141,20 +142,19 @@ class Narrow:
         assert bias.shape == exponent.shape == weight.shape[:1] and shuffle in (1, 2) and stride >= 1
         assert len(weight) % shuffle**2 == 0
         reach = max(grid.largest, -grid.smallest)
-        if reach > 32767 or np.abs(weight.astype(np.int64)).max() > 32767:
+        magnitudes = np.abs(weight.astype(np.int32 if weight.dtype.itemsize <= 2 else np.int64))
+        if reach > 32767 or magnitudes.max() > 32767:
             raise ValueError("inputs and weights of a narrow convolution have 16 bits")
-        sums = np.abs(weight.astype(np.int64)).sum((1, 2, 3)) * reach
+        sums = magnitudes.reshape(len(weight), -1).sum(1, dtype=np.int64) * reach
         if (np.abs(bias.astype(np.float64)) + sums).max() >= 2**31:
-            raise ValueError(
-                f"a sum of this layer can reach 2**{np.log2(sums.max() + 1.0):.1f}, more than 32 bits hold"
-            )
+            raise ValueError(f"a sum of this layer can reach 2**{np.log2(sums.max() + 1.0):.1f}, not below 2**31")
         scale = exponent.astype(np.int64) + grid.exponent
         if np.abs(scale).max() > _LARGEST_EXPONENT:
             raise ValueError(f"exponents of this layer leave +-{_LARGEST_EXPONENT}")
         self.grid, self.shuffle, self.stride = grid, shuffle, stride
         self.outer, self.inner, self.kernel = weight.shape[:3]
         self.largest_sum = int(sums.max())
-        self._weight, self._bias = weight.astype(np.int16), bias.astype(np.int64)
+        self._weight, self._bias = np.ascontiguousarray(weight, np.int16), bias.astype(np.int64)
         self._scale = np.ldexp(np.float32(1), -scale).astype(np.float32)
         self._matrices: NDArray[Any] | None = None  # of the twin
         self._ready: dict[bool, _Packed] = {}  # by whether there is AMX
@@ -233,7 +233,7 @@ class Narrow:
     # ---- the kernel
 
     def prepare(self) -> _Packed | None:
-        """Packs the weights for the instruction set in use; the first run does it otherwise. None: it isn't compiled."""
+        """Packs the weights for the instruction set in use, which the first run does otherwise; None: not compiled."""
         if (name := native.instruction_set()) is None:
             return None
         amx = name == "amx"
@@ -248,7 +248,7 @@ class Narrow:
         return 0 if ready is None else ready.form
 
     def _forms(self, amx: bool) -> list[tuple[int, tuple[int, ...]]]:
-        """The forms whose bounds hold for all inputs, the fastest first, and the shapes of a block's weights in them."""
+        """The forms whose bounds hold for all inputs, the fastest first, and the shapes of a block's weights."""
         grid, pairs = self.grid, -(-self.inner // 2)
         winograd = self.kernel == 3 and self.stride == 1
         forms = [form for form in _FORMS if winograd and _fits(form, grid, self.largest_sum)]
@@ -260,7 +260,10 @@ class Narrow:
             elif grid.largest < 256 and grid.smallest >= 0:
                 code = _AMX_UNSIGNED
             chunks = -(-self.kernel * 4 * -(-self.inner // 4) // 64)
-            shapes.insert(0, (code, (self.kernel, chunks, 16, 32)))
+            # two bytes are twice the work, about that of a form whose weights stay in the cache
+            rival = code == _AMX_TWO and any(form.products > 16 for form in forms)
+            if not rival or 2 * forms[0].products * self.inner * self.outer > _CACHE:
+                shapes.insert(0, (code, (self.kernel, chunks, 16, 32)))
         return [*shapes, (0, (self.kernel**2, pairs, _BLOCK, 2))]
 
     def _blocks(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -340,20 +343,21 @@ class Narrow:
 
     def _sums(self, x: Rows, top: int, bottom: int, offset: int, width: int) -> NDArray[Any]:
         """The outputs of the convolution in integers, (rows, columns, outer), as floats that hold them exactly."""
-        if self._matrices is None:
+        matrices = self._matrices
+        if matrices is None:
             # no sum, and no part of one, leaves what the dtype holds exactly, in any order
             dtype = np.float32 if self.largest_sum < 2**24 else np.float64
-            self._matrices = self._weight.transpose(2, 3, 1, 0).astype(dtype)
+            matrices = self._matrices = self._weight.transpose(2, 3, 1, 0).astype(dtype)
         k, s, pad = self.kernel, self.stride, self.kernel // 2
         first, rows = top * s + offset - pad, (bottom - top - 1) * s + k
         low, high = max(0, first), min(x.height, first + rows)
-        seen = np.zeros((rows, x.array.shape[1] + 2 * pad, self.inner), self._matrices.dtype)
+        seen = np.zeros((rows, x.array.shape[1] + 2 * pad, self.inner), matrices.dtype)
         seen[low - first : high - first, pad : seen.shape[1] - pad] = x.cut(low, high)
-        sums = np.zeros(((bottom - top) * width, self.outer), self._matrices.dtype)
+        sums = np.zeros(((bottom - top) * width, self.outer), matrices.dtype)
         for i in range(k):
             for j in range(k):
                 part = seen[i : i + (bottom - top - 1) * s + 1 : s, j + offset : j + offset + (width - 1) * s + 1 : s]
-                sums += np.ascontiguousarray(part).reshape(-1, self.inner) @ self._matrices[i, j]
+                sums += np.ascontiguousarray(part).reshape(-1, self.inner) @ matrices[i, j]
         return sums.reshape(bottom - top, width, self.outer)
 
     def _twin(

@@ -29,14 +29,16 @@ static bool pack_amx(const int16_t *weight, int64_t inner, int64_t kernel, const
   const int64_t depth = (inner + 3) / 4 * 4, chunks = (kernel * depth + TILE - 1) / TILE;
   bool fits = true;
   memset(packed, 0, amx_block(inner, kernel));
-  for (int o = 0; o < BLOCK; o++)
-    for (int64_t c = 0; c < inner && order[o] >= 0; c++)
-      for (int64_t t = 0; t < kernel * kernel; t++) {
-        int16_t w = weight[(order[o] * inner + c) * kernel * kernel + t];
-        int64_t at = t % kernel * depth + c;
-        packed[(t / kernel * chunks * 16 + at / 4) * TILE + 4 * o + at % 4] = (int8_t)w;
-        fits &= w == (int8_t)w;
-      }
+  for (int o = 0; o < BLOCK; o++) {
+    if (order[o] < 0) continue;
+    const int16_t *w = weight + order[o] * inner * kernel * kernel;
+    for (int64_t c = 0; c < inner; c++)
+      for (int64_t i = 0; i < kernel; i++)
+        for (int64_t j = 0, at = c; j < kernel; j++, at += depth, w++) {
+          packed[(i * chunks * 16 + at / 4) * TILE + 4 * o + at % 4] = (int8_t)*w;
+          fits &= *w == (int8_t)*w;
+        }
+  }
   return fits;
 }
 
