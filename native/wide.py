@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,9 @@ _ROOM = 2**52  # of a sum: rounding adds half a unit, which takes one more bit
 _CELLS = 1 << 12  # cells that the twin looks at together: its float64 columns are 9 times as large as its input
 _BLOCK = 16  # outputs of a block of packed weights
 _MOST_TAPS = 49
-_FINE_LIMIT = 2**30
+_FINE_LIMIT = 2**23 - 1
 _DAMAGED = -3  # the status of a kernel whose result doesn't fit
-_MOST_FINER = 12  # bits: every consumer's limits lie within _FINE_LIMIT, even those of negative values (leak 3)
+_MOST_FINER = 6  # bits: every consumer's limits lie within _FINE_LIMIT, even those of negative values (leak 3)
 
 
 class _Layer(ctypes.Structure):
@@ -67,6 +67,7 @@ class _Cells(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("height", "width", "parity")),
         ("fine", ctypes.c_void_p * 2),
+        ("fine_low", ctypes.c_void_p * 2),
         ("fine_channels", ctypes.c_int32 * 2),
         ("fine_shift", ctypes.c_int32 * 2),
         ("leak", ctypes.c_int32),
@@ -326,20 +327,44 @@ class Wide:
 class Fine:
     """Numbers x (h, w, C) on a grid that is finer than those of all who quantise them: floor(x * 2**(exponent + 1)).
 
-    array: int32, C-contiguous, cut off at -2**30 and 2**30. Nested floors are one: `integers` gives what the grid gives
-    of the numbers themselves.
+    array: int32, C-contiguous, cut off at -LIMIT and LIMIT, 24 bits. low: None, or their low 8 bits, uint8, and array
+    has the others, int16. Nested floors are one: `integers` gives what the grid gives of the numbers themselves.
     """
 
-    array: NDArray[np.int32]
+    array: NDArray[Any]
     exponent: int
+    low: NDArray[np.uint8] | None = None
 
-    LIMIT = _FINE_LIMIT
+    LIMIT: ClassVar[int] = _FINE_LIMIT
 
-    def integers(self, part: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
+    @classmethod
+    def packed(cls, shape: tuple[int, int, int], exponent: int) -> Fine:
+        """Numbers of three bytes, to be filled by `put`."""
+        return cls(np.empty(shape, np.int16), exponent, np.empty(shape, np.uint8))
+
+    def put(self, top: int, numbers: NDArray[np.int32]) -> None:
+        """Writes numbers, (n, w, C), into the rows from `top` on, of packed ones."""
+        assert self.low is not None
+        self.array[top : top + len(numbers)] = numbers >> 8
+        self.low[top : top + len(numbers)] = numbers & 255
+
+    def numbers(self, top: int, bottom: int) -> NDArray[np.int32]:
+        """The rows top ... bottom - 1."""
+        part = self.array[top:bottom].astype(np.int32)
+        return part if self.low is None else part * 256 + self.low[top:bottom]
+
+    def integers(self, numbers: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
         """The integers that a grid gives of some of these numbers."""
         shift = self.exponent - grid.exponent + 1
-        up, down = (part + (1 << (s - 1)) >> s for s in (shift, shift + grid.leak))
-        return np.clip(np.where(part < 0, down, up), grid.smallest, grid.largest)
+        up, down = (numbers + (1 << (s - 1)) >> s for s in (shift, shift + grid.leak))
+        return np.clip(np.where(numbers < 0, down, up), grid.smallest, grid.largest)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """AssertionError unless the arrays are what kernels take."""
+        dtypes = (np.int32,) if self.low is None else (np.int16, np.uint8)
+        for array, dtype in zip((self.array, self.low), dtypes, strict=False):
+            assert array is not None and array.dtype == dtype and array.shape == shape, "a part has other sizes"
+            assert array.flags.c_contiguous and array.flags.aligned
 
 
 def finest(grids: Sequence[Grid]) -> int:
@@ -347,7 +372,7 @@ def finest(grids: Sequence[Grid]) -> int:
     exponents = [grid.exponent for grid in grids]
     for grid in grids:
         finer = max(exponents) - grid.exponent
-        if finer > _MOST_FINER or grid.leak > 3 or (grid.largest + 1) << (finer + 1) > _FINE_LIMIT:
+        if finer > _MOST_FINER or grid.leak > 3 or grid.bits > 16:
             raise ValueError("grids of very different exponents look at the same numbers")
     return max(exponents)
 
@@ -447,8 +472,7 @@ class CellNetwork:
         check_latents(y, start, self.conv.inputs if self.conv else 0)
         assert y.flags.c_contiguous and len(fine) == len(self.channels)
         for part, channels in zip(fine, self.channels, strict=True):
-            assert part.array.dtype == np.int32 and part.array.flags.c_contiguous
-            assert part.array.shape == (*y.shape[:2], channels), "a part has other sizes"
+            part.check((*y.shape[:2], channels))
             assert 0 <= part.exponent - self.first.grid.exponent <= _MOST_FINER, "a part isn't fine enough"
 
     def _values(
@@ -463,7 +487,7 @@ class CellNetwork:
             x = np.empty((len(cells), self.first.inputs))
             at = 0
             for part, channels in zip(fine, self.channels, strict=True):
-                picked = part.array[top:bottom].reshape(-1, channels)[cells]
+                picked = part.numbers(top, bottom).reshape(-1, channels)[cells]
                 x[:, at : at + channels] = part.integers(picked, self.first.grid)
                 at += channels
             if self.conv is not None:
@@ -484,6 +508,7 @@ class CellNetwork:
         call.height, call.width, call.parity = *y.shape[:2], parity
         for i, part in enumerate(fine):
             call.fine[i], call.fine_channels[i] = part.array.ctypes.data, part.array.shape[2]
+            call.fine_low[i] = None if part.low is None else part.low.ctypes.data
             call.fine_shift[i] = part.exponent - self.first.grid.exponent + 1
         call.leak = self.first.grid.leak
         call.y, call.y_bits, call.y_cell, call.y_start = y.ctypes.data, 8 * y.itemsize, y.shape[2], start

@@ -29,6 +29,7 @@ Take = Callable[[NDArray[np.int16], NDArray[np.uint8], slice, NDArray[np.int64]]
 
 _BITS = 16  # of the inputs of all these layers
 _MANY = 1 << 16  # cells from which on memory counts more than a tenth of the time
+_BAND = 16  # rows of features that are in memory before they are packed
 _LARGEST = 1 << 24  # magnitude of a symbol: far more than any that the codec lets through
 
 
@@ -77,8 +78,8 @@ class Prediction:
             for parity, some in zip(passes, cells, strict=True):
                 if not len(some):  # a single cell has no anchors
                     continue
-                mean, row = part.density(fine, y, parity, base[channels])
-                if parity <= 0 and height * width >= _MANY:
+                mean, row = part.density(fine or part.contexts(features, y), y, parity, base[channels])
+                if height * width >= _MANY:
                     fine = []  # hundreds of megabytes of a large picture, next to those that decoding takes
                 symbols = _checked(take(mean, row, channels, some), mean)
                 if not put_latents(symbols, mean, y, part.start, parity):
@@ -105,9 +106,19 @@ class Prediction:
             small = large
         seen = min(len(small.array), height + self.third.size // 2)
         small = Rows(small.array[:seen], 0, small.height)
-        out = Rows(np.empty((height, width, self.config.features), np.int32), 0, small.height)
-        self.third.rows(small, 0, height, out=out, out_exponent=self.exponent + 1, floor=True, limit=Fine.LIMIT)
-        return Fine(out.array, self.exponent)
+        shape = (height, width, self.config.features)
+        if height * width < _MANY:
+            return Fine(self._third(small, 0, height, width), self.exponent)
+        fine = Fine.packed(shape, self.exponent)
+        for top in range(0, height, _BAND):
+            fine.put(top, self._third(small, top, min(height, top + _BAND), width))
+        return fine
+
+    def _third(self, x: Rows, top: int, bottom: int, width: int) -> NDArray[np.int32]:
+        """The numbers of `Fine` features in some rows."""
+        out = Rows(np.empty((bottom - top, width, self.config.features), np.int32), top, x.height)
+        self.third.rows(x, top, bottom, out=out, out_exponent=self.exponent + 1, floor=True, limit=Fine.LIMIT)
+        return out.array
 
 
 class _Slice:

@@ -37,7 +37,8 @@ typedef struct {
 typedef struct {
   int32_t height, width;
   int32_t parity;       // cells whose row + column has it; -1: all
-  const int32_t *fine[2]; // (height, width, channels), or NULL
+  const void *fine[2]; // (height, width, channels) int32, or NULL
+  const uint8_t *fine_low[2]; // not NULL: of these numbers the low 8 bits, and `fine` has the others, int16
   int32_t fine_channels[2], fine_shift[2];
   int32_t leak; // of the grid of the input of `first`
   const void *y; // (height, width, y_cell) int16 or int32, of which the layer takes channels from y_start on

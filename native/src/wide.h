@@ -303,20 +303,38 @@ int wide_rows(const WideRows *p) {
 
 // Integers floor(x 2^(shift - 1 + e)) as those of the leaky grid of exponent e, floor(x 2^e + 1/2) for positive x: nested
 // floors are one.
-INLINE void wide_fine(const int32_t *x, int64_t n, int shift, int leak, const WideLayer &to, int16_t *high, int16_t *low) {
+template <class Numbers>
+INLINE void wide_fine(const Numbers &x, int64_t n, int shift, int leak, const WideLayer &to, int16_t *high, int16_t *low) {
   int64_t c = 0;
   for (; c + L <= n; c += L) {
-    i32v v = load<i32v>(x + c);
+    i32v v = x.vector(c);
     i32v up = (v + (1 << (shift - 1))) >> shift, down = (v + (1 << (shift + leak - 1))) >> (shift + leak);
     v = v < 0 ? down : up;
     wide_split(min_(max_(v, all32(to.least)), all32(to.most)), to.shift, high + c, low + c);
   }
   for (; c < n; c++) {
-    int s = x[c] < 0 ? shift + leak : shift;
-    int32_t v = least(most((x[c] + (1 << (s - 1))) >> s, to.least), to.most), h = (v + (1 << (to.shift - 1))) >> to.shift;
+    int32_t v = x.number(c);
+    int s = v < 0 ? shift + leak : shift;
+    v = least(most((v + (1 << (s - 1))) >> s, to.least), to.most);
+    int32_t h = (v + (1 << (to.shift - 1))) >> to.shift;
     high[c] = (int16_t)h, low[c] = (int16_t)(v - (h << to.shift));
   }
 }
+
+typedef uint8_t wide_bytes __attribute__((vector_size(L)));
+struct WideWhole { // int32
+  const int32_t *x;
+  __attribute__((always_inline)) i32v vector(int64_t c) const { return load<i32v>(x + c); }
+  __attribute__((always_inline)) int32_t number(int64_t c) const { return x[c]; }
+};
+struct WideParts { // of 24 bits, the low 8 apart
+  const int16_t *high;
+  const uint8_t *low;
+  __attribute__((always_inline)) i32v vector(int64_t c) const {
+    return (from16(load<h16v>(high + c)) << 8) | __builtin_convertvector(load<wide_bytes>(low + c), i32v);
+  }
+  __attribute__((always_inline)) int32_t number(int64_t c) const { return high[c] * 256 + low[c]; }
+};
 
 // Cells of a parity (-1: all) in the rows before y.
 INLINE int64_t wide_before(int64_t y, int64_t width, int64_t parity) {
@@ -358,8 +376,13 @@ int wide_cells(const WideCells *p) {
         int64_t cell = y * a.width + first[y - top] + k * step, at = (runs[y - top].index + k) * x_cell;
         for (int s = 0; s < 2; s++)
           if (a.fine[s]) {
-            wide_fine(a.fine[s] + cell * a.fine_channels[s], a.fine_channels[s], a.fine_shift[s], a.leak, a.first,
-                      x_high + at, x + at);
+            int64_t c = cell * a.fine_channels[s];
+            if (a.fine_low[s])
+              wide_fine(WideParts{(const int16_t *)a.fine[s] + c, a.fine_low[s] + c}, a.fine_channels[s], a.fine_shift[s],
+                        a.leak, a.first, x_high + at, x + at);
+            else
+              wide_fine(WideWhole{(const int32_t *)a.fine[s] + c}, a.fine_channels[s], a.fine_shift[s], a.leak, a.first,
+                        x_high + at, x + at);
             at += a.fine_channels[s];
           }
       }
