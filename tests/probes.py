@@ -40,13 +40,13 @@ class Probe:
 
 def _walloc_latents(codec: Any, data: bytes) -> bytes:
     header, chunks = unpack(data)
-    return codec._read_latents(header, chunks, *header.shape[:2]).contiguous().numpy().tobytes()
+    return codec._read_latents(header, chunks, *header.shape[:2]).astype(np.float32).tobytes()
 
 
 def _walloc_bits(codec: Any, pixels: np.ndarray) -> float:
     net, gain16 = codec.model.net, codec.model.gain_of(None)
     with torch.inference_mode():
-        latents = codec.integers(pixels, gain16)
+        latents = torch.from_numpy(codec.model.networks.latents(pixels, gain16)).float()[None]
         return float(net.context.bits(latents, net.side(latents.shape, gain16)))
 
 
