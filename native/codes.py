@@ -206,7 +206,17 @@ class AnsReader:
         columns = np.empty(n, np.int32)
         sizes = ctypes.c_int64(len(rows)), ctypes.c_int64(n)
         entry = _module().codec_ans_take
-        check(entry(self.model.pointer, self.pointer, _pointer(rows), _pointer(counts), sizes[0], _pointer(columns), sizes[1]))
+        check(
+            entry(
+                self.model.pointer,
+                self.pointer,
+                _pointer(rows),
+                _pointer(counts),
+                sizes[0],
+                _pointer(columns),
+                sizes[1],
+            )
+        )
         return columns
 
     def take_step(self, tables: TableModel, row: NDArray[Any]) -> Int32Array:

@@ -81,7 +81,9 @@ class Conv:
         weight = weight[:, :, None, None] if weight.ndim == 2 else weight
         outer, inner, kernel, across = weight.shape
         if kernel != across or kernel % 2 == 0 or kernel > 7 or stride not in (1, 2) or not outer or not inner:
-            raise ValueError(f"a kernel {weight.shape} with stride {stride}: there are odd ones up to 7, strides 1 and 2")
+            raise ValueError(
+                f"a kernel {weight.shape} with stride {stride}: there are odd ones up to 7, strides 1 and 2"
+            )
         self.taps = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))  # (k, k, I, O)
         self.bias = np.zeros(outer, np.float32) if bias is None else np.ascontiguousarray(bias, np.float32)
         if self.bias.shape != (outer,):
@@ -358,9 +360,7 @@ class Packet:
         return np.arange(low, high) % height, slice(a - low, b - low)
 
 
-def unshuffle(
-    pixels: NDArray[Any], cell: int, top: int, bottom: int, out: Rows, scale: float, offset: float
-) -> None:
+def unshuffle(pixels: NDArray[Any], cell: int, top: int, bottom: int, out: Rows, scale: float, offset: float) -> None:
     """Fills rows top ... bottom - 1 of cells of `out`, of pixels * scale + offset: a cell's pixels become channels.
 
     pixels: (H, W, C) uint8, uint16 or float32; beyond them is their mirror image. out: (rows, columns, cell * cell * C);

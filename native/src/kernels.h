@@ -19,4 +19,5 @@ namespace CODEC_ISA {
 #include "circuits.h"
 #include "passes.h"
 #include "repair.h"
+#include "sums.h"
 } // namespace CODEC_ISA

@@ -141,7 +141,9 @@ class TestSteps:
 class TestRange:
     def coders(self, seed: int) -> tuple[TorchacCoder, list[Block]]:
         rows = make_rows(seed)
-        blocks = [make_block(rows, n, n, probable) for n, probable in ((1, True), (900, True), (300, False), (2, False))]
+        blocks = [
+            make_block(rows, n, n, probable) for n, probable in ((1, True), (900, True), (300, False), (2, False))
+        ]
         return TorchacCoder(rows), blocks
 
     def test_the_package_s_bytes(self, isa: str) -> None:
