@@ -285,7 +285,7 @@ def write_png(picture: Picture, stream: BinaryIO) -> None:
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     stream.write(PNG + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)))
     stream.write(metadata_chunks(picture))
-    zipper = zlib.compressobj(6)
+    zipper = zlib.compressobj(3)  # 6 takes twice the time of all the rest of decoding a picture, for 3 % of the size
     n_bytes = picture.pixels.itemsize
     above = np.zeros((1, width * channels * n_bytes), np.uint8)
     for top, bottom in bands(height, width * channels):

@@ -1,6 +1,6 @@
-"""What lies around the convolutions of a decoder: integers from one grid to another, and the pixels at its end.
+"""Passes around the convolutions of a decoder: integers from one grid to another, and the pixels at its end.
 
-Nothing here is more than a pass over rows; as NumPy operations such passes took as long as the convolutions.
+As NumPy operations they took as long as the convolutions.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class S2licCodec(ImageCodec):
         if self.effort:
             from .oracle import refined  # gradients need torch
 
-            y = refined(self.model, y, z_hat, pixels, step, self.effort)
+            y = refined(self.model.refiner, self.model.device, y, z_hat, pixels, step, self.effort)
         y_passes: list[Symbols] = []
         flat = y.reshape(h * w, -1)
 

@@ -23,9 +23,11 @@ __all__ = [
     "MEAN_BITS",
     "MOST_CHANNELS",
     "MOST_PARTS",
+    "OTHER_WEIGHTS",
     "STEPS",
     "TABLE_BITS",
     "WAVELET",
+    "Config",
     "S2licConfig",
     "S2licPaperConfig",
     "check_choice",
@@ -210,3 +212,8 @@ class S2licPaperConfig:
     @property
     def hyper(self) -> int:
         return self.width
+
+
+Config = S2licConfig | S2licPaperConfig
+
+OTHER_WEIGHTS = "export them again with `codec train s2lic`, or name another file with weights=... (--weights)"

@@ -1,4 +1,4 @@
-"""What depends on the quality in S2LIC, without torch: vectors that are linear between knots, and gains.
+"""Vectors that depend on the quality in S2LIC, without torch: linear between knots, and gains.
 
 The same numbers as `Knots.exactly` and `Gain.factor` in layers.py, which train them.
 """

@@ -23,7 +23,9 @@ from .tiles import CELL, around, mirrored_pixels, tiles
 
 if TYPE_CHECKING:
     from .engine import Take
-    from .weights import S2licModel
+    from .network import S2licNet
+    from .paper import S2licPaperNet
+    from .refine import Refiner
 
 __all__ = ["Oracle", "checksum", "refined"]
 
@@ -33,8 +35,8 @@ _HALO_ANALYSIS = 16  # cells around a tile that are looked at; a multiple of the
 class Oracle:
     """The networks of a model, on its device."""
 
-    def __init__(self, model: S2licModel) -> None:
-        self.net, self.device = model.net, model.device
+    def __init__(self, net: S2licNet | S2licPaperNet, device: str) -> None:
+        self.net, self.device = net, device
 
     @own_arithmetic
     def latents(self, pixels: NDArray[Any], step: int) -> NDArray[np.float32]:
@@ -112,27 +114,29 @@ class Oracle:
 
 
 def refined(
-    model: S2licModel,
+    refiner: Refiner,
+    device: str,
     y: NDArray[np.float32],
-    z_hat: NDArray[np.float64],
+    z_hat: NDArray[Any],
     pixels: NDArray[Any],
     step: int,
     effort: float,
 ) -> NDArray[np.float32]:
     """Latents that gradient steps have made better for this picture (refine.py), (h, w, M) as y."""
     steps = max(1, round(STEPS * effort))
-    cut = functools.partial(_cut, pixels, device=model.device)
-    better = _Refinement(model)(_first(y), torch.from_numpy(z_hat)[None], cut, pixels.shape[:2], step, steps)
+    cut = functools.partial(_cut, pixels, device=device)
+    size = (pixels.shape[0], pixels.shape[1])
+    better = _Refinement(refiner, device)(_first(y), torch.from_numpy(z_hat)[None], cut, size, step, steps)
     return _last(better.clamp_(-LARGEST_LATENT / 2, LARGEST_LATENT / 2)).cpu().numpy()
 
 
 class _Refinement:
-    def __init__(self, model: S2licModel) -> None:
-        self.refiner, self.device = model.refiner, model.device
+    def __init__(self, refiner: Refiner, device: str) -> None:
+        self.refiner, self.device = refiner, device
 
     @own_arithmetic
-    def __call__(self, y: Tensor, z_hat: Tensor, cut: Any, size: Any, step: int, steps: int) -> Tensor:
-        return self.refiner(y.to(self.device), z_hat.to(self.device), cut, tuple(size), step, steps)
+    def __call__(self, y: Tensor, z_hat: Tensor, cut: Any, size: tuple[int, int], step: int, steps: int) -> Tensor:
+        return self.refiner(y.to(self.device), z_hat.to(self.device), cut, size, step, steps)
 
 
 def checksum(y_hat: Tensor) -> int:

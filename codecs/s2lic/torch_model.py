@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +13,12 @@ from torch import Tensor
 
 from ...entropy.models import GaussianConditional, LaplaceConditional
 from ...entropy.tables import Tables
-from ...errors import UsageError, WeightsError
+from ...errors import WeightsError
 from ..layers.exact_state import check_numbers, check_state, import_state
-from .config import LEVELS, S2licConfig
+from .config import LEVELS, OTHER_WEIGHTS, Config, S2licConfig
 from .network import S2licNet
 from .paper import S2licPaperNet
 from .refine import Refiner
-from .weights import OTHER_WEIGHTS, Config
-
-if TYPE_CHECKING:
-    from .weights import S2licModel
 
 __all__ = [
     "MOST_PROBABLE",
@@ -80,17 +76,9 @@ class _no_random_start(torch.overrides.TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def build_refiner(model: S2licModel) -> Refiner:
-    """The networks of a model in the form that has gradients. UsageError for those that can't be refined."""
-    if not isinstance(model.config, S2licConfig):
-        raise UsageError("effort: only weights of the network `small` can be refined while encoding")
-    if model.distortion != "mse":
-        raise UsageError(
-            f"effort: its steps lower the squared error, and weights {model.tag!r} were trained for "
-            f"{model.distortion}: take s2lic@small, or no effort"
-        )
-    net = model.net
-    assert isinstance(net, S2licNet)
+def build_refiner(net: S2licNet | S2licPaperNet) -> Refiner:
+    """The networks in the form that has gradients."""
+    assert isinstance(net, S2licNet), "the networks of the paper can't be refined"
     with torch.inference_mode(False):
         return Refiner(net)
 

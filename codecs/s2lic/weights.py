@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from ... import native
 from ...entropy.tables import Tables
-from ...errors import WeightsError
+from ...errors import UsageError, WeightsError
 from ..base.weights import LoadedWeights, reading
 from ..layers.frozen import check_numbers, check_shapes
-from .config import LEVELS, S2licConfig, S2licPaperConfig
+from .config import LEVELS, OTHER_WEIGHTS, Config, S2licConfig, S2licPaperConfig
 from .engine import Engine
 from .shapes import check_sums, tensor_shapes
 
@@ -31,12 +31,10 @@ if TYPE_CHECKING:
     from .paper import S2licPaperNet
     from .refine import Refiner
 
-__all__ = ["CONFIGS", "OTHER_WEIGHTS", "Config", "S2licModel", "config_from", "metadata", "read_model"]
+__all__ = ["CONFIGS", "Config", "S2licModel", "config_from", "metadata", "read_model"]
 
-Config = S2licConfig | S2licPaperConfig
 CONFIGS: Mapping[str, type[Config]] = {"small": S2licConfig, "paper": S2licPaperConfig}
 
-OTHER_WEIGHTS = "export them again with `codec train s2lic`, or name another file with weights=... (--weights)"
 _TABLE = ("counts", "lengths", "offset")
 
 
@@ -76,7 +74,7 @@ class S2licModel:
         """The networks of torch, as the codec uses them."""
         from .oracle import Oracle
 
-        return Oracle(self)
+        return Oracle(self.net, self.device)
 
     def checksum(self, y_hat: Any) -> int:
         """The checksum of latents that networks in floats give: see oracle.py."""
@@ -87,9 +85,16 @@ class S2licModel:
     @functools.cached_property
     def refiner(self) -> Refiner:
         """The networks in the form that has gradients; made when it is first needed."""
+        if not isinstance(self.config, S2licConfig):
+            raise UsageError("effort: only weights of the network `small` can be refined while encoding")
+        if self.distortion != "mse":
+            raise UsageError(
+                f"effort: its steps lower the squared error, and weights {self.tag!r} were trained for "
+                f"{self.distortion}: take s2lic@small, or no effort"
+            )
         from .torch_model import build_refiner
 
-        return build_refiner(self)
+        return build_refiner(self.net)
 
     @functools.cached_property
     def _engine(self) -> Engine | None:

@@ -96,6 +96,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Tiny:
     return Tiny(S2licCodec.from_weights(None, None, path, "cpu"), net, path)
 
 
+def decode_latents(codec: S2licCodec, data: bytes) -> np.ndarray:
+    return codec.read_latents(*unpack(data))
+
+
 @pytest.fixture
 def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks of torch, which are cut into tiles."""
