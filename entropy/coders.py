@@ -1,9 +1,11 @@
 """Arithmetic coders behind `Tables`, interchangeable: each writes its own streams, all code the same integers.
 
 constriction: one ANS stream (Duda 2013, arXiv 1311.2540; coder of Bamler 2022, arXiv 2201.01741). The default, because
-    it is the fastest (eval/studies). `NumpyCoder` writes the same stream in plain integers, for the tests.
-torchac: range-coded segments behind their lengths (Mentzer et al. 2019, arXiv 1811.12817). Encoding compiles C++ at
-    first use; decoding needs neither that nor the package: `decode_range` reads the same bits.
+    it is the fastest (eval/studies). Our compiled module writes and reads the same stream (`NativeCoder`); the package
+    does where there is no such module. `NumpyCoder` writes it in plain integers, for the tests.
+torchac: range-coded segments behind their lengths (Mentzer et al. 2019, arXiv 1811.12817). Our compiled module writes
+    and reads them, too. Without it, encoding takes the package, which compiles C++ at first use; decoding needs neither
+    that nor the package: `decode_range` reads the same bits.
 
 An ANS stream is little-endian 32-bit words without the zero bytes at the end; 64-bit state, 24-bit probabilities, made
 from the last symbol to the first. A torchac stream is, per block and group of rows of similar width, LEB128 length and
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import functools
 import importlib
 import os
 import shutil
@@ -31,7 +34,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import native
 from ..errors import StreamError, UsageError
+from ..native import codes
 from .integers import ByteReader, put_varint
 
 Int32Array = NDArray[np.int32]
@@ -46,7 +51,7 @@ _ANS_PRECISION = 24
 _ANS_SHIFT = _ANS_PRECISION - PRECISION
 # The coder starts from this state and must be back at it after the last symbol: a check of the stream, for 3 bytes.
 # From a state below 2**24, any number of columns 0 could be coded without making it grow (state // count == 0).
-_ANS_START = 0x100C0DE
+_ANS_START = codes.START
 
 _TORCHAC_CHUNK = 1 << 21  # entries of one per-symbol CDF tensor (int16)
 _TORCHAC_COLUMNS = (1 << 15) - 1  # its symbols are int16
@@ -104,6 +109,8 @@ def find(name: str) -> type[Coder]:
     """The class of that name; UsageError if there is none. Making one may raise UsageError if something is missing."""
     if name not in _CODERS:
         raise UsageError(f"no arithmetic coder is called {name!r}; there are {', '.join(_CODERS)}")
+    if name == DEFAULT and native.library() is not None:
+        return NativeCoder
     return _CODERS[name]
 
 
@@ -178,6 +185,63 @@ class _ConstrictionReader(ColumnReader):
 
     def finish(self) -> None:
         if self._coder is not None and self._coder.pos() != (0, _ANS_START):
+            raise StreamError("the entropy-coded stream is damaged: it does not end where its symbols end")
+
+
+class NativeCoder(Coder):
+    """The compiled coder of the same stream: one call per block, or per step."""
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__(rows)
+        self.model = codes.Model(rows)
+
+    def encode(self, blocks: Sequence[Block]) -> bytes:
+        if not blocks:
+            return b""
+        writer = self.writer()
+        for block in reversed(blocks):
+            writer.put(*block)
+        return self.finished(writer)
+
+    def writer(self) -> codes.AnsWriter:
+        """A stream to put blocks or steps into, from the last to the first."""
+        return codes.AnsWriter(self.model)
+
+    @staticmethod
+    def finished(writer: codes.AnsWriter) -> bytes:
+        """The bytes of a stream; none if nothing was put in."""
+        return _words_to_bytes(writer.words()) if writer.used else b""
+
+    def open(self, data: bytes) -> NativeReader:
+        return NativeReader(codes.AnsReader(self.model, _words_from_bytes(data)) if data else None)
+
+
+class NativeReader(ColumnReader):
+    """A stream that the compiled module decodes."""
+
+    def __init__(self, ans: codes.AnsReader | None) -> None:
+        self._ans = ans  # None: an empty stream
+
+    @property
+    def ans(self) -> codes.AnsReader | None:
+        """The stream; None if it is empty."""
+        return self._ans
+
+    @property
+    def bits_left(self) -> int:
+        return self._ans.bits_left if self._ans is not None else 0
+
+    def take(self, rows: NDArray[np.intp], counts: NDArray[np.intp]) -> Int32Array:
+        return self.opened().take(rows, counts)
+
+    def opened(self) -> codes.AnsReader:
+        """The stream; StreamError if it is empty."""
+        if self._ans is None:
+            raise StreamError("the entropy-coded stream is empty, and symbols are asked of it")
+        return self._ans
+
+    def finish(self) -> None:
+        if self._ans is not None and not self._ans.ended:
             raise StreamError("the entropy-coded stream is damaged: it does not end where its symbols end")
 
 
@@ -360,6 +424,19 @@ class TorchacCoder(Coder):
             self._cdfs[int(group)] = table.astype(np.uint16).view(np.int16)  # 2**16 wraps to 0; torchac knows
             self._place[members] = np.arange(len(members))
 
+    @functools.cached_property
+    def _model(self) -> codes.Model:
+        """The rows, widened, as our compiled module takes them."""
+        tables = {group: self._plain(group) for group in self._cdfs}
+        places = zip(self._group.tolist(), self._place.tolist(), strict=True)
+        return codes.Model([tables[group][place] for group, place in places])
+
+    def _plain(self, group: int) -> NDArray[np.int64]:
+        """The cumulative counts of a group as integers that don't wrap, a row for each member."""
+        table = self._cdfs[group].view(np.uint16).astype(np.int64)
+        table[:, -1] = TOTAL
+        return table
+
     def segments(self, rows: NDArray[np.intp], counts: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:
         """The segments of a block as (group, positions in the block): a pure function of what both sides know."""
         segments: list[tuple[int, NDArray[np.intp]]] = []
@@ -377,27 +454,33 @@ class TorchacCoder(Coder):
         return torch.from_numpy(self._cdfs[group][self._place[rows]])
 
     def encode(self, blocks: Sequence[Block]) -> bytes:
-        torchac = _import_torchac()
-        import torch
-
+        if native.library() is None:
+            _import_torchac()
         out = bytearray()
         for block in blocks:
             row = np.repeat(block.rows, block.counts)
             for group, positions in self.segments(block.rows, block.counts):
-                columns = torch.from_numpy(block.columns[positions].astype(np.int16))
-                part = torchac.encode_int16_normalized_cdf(self.cdf_tensor(group, row[positions]), columns)
+                part = self.encode_segment(group, row[positions], block.columns[positions])
                 out += put_varint(len(part)) + part
         return bytes(out)
 
-    def decode_segment(self, group: int, rows: NDArray[np.intp], data: bytes) -> NDArray[np.int16]:
+    def encode_segment(self, group: int, rows: NDArray[np.intp], columns: Int32Array) -> bytes:
+        if native.library() is not None:
+            return codes.range_put(self._model, rows, columns)
+        import torch
+
+        symbols = torch.from_numpy(columns.astype(np.int16))
+        return _import_torchac().encode_int16_normalized_cdf(self.cdf_tensor(group, rows), symbols)
+
+    def decode_segment(self, group: int, rows: NDArray[np.intp], data: bytes) -> NDArray[np.integer[Any]]:
+        if native.library() is not None:
+            return codes.range_take(self._model, rows, data)
         torchac = sys.modules.get("torchac")  # faster, where it is compiled and loaded already
         if hasattr(torchac, "decode_int16_normalized_cdf"):
             assert torchac is not None
             return torchac.decode_int16_normalized_cdf(self.cdf_tensor(group, rows), data).numpy()
         if group not in self._lists:
-            table = self._cdfs[group].view(np.uint16).astype(np.int64)
-            table[:, -1] = TOTAL  # which wrapped to 0
-            self._lists[group] = table.tolist()
+            self._lists[group] = self._plain(group).tolist()
         return decode_range(self._lists[group], self._place[rows].tolist(), data)
 
     def open(self, data: bytes) -> ColumnReader:

@@ -1,13 +1,14 @@
-// The structures that entry points take, the same for all instruction sets.
+// The structures that entry points take, the same for all instruction sets: a line for each family.
 #pragma once
-#include <stdint.h>
-
-// A hidden Chow-Liu tree, and the order in which it is walked through (circuits.h).
-struct CircuitTour {
-  int64_t n_variables, states, pitch, n_levels, n_operations;
-  const int32_t *operations; // (n_operations, 5): kind, variable, level, flags, matrix
-  const float *const *leaves; // of each variable: cumulative counts (size + 1, pitch)
-  const int32_t *sizes, *guesses; // of each variable: symbols, and the one to try first
-  const double *down, *up;        // matrices (pitch, pitch), and the same transposed
-  const double *prior;            // (pitch)
-};
+#include "args_ans.h"
+#include "args_circuits.h"
+#include "args_conv.h"
+#include "args_floats.h"
+#include "args_interpolation.h"
+#include "args_lattice.h"
+#include "args_motion.h"
+#include "args_passes.h"
+#include "args_pixels.h"
+#include "args_repair.h"
+#include "args_wavelet.h"
+#include "args_wide.h"

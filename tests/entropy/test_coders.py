@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codec import native
 from codec.entropy import coders
-from codec.entropy.coders import NumpyCoder, TorchacCoder
+from codec.entropy.coders import ConstrictionCoder, NumpyCoder, TorchacCoder
 from codec.entropy.tables import TOTAL, Tables
 from codec.errors import UsageError
 
@@ -38,8 +39,8 @@ class TestConstriction:
     ) -> None:
         tables = random_tables(rows, columns, seed)
         symbols, row = draw(tables, n, seed)
-        data = tables.encode(symbols, row)
-        assert data == tables.encode(symbols, row, NumpyCoder)
+        data = tables.encode(symbols, row, ConstrictionCoder)
+        assert data == tables.encode(symbols, row, NumpyCoder) == tables.encode(symbols, row)
         assert (tables.decode(data, row, NumpyCoder) == symbols).all()
 
     @pytest.mark.parametrize("columns", [2, 3, 256, 4097, 32_767])
@@ -51,8 +52,8 @@ class TestConstriction:
         tables = Tables(np.array([[0, *cuts, TOTAL], peaked]), np.array([columns] * 2), np.array([0, 0]))
         symbols = np.tile(np.arange(columns - 1), 2)
         row = np.repeat([0, 1], columns - 1)
-        data = tables.encode(symbols, row)
-        assert (tables.decode(data, row) == symbols).all()
+        data = tables.encode(symbols, row, ConstrictionCoder)
+        assert (tables.decode(data, row, ConstrictionCoder) == symbols).all()
         assert data == tables.encode(symbols, row, NumpyCoder)
 
     def test_the_integers_of_the_model(self, random_tables: MakeTables) -> None:
@@ -89,11 +90,12 @@ class TestConstriction:
     ("coder", "digest"),
     [
         ("constriction", "57646eeefd69f7e7"),
+        (ConstrictionCoder, "57646eeefd69f7e7"),
         (NumpyCoder, "57646eeefd69f7e7"),
         ("torchac", "9427e0c8fac3a42b"),
     ],
 )
-def test_golden_stream(coder: str | type[NumpyCoder], digest: str) -> None:
+def test_golden_stream(coder: str | type[coders.Coder], digest: str) -> None:
     """Bytes of today. If this fails, files exist that can't be decoded any more: raise the stream versions."""
     sums = np.cumsum(np.arange(1, 41) ** 2)
     cdf = np.full((4, 42), TOTAL)
@@ -110,9 +112,13 @@ def test_golden_stream(coder: str | type[NumpyCoder], digest: str) -> None:
 
 
 class TestTorchac:
+    """The package, without our compiled module: tests/native/test_codes.py compares the two."""
+
     @pytest.fixture(autouse=True)
-    def _compiled(self) -> None:
+    def _compiled(self) -> Iterator[None]:
         coders._import_torchac()
+        with native.using(None):
+            yield
 
     def test_widened_rows(self, random_tables: MakeTables) -> None:
         """No column without a count, the same total, and about the same probabilities."""
@@ -209,7 +215,8 @@ except UsageError as error:
     assert 'pip install torchac' in str(error), error
 else:
     raise SystemExit('no error')
-"""
+""",
+            CODEC_NATIVE="0",
         )
         assert done.returncode == 0, done.stderr
 
@@ -260,6 +267,7 @@ else:
 """,
             TORCH_EXTENSIONS_DIR=str(tmp_path),
             CXX=str(tmp_path / "no-such-compiler"),
+            CODEC_NATIVE="0",
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout == ""

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from codec.entropy.coders import NumpyCoder
+from codec.entropy.coders import Coder as CoderClass
+from codec.entropy.coders import ConstrictionCoder, NumpyCoder
 from codec.entropy.tables import Tables
 from codec.errors import StreamError
 
 MakeTables = Callable[..., Tables]
 Draw = Callable[..., tuple[np.ndarray, np.ndarray]]
-CODERS = ["constriction", NumpyCoder, "torchac"]
-Coder = str | type[NumpyCoder]
+CODERS = ["constriction", ConstrictionCoder, NumpyCoder, "torchac"]
+Coder = str | type[CoderClass]
 
 
 def damaged(data: bytes) -> st.SearchStrategy[bytes]:
@@ -127,7 +128,7 @@ def test_honest_streams_pass_the_bound(coder: str) -> None:
             assert not tables.decode(tables.encode(row, row, coder), row, coder).any()
 
 
-@pytest.mark.parametrize("coder", ["constriction", NumpyCoder])
+@pytest.mark.parametrize("coder", ["constriction", ConstrictionCoder, NumpyCoder])
 def test_ans_notices_most_flips(coder: Coder, random_tables: MakeTables, draw: Draw) -> None:
     """Its state must come back to where it started. Unnoticed: swaps of columns with equal counts, as in tails."""
     tables = random_tables(30, 50)

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .coefficients import LEVELS, PlaneContext, PlaneDecisions, Tally, band_levels, code_plane, levels_of
+from ....native import passes
+from .coefficients import LEVELS, band_levels, code_plane, levels_of
+from .compiled import choice_of
+from .context import PlaneContext, PlaneDecisions, Tally
 from .frame import AverageTally, Motion
 from .networks import Nets
-from .symbols import COST_RANGE, Coding, Int, Rows, costs
+from .symbols import COST_RANGE, Coding, Int, Rows, costs, pass_coder
 from .transform import FINE, Bool, Float, averages_of, forward, forward16, forward_mixed, of_pairs, padded
 
 TINY = 2.0**-24
@@ -29,6 +32,9 @@ class Silent(Coding):
     def code(self, rows: Rows, symbols: Int | None) -> Int:
         assert symbols is not None
         return symbols
+
+    def passes(self) -> passes.Coder | None:
+        return pass_coder(keep=False)
 
 
 def proxy(t: Float, lmbda: float) -> Float:
@@ -56,6 +62,7 @@ class RateDistortionDecisions:
 
     planes: what to code, 8 bits or 9 with a sign. motion: None for a key frame. lmbda: squared steps that a bit is
     worth. passes: over the levels of a plane. tallies: the kind of each plane, and what was learnt from coding it.
+    gather: whether that is wanted, to train networks.
     """
 
     nets: Nets
@@ -67,6 +74,7 @@ class RateDistortionDecisions:
     tallies: list[tuple[int, Tally]] = field(default_factory=list)
     average_tally: AverageTally = field(default_factory=AverageTally)
     use_large: bool = True
+    gather: bool = True
 
     def __post_init__(self) -> None:
         self._large: dict[int, Bool] = {}
@@ -96,11 +104,11 @@ class RateDistortionDecisions:
         target = forward_mixed(residual, large) * (TINY / step)
         target[: context.first_band] = 0
         q = self._quantised(context, target, large)
-        tally = Tally()
+        tally = Tally(self.gather)
         self.tallies.append((context.kind, tally))
         flat = q.reshape(len(q), -1)
         return PlaneDecisions(
-            levels_of(q), large, lambda rows, bands, block: flat[bands[:, None], block].ravel(), tally
+            levels_of(q), large, lambda rows, bands, block: flat[bands[:, None], block].ravel(), tally, coefficients=q
         )
 
     def _quantised(self, context: PlaneContext, target: Float, large: Bool) -> Int:
@@ -136,7 +144,9 @@ class RateDistortionDecisions:
             return best * signs[bands[:, None], block].ravel()
 
         tally = Tally(gather=False)
-        q, _, _ = code_plane(Silent(), self.nets, context, PlaneDecisions(levels, large, pick, tally))
+        choice = choice_of(target, self.lmbda, spent.reshape(LEVELS + 1, *levels.shape))
+        decisions = PlaneDecisions(levels, large, pick, tally, choice=choice)
+        q, _, _ = code_plane(Silent(), self.nets, context, decisions)
         assert tally.level_bits is not None
         bits = tally.level_bits.reshape(LEVELS + 1, n) * self.lmbda
         j = np.stack([spent[: k + 1].sum(0) + saved[k + 1 :].sum(0) + bits[k] for k in range(LEVELS + 1)])

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ....errors import UsageError
+from ....errors import UsageError, torch_may_be_missing
 from ....media.distortion import psnr_of_mse, squared_error
 from ...base.video.groups import LOSSLESS_PSNR, FitProgress, FitSettings, Fitted, Group, Pixels
 from .decisions import RateDistortionDecisions
@@ -25,9 +24,9 @@ from .frame import (
     from_planes,
     to_planes,
 )
-from .learn import FilterSample, Samples, learn_densities, learn_filters
 from .motion_search import motion_of
 from .networks import Nets, start_nets
+from .samples import FilterSample, Samples
 from .structure import VERSION, OrderEntry, State, code_start, coding_order, last_use
 from .symbols import SymbolWriter
 from .transform import FINE, padded, steps
@@ -87,7 +86,8 @@ class Pass:
 class Fitter:
     """Codes a group, as often as it is asked to. Motion is looked for once.
 
-    originals: the planes of each frame, as they are coded. passes: how often the group was coded.
+    originals: the planes of each frame, as they are coded. gather: whether passes keep samples to train on. passes: how
+    often the group was coded.
     """
 
     originals: list[list[Plane]]
@@ -95,6 +95,7 @@ class Fitter:
     previous: State | None
     report: Callable[[FitProgress], None] | None = None
     mini_gop: int = MINI_GOP
+    gather: bool = True
     passes: int = 0
 
     def __post_init__(self) -> None:
@@ -119,7 +120,9 @@ class Fitter:
             refs = [pictures[r] for r in entry.refs]
             index = int(np.clip(base + DEPTH_STEPS[min(entry.depth, 7)], 0, len(steps()) - 11))
             motion = self._motion(entry, refs, index) if refs else None
-            decisions = RateDistortionDecisions(nets, self.originals[entry.frame], index, motion, LAMBDA)
+            decisions = RateDistortionDecisions(
+                nets, self.originals[entry.frame], index, motion, LAMBDA, gather=self.gather
+            )
             picture, sums = code_frame(writer, nets, self.layout, refs, entry.distances, entry.depth, decisions)
             pictures[entry.frame] = picture
             name = f"depth{entry.depth}"
@@ -128,7 +131,8 @@ class Fitter:
             made.squared_error += sum(
                 squared_error(a, b) for a, b in zip(decoded, self.truth[entry.frame], strict=True)
             )
-            self._gather(made.samples, decisions, sums, entry.frame)
+            if self.gather:
+                self._gather(made.samples, decisions, sums, entry.frame)
             for r in entry.refs:
                 if uses[r] <= place:
                     pictures[r].forget()
@@ -165,9 +169,9 @@ class Fitter:
             target = (truth * FINE - np.stack([sums[p].total for p in planes])) / step * mask
             samples.filters.setdefault(name, []).append(
                 FilterSample(
-                    filter_inputs(sums, planes, fold, step),
-                    torch.from_numpy(target[None]).float(),
-                    torch.from_numpy(mask[None]),
+                    filter_inputs(sums, planes, fold, step)[None],
+                    target[None].astype(np.float32),
+                    mask[None],
                     step / FINE,
                 )
             )
@@ -211,7 +215,7 @@ def fit(
     began, cpu = time.perf_counter(), time.process_time()
     layout = PlaneLayout(group.pixels, group.height, group.width)
     originals = [to_planes(frame, group.pixels) for frame in group.frames]
-    fitter = Fitter(originals, layout, previous, report)
+    fitter = Fitter(originals, layout, previous, report, gather=settings.effort > 0)
     search = Search(fitter, previous.nets if previous else start_nets())
     base = base_index(settings.quality, group.pixels)
     best = (
@@ -223,6 +227,9 @@ def fit(
             for mini_gop in OTHER_MINI_GOPS:
                 _keep_target(search, search.nets, base, mini_gop, settings.psnr)
         assert search.best is not None
+        with torch_may_be_missing("an effort above 0, which trains networks,"):
+            from .learn import learn_densities, learn_filters
+
         for k in range(1 if settings.effort < 2 else 2):
             n = max(20, round(STEPS * settings.effort))
             # each on its own: what doesn't pay must not spoil what does

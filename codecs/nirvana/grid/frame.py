@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from .... import native
 from ....errors import StreamError
+from ....native.repair import repair
 from ...base.video.groups import Pixels, Planes
-from .coefficients import Grids, PlaneContext, PlaneDecisions, Texture, code_plane, magnitude_table
-from .motion import BOTH, FORWARD, Phases, code_pyramid, flow_of, grid_shape, interpolated, predict, vectors_of_flow
+from .coefficients import code_plane
+from .context import Grids, PlaneContext, PlaneDecisions, Texture, magnitude_table
+from .motion import Phases, code_pyramid, flow_of, grid_shape, interpolated, predict, vectors_of_flow
 from .networks import Filter, Nets
 from .symbols import LARGEST, Coding, Int, code_flag, code_number, rows_of
 from .transform import FINE, Bool, Float, band0_of, forward_mixed, inverse, padded, steps
@@ -207,17 +209,8 @@ def code_motion(
 
 def predicted(refs: Sequence[DecodedPicture], motion: MotionField, plane: int, layout: PlaneLayout) -> Plane:
     """The prediction of a plane from its references: (H, W) in sixteenths."""
-    scale = layout.scales[plane]
-    each = [predict(r.phases(plane), v, scale) for r, v in zip(refs, motion.vectors, strict=True)]
-    if motion.modes is None:
-        return each[0]
-    h, w = layout.shape(plane)
-    leaf = 8 // scale
-    mode = motion.modes.astype(np.int8).repeat(leaf, 0).repeat(leaf, 1)[:h, :w]
-    mean = (each[0] + each[1] + 1) >> 1
-    if not mode.any():
-        return mean
-    return np.where(mode == BOTH, mean, np.where(mode == FORWARD, each[0], each[1]))
+    planes, phases = [r.planes[plane] for r in refs], [partial(r.phases, plane) for r in refs]
+    return predict(planes, motion.vectors, motion.modes, layout.scales[plane], phases)
 
 
 # ------------------------------------------------------------------------------------- averages of a key frame
@@ -415,11 +408,11 @@ def filter_groups(layout: PlaneLayout) -> list[tuple[str, list[int], int]]:
     return [("luma", [0], 2), ("chroma", [1, 2], 1)][: 1 if layout.pixels == "gray" else 2]
 
 
-def filter_inputs(sums: Sequence[Sum], planes: list[int], fold: int, step: int) -> torch.Tensor:
+def filter_inputs(sums: Sequence[Sum], planes: list[int], fold: int, step: int) -> NDArray[np.float32]:
     """The inputs of a filter for some planes, as `Filter.inputs` has them."""
-    recon = torch.from_numpy(np.stack([sums[p].total for p in planes])[None])
-    residual = torch.from_numpy(np.stack([sums[p].residual for p in planes])[None])
-    return Filter.inputs(torch.floor(recon / FINE + 0.5), residual / FINE, fold, step)
+    recon = np.stack([sums[p].total for p in planes])
+    residual = np.stack([sums[p].residual for p in planes])
+    return Filter.inputs(np.floor(recon / FINE + 0.5), residual / FINE, fold, step)
 
 
 def filtered(nets: Nets, layout: PlaneLayout, sums: Sequence[Sum], index: int) -> list[Plane]:
@@ -428,16 +421,20 @@ def filtered(nets: Nets, layout: PlaneLayout, sums: Sequence[Sum], index: int) -
     for name, which, fold in filter_groups(layout):
         net: Filter = getattr(nets, name)
         step = steps()[index + layout.step_shifts[which[0]]]
-        correction = (
-            None
-            if net.idle or not any(sums[p].active.any() for p in which)
-            else net(filter_inputs(sums, which, fold, step), fold)[0].numpy()
-        )
+        limits, shape = layout.ranges[which[0]], layout.shape(which[0])
+        changes = not net.idle and any(sums[p].active.any() for p in which)
+        if changes and native.engine() == "native":
+            parts = [sums[p] for p in which]
+            planes += repair(
+                [s.total for s in parts], [s.residual for s in parts], [s.active for s in parts],
+                (net.w1, net.b1, net.w2, net.b2), fold, step, shape, limits,
+            )  # fmt: skip
+            continue
+        correction = net(filter_inputs(sums, which, fold, step), fold) if changes else None
         for k, p in enumerate(which):
-            h, w = layout.shape(p)
+            h, w = shape
             total = sums[p].total[:h, :w]
             if correction is not None:
                 total = total + (correction[k].astype(np.float64) * sums[p].mask)[:h, :w] * (step / 1024)
-            low, high = layout.ranges[p]
-            planes.append(np.clip(np.floor(total / FINE + 0.5), low, high).astype(np.int16))
+            planes.append(np.clip(np.floor(total / FINE + 0.5), *limits).astype(np.int16))
     return planes

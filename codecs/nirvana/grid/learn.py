@@ -7,46 +7,17 @@ difference to the parameters before will cost is part of the loss, so that what 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .networks import ACT, LIMIT, WEIGHT, Nets, Parameters
-from .symbols import CURVE, HIGHEST, LOWEST, PER_UNIT, Int
+from .samples import FilterSample, Samples
+from .symbols import CURVE, HIGHEST, LOWEST, PER_UNIT
 
 LN2 = float(np.log(2))
-
-
-@dataclass
-class FilterSample:
-    """A sample to train a filter on: a frame as it sees it, and the corrections that it should give.
-
-    inputs: of the network. target: corrections in steps, zero where the mask says that none is made. step: in samples.
-    """
-
-    inputs: Tensor
-    target: Tensor
-    mask: Tensor
-    step: float
-
-
-@dataclass
-class Samples:
-    """All that training needs from the passes over a group: features and symbols, and the samples of each filter."""
-
-    features: list[NDArray[np.uint8]] = field(default_factory=list)
-    bands: list[Int] = field(default_factory=list)  # kind * 64 + band
-    symbols: list[Int] = field(default_factory=list)
-    level_features: list[NDArray[np.uint8]] = field(default_factory=list)
-    level_choices: list[Int] = field(default_factory=list)
-    level_symbols: list[Int] = field(default_factory=list)
-    average_features: list[NDArray[np.uint8]] = field(default_factory=list)
-    average_symbols: list[Int] = field(default_factory=list)
-    filters: dict[str, list[FilterSample]] = field(default_factory=dict)
 
 
 def symbol_bits(z: Tensor, q: Tensor) -> Tensor:
@@ -175,7 +146,7 @@ def learn_filters(
     for name, pairs in s.filters.items():
         units = _mlp_units(name)
         t = Trained(nets, list(units), units)
-        total = float(sum(s.target.numel() for s in pairs))
+        total = float(sum(s.target.size for s in pairs))
         fold = int(np.sqrt(pairs[0].inputs.shape[1] / (2 * pairs[0].target.shape[1])))
 
         def loss(
@@ -188,13 +159,13 @@ def learn_filters(
             xs, ys, weights = [], [], []
             for _ in range(batch):
                 sample = pairs[g.integers(len(pairs))]
-                x, y = sample.inputs, sample.target
+                x, y, mask = (torch.from_numpy(part) for part in (sample.inputs, sample.target, sample.mask))
                 a, b = min(crop, x.shape[2]), min(crop, x.shape[3])
                 i, j = g.integers(x.shape[2] - a + 1), g.integers(x.shape[3] - b + 1)
                 xs.append(x[0, :, i : i + a, j : j + b])
                 rows, columns = slice(i * fold, (i + a) * fold), slice(j * fold, (j + b) * fold)
                 ys.append(y[0, :, rows, columns])
-                weights.append(sample.mask[0, :, rows, columns] * sample.step**2)
+                weights.append(mask[0, :, rows, columns] * sample.step**2)
             out = filter_in_float(t, name, torch.stack(xs).float() / 8)
             out = F.pixel_shuffle(out, fold) if fold > 1 else out
             errors = (out - torch.stack(ys)) ** 2 * torch.stack(weights)

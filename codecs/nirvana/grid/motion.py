@@ -2,54 +2,43 @@
 
 A field has a vector in quarter samples for every 8x8 luma samples. It is sent as a pyramid: vectors of 64x64 blocks as
 differences to the one on the left, then those of 32, 16 and 8 as differences to the block they are part of.
-References are interpolated once a frame, to all sixteen quarter positions, with eight taps in each direction.
+References are interpolated to quarter positions, with eight taps in each direction (native/motion.py).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ....entropy.exact import grid_conv2d
 from ....errors import StreamError
+from ....native.motion import interpolate as interpolated
+from ....native.motion import predict as predict_plane
+from . import compiled
 from .symbols import Coding, Int, code_flag, code_static
+
+__all__ = [
+    "BACKWARD",
+    "BOTH",
+    "FARTHEST",
+    "FORWARD",
+    "LEAF",
+    "code_pyramid",
+    "finer",
+    "flow_of",
+    "grid_shape",
+    "interpolated",
+    "predict",
+    "shapes",
+    "vectors_of_flow",
+]
 
 LEAF = 8
 DEPTH = 4  # grids of the pyramid
-QUARTERS = 4
 FARTHEST = 1 << 11  # quarter samples
 BOTH, FORWARD, BACKWARD = 0, 1, 2
 Phases = NDArray[np.int16]
-
-
-# 64ths at the quarters of a sample: a sinc under a squared cosine, rounded so that a row sums to 64
-_TAPS = (
-    (0, 0, 0, 64, 0, 0, 0, 0),
-    (-1, 3, -9, 57, 18, -6, 2, 0),
-    (-1, 3, -10, 40, 40, -10, 3, -1),
-    (0, 2, -6, 18, 57, -9, 3, -1),
-)
-
-
-def _taps() -> torch.Tensor:
-    return torch.tensor(_TAPS, dtype=torch.float32)
-
-
-def interpolated(plane: NDArray[Any]) -> Phases:
-    """A plane at all quarter positions: (H, W) integers of 9 bits and sign -> (16, H, W) in sixteenths.
-
-    The first index is 4 times the vertical quarter plus the horizontal one.
-    """
-    x = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
-    x = F.pad(x, (3, 4, 3, 4), mode="replicate")
-    across = grid_conv2d(x, _taps().reshape(4, 1, 1, 8)).transpose(0, 1)  # (4, 1, H + 7, W): below 2**17
-    down = grid_conv2d(across, _taps().reshape(4, 1, 8, 1))  # (4 horizontal, 4 vertical, H, W): below 2**24
-    sixteenths = torch.floor(down * 2.0**-8 + 0.5).to(torch.int16)
-    return sixteenths.transpose(0, 1).reshape(16, *plane.shape).numpy()
 
 
 def grid_shape(height: int, width: int) -> tuple[int, int]:
@@ -67,25 +56,21 @@ def finer(grid: Int, shape: tuple[int, int]) -> Int:
     return grid.repeat(2, 0).repeat(2, 1)[: shape[0], : shape[1]]
 
 
-def predict(phases: Phases, field: Int, scale: int) -> NDArray[np.int16]:
-    """The plane that vectors predict from a reference: (H, W) in sixteenths.
+def predict(
+    planes: Sequence[NDArray[np.int16]],
+    fields: Sequence[Int],
+    modes: Int | None,
+    scale: int,
+    phases: Sequence[Callable[[], Phases]] | None = None,
+) -> NDArray[np.int16]:
+    """The plane that vectors predict from one reference or two: (H, W) in sixteenths.
 
-    field: (h, w, 2) vertical, horizontal quarter samples of luma. scale: 1, or 2 for a plane of half the resolution.
+    fields: (h, w, 2) each, vertical, horizontal quarter samples of luma. modes: (h, w), where there are two. scale: 1,
+    or 2 for a plane of half the resolution. phases: give the planes at all quarter positions, where they are kept.
     """
-    _, height, width = phases.shape
-    leaf = LEAF // scale
-    v = field if scale == 1 else (field + (field >= 0)) // scale  # rounded to quarters of its own samples
-    fraction = np.mod(v, QUARTERS)
-    whole = v // QUARTERS
-    base = (fraction[..., 0] * QUARTERS + fraction[..., 1]) * (height * width)
-    rows, columns = np.arange(height, dtype=np.int32), np.arange(width, dtype=np.int32)
-
-    def spread(grid: Int) -> NDArray[np.int32]:
-        return grid.astype(np.int32).repeat(leaf, 0).repeat(leaf, 1)[:height, :width]
-
-    y = np.clip(spread(whole[..., 0]) + rows[:, None], 0, height - 1)
-    x = np.clip(spread(whole[..., 1]) + columns, 0, width - 1)
-    return phases.reshape(-1)[spread(base) + y * width + x]
+    if scale > 1:  # rounded to quarters of its own samples
+        fields = [(field + (field >= 0)) // scale for field in fields]
+    return predict_plane(planes, fields, modes, LEAF // scale, phases)
 
 
 def flow_of(vectors: Int, distance: int) -> Int:
@@ -104,6 +89,9 @@ def code_pyramid(io: Coding, leaves: list[Int] | None, expected: Int) -> Int:
     leaves: all grids of the pyramid of differences to what was expected, coarse to fine. expected: (h, w, channels).
     """
     h, w, channels = expected.shape
+    coder = io.passes() if leaves is None else None
+    if coder is not None:
+        return _in_range(expected + compiled.read_pyramid(coder, expected.shape))
     if not code_flag(io, None if leaves is None else any(bool(grid.any()) for grid in leaves)):
         return expected
     parent: Int | None = None
@@ -118,7 +106,10 @@ def code_pyramid(io: Coding, leaves: list[Int] | None, expected: Int) -> Int:
             change = np.cumsum(change.reshape(-1, channels), axis=0).reshape(change.shape)
         parent = base + change
     assert parent is not None
-    field = expected + parent
+    return _in_range(expected + parent)
+
+
+def _in_range(field: Int) -> Int:
     if np.abs(field).max() > 2 * FARTHEST:
         raise StreamError("the group is damaged: a motion vector is out of range")
     return field

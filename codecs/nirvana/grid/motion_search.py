@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from ....native import motion as kernels
 from .frame import DecodedPicture, Motion, expected_vectors
 from .motion import BACKWARD, BOTH, FORWARD, LEAF, Phases, finer, predict, shapes
 from .symbols import Int
@@ -26,55 +26,41 @@ FLAG_BITS, CHANGE_BITS, COMPONENT_BITS = 0.15, 5.0, 2.0
 
 
 def leaf_sums(x: NDArray[Any]) -> Float:
-    """The sums over 8x8 blocks, those at the border over what the plane has of them."""
+    """The sums over 8x8 blocks of whole numbers, those at the border over what the plane has of them."""
     h, w = x.shape
     x = np.pad(x, ((0, -h % LEAF), (0, -w % LEAF)))
-    t = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
-    return (F.avg_pool2d(t[None], LEAF)[0] * LEAF**2).numpy()
+    tall = x.reshape(-1, LEAF, x.shape[1]).sum(1, dtype=np.int32)
+    return tall.reshape(len(tall), -1, LEAF).sum(2, dtype=np.int32).astype(np.float32)
 
 
-def _halved(x: NDArray[Any]) -> torch.Tensor:
+def _halved(x: NDArray[Any]) -> NDArray[np.int16]:
+    """A plane at half resolution, in quarters, its sides multiples of half a block."""
     h, w = x.shape
-    x = np.pad(x, ((0, -h % LEAF), (0, -w % LEAF)), mode="edge").astype(np.float32)
-    return F.avg_pool2d(torch.from_numpy(x)[None], 2)[0]
+    x = np.pad(x, ((0, -h % LEAF), (0, -w % LEAF)), mode="edge").astype(np.int16)
+    tall = x[::2] + x[1::2]
+    return tall[:, ::2] + tall[:, 1::2]
 
 
 def coarse(target: NDArray[Any], reference: NDArray[Any], reach: int = REACH) -> list[Int]:
     """Two fields (h, w, 2) in quarter samples: the best vector for each block alone, and with its neighbourhood."""
-    a, b = _halved(target), _halved(reference)
-    h, w = a.shape
-    b = F.pad(b[None, None], (reach,) * 4, mode="replicate")[0, 0]
-    n = 2 * reach + 1
-    across = torch.arange(n) - reach
-    best: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for dy in range(-reach, reach + 1):
-        # all horizontal shifts at once
-        shifted = b[reach + dy : reach + dy + h].unfold(1, w, 1).transpose(0, 1)  # (n, h, w)
-        sums = F.avg_pool2d((shifted - a).abs()[:, None], LEAF // 2)[:, 0] * 16
-        sums += 0.6 * (abs(dy) + across.abs())[:, None, None]
-        wide = F.avg_pool2d(sums[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
-        for k, costs in enumerate((sums, wide)):
-            cost, dx = costs.min(0)
-            if len(best) <= k:
-                best.append((torch.full_like(cost, torch.inf), torch.zeros((*cost.shape, 2), dtype=torch.int64)))
-            better = cost < best[k][0]
-            best[k][0][better] = cost[better]
-            best[k][1][better] = torch.stack([torch.full_like(dx, dy), dx - reach], -1)[better] * 8
-    return [vectors.numpy() for _, vectors in best]
+    return list(kernels.coarse(_halved(target), _halved(reference), reach))
 
 
 @dataclass
 class Matcher:
-    """The costs of vectors: |aim - prediction| times weight. aim: (H, W) in sixteenths. weight: (H, W)."""
+    """The costs of vectors: |aim - prediction| times weight.
 
-    aim: NDArray[np.int32]
-    weight: Float
+    aim: (H, W) in sixteenths. weight: (h, w) of blocks, in thirty-seconds.
+    """
+
+    aim: NDArray[np.int16]
+    weight: NDArray[np.uint8]
     phases: Phases
 
     @staticmethod
     def alone(target: NDArray[np.int16], phases: Phases) -> Matcher:
         """Costs where this is the only reference."""
-        return Matcher(target.astype(np.int32), np.full(target.shape, 1 / 16, np.float32), phases)
+        return Matcher(target, np.full(shapes(*target.shape)[-1], 2, np.uint8), phases)
 
     @staticmethod
     def beside(target: NDArray[np.int16], phases: Phases, other: NDArray[np.int16], modes: Int, mine: int) -> Matcher:
@@ -83,33 +69,19 @@ class Matcher:
         Where their mean is used, |t - (p + o) / 2| = |2 t - o - p| / 2; where only the other, nothing counts.
         """
         h, w = target.shape
-        mode = modes.repeat(LEAF, 0).repeat(LEAF, 1)[:h, :w]
-        t = target.astype(np.int32)
-        weight = np.where(mode == BOTH, 0.5, np.where(mode == mine, 1.0, 0.0)).astype(np.float32) / 16
-        return Matcher(np.where(mode == BOTH, 2 * t - other, t), weight, phases)
+        is_mean = (modes == BOTH).repeat(LEAF, 0).repeat(LEAF, 1)[:h, :w]
+        weight = np.where(modes == BOTH, 1, np.where(modes == mine, 2, 0)).astype(np.uint8)
+        # of at most 16 bits: twice 255 sixteen times, and 11600
+        return Matcher(np.where(is_mean, 2 * target - other, target), weight, phases)
 
-    def cost(self, field: Int) -> Float:
-        """The cost of each block: (h, w)."""
-        return leaf_sums(np.abs(self.aim - predict(self.phases, field, 1)) * self.weight)
+    def costs(self, fields: Int) -> Float:
+        """The costs of the blocks under several fields: (n, h, w, 2) -> (n, h, w)."""
+        return kernels.costs(self.aim, self.phases, self.weight, fields)
 
 
 def refine(match: Matcher, fields: list[Int], penalty: float) -> tuple[Int, Float]:
     """The best of the fields for each block, refined to quarter samples by small steps, and what it costs."""
-    best, cost = fields[0].copy(), match.cost(fields[0])
-
-    def attempt(field: Int) -> None:
-        new = match.cost(field)
-        better = new + penalty < cost
-        best[better], cost[better] = field[better], new[better]
-
-    for field in fields[1:]:
-        attempt(field)
-    for size in (4, 2, 1):
-        for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            attempt(best + np.array([dy, dx]) * size)
-    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):  # those of neighbours
-        attempt(np.roll(best, (dy, dx), (0, 1)))
-    return best, cost
+    return kernels.refine(match.aim, match.phases, match.weight, np.stack(fields), penalty)
 
 
 def vector_bits(difference: Int) -> Float:
@@ -130,13 +102,7 @@ def tree(costs: Float, labels: Int, weight: float) -> tuple[list[Int], float]:
     cost, choices = costs, []
     for shape in reversed(levels[:-1]):
         # (parent label, child): the cheapest label of a child under each label of its parent
-        flat = cost.reshape(k, -1)
-        via = np.empty_like(flat)
-        choice = np.empty(flat.shape, np.int64)
-        for parent in range(k):
-            total = flat + between[parent][:, None]
-            choice[parent] = total.argmin(0)
-            via[parent] = total[choice[parent], np.arange(flat.shape[1])]
+        via, choice = kernels.choices(cost.reshape(k, -1), between)
         choices.append(choice.reshape(cost.shape))
         via = via.reshape(cost.shape)
         via = np.pad(via, ((0, 0), (0, 2 * shape[0] - via.shape[1]), (0, 2 * shape[1] - via.shape[2])))
@@ -159,8 +125,7 @@ def vectors(match: Matcher, fields: list[Int], expected: Int, weight: float, kee
     votes, counts = np.unique((best - expected).reshape(-1, 2), axis=0, return_counts=True)
     labels = votes[np.argsort(-counts, kind="stable")[:keep]]
     labels = np.unique(np.concatenate([labels, [[0, 0]]]), axis=0)
-    costs = np.stack([match.cost(expected + label) for label in labels])
-    return tree(costs, labels, weight)
+    return tree(match.costs(expected + labels[:, None, None]), labels, weight)
 
 
 def modes(
@@ -171,6 +136,11 @@ def modes(
     mean = (forward.astype(np.int32) + backward + 1) >> 1
     costs = np.stack([leaf_sums(np.abs(t - p)) / np.float32(16) for p in (mean, forward, backward)])
     return tree(costs, np.array([[BOTH], [FORWARD], [BACKWARD]]), weight)[0]
+
+
+def _alone(reference: DecodedPicture, field: Int) -> NDArray[np.int16]:
+    """The prediction of luma from one reference."""
+    return predict([reference.planes[0]], [field], None, 1, [partial(reference.phases, 0)])
 
 
 def motion_of(
@@ -202,13 +172,13 @@ def motion_of(
         fields.append(field)
     if len(refs) == 1:
         return Motion(pyramids, still, None)
-    predictions = [predict(r.phases(0), v, 1) for r, v in zip(refs, fields, strict=True)]
+    predictions = [_alone(r, v) for r, v in zip(refs, fields, strict=True)]
     mode = modes(sixteenths, predictions[0], predictions[1], weight)
     for _ in range(turns):
         # the second follows the first, so the first goes first
         for k, mine in ((0, FORWARD), (1, BACKWARD)):
             match = Matcher.beside(sixteenths, refs[k].phases(0), predictions[1 - k], mode[-1][..., 0], mine)
             pyramids[k], still[k], fields[k] = search(k, match)
-            predictions[k] = predict(refs[k].phases(0), fields[k], 1)
+            predictions[k] = _alone(refs[k], fields[k])
         mode = modes(sixteenths, predictions[0], predictions[1], weight)
     return Motion(pyramids, still, mode)

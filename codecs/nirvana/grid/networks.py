@@ -10,15 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
-from torch import Tensor
 
-from ....entropy.exact import grid_conv2d
 from ....errors import StreamError, WeightsError
 from ....files import PACKAGE
 from .symbols import PER_UNIT, Coding, Int, code_flag, code_static
@@ -86,37 +83,45 @@ class Filter:
         return not (self.w2.any() or self.b2.any())
 
     @staticmethod
-    def inputs(recon: Tensor, residual: Tensor, fold: int, step: int) -> Tensor:
-        """The inputs of the filter: (n, 2 P fold^2, H / fold, W / fold), whole numbers of at most 7 bits and sign.
+    def inputs(recon: NDArray[Any], residual: NDArray[Any], fold: int, step: int) -> Single:
+        """The inputs of the filter: (2 P fold^2, H / fold, W / fold), whole numbers of at most 7 bits and sign.
 
-        recon, residual: (n, P, H, W) float64, in samples: whole numbers, and sixteenths. step: of the quantiser, in
+        recon, residual: (P, H, W) float64, in samples: whole numbers, and sixteenths. step: of the quantiser, in
         sixteenths. Inputs are in eighths of it.
         """
         detail = recon - _blur(recon)
-        planes = torch.cat([detail, residual], 1) * (8 * FINE)
+        planes = np.concatenate([detail, residual]) * (8 * FINE)
         # a correctly rounded division of exact numbers: the same everywhere
-        planes = torch.floor(planes / step + 0.5).clamp_(-LIMIT, LIMIT).float()
-        return F.pixel_unshuffle(planes, fold) if fold > 1 else planes
+        planes = np.clip(np.floor(planes / step + 0.5), -LIMIT, LIMIT).astype(np.float32)
+        n, h, w = planes.shape
+        dealt = planes.reshape(n, h // fold, fold, w // fold, fold).transpose(0, 2, 4, 1, 3)
+        return dealt.reshape(n * fold * fold, h // fold, w // fold)
 
-    def __call__(self, inputs: Tensor, fold: int) -> Tensor:
-        """Corrections (n, P, H, W) in units of 1 / 1024 of a step, from what `inputs` gives."""
-        w1, b1, w2, b2 = (torch.from_numpy(p).float() for p in (self.w1, self.b1, self.w2, self.b2))
-        h = grid_conv2d(_edged(inputs), w1, b1 * 32 + 16).mul_(1 / 32).floor_().clamp_(0, 255)
-        out = grid_conv2d(_edged(h), w2, b2 * WEIGHT)
-        return F.pixel_shuffle(out, fold) if fold > 1 else out
+    def __call__(self, inputs: Single, fold: int) -> Single:
+        """Corrections (P, H, W) in units of 1 / 1024 of a step, from what `inputs` gives."""
+        h = np.floor(_conv3x3(inputs, self.w1, self.b1 * 32 + 16) / np.float32(32))
+        out = _conv3x3(np.clip(h, 0, 255, out=h), self.w2, self.b2 * WEIGHT)
+        n, rows, columns = out.shape
+        dealt = out.reshape(n // fold**2, fold, fold, rows, columns).transpose(0, 3, 1, 4, 2)
+        return dealt.reshape(n // fold**2, rows * fold, columns * fold)
 
 
-def _edged(x: Tensor) -> Tensor:
-    return F.pad(x, (1, 1, 1, 1), mode="replicate")
+def _conv3x3(x: Single, weight: Int, bias: Int) -> Single:
+    """A convolution of planes (I, H, W) whose edges are repeated: (O, H, W), exact if its sums are below 2**24."""
+    n, h, w = x.shape
+    x = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    taps = np.concatenate([x[:, i : i + h, j : j + w].reshape(n, -1) for i in range(3) for j in range(3)])
+    columns = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1).astype(np.float32)
+    return (columns @ taps + bias.astype(np.float32)[:, None]).reshape(-1, h, w)
 
 
-def _blur(x: Tensor) -> Tensor:
-    """Blurs planes with a binomial of 5x5, in 256ths: exact for samples of 9 bits."""
-    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype) / 16
-    n, planes, h, w = x.shape
-    flat = F.pad(x.reshape(n * planes, 1, h, w), (2, 2, 2, 2), mode="replicate")
-    flat = grid_conv2d(grid_conv2d(flat, taps.reshape(1, 1, 1, 5)), taps.reshape(1, 1, 5, 1))
-    return flat.reshape(n, planes, h, w)
+def _blur(x: NDArray[Any]) -> NDArray[Any]:
+    """Blurs planes (P, H, W) with a binomial of 5x5, in 256ths: exact for samples of 9 bits."""
+    _, h, w = x.shape
+    x = np.pad(x, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    x = x[:, :, :w] + x[:, :, 4 : w + 4] + 4 * (x[:, :, 1 : w + 1] + x[:, :, 3 : w + 3]) + 6 * x[:, :, 2 : w + 2]
+    x = x[:, :h] + x[:, 4 : h + 4] + 4 * (x[:, 1 : h + 1] + x[:, 3 : h + 3]) + 6 * x[:, 2 : h + 2]
+    return x / 256
 
 
 _NETWORKS = ("coefficients", "levels", "averages", "luma", "chroma")

@@ -11,6 +11,7 @@ reading at once, so the two can't drift apart.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import Protocol
@@ -18,8 +19,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .... import native
 from ....entropy.tables import TableDecoder, Tables
 from ....errors import StreamError
+from ....native import passes
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -137,6 +140,42 @@ class Coding(Protocol):
     def section(self, name: str) -> None:
         """Names what comes next, for statistics."""
 
+    def passes(self) -> passes.Coder | None:
+        """The coder of compiled passes, in the place of `code`; None where there is none."""
+        return None
+
+
+@lru_cache(maxsize=1)
+def _pass_coder() -> passes.Coder:
+    return passes.Coder(tables().model, tables().offset, tables().all_min_bits, LARGEST)
+
+
+def pass_coder(keep: bool) -> passes.Coder | None:
+    """The coder of compiled passes of an encoder. keep: whether it wants the symbols with their rows."""
+    return replace(_pass_coder(), keep=keep) if native.engine() == "native" else None
+
+
+@lru_cache(maxsize=1)
+def _column_bits() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """The bits of the columns of all rows, end to end, and where each row starts."""
+    counts = [np.diff(row) for row in tables().rows]
+    starts = np.cumsum([0, *map(len, counts[:-1])])
+    return (16 - np.log2(np.concatenate(counts))).astype(np.float32), starts.astype(np.int32)
+
+
+def _bits(steps: list[tuple[Int, Rows]]) -> float:
+    """The bits of the symbols of steps, before they are made bytes."""
+    symbols = np.concatenate([symbols.ravel() for symbols, _ in steps])
+    rows = np.concatenate([rows.ravel() for _, rows in steps])
+    bits, starts = _column_bits()
+    columns = symbols - tables().offset.take(rows)
+    outside = (columns < 0) | (columns >= tables().last.take(rows))
+    escaped = 0.0
+    if outside.any():
+        escaped = tables().bits(symbols[outside], rows[outside])
+        symbols, rows, columns = symbols[~outside], rows[~outside], columns[~outside]
+    return float(bits.take(starts.take(rows) + columns).sum(dtype=np.float64)) + escaped
+
 
 class SymbolWriter(Coding):
     """Keeps symbols, and makes one stream of all of them in the end."""
@@ -156,12 +195,15 @@ class SymbolWriter(Coding):
             self.sections.append(self._section)
         return symbols
 
+    def passes(self) -> passes.Coder | None:
+        return pass_coder(keep=True)
+
     def bits(self, start: int = 0) -> dict[str, float]:
         """The bits of each section, before they are made bytes, from step number `start` on."""
-        totals: dict[str, float] = {}
-        for section, (symbols, rows) in zip(self.sections[start:], self.steps[start:], strict=True):
-            totals[section] = totals.get(section, 0.0) + tables().bits(symbols, rows)
-        return totals
+        steps: dict[str, list[tuple[Int, Rows]]] = {}
+        for section, step in zip(self.sections[start:], self.steps[start:], strict=True):
+            steps.setdefault(section, []).append(step)
+        return {section: _bits(part) for section, part in steps.items()}
 
     def finish(self) -> bytes:
         """The stream of all symbols."""
@@ -180,6 +222,10 @@ class SymbolReader(Coding):
 
     def same(self, row: int, symbols: Int | None, shape: tuple[int, ...]) -> Int:
         return self._decoder.take_same(row, prod(shape)).astype(np.int64).reshape(shape)
+
+    def passes(self) -> passes.Coder | None:
+        ans = self._decoder.ans
+        return replace(_pass_coder(), ans=ans) if ans is not None and native.engine() == "native" else None
 
     def finish(self) -> None:
         """StreamError unless the stream ends here."""
