@@ -193,7 +193,8 @@ class FrozenCircuit:
         side = _EncodingSide(self, x)
         _Tour(self, len(x), side.interval, context).run()
         if not side.splits:
-            return (np.zeros((0, len(x)), np.uint32),) * 2
+            nothing = np.zeros((0, len(x)), np.uint32)
+            return nothing, nothing
         return np.stack([split.start for split in side.splits]), np.stack([split.count for split in side.splits])
 
     def bits(self, x: IntArray, context: CodingContext | None = None) -> Floats:
