@@ -4,7 +4,8 @@ tables: frozen integer distributions (`Tables`), what a codec holds.   coders: t
 models: differentiable densities for training, frozen by `to_tables()`.   exact: networks in exact arithmetic.
 integers: varints and zigzag.   circuits: probabilistic circuits, for training, for queries and for coding in integers.
 
-Nothing is imported here: `tables` needs NumPy and constriction only; `models`, `exact`, `circuits` need torch.
+Nothing is imported here: `tables` needs NumPy and constriction only, `circuits` NumPy to code and torch to fit;
+`models` and `exact` need torch.
 """
 
 if "." not in __name__:

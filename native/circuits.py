@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from . import check, library, threads
 
-__all__ = ["Tour", "encode_lanes", "row_length"]
+__all__ = ["Tour", "encode_lanes", "fill_tables", "row_length"]
 
 MAX_STATES = 256
 _ENTER, _LEAF, _UP = 0, 1, 2  # kinds of operations, as in src/circuits.h
@@ -46,8 +46,8 @@ class Tour:
     """A tree of variables with its tables, ready to be walked through. It keeps all arrays that it points to.
 
     children: of each variable, in the order in which they are coded; inner: (D,) which have a latent of their own.
-    leaves: cumulative counts, (size + 1, M) float32 each; matrices: of the inner variables but the root, (M, M) float64;
-    prior: (M,). All are integers: counts that sum to 2**24.
+    leaves: cumulative counts, (size + 1, M) float32 each; matrices: of the inner variables but the root, (M, M)
+    float64; prior: (M,). All are integers: counts that sum to 2**24.
     """
 
     def __init__(
@@ -70,10 +70,7 @@ class Tour:
         self.sizes = np.array([len(table) - 1 for table in leaves], np.int32)
         self._prior = np.zeros(self.pitch)
         self._prior[:states] = prior
-        self._down = np.zeros((len(matrices), self.pitch, self.pitch))
-        for i, matrix in enumerate(matrices.values()):
-            assert matrix.shape == (states, states)
-            self._down[i, :states, :states] = matrix
+        self._down = self._stacked(list(matrices.values()))
         self._up = np.ascontiguousarray(self._down.swapaxes(1, 2))
         self._guesses = self._likely(operations)
         self._addresses = np.array([table.ctypes.data for table in self._leaves], np.uint64)
@@ -97,6 +94,27 @@ class Tour:
         out[:, : self.states] = table
         return out
 
+    def _stacked(self, matrices: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+        """The matrices in rows of the pitch, one behind the other: the array that they are views of, if it is so."""
+        states, shape = self.states, (len(matrices), self.pitch, self.pitch)
+        assert all(matrix.shape == (states, states) for matrix in matrices)
+        base = matrices[0].base if matrices else None
+        if (
+            isinstance(base, np.ndarray)
+            and base.shape == shape
+            and base.dtype == np.float64
+            and base.flags.c_contiguous
+        ):
+            views = [base[i, :states, :states] for i in range(len(base))]
+            if all(
+                a.ctypes.data == b.ctypes.data and a.strides == b.strides for a, b in zip(views, matrices, strict=True)
+            ):
+                return base
+        out = np.zeros(shape)
+        for i, matrix in enumerate(matrices):
+            out[i, :states, :states] = matrix
+        return out
+
     def _likely(self, operations: Sequence[Sequence[int]]) -> NDArray[np.int32]:
         """The most probable symbol of each variable, (D,): the first that a decoder tries."""
         out = np.zeros(self.n_variables, np.int32)
@@ -118,14 +136,14 @@ class Tour:
 
     def intervals(self, symbols: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         """The start and count of symbols (n, D), (D, n) each, in the order of the tour; -1 is absent."""
-        module, symbols = library(), self._checked(symbols)
+        module, columns = library(), self._checked(symbols)
         assert module is not None
-        start = np.empty((self.n_variables, len(symbols)), np.uint32)
+        start = np.empty(columns.shape, np.uint32)
         count = np.empty_like(start)
         check(
             module.codec_circuit_intervals(
                 ctypes.byref(self._struct),
-                _void(symbols.ctypes.data),
+                _void(columns.ctypes.data),
                 ctypes.c_int64(len(symbols)),
                 ctypes.c_int64(self._part(len(symbols))),
                 _void(start.ctypes.data),
@@ -135,10 +153,11 @@ class Tour:
         return start, count
 
     def _checked(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
+        """The symbols (n, D) as (D, n) for a kernel: a step reads those of one variable."""
         assert symbols.ndim == 2 and symbols.shape[1] == self.n_variables
-        symbols = np.ascontiguousarray(symbols, np.int32)
-        assert not symbols.size or (symbols.min() >= -1 and (symbols.max(0) < self.sizes).all())
-        return symbols
+        columns = np.ascontiguousarray(symbols.T, np.int32)
+        assert not columns.size or (columns.min() >= -1 and (columns.max(1) < self.sizes).all())
+        return columns
 
     def _part(self, n: int) -> int:
         """The number of n items that a thread takes through the tree: parts are alike, and as many as threads."""
@@ -149,7 +168,7 @@ class Tour:
     def lengths(self, symbols: NDArray[Any]) -> NDArray[np.float64] | None:
         """About the code length in bits of symbols (n, D), (n,), several times as fast as `intervals`; None if the
         states are so few that it wouldn't be. It isn't the same on all machines: no stream may depend on it."""
-        module, symbols = library(), self._checked(symbols)
+        module, columns = library(), self._checked(symbols)
         assert module is not None
         if self.pitch % 16:
             return None
@@ -158,7 +177,7 @@ class Tour:
             module.codec_circuit_lengths(
                 ctypes.byref(self._struct),
                 _void(self._up_floats.ctypes.data),
-                _void(symbols.ctypes.data),
+                _void(columns.ctypes.data),
                 ctypes.c_int64(len(symbols)),
                 ctypes.c_int64(self._part(len(symbols))),
                 _void(out.ctypes.data),
@@ -192,13 +211,13 @@ class Tour:
         if each is not None:
             assert all(x.dtype == np.int64 and len(x) == len(state) and x.flags.c_contiguous for x in each)
             assert each[0].min() >= 0 and each[1].max() <= len(words) and each[0].flags.writeable
-        symbols = np.empty((n, self.n_variables), np.int32)
+        columns = np.empty((self.n_variables, n), np.int32)
         levels = np.empty(self._level_bytes(n) // 8)
         position = ctypes.c_int64(at)
         check(
             module.codec_circuit_decode(
                 ctypes.byref(self._struct),
-                _void(symbols.ctypes.data),
+                _void(columns.ctypes.data),
                 ctypes.c_int64(n),
                 _void(levels.ctypes.data),
                 _void(state.ctypes.data),
@@ -210,7 +229,37 @@ class Tour:
                 _void(each[1].ctypes.data if each else None),
             )
         )
-        return symbols, position.value
+        return columns.T, position.value
+
+
+def fill_tables(codes: NDArray[Any], tables: Sequence[NDArray[np.float32]]) -> None:
+    """Fills in the cumulative counts of variables, (size + 1, row_length) zeros each, from their codes.
+
+    codes: uint8 or uint16 (sum of sizes, M), as `to_codes` of entropy/circuits/coding.py makes them; `to_counts` and
+    `from_codes` there are the twins.
+    """
+    module, states = library(), codes.shape[1]
+    assert module is not None and codes.dtype in (np.uint8, np.uint16) and codes.ndim == 2 and codes.flags.c_contiguous
+    assert 1 <= states <= MAX_STATES
+    sizes = np.array([len(table) - 1 for table in tables], np.int64)
+    assert sizes.sum() == len(codes) and sizes.min() >= 1 and sizes.max() < 1 << 24
+    for table in tables:
+        assert table.dtype == np.float32 and table.shape[1] == row_length(states)
+        assert table.flags.c_contiguous and table.flags.writeable
+    first = np.cumsum(sizes) - sizes
+    addresses = np.array([table.ctypes.data for table in tables], np.uint64)
+    check(
+        module.codec_circuit_tables(
+            _void(codes.ctypes.data),
+            ctypes.c_int64(8 * codes.dtype.itemsize),
+            _void(first.ctypes.data),
+            _void(sizes.ctypes.data),
+            ctypes.c_int64(len(tables)),
+            ctypes.c_int64(states),
+            ctypes.c_int64(row_length(states)),
+            _void(addresses.ctypes.data),
+        )
+    )
 
 
 def _operations(

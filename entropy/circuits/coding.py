@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from ... import native
 from ...errors import StreamError, UsageError, WeightsError
-from ...native.circuits import Tour, row_length
+from ...native.circuits import Tour, fill_tables, row_length
 from .lanes import TOTAL, LaneDecoder, LaneEncoder
 from .trees import VariableTree
 
@@ -114,17 +114,27 @@ class FrozenCircuit:
                 raise WeightsError(f"the circuit's {name} are {array.dtype} {array.shape}; expected codes {shape}")
         self.prior: Floats = to_counts(from_codes(root)).astype(np.float64)
         # cumulative counts of each leaf, (size + 1, M); float32 holds integers up to 2**24
-        self.leaves: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(tree)
+        tables = [np.zeros((size + 1, row_length(self.states)), np.float32) for size in self.sizes.tolist()]
+        self.leaves: list[NDArray[np.float32]] = [table[:, : self.states] for table in tables]
+        if native.engine() == "native":
+            fill_tables(np.ascontiguousarray(theta), [tables[v] for v in tree.order.tolist()])
+        else:
+            self._fill(theta)
         self.matrices: dict[int, Floats] = {}
+        matrices = np.zeros((inner, row_length(self.states), row_length(self.states)))
+        with_one = [v for v in tree.order.tolist() if tree.inner[v] and v != tree.root]
+        for part in _slices(inner, max(1, (1 << 20) // self.states**2)):
+            matrices[part, : self.states, : self.states] = to_counts(from_codes(weights[part]))
+        for v, matrix in zip(with_one, matrices, strict=True):
+            self.matrices[v] = matrix[: self.states, : self.states]
+
+    def _fill(self, theta: NDArray[Any]) -> None:
+        """Fills in the leaves from their codes."""
         start = 0
-        for v in tree.order.tolist():
+        for v in self.tree.order.tolist():
             counts = to_counts(from_codes(theta[start : start + self.sizes[v]].T))  # (M, size)
-            table = np.zeros((int(self.sizes[v]) + 1, row_length(self.states)), np.float32)
-            self.leaves[v] = table[:, : self.states]
             np.cumsum(counts.T, axis=0, out=self.leaves[v][1:], dtype=np.float32)
             start += int(self.sizes[v])
-            if tree.inner[v] and v != tree.root:
-                self.matrices[v] = to_counts(from_codes(weights[len(self.matrices)])).astype(np.float64)
 
     # ------------------------------------------------------------------------------------------------ made and stored
 
@@ -183,7 +193,8 @@ class FrozenCircuit:
         side = _EncodingSide(self, x)
         _Tour(self, len(x), side.interval, context).run()
         if not side.splits:
-            return (np.zeros((0, len(x)), np.uint32),) * 2
+            nothing = np.zeros((0, len(x)), np.uint32)
+            return nothing, nothing
         return np.stack([split.start for split in side.splits]), np.stack([split.count for split in side.splits])
 
     def bits(self, x: IntArray, context: CodingContext | None = None) -> Floats:

@@ -51,7 +51,7 @@ class LaneEncoder:
         self.put_block(start[None], count[None], self.n_lanes)
 
     def put_block(self, start: IntArray, count: IntArray, lanes: int) -> None:
-        """Adds many steps, (steps, n) each: a step is coded in groups of `lanes` symbols, item i in lane i mod lanes."""
+        """Adds many steps, (steps, n) each: they are coded `lanes` symbols at a time, item i in lane i mod lanes."""
         assert start.shape == count.shape and 1 <= lanes <= self.n_lanes
         self._blocks.append(
             (np.ascontiguousarray(start, dtype=np.uint32), np.ascontiguousarray(count, dtype=np.uint32), lanes)
@@ -166,7 +166,7 @@ class LaneDecoder:
         self._state[:n] = now
 
     def walk(self, tour: Tour, n: int, lanes: int) -> NDArray[np.int32]:
-        """The symbols (n, D) of a block of n items, whose item i is in lane i mod lanes: `peek` and `take`, compiled."""
+        """The symbols (n, D) of a block of n items, item i in lane i mod lanes: `peek` and `take`, compiled."""
         try:
             symbols, self._at = tour.decode(n, self._state, lanes, self._words, self._at, self._each)
         except ValueError:

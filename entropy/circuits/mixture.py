@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,7 @@ class FrozenMixture:
         if n and component.max() >= len(self.circuits):
             raise StreamError(f"component {component.max()} of {len(self.circuits)}: the file is damaged")
         out = np.empty((n, len(self.tree)), np.int32)
+        streams = []
         for index, circuit in enumerate(self.circuits):
             if len(data) < at + _LENGTH.size:
                 raise StreamError("the streams of a mixture are cut: the file is damaged")
@@ -115,10 +117,21 @@ class FrozenMixture:
             if length > len(data) - at or (length == 0) != (not mine.any()):
                 raise StreamError("the streams of a mixture don't fit its items: the file is damaged")
             if length:
-                out[mine] = circuit.decode(data[at : at + length], int(mine.sum()))
+                streams.append((circuit, mine, data[at : at + length]))
             at += length
         if at != len(data):
             raise StreamError(f"{len(data) - at} bytes too many behind the streams of a mixture")
+
+        def decode(circuit: FrozenCircuit, mine: NDArray[np.bool_], stream: bytes) -> None:
+            out[mine] = circuit.decode(stream, int(mine.sum()))
+
+        if native.threads() == 1 or len(streams) < 2:
+            for stream in streams:
+                decode(*stream)
+            return out
+        with ThreadPoolExecutor(native.threads()) as threads:  # compiled loops let others run
+            for done in [threads.submit(decode, *stream) for stream in streams]:
+                done.result()
         return out
 
     def encode_each(self, x: IntArray) -> list[bytes]:
@@ -167,8 +180,13 @@ class FrozenMixture:
         engine = native.engine()
         if engine == "torch":
             return np.stack([-tree.log_likelihood(x).numpy() / np.log(2) for tree in self._trees])
-        estimates = [circuit.estimate(x) for circuit in self.circuits]
-        return None if any(estimate is None for estimate in estimates) else np.stack(estimates)
+        estimates = []
+        for circuit in self.circuits:
+            estimate = circuit.estimate(x)
+            if estimate is None:
+                return None
+            estimates.append(estimate)
+        return np.stack(estimates)
 
     @cached_property
     def _trees(self) -> list[HiddenTree]:

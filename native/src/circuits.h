@@ -207,8 +207,7 @@ template <int NV> INLINE double c_begins(const CircuitRows &rows, const double *
 // ---- the two sides: `code` is called with the beliefs of R items from item i on, and fills in what their symbols say
 
 struct CircuitEncoding { // has the symbols, and keeps their intervals
-  const int32_t *symbols;
-  int64_t row;             // symbols of an item
+  const int32_t *symbols;  // (variables, n)
   uint32_t *start, *count; // (steps, n)
   int64_t n;
 
@@ -218,12 +217,13 @@ struct CircuitEncoding { // has the symbols, and keeps their intervals
   INLINE_MEMBER int code(const CircuitTour &tour, const CircuitRows &rows, int v, int64_t step, int64_t i,
                          const double *belief, CircuitWork<NV, R> &work) {
     const float *counts[R];
+    const int32_t *mine = symbols + v * n;
     for (int r = 0; r < R; r++) {
-      int32_t symbol = symbols[(i + r) * row + v];
+      int32_t symbol = mine[i + r];
       counts[r] = symbol < 0 ? nullptr : tour.leaves[v] + symbol * tour.pitch;
     }
     for (int64_t ahead = i + 8; ahead < least(i + 8 + R, n); ahead++) { // a row of the table is seldom in the cache
-      const char *next = (const char *)(tour.leaves[v] + most(symbols[ahead * row + v], 0) * tour.pitch);
+      const char *next = (const char *)(tour.leaves[v] + most(mine[ahead], 0) * tour.pitch);
       for (int64_t k = 0; k < 8 * tour.pitch; k += 64) __builtin_prefetch(next + k);
     }
     c_look<NV, R>(rows, belief, counts, work, tour.pitch);
@@ -238,8 +238,8 @@ struct CircuitEncoding { // has the symbols, and keeps their intervals
 };
 
 struct CircuitDecoding { // finds the symbols at the lanes' places, and moves the lanes on
-  int32_t *symbols;
-  int64_t row;
+  int32_t *symbols; // (variables, n)
+  int64_t n;
   uint64_t *state;
   int64_t lanes;
   const uint32_t *words;
@@ -254,7 +254,7 @@ struct CircuitDecoding { // finds the symbols at the lanes' places, and moves th
                          const double *belief, CircuitWork<NV, R> &work) {
     const float *table = tour.leaves[v], *counts[R];
     int64_t lane[R];
-    int32_t *out = symbols + i * row + v;
+    int32_t *out = symbols + v * n + i;
     lane[0] = i % lanes;
     for (int r = 1; r < R; r++) lane[r] = lane[r - 1] + 1 == lanes ? 0 : lane[r - 1] + 1;
     for (int r = 0; r < R; r++) counts[r] = table + tour.guesses[v] * tour.pitch;
@@ -262,10 +262,10 @@ struct CircuitDecoding { // finds the symbols at the lanes' places, and moves th
     for (int r = 0; r < R; r++) {
       const uint64_t place = state[lane[r]] & 0xffffff;
       const double limit = (double)(int64_t)(place + 1) * C_TOTAL; // a symbol begins at or before the place below this
-      out[r * row] = tour.guesses[v];
+      out[r] = tour.guesses[v];
       const bool further = work.before[r] + work.mass[r] < limit;
       if (further || !(work.before[r] < limit))
-        search<NV, R>(tour, rows, v, further, limit, belief + r * tour.pitch, out[r * row], work, r);
+        search<NV, R>(tour, rows, v, further, limit, belief + r * tour.pitch, out[r], work, r);
     }
     for (int r = 0; r < R; r++) {
       const uint64_t now = state[lane[r]], begin = (uint64_t)(int64_t)(work.before[r] * C_SCALE);
@@ -427,7 +427,7 @@ static int c_tour(const CircuitTour &tour, double *levels, int64_t from, int64_t
   return 1;
 }
 
-// The intervals of symbols (n, variables), (steps, n) each, in the order of the tour; in parts of `part` items.
+// The intervals of symbols (variables, n), (steps, n) each, in the order of the tour; in parts of `part` items.
 int circuit_intervals(const CircuitTour *tour, const int32_t *symbols, int64_t n, int64_t part, uint32_t *start,
                       uint32_t *count) {
   if (tour->pitch % 8 || tour->pitch > C_MOST || tour->states > tour->pitch || part < 1) return CODEC_BAD_CALL;
@@ -439,18 +439,18 @@ int circuit_intervals(const CircuitTour *tour, const int32_t *symbols, int64_t n
       __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
       return;
     }
-    CircuitEncoding side = {symbols, tour->n_variables, start, count, n};
+    CircuitEncoding side = {symbols, start, count, n};
     c_tour(*tour, levels, from, to, side);
   });
   return failed ? CODEC_NO_MEMORY : CODEC_OK;
 }
 
-// The symbols (n, variables) of the next block of a stream. levels: memory for beliefs and messages of n items. at: of
+// The symbols (variables, n) of the next block of a stream. levels: memory for beliefs and messages of n items. at: of
 // the words, where the block begins, and then where it ends.
 int circuit_decode(const CircuitTour *tour, int32_t *symbols, int64_t n, double *levels, uint64_t *state, int64_t lanes,
                    const uint32_t *words, int64_t n_words, int64_t *at, int64_t *each_at, const int64_t *each_end) {
   if (tour->pitch % 8 || tour->pitch > C_MOST || tour->states > tour->pitch || lanes < 1) return CODEC_BAD_CALL;
-  CircuitDecoding side = {symbols, tour->n_variables, state, lanes, words, *at, n_words, each_at, each_end};
+  CircuitDecoding side = {symbols, n, state, lanes, words, *at, n_words, each_at, each_end};
   int good = c_tour(*tour, levels, 0, n, side);
   *at = side.at;
   return good ? CODEC_OK : CODEC_DAMAGED;
@@ -517,7 +517,7 @@ INLINE void c_join(bool first, float *message, const float *by, const float *cou
   for (int64_t j = 0; j < pitch; j += L) store(message + j, max_(load<f32v>(message + j) * by_scale, tiny));
 }
 
-// About the code length in bits of the symbols (n, variables): out (n). up: the tour's, as floats that sum to 1.
+// About the code length in bits of the symbols (variables, n): out (n). up: the tour's, as floats that sum to 1.
 int circuit_lengths(const CircuitTour *tour, const float *up, const int32_t *symbols, int64_t n, int64_t part,
                     double *out) {
   const int64_t pitch = tour->pitch;
@@ -548,7 +548,7 @@ int circuit_lengths(const CircuitTour *tour, const float *up, const int32_t *sym
       }
       const float *table = tour->leaves[op[C_VARIABLE]];
       for (int64_t i = 0; i < size; i++) {
-        int32_t symbol = symbols[(from + i) * tour->n_variables + op[C_VARIABLE]];
+        int32_t symbol = symbols[op[C_VARIABLE] * n + from + i];
         const float *counts = symbol < 0 ? nullptr : table + symbol * pitch;
         c_join(op[C_KIND] == C_ENTER, message + i * pitch, nullptr, counts, pitch, exponents[i]);
       }
@@ -560,6 +560,46 @@ int circuit_lengths(const CircuitTour *tour, const float *up, const int32_t *sym
     }
   });
   return failed ? CODEC_NO_MEMORY : CODEC_OK;
+}
+
+// ---- tables
+
+// The integers below 2^36 that a code stands for.
+INLINE uint64_t c_code(uint32_t code, int mantissa) {
+  return (uint64_t)((code & ((1u << mantissa) - 1)) + (1u << mantissa)) << least(code >> mantissa, 24u);
+}
+
+template <class T> static void c_table(const T *codes, int64_t size, int64_t states, int64_t pitch, float *out) {
+  constexpr int mantissa = 8 * sizeof(T) - 5;
+  uint64_t total[C_MOST] = {}, best[C_MOST] = {}, sum[C_MOST] = {};
+  int64_t top[C_MOST] = {};
+  for (int64_t s = 0; s < size; s++)
+    for (int64_t m = 0; m < states; m++) {
+      uint64_t value = c_code(codes[s * states + m], mantissa);
+      total[m] += value;
+      if (value > best[m]) best[m] = value, top[m] = s;
+    }
+  for (int64_t s = 0; s < size; s++)
+    for (int64_t m = 0; m < states; m++) {
+      uint64_t count = c_code(codes[s * states + m], mantissa) * (uint64_t)((1 << 24) - size) / total[m] + 1;
+      sum[m] += count;
+      out[(s + 1) * pitch + m] = (float)count;
+    }
+  for (int64_t m = 0; m < states; m++) out[(top[m] + 1) * pitch + m] += (float)((1 << 24) - (int64_t)sum[m]);
+  for (int64_t s = 0; s < size; s++)
+    for (int64_t m = 0; m < states; m++) out[(s + 1) * pitch + m] += out[s * pitch + m];
+}
+
+// The cumulative counts of variables, (size + 1, pitch) each, whose first rows and last columns are zeros already, from
+// codes of `bits` bits, (size, states) each, one variable's behind the other's.
+int circuit_tables(const void *codes, int64_t bits, const int64_t *first, const int64_t *sizes, int64_t n, int64_t states,
+                   int64_t pitch, float *const *out) {
+  if ((bits != 8 && bits != 16) || states > C_MOST || states > pitch) return CODEC_BAD_CALL;
+  parallel(n, [&](int64_t v, int) {
+    if (bits == 8) c_table((const uint8_t *)codes + first[v] * states, sizes[v], states, pitch, out[v]);
+    else c_table((const uint16_t *)codes + first[v] * states, sizes[v], states, pitch, out[v]);
+  });
+  return CODEC_OK;
 }
 
 // ---- lanes

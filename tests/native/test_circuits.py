@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from codec import native
-from codec.entropy.circuits.coding import ABSENT, FrozenCircuit, LaneLayout
+from codec.entropy.circuits.coding import ABSENT, FrozenCircuit, LaneLayout, from_codes, to_counts
 from codec.entropy.circuits.lanes import TOTAL, LaneDecoder, LaneEncoder
 from codec.entropy.circuits.trees import VariableTree
 from codec.errors import StreamError
-from codec.native.circuits import Tour, encode_lanes
+from codec.native.circuits import Tour, encode_lanes, fill_tables, row_length
 
 SETS = native.instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="this install has no compiled module")
@@ -32,7 +32,7 @@ def circuit(states: int, parents: Sequence[int] = PARENTS, sizes: Any = SIZES, s
 
     def codes(*shape: int) -> np.ndarray:
         some = draw.integers(0, 1 << 16, shape)
-        kind = draw.random(shape[:-1] + (1,))  # all alike, one or few that count, anything
+        kind = draw.random((*shape[:-1], 1))  # all alike, one or few that count, anything
         return np.where(kind < 0.2, some % 3, np.where(kind < 0.6, some % (1 << 12), some)).astype(np.uint16)
 
     inner = int(tree.inner.sum()) - 1
@@ -147,6 +147,40 @@ class TestTour:
         assert tour.order == [2, 0, 1, 3, 4, 5, 6, 7, 8, 9, 11, 10]
 
 
+class TestTables:
+    @every_set
+    @pytest.mark.parametrize("bits", [8, 16])
+    @pytest.mark.parametrize("states", [1, 6, 48])
+    def test_same_counts(self, name: str, bits: int, states: int) -> None:
+        draw = np.random.default_rng(bits)
+        sizes = [1, 2, 300, 7, 5000]
+        codes = draw.integers(0, 1 << bits, (sum(sizes), states)).astype(f"u{bits // 8}")
+        codes[:3], codes[-2:] = (1 << bits) - 1, 0
+        codes[3:303] = codes[3]  # the first of the largest takes what is left
+        start = 0
+        with native.using(name):
+            tables = [np.zeros((size + 1, row_length(states)), np.float32) for size in sizes]
+            fill_tables(codes, tables)
+        for size, table in zip(sizes, tables, strict=True):
+            counts = to_counts(from_codes(codes[start : start + size].T)).T
+            np.testing.assert_array_equal(table[1:, :states], np.cumsum(counts, axis=0))
+            assert not table[0].any() and not table[:, states:].any()
+            start += size
+
+    def test_wrong_calls(self) -> None:
+        codes = np.zeros((5, 3), np.uint8)
+        for wrong, size in (
+            (codes, 4),
+            (codes[:, ::2], 5),
+            (codes.astype(np.int8), 5),
+            (np.zeros((5, 300), np.uint8), 5),
+        ):
+            with pytest.raises(AssertionError):
+                fill_tables(wrong, [np.zeros((size + 1, row_length(wrong.shape[1])), np.float32)])
+        with pytest.raises(AssertionError):
+            fill_tables(codes, [np.zeros((6, 3), np.float32)])
+
+
 class TestDamage:
     @every_set
     def test_anything_decodes_as_with_the_twin(self, name: str) -> None:
@@ -200,7 +234,7 @@ class TestDamage:
         state, words = np.full(4, 1 << 40, np.uint64), np.zeros(9, np.uint32)
         each = np.zeros(4, np.int64), np.full(4, 2, np.int64)
         tour.decode(1, state.copy(), 1, words, 0)
-        for arguments in (
+        wrong_ones: list[Any] = [
             (4, state, 5, words, 0),
             (4, state, 0, words, 0),
             (4, state.astype(np.int64), 4, words, 0),
@@ -214,14 +248,15 @@ class TestDamage:
             (4, state, 4, words, 0, (each[0], each[1] + 8)),
             (4, state, 4, words, 0, (each[0] - 1, each[1])),
             (4, state, 4, words, 0, (each[0][:3], each[1][:3])),
-        ):
+        ]
+        for arguments in wrong_ones:
             with pytest.raises(AssertionError):
                 tour.decode(*arguments)
         tree = model.tree
         with pytest.raises(AssertionError):
             Tour(tree.children[:-1], tree.inner, tree.root, model.leaves, model.matrices, model.prior)
+        leaves = [*model.leaves[:-1], model.leaves[-1] * 2]
         with pytest.raises(AssertionError):
-            leaves = [*model.leaves[:-1], model.leaves[-1] * 2]
             Tour(tree.children, tree.inner, tree.root, leaves, model.matrices, model.prior)
         start, count = np.zeros((2, 3), np.uint32), np.ones((2, 3), np.uint32)
         for block in ((start, count * 0, 3), (start, count, 5), (start, count[:1], 3), (start.T, count.T, 2)):
