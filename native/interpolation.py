@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from . import check, library
 from .codes import AnsReader, TableModel, check_step
 
-__all__ = ["Scale", "cheapest", "decode", "encode", "misses"]
+__all__ = ["Scale", "cheapest", "decode", "encode", "misses", "within"]
 
 _AXES, _LEVELS, _PARTS = 5, 65, 1 + 15 * 64
+_DAMAGED = -3
 _SCRATCH = 13  # bytes for a point of the largest part, while decoding
 
 
@@ -149,16 +150,23 @@ def cheapest(
     costs: (sizes, distributions), of |symbol|; what is larger costs as much as the last.
     """
     assert symbols.size == contexts.size > 0
-    most = max(int(symbols.max()), -int(symbols.min()))
-    costs = costs[: most + 1]
-    width, n_kinds = costs.shape
-    counts, best = np.zeros((n_contexts, width), np.uint32), np.empty(n_contexts, np.int32)
-    sizes = ctypes.c_int64(n_contexts), ctypes.c_int64(width)
+    (width, n_kinds), best = costs.shape, np.empty(n_contexts, np.int32)
     arrays = (_pointer(contexts, np.int16), _pointer(symbols, np.int32), ctypes.c_int64(symbols.size))
-    check(_module().codec_interp_count(*arrays, _pointer(counts, np.uint32), *sizes))
-    arrays = (_pointer(counts, np.uint32), _pointer(costs, np.float32))
-    check(_module().codec_interp_choose(*arrays, *sizes, ctypes.c_int64(n_kinds), _pointer(best, np.int32)))
+    sizes = (ctypes.c_int64(size) for size in (n_contexts, width, n_kinds))
+    check(_module().codec_interp_choose(*arrays, _pointer(costs, np.float32), *sizes, _pointer(best, np.int32)))
     return best
+
+
+def within(x: NDArray[Any], y: NDArray[Any], limit: float) -> bool:
+    """Whether |x - y| <= limit for all numbers of contiguous arrays of one type, as float64."""
+    assert x.shape == y.shape and x.dtype in (np.float32, np.float64)
+    item, n = ctypes.c_int(x.dtype.itemsize), ctypes.c_int64(x.size)
+    arrays = _pointer(x, x.dtype), _pointer(y, x.dtype)
+    status = _module().codec_interp_within(*arrays, item, n, ctypes.c_double(limit))
+    if status == _DAMAGED:
+        return False
+    check(status)
+    return True
 
 
 def misses(x: NDArray[Any], axis: int) -> float:

@@ -78,6 +78,7 @@ _MAX_Q = 1 << 28  # a residual beyond this is stored as it is
 _ESCAPE = 1 << 29  # its symbol; costs about 60 bits, which such a value may
 _HEAD = struct.Struct("<ddBI")
 _SPARE_RATIO, _SPARE_BITS = 0.98, 96.0  # a stream may be so much shorter than the cheapest symbols say
+_SAFE = 1 - 2.0**-50
 _LOOSE = 1 / 64  # an axis that misses 64 times as much, in the square, isn't interpolated along
 
 
@@ -385,7 +386,15 @@ def within(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> NDArray[n
     """Whether |true - decoded| <= bound, safely: a float64 difference can round down to the bound."""
     with np.errstate(over="ignore", invalid="ignore"):
         difference = np.abs(true.astype(np.float64) - decoded.astype(np.float64))
-    return difference <= bound * (1 - 2.0**-50)
+    return difference <= bound * _SAFE
+
+
+def all_within(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> bool:
+    """Whether all values are `within` a bound."""
+    alike = true.dtype == decoded.dtype and true.flags.c_contiguous and decoded.flags.c_contiguous
+    if alike and native.library() is not None:
+        return kernels.within(true, decoded, bound * _SAFE)
+    return bool(within(true, decoded, bound).all())
 
 
 # ------------------------------------------------------------------------------------------------------------- streams
