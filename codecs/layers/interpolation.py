@@ -407,7 +407,7 @@ def _encode(x: NDArray[Any], bound: float, plan: _Plan) -> bytes:
     if native.library() is not None:
         symbols, contexts, sizes, raw = kernels.encode(x, _native_scale(x.shape, bound, plan, middle))
         kinds = _filled(kernels.cheapest(symbols, contexts, _costs_by_size(), _contexts()))
-        payload = _tables().encode_row_of_steps(symbols, kinds.take(contexts), sizes.tolist())
+        payload = _tables().encode_row_of_steps(symbols, kernels.rows_of(contexts, kinds), sizes.tolist())
     else:
         field, steps, parts = _Field(x.shape, x.dtype, bound, plan, middle), [], []
         for place in _places(folded[1:]):

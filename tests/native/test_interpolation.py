@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from codec import native
+from codec.codecs.base import field_missing
 from codec.codecs.layers import interpolation as twin
 from codec.errors import StreamError
 from codec.native import interpolation as kernels
@@ -145,6 +146,18 @@ class TestSteps:
         assert [kernels.misses(x, axis) for axis in range(4)] == first
 
 
+class TestExtent:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_as_the_twin(self, isa: str, dtype: type) -> None:
+        rng = np.random.default_rng(0)
+        cases = [hostile((n,), dtype) for n in (1, 2, 15, 16, 17, 1000)]
+        cases += [np.full(40, 3.0, dtype), np.repeat(dtype([1, 2, 3]), 9), np.zeros(0, dtype)]
+        for x in cases:
+            x[::7] = rng.choice(dtype([np.nan, np.inf, -np.inf]))
+            for holes in (~np.isfinite(x), ~np.isfinite(x) | (rng.random(x.shape) < 0.5), np.ones(x.shape, bool)):
+                assert field_missing._extent_without(x, holes) == field_missing.extent_of(x[~holes])
+
+
 class TestDamage:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_as_the_twin(self, isa: str, dtype: type) -> None:
@@ -161,7 +174,7 @@ class TestDamage:
             bad = bad[: rng.integers(1, len(bad)) if rng.random() < 0.1 else len(bad)]
             decoded = []
             for name in (isa, None):
-                with native.using(name):
+                with native.using(name), np.errstate(all="ignore"):
                     try:
                         decoded.append(twin.decode(bytes(bad), x.shape, x.dtype).tobytes())
                     except StreamError:
