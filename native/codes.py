@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import check, library
 
-__all__ = ["StepError", "TableModel", "START", "AnsReader", "AnsWriter", "Model", "range_put", "range_take"]
+__all__ = ["START", "AnsReader", "AnsWriter", "Model", "StepError", "TableModel", "range_put", "range_take"]
 
 START = 0x100C0DE  # the state before the first symbol, after the last
 TOTAL = 1 << 16
@@ -206,7 +206,17 @@ class AnsReader:
         columns = np.empty(n, np.int32)
         sizes = ctypes.c_int64(len(rows)), ctypes.c_int64(n)
         entry = _module().codec_ans_take
-        check(entry(self.model.pointer, self.pointer, _pointer(rows), _pointer(counts), sizes[0], _pointer(columns), sizes[1]))
+        check(
+            entry(
+                self.model.pointer,
+                self.pointer,
+                _pointer(rows),
+                _pointer(counts),
+                sizes[0],
+                _pointer(columns),
+                sizes[1],
+            )
+        )
         return columns
 
     def take_step(self, tables: TableModel, row: NDArray[Any]) -> Int32Array:

@@ -1,7 +1,7 @@
 """Kernels of interpolated fields: all parts of a field in one call, from coarse to fine.
 
-The twin is `codecs.layers.interpolation`, which says what is computed: these give the same symbols, contexts and values,
-bit by bit. All of them need the compiled module.
+The twin is `codecs.layers.interpolation`, which says what is computed: these give the same symbols, contexts and
+values, bit by bit. All of them need the compiled module.
 """
 
 from __future__ import annotations

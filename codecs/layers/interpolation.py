@@ -22,7 +22,8 @@ import itertools
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
@@ -150,9 +151,19 @@ def encode(x: NDArray[Any], bound: float) -> bytes:
         return _encode(x, float(bound), plans[_USUAL])
     middle = [slice(max(0, (n - _TRIAL) // 2), max(0, (n - _TRIAL) // 2) + _TRIAL) for n in x.shape[1:]]
     trial = x[(slice(None), *middle)]
-    streams = [_encode(trial, float(bound), plan) for plan in plans]
+    streams = _in_parallel([functools.partial(_encode, trial, float(bound), plan) for plan in plans])
     best = min(range(len(plans)), key=lambda index: len(streams[index]))
     return streams[best] if trial.shape == x.shape else _encode(x, float(bound), plans[best])
+
+
+def _in_parallel(calls: Sequence[Callable[[], bytes]]) -> list[bytes]:
+    """The results of calls, which spend their time in compiled kernels if there are any."""
+    n = min(native.threads(), len(calls))
+    if n < 2 or native.library() is None:
+        return [call() for call in calls]
+    _costs_by_size()  # once, not once for each
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(lambda call: call(), calls))
 
 
 def decode(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDArray[Any]:
@@ -376,7 +387,7 @@ def _out_of_range() -> StreamError:
 
 
 def _native_scale(shape: Sequence[int], bound: float, plan: _Plan, middle: float) -> kernels.Scale:
-    """What the compiled twin of `_Field` and `_places` has to know."""
+    """The decisions and numbers of a field, for the compiled twin of `_Field` and `_places`."""
     top = (max(shape[1:], default=1) - 1).bit_length()
     shares = [SCHEMES[plan.scheme].share(level) for level in range(1, top + 2)]
     return kernels.Scale(plan.used, shares, bound, middle)
@@ -565,7 +576,7 @@ def _costs() -> NDArray[np.float32]:
 
 @functools.cache
 def _costs_by_size() -> NDArray[np.float32]:
-    """The same bits, (largest + 1, distributions)."""
+    """The bits of `_costs` as (largest + 1, distributions)."""
     return np.ascontiguousarray(_costs().T)
 
 

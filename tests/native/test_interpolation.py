@@ -62,7 +62,7 @@ def hostile(shape: tuple[int, ...], dtype: type) -> np.ndarray:
         return np.where(rng.random(shape) < 0.3, rng.choice(ends, shape), x).astype(dtype)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def by_the_twin(content: bytes, dtype: np.dtype, shape: tuple[int, ...], bound: float) -> tuple[bytes, bytes]:
     """The stream, and what it decodes to: once for all instruction sets."""
     with native.using(None), warnings.catch_warnings():
@@ -128,7 +128,9 @@ class TestSteps:
                 steps = [field.code(place, x) for place in twin._places(shape[1:])]
             assert sizes.tolist() == [part[0].size for part in steps]
             for i, ours in enumerate((symbols, contexts, raw)):
-                assert ours.tobytes() == np.concatenate([part[i].ravel() for part in steps]).astype(ours.dtype).tobytes()
+                assert (
+                    ours.tobytes() == np.concatenate([part[i].ravel() for part in steps]).astype(ours.dtype).tobytes()
+                )
             costs = twin._costs_by_size()
             best = kernels.cheapest(symbols, contexts, costs, twin._contexts())
             assert (best == twin._cheapest([part[:2] for part in steps])).all()
@@ -226,5 +228,7 @@ def test_without_torch(engine: str) -> None:
         "print(len(data))\n"
     )
     environment = {**os.environ, "CODEC_NATIVE": engine}
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
