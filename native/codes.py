@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import check, library
 
-__all__ = ["StepError", "TableModel", "START", "AnsReader", "AnsWriter", "Model", "range_put", "range_take"]
+__all__ = ["START", "AnsReader", "AnsWriter", "Model", "StepError", "TableModel", "range_put", "range_take"]
 
 START = 0x100C0DE  # the state before the first symbol, after the last
 TOTAL = 1 << 16

@@ -1,7 +1,7 @@
 """Kernels of interpolated fields: all parts of a field in one call, from coarse to fine.
 
-The twin is `codecs.layers.interpolation`, which says what is computed: these give the same symbols, contexts and values,
-bit by bit. All of them need the compiled module.
+The twin is `codecs.layers.interpolation`, which says what is computed: these give the same symbols, contexts and
+values, bit by bit. All of them need the compiled module.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from . import check, library
 from .codes import AnsReader, TableModel, check_step
 
-__all__ = ["Scale", "cheapest", "decode", "encode", "misses"]
+__all__ = ["Scale", "cheapest", "decode", "encode", "extent", "misses", "rows_of", "within"]
 
 _AXES, _LEVELS, _PARTS = 5, 65, 1 + 15 * 64
+_DAMAGED = -3
 _SCRATCH = 13  # bytes for a point of the largest part, while decoding
 
 
@@ -149,16 +150,46 @@ def cheapest(
     costs: (sizes, distributions), of |symbol|; what is larger costs as much as the last.
     """
     assert symbols.size == contexts.size > 0
-    most = max(int(symbols.max()), -int(symbols.min()))
-    costs = costs[: most + 1]
-    width, n_kinds = costs.shape
-    counts, best = np.zeros((n_contexts, width), np.uint32), np.empty(n_contexts, np.int32)
-    sizes = ctypes.c_int64(n_contexts), ctypes.c_int64(width)
+    (width, n_kinds), best = costs.shape, np.empty(n_contexts, np.int32)
     arrays = (_pointer(contexts, np.int16), _pointer(symbols, np.int32), ctypes.c_int64(symbols.size))
-    check(_module().codec_interp_count(*arrays, _pointer(counts, np.uint32), *sizes))
-    arrays = (_pointer(counts, np.uint32), _pointer(costs, np.float32))
-    check(_module().codec_interp_choose(*arrays, *sizes, ctypes.c_int64(n_kinds), _pointer(best, np.int32)))
+    sizes = (ctypes.c_int64(size) for size in (n_contexts, width, n_kinds))
+    check(_module().codec_interp_choose(*arrays, _pointer(costs, np.float32), *sizes, _pointer(best, np.int32)))
     return best
+
+
+def rows_of(contexts: NDArray[np.int16], kinds: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """kinds[context] of each point."""
+    rows = np.empty(contexts.shape, np.uint8)
+    sizes = ctypes.c_int64(contexts.size), ctypes.c_int64(len(kinds))
+    entry, given = _module().codec_interp_kinds, (_pointer(contexts, np.int16), _pointer(kinds, np.uint8))
+    check(entry(given[0], sizes[0], given[1], sizes[1], _pointer(rows, np.uint8)))
+    return rows
+
+
+def extent(x: NDArray[Any], hidden: NDArray[np.bool_]) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """The ends of finite numbers that aren't hidden: what `codecs.base.field_missing.extent_of` finds.
+
+    Returns the least and the largest, those next to them, infinite where there are none; how often the least and the
+    largest occur, and the number of all.
+    """
+    assert x.shape == hidden.shape and x.dtype in (np.float32, np.float64)
+    ends, counts = np.empty(4, np.float64), np.empty(3, np.int64)
+    item, n = ctypes.c_int(x.dtype.itemsize), ctypes.c_int64(x.size)
+    arrays = _pointer(ends, np.float64), _pointer(counts, np.int64)
+    check(_module().codec_interp_extent(_pointer(x, x.dtype), item, _pointer(hidden, np.bool_), n, *arrays))
+    return tuple(ends.tolist()), tuple(counts.tolist())
+
+
+def within(x: NDArray[Any], y: NDArray[Any], limit: float) -> bool:
+    """Whether |x - y| <= limit for all numbers of contiguous arrays of one type, as float64."""
+    assert x.shape == y.shape and x.dtype in (np.float32, np.float64)
+    item, n = ctypes.c_int(x.dtype.itemsize), ctypes.c_int64(x.size)
+    arrays = _pointer(x, x.dtype), _pointer(y, x.dtype)
+    status = _module().codec_interp_within(*arrays, item, n, ctypes.c_double(limit))
+    if status == _DAMAGED:
+        return False
+    check(status)
+    return True
 
 
 def misses(x: NDArray[Any], axis: int) -> float:

@@ -107,11 +107,11 @@ def words_of(kind: str, value: float | None) -> str:
 
 def within_bound(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> bool:
     """Whether no decoded value is off by more than the bound; infinite: whether all are numbers."""
-    from ..layers.interpolation import within
+    from ..layers.interpolation import all_within
 
     if decoded.shape != true.shape or not np.isfinite(decoded).all():
         return False
-    return math.isinf(bound) or bool(within(true, decoded, bound).all())
+    return math.isinf(bound) or all_within(true, decoded, bound)
 
 
 def within_pointwise(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> NDArray[np.bool_]:

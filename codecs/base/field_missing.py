@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import native
+from ...native import interpolation as kernels
 from .field_bounds import Span
 
 __all__ = ["DEFAULT_FILL", "Extent", "Missing", "Stray", "declared_missing", "extent_of", "stray_values"]
@@ -185,6 +187,15 @@ def extent_of(valid: NDArray[Any]) -> Extent:
     return Extent(float(low), float(high), n_low, n_high, above_low, below_high, int(valid.size))
 
 
+def _extent_without(block: NDArray[Any], holes: NDArray[np.bool_]) -> Extent:
+    """The extent of a block without its holes."""
+    floats = block.dtype.isnative and block.dtype in (np.float32, np.float64)
+    if not (floats and block.flags.c_contiguous and native.library() is not None):
+        return extent_of(block[~holes])
+    (low, high, above_low, below_high), (n_low, n_high, count) = kernels.extent(block, holes)
+    return Extent(low, high, n_low, n_high, above_low, below_high, count) if count else Extent()
+
+
 @dataclass(frozen=True)
 class Stray:
     """A value that is taken as missing though nothing declares it, and how often it occurs."""
@@ -206,7 +217,7 @@ def stray_values(
     while True:
         extent = Extent()
         for block in blocks():
-            extent = extent.joined(extent_of(block[~missing.mask(block)]))
+            extent = extent.joined(_extent_without(block, missing.mask(block)))
         stray = _stray_of(extent) if len(strays) < _ROUNDS else None
         if stray is None:
             return missing, tuple(strays), extent

@@ -22,7 +22,8 @@ import itertools
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
@@ -78,6 +79,7 @@ _MAX_Q = 1 << 28  # a residual beyond this is stored as it is
 _ESCAPE = 1 << 29  # its symbol; costs about 60 bits, which such a value may
 _HEAD = struct.Struct("<ddBI")
 _SPARE_RATIO, _SPARE_BITS = 0.98, 96.0  # a stream may be so much shorter than the cheapest symbols say
+_SAFE = 1 - 2.0**-50
 _LOOSE = 1 / 64  # an axis that misses 64 times as much, in the square, isn't interpolated along
 
 
@@ -149,9 +151,19 @@ def encode(x: NDArray[Any], bound: float) -> bytes:
         return _encode(x, float(bound), plans[_USUAL])
     middle = [slice(max(0, (n - _TRIAL) // 2), max(0, (n - _TRIAL) // 2) + _TRIAL) for n in x.shape[1:]]
     trial = x[(slice(None), *middle)]
-    streams = [_encode(trial, float(bound), plan) for plan in plans]
+    streams = _in_parallel([functools.partial(_encode, trial, float(bound), plan) for plan in plans])
     best = min(range(len(plans)), key=lambda index: len(streams[index]))
     return streams[best] if trial.shape == x.shape else _encode(x, float(bound), plans[best])
+
+
+def _in_parallel(calls: Sequence[Callable[[], bytes]]) -> list[bytes]:
+    """The results of calls, which spend their time in compiled kernels if there are any."""
+    n = min(native.threads(), len(calls))
+    if n < 2 or native.library() is None:
+        return [call() for call in calls]
+    _costs_by_size()  # once, not once for each
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(lambda call: call(), calls))
 
 
 def decode(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDArray[Any]:
@@ -375,7 +387,7 @@ def _out_of_range() -> StreamError:
 
 
 def _native_scale(shape: Sequence[int], bound: float, plan: _Plan, middle: float) -> kernels.Scale:
-    """What the compiled twin of `_Field` and `_places` has to know."""
+    """The decisions and numbers of a field, for the compiled twin of `_Field` and `_places`."""
     top = (max(shape[1:], default=1) - 1).bit_length()
     shares = [SCHEMES[plan.scheme].share(level) for level in range(1, top + 2)]
     return kernels.Scale(plan.used, shares, bound, middle)
@@ -385,7 +397,15 @@ def within(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> NDArray[n
     """Whether |true - decoded| <= bound, safely: a float64 difference can round down to the bound."""
     with np.errstate(over="ignore", invalid="ignore"):
         difference = np.abs(true.astype(np.float64) - decoded.astype(np.float64))
-    return difference <= bound * (1 - 2.0**-50)
+    return difference <= bound * _SAFE
+
+
+def all_within(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> bool:
+    """Whether all values are `within` a bound."""
+    alike = true.dtype == decoded.dtype and true.flags.c_contiguous and decoded.flags.c_contiguous
+    if alike and native.library() is not None:
+        return kernels.within(true, decoded, bound * _SAFE)
+    return bool(within(true, decoded, bound).all())
 
 
 # ------------------------------------------------------------------------------------------------------------- streams
@@ -398,7 +418,7 @@ def _encode(x: NDArray[Any], bound: float, plan: _Plan) -> bytes:
     if native.library() is not None:
         symbols, contexts, sizes, raw = kernels.encode(x, _native_scale(x.shape, bound, plan, middle))
         kinds = _filled(kernels.cheapest(symbols, contexts, _costs_by_size(), _contexts()))
-        payload = _tables().encode_row_of_steps(symbols, kinds.take(contexts), sizes.tolist())
+        payload = _tables().encode_row_of_steps(symbols, kernels.rows_of(contexts, kinds), sizes.tolist())
     else:
         field, steps, parts = _Field(x.shape, x.dtype, bound, plan, middle), [], []
         for place in _places(folded[1:]):
@@ -556,7 +576,7 @@ def _costs() -> NDArray[np.float32]:
 
 @functools.cache
 def _costs_by_size() -> NDArray[np.float32]:
-    """The same bits, (largest + 1, distributions)."""
+    """The bits of `_costs` as (largest + 1, distributions)."""
     return np.ascontiguousarray(_costs().T)
 
 

@@ -383,27 +383,32 @@ int interp_decode(const CodecField *field, const CodecTables *tables, CodecAns *
   return CODEC_BAD_CALL;
 }
 
-// counts[context][min(|symbol|, width - 1)] += 1
-int interp_count(const int16_t *contexts, const int32_t *symbols, int64_t n, uint32_t *counts, int64_t n_contexts, int64_t width) {
+// best[context]: the first of n_kinds distributions under which its symbols cost least; -1 without symbols.
+// costs: a row for each size of a symbol, the last one for the largest, (width, n_kinds).
+int interp_choose(const int16_t *contexts, const int32_t *symbols, int64_t n, const float *costs, int64_t n_contexts,
+                  int64_t width, int64_t n_kinds, int32_t *best) {
+  if (n_kinds > 256 || n_contexts > 1024 || n > UINT32_MAX) return CODEC_BAD_CALL;
+  auto size_of = [&](int64_t i) {
+    uint32_t size = symbols[i] < 0 ? 0u - (uint32_t)symbols[i] : (uint32_t)symbols[i];
+    return least<int64_t>(size, width - 1);
+  };
+  int32_t largest[1024] = {0}; // each context's table of counts ends there
+  int64_t start[1025] = {0};
   for (int64_t i = 0; i < n; i++) {
     if (contexts[i] < 0 || contexts[i] >= n_contexts) return CODEC_BAD_CALL;
-    uint32_t size = symbols[i] < 0 ? 0u - (uint32_t)symbols[i] : (uint32_t)symbols[i];
-    counts[contexts[i] * width + least<int64_t>(size, width - 1)]++;
+    largest[contexts[i]] = most(largest[contexts[i]], (int32_t)size_of(i));
   }
-  return CODEC_OK;
-}
-
-// best[context]: the first of n_kinds distributions under which its symbols cost least; -1 without symbols.
-// costs: a row for each size, the last one for the largest, (width, n_kinds).
-int interp_choose(const uint32_t *counts, const float *costs, int64_t n_contexts, int64_t width, int64_t n_kinds, int32_t *best) {
-  if (n_kinds > 256) return CODEC_BAD_CALL;
+  for (int64_t c = 0; c < n_contexts; c++) start[c + 1] = start[c] + largest[c] + 1;
+  uint32_t *counts = (uint32_t *)pool_scratch(9, start[n_contexts] * sizeof(uint32_t));
+  if (!counts) return CODEC_NO_MEMORY;
+  memset(counts, 0, start[n_contexts] * sizeof(uint32_t));
+  for (int64_t i = 0; i < n; i++) counts[start[contexts[i]] + size_of(i)]++;
   parallel(n_contexts, [&](int64_t context, int) {
     double sums[256] = {0};
-    const uint32_t *own = counts + context * width;
     bool any = false;
-    for (int64_t size = 0; size < width; size++) {
-      if (!own[size]) continue;
-      const double count = own[size];
+    for (int64_t size = 0; size <= largest[context]; size++) {
+      const double count = counts[start[context] + size];
+      if (count == 0) continue;
       const float *cost = costs + size * n_kinds;
       for (int64_t kind = 0; kind < n_kinds; kind++) sums[kind] += cost[kind] * count;
       any = true;
@@ -414,6 +419,95 @@ int interp_choose(const uint32_t *counts, const float *costs, int64_t n_contexts
     best[context] = any ? least_ : -1;
   });
   return CODEC_OK;
+}
+
+// rows[i] = kinds[contexts[i]]
+int interp_kinds(const int16_t *contexts, int64_t n, const uint8_t *kinds, int64_t n_contexts, uint8_t *rows) {
+  int wrong = 0;
+  for (int64_t i = 0; i < n; i++) {
+    bool inside = contexts[i] >= 0 && contexts[i] < n_contexts;
+    rows[i] = kinds[inside ? contexts[i] : 0];
+    wrong |= !inside;
+  }
+  return wrong ? CODEC_BAD_CALL : CODEC_OK;
+}
+
+// The ends of finite numbers that aren't hidden: the least and the largest, those next to them, and how often each of
+// the former occurs; infinities without numbers. Sixteen lanes side by side, so that compilers see vectors.
+template <class T>
+static void interp_extent_of(const T *x, const uint8_t *hidden, int64_t n, double *ends, int64_t *counts) {
+  constexpr int LANES = 16;
+  const T far = (T)INFINITY;
+  T low[LANES], high[LANES], above[LANES], below[LANES];
+  int32_t n_low[LANES], n_high[LANES], n_all[LANES];
+  for (int k = 0; k < LANES; k++) low[k] = above[k] = far, high[k] = below[k] = -far;
+  auto runs = [&](auto &&f) { // f(numbers, which are hidden)
+    for (int64_t i = 0; i < n; i += LANES) {
+      T numbers[LANES] = {0};
+      uint8_t skipped[LANES];
+      int64_t m = least<int64_t>(LANES, n - i);
+      memset(skipped, 1, LANES);
+      if (m == LANES) memcpy(numbers, x + i, sizeof numbers), memcpy(skipped, hidden + i, LANES);
+      else memcpy(numbers, x + i, m * sizeof(T)), memcpy(skipped, hidden + i, m);
+      f(numbers, skipped);
+    }
+  };
+  runs([&](const T *v, const uint8_t *skipped) {
+    for (int k = 0; k < LANES; k++) {
+      T up = skipped[k] ? far : v[k], down = skipped[k] ? -far : v[k];
+      low[k] = up < low[k] ? up : low[k];
+      high[k] = down > high[k] ? down : high[k];
+    }
+  });
+  T least_ = low[0], most_ = high[0];
+  for (int k = 1; k < LANES; k++) least_ = least(least_, low[k]), most_ = most(most_, high[k]);
+  memset(counts, 0, 3 * sizeof *counts);
+  int64_t flushed = 0;
+  auto flush = [&] {
+    for (int k = 0; k < LANES; k++) counts[0] += n_low[k], counts[1] += n_high[k], counts[2] += n_all[k];
+    memset(n_low, 0, sizeof n_low), memset(n_high, 0, sizeof n_high), memset(n_all, 0, sizeof n_all);
+  };
+  memset(n_low, 0, sizeof n_low), memset(n_high, 0, sizeof n_high), memset(n_all, 0, sizeof n_all);
+  runs([&](const T *v, const uint8_t *skipped) {
+    for (int k = 0; k < LANES; k++) {
+      T up = skipped[k] ? far : v[k], down = skipped[k] ? -far : v[k];
+      n_low[k] += up == least_;
+      n_high[k] += down == most_;
+      n_all[k] += !skipped[k];
+      up = up > least_ ? up : far, down = down < most_ ? down : -far;
+      above[k] = up < above[k] ? up : above[k];
+      below[k] = down > below[k] ? down : below[k];
+    }
+    if (++flushed % (1 << 20) == 0) flush();
+  });
+  flush();
+  for (int k = 1; k < LANES; k++) above[0] = least(above[0], above[k]), below[0] = most(below[0], below[k]);
+  ends[0] = least_, ends[1] = most_, ends[2] = above[0], ends[3] = below[0];
+}
+
+int interp_extent(const void *x, int item, const uint8_t *hidden, int64_t n, double *ends, int64_t *counts) {
+  if (item == 4) interp_extent_of((const float *)x, hidden, n, ends, counts);
+  else if (item == 8) interp_extent_of((const double *)x, hidden, n, ends, counts);
+  else return CODEC_BAD_CALL;
+  return CODEC_OK;
+}
+
+// Whether |x - y| <= limit for all of n numbers, in float64: CODEC_DAMAGED if not.
+template <class T> static int interp_within_of(const T *x, const T *y, int64_t n, double limit) {
+  const int64_t run = 1 << 16;
+  int damaged = 0;
+  parallel((n + run - 1) / run, [&](int64_t i, int) {
+    int64_t beyond = 0;
+    for (int64_t j = i * run, end = least(n, (i + 1) * run); j < end; j++) beyond += fabs((double)x[j] - (double)y[j]) <= limit ? 0 : 1;
+    if (beyond) __atomic_store_n(&damaged, 1, __ATOMIC_RELAXED);
+  });
+  return damaged ? CODEC_DAMAGED : CODEC_OK;
+}
+
+int interp_within(const void *x, const void *y, int item, int64_t n, double limit) {
+  if (item == 4) return interp_within_of((const float *)x, (const float *)y, n, limit);
+  if (item == 8) return interp_within_of((const double *)x, (const double *)y, n, limit);
+  return CODEC_BAD_CALL;
 }
 
 // The sum of squares of what interpolation between neighbours misses along one axis: x is (outer, n, inner), n >= 3.

@@ -135,7 +135,7 @@ class TestSteps:
         with pytest.raises(UsageError, match="from 0 to 1"):
             tables.decode(data, row)
         with pytest.raises(UsageError, match="from 0 to 1"):
-            tables.encode(row * 0, row.astype(np.float32))
+            tables.encode(row * 0, row.astype(np.float32))  # type: ignore[arg-type]
 
 
 class TestRange:
@@ -158,7 +158,10 @@ class TestRange:
 
     def test_noise_decodes_as_the_twin_does(self, isa: str) -> None:
         coder, rng = TorchacCoder(make_rows(4)), np.random.default_rng(4)
-        lists = [coder._model._cdf[at : at + n + 1].tolist() for at, n in zip(coder._model._at, coder._model.lengths)]
+        lists = [
+            coder._model._cdf[at : at + n + 1].tolist()
+            for at, n in zip(coder._model._at, coder._model.lengths, strict=False)
+        ]
         for cdf in lists:
             cdf[-1] = TOTAL
         noise = [rng.integers(0, 256, n).astype(np.uint8).tobytes() for n in (0, 1, 3, 4, 5, 60, 400)]
