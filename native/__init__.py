@@ -81,8 +81,8 @@ _off = False  # `using(None)`
 
 
 def library() -> ctypes.CDLL | None:
-    """The compiled module; None where there is none, or it is switched off."""
-    return None if _off else _chosen()
+    """The compiled module; None where there is none, or it is switched off, or the engine is to be NumPy."""
+    return None if _off or os.environ.get("CODEC_ENGINE") == "numpy" else _chosen()
 
 
 def instruction_set() -> str | None:

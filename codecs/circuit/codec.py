@@ -64,6 +64,9 @@ class Alphabet:
         """The symbol of each value, int32 in the same shape: its index, `len(self.values)` for an escape."""
         if not len(self.values):
             return np.zeros(values.shape, np.int32)
+        if values.dtype.kind in "biu" and values.dtype.itemsize == 1 and values.size > 256:
+            every = np.arange(256, dtype=np.uint8).view(values.dtype)  # few enough to look all of them up first
+            return self.symbols(every)[values.view(np.uint8)]
         at = np.searchsorted(self.values, values).clip(0, len(self.values) - 1)
         return np.where(self.values[at] == values, at, len(self.values)).astype(np.int32)
 
@@ -120,7 +123,7 @@ class Domain:
     def symbols(self, array: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
         """The symbols, (N, D), of items (N, *shape), and the values that have none, item by item."""
         flat = array.reshape(len(array), -1)
-        if not self.text:
+        if not self.text and flat.dtype.itemsize > 1:
             flat = flat.astype(np.int64)
         out = np.empty(flat.shape, np.int32)
         escapes = np.zeros(flat.shape, bool)
@@ -128,7 +131,8 @@ class Domain:
             columns = self._columns(index)
             out[:, columns] = alphabet.symbols(flat[:, columns])
             escapes[:, columns] = out[:, columns] == len(alphabet.values)
-        return out, flat[escapes]
+        left = flat[escapes]
+        return out, left if self.text else left.astype(np.int64)
 
     def escapes(self, symbols: NDArray[np.int32]) -> NDArray[np.bool_]:
         """The mask of the escapes among symbols (N, D)."""
@@ -145,7 +149,7 @@ class Domain:
         for index, alphabet in enumerate(self.alphabets):
             columns = self._columns(index)
             if len(alphabet.values):
-                out[:, columns] = alphabet.values[symbols[:, columns].clip(0, len(alphabet.values) - 1)]
+                out[:, columns] = alphabet.values.take(symbols[:, columns], mode="clip")
         out[self.escapes(symbols)] = rare
         return out
 
@@ -239,7 +243,7 @@ class CircuitCodec(ArrayCodec):
             if loaded.metadata.get("codec") != cls.name:
                 raise ValueError(f"made for {loaded.metadata.get('codec')!r:.80}")
             about = json.loads(loaded.metadata["domain"])
-            state = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
+            state = dict(loaded.arrays)
             domain = Domain.from_state(state, about)
             return cls(FrozenMixture.from_state(state), domain, loaded.id, extra=dict(loaded.metadata))
 

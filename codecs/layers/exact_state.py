@@ -34,9 +34,18 @@ def export_state(net: nn.Module, dtype: torch.dtype = torch.float16) -> dict[str
         else:
             state[f"{name}.exponent"] = part.exponent.to(torch.int8)
     for name, tensor in net.state_dict().items():
-        if not any(name.startswith(f"{n}.") for n in exact):
+        if not _inside(name, exact):
             state[name] = tensor.to(dtype).contiguous()
     return state
+
+
+def _inside(name: str, parts: Mapping[str, object]) -> bool:
+    """Whether a tensor belongs to one of the parts, by its name or that of any module around it."""
+    while name:
+        name = name.rpartition(".")[0]
+        if name in parts:
+            return True
+    return False
 
 
 def check_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -92,7 +101,7 @@ def import_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
                 part.conv.weight.data.copy_(state[f"{name}.weight"].double() * scale[:, None, None, None])
                 fraction = 2.0 ** -int(part.input_format.exponent)
                 cast(Tensor, part.conv.bias).data.copy_(state[f"{name}.bias"].double() * scale * fraction)
-        floats = {key for key in state if not any(key.startswith(f"{name}.") for name in exact)}
+        floats = {key for key in state if not _inside(key, exact)}
         net.load_state_dict({key: state[key].float() for key in floats}, strict=False)
     except RuntimeError as error:
         raise WeightsError(f"these weights don't fit the network they name: {error}") from None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...errors import WeightsError
 from ...native.grids import Grid
 
-__all__ = ["FrozenState", "Integers"]
+__all__ = ["FrozenState", "Integers", "check_numbers", "check_shapes"]
 
 
 class Integers(NamedTuple):
@@ -56,3 +56,26 @@ class FrozenState:
         if weight.size and max(abs(int(weight.min())), abs(int(weight.max()))) > 32767:
             raise WeightsError(f"{name} in the weights has integers of more than 16 bits")
         return Integers(np.ascontiguousarray(weight, np.int16), bias.astype(np.int64), exponent.astype(np.int64))
+
+
+def check_shapes(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, NDArray[Any]]) -> None:
+    """Raises WeightsError unless a file's arrays are those that a network needs, by name and shape."""
+    have = {name: tuple(array.shape) for name, array in given.items()}
+    wrong = sorted(name for name in expected.keys() | have.keys() if expected.get(name) != have.get(name))
+    if wrong:
+        name = wrong[0]
+        raise WeightsError(
+            f"these weights don't fit the network they name: {name} is {have.get(name, 'missing')}, expected "
+            f"{expected.get(name, 'no such tensor')}"
+        )
+
+
+def check_numbers(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raises WeightsError unless all numbers in a file are finite, and exponents (of int8) in their range."""
+    for name, array in arrays.items():
+        # how many batches were seen is no weight, and float16 may not hold it
+        looked_at = array.dtype.kind == "f" and not name.endswith(".num_batches_tracked")
+        if array.dtype.kind == "c" or (looked_at and not bool(np.isfinite(array).all())):
+            raise WeightsError(f"{name} in the weights isn't all finite numbers")
+        if name.endswith("exponent") and array.size and float(np.abs(array.astype(np.float64)).max()) > 128:
+            raise WeightsError(f"{name} in the weights is beyond -128 to 127")

@@ -22,7 +22,7 @@ import itertools
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
@@ -30,8 +30,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import native
 from ...entropy.tables import Tables
 from ...errors import StreamError, UsageError
+from ...native import interpolation as kernels
 
 __all__ = ["MAX_AXES", "Scheme", "decode", "encode"]
 
@@ -171,11 +173,11 @@ def decode(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDA
     kinds, raw = _unpack_side(data[start : start + n_side], size, dtype)
     decoder = _tables().decoder(data[start + n_side :])
     order, folded = plan.folded(shape)
-    field = _Field(folded, dtype, bound, plan, middle)
+    field = _field(folded, dtype, bound, plan, middle)
     at = 0
-    for part in field.parts():
-        symbols = decoder.take(kinds[field.contexts(part)])
-        at += field.put(part, symbols, raw[at:])
+    for place in _places(folded[1:]):
+        predicted, rows = field.predicted(place, kinds)
+        at += field.put(place, predicted, decoder.take(rows), raw[at:])
     decoder.finish()
     if at != len(raw):
         raise StreamError("an error-bounded stream has values left over: the file is damaged")
@@ -190,11 +192,13 @@ def _smoothness(x: NDArray[Any]) -> tuple[int, ...]:
         n = x.shape[axis]
         if n < 3:
             misses.append(np.inf)
-            continue
-        line = np.moveaxis(x, axis, 0)
-        parts = [np.asarray(line[i : n - 2 + i : 2], np.float64) for i in (0, 1, 2)]
-        with np.errstate(all="ignore"):
-            misses.append(float(np.mean((parts[1] - (parts[0] + parts[2]) / 2) ** 2)))
+        elif native.library() is not None and x.flags.c_contiguous:
+            misses.append(kernels.misses(x, axis))
+        else:
+            line = np.moveaxis(x, axis, 0)
+            parts = [np.asarray(line[i : n - 2 + i : 2], np.float64) for i in (0, 1, 2)]
+            with np.errstate(all="ignore"):
+                misses.append(float(np.mean((parts[1] - (parts[0] + parts[2]) / 2) ** 2)))
     least = min(misses)
     if not np.isfinite(least):  # nothing to interpolate along
         return tuple(255 if n > 1 else 0 for n in x.shape[1:])
@@ -205,44 +209,64 @@ def _smoothness(x: NDArray[Any]) -> tuple[int, ...]:
 # ------------------------------------------------------------------------------------------------------- the traversal
 
 
-class _Part(NamedTuple):
+class _Place(NamedTuple):
     """The points of one level whose odd indices (in units of the level's spacing) are those of `axes`."""
 
     level: int
     axes: tuple[int, ...]
     index: tuple[slice, ...]
-    predictions: Float
-    spread: Float | float  # largest less smallest prediction, where there are several
+
+    @property
+    def context(self) -> int:
+        """The first of its contexts."""
+        group = (min(self.level, _LEVELS) - 1) * MAX_AXES + len(self.axes) - 1
+        return 1 + group * _BINS if self.axes else 0
+
+
+def _places(shape: Sequence[int]) -> Iterator[_Place]:
+    """The parts of a field in coding order; shape: the axes behind the first."""
+    top = (max(shape, default=1) - 1).bit_length()
+    yield _Place(top + 1, (), (slice(None), *(slice(0, None, 1 << top) for _ in shape)))
+    kinds = sorted((k for k in itertools.product((0, 1), repeat=len(shape)) if any(k)), key=lambda k: (sum(k), k))
+    for level in range(top, 0, -1):
+        step = 1 << (level - 1)
+        for kind in kinds:
+            if all(n > step for n, odd in zip(shape, kind, strict=True) if odd):
+                index = (slice(None), *(slice(step if odd else 0, None, 2 * step) for odd in kind))
+                yield _Place(level, tuple(axis + 1 for axis, odd in enumerate(kind) if odd), index)
 
 
 class _Field:
-    """An array that is filled from coarse to fine, by the encoder as by the decoder."""
+    """An array that is filled from coarse to fine, by the encoder as by the decoder, part by part as `_places` says."""
 
     def __init__(self, shape: Sequence[int], dtype: np.dtype[Any], bound: float, plan: _Plan, middle: float) -> None:
         self.values = np.zeros(shape, dtype)
         self.sizes = np.zeros(shape, np.float32)  # of the residuals, in units of the bound
         self.bound, self.scheme, self.weights, self.middle = bound, SCHEMES[plan.scheme], plan.used, middle
 
-    def parts(self) -> Iterator[_Part]:
-        """The parts in coding order, with predictions from the values that are filled in by then."""
-        shape = self.values.shape[1:]
-        top = (max(shape, default=1) - 1).bit_length()
-        corner = (slice(None), *(slice(0, None, 1 << top) for _ in shape))
-        yield _Part(top + 1, (), corner, np.full(self.values[corner].shape, self.middle), 0.0)
-        kinds = sorted((k for k in itertools.product((0, 1), repeat=len(shape)) if any(k)), key=lambda k: (sum(k), k))
-        for level in range(top, 0, -1):
-            step = 1 << (level - 1)
-            for kind in kinds:
-                index = (slice(None), *(slice(step if odd else 0, None, 2 * step) for odd in kind))
-                if not self.values[index].size:
-                    continue
-                axes = tuple(axis + 1 for axis, odd in enumerate(kind) if odd)
-                first, *others = (self._interpolated(index, axis, step) for axis in axes)
-                weights = [float(self.weights[axis - 1]) for axis in axes]
-                total, low, high = first * weights[0], first, first
-                for line, weight in zip(others, weights[1:], strict=True):
-                    total, low, high = total + line * weight, np.minimum(low, line), np.maximum(high, line)
-                yield _Part(level, axes, index, total / sum(weights), high - low if others else 0.0)
+    def code(self, place: _Place, x: NDArray[Any]) -> tuple[Int, Int, NDArray[Any]]:
+        """Codes a part of x: its symbols, their contexts, and those values that are stored as they are."""
+        predicted, spread = self._predictions(place)
+        symbols, raw = self._quantised(place, predicted, x)
+        contexts = self._contexts(place, spread)
+        self.put(place, predicted, symbols, raw)
+        return symbols, contexts, raw
+
+    def predicted(self, place: _Place, kinds: NDArray[np.uint8]) -> tuple[Float, NDArray[np.uint8]]:
+        """The predictions of a part, and the distribution of each of its points. kinds: those of contexts."""
+        predicted, spread = self._predictions(place)
+        return predicted, kinds[self._contexts(place, spread)]
+
+    def _predictions(self, place: _Place) -> tuple[Float, Float | float]:
+        """The predictions of a part, and the largest less the smallest where there are several, along axes."""
+        if not place.axes:
+            return np.full(self.values[place.index].shape, self.middle), 0.0
+        first, *others = (self._interpolated(place.index, axis, place.index[axis].start) for axis in place.axes)
+        weights = [float(self.weights[axis - 1]) for axis in place.axes]
+        total, low, high = first * weights[0], first, first
+        for line, weight in zip(others, weights[1:], strict=True):
+            total, low, high = total + line * weight, np.minimum(low, line), np.maximum(high, line)
+        return total / sum(weights), high - low if others else 0.0
 
     def _interpolated(self, index: tuple[slice, ...], axis: int, step: int) -> Float:
         """The cubic interpolation along an axis, from points one and three steps away; fewer at the borders."""
@@ -271,55 +295,93 @@ class _Field:
         outer = np.where(has_before, (3.0 * low - before) / 2.0, low)
         return np.where(has_high, inner, outer)
 
-    def contexts(self, part: _Part) -> Int:
+    def _contexts(self, place: _Place, spread: Float | float) -> Int:
         """The context of each point of a part: an index into the stream's map of distributions."""
-        share = self.scheme.share(part.level)
-        shape = part.predictions.shape
-        if not part.axes:
+        share = self.scheme.share(place.level)
+        shape = self.values[place.index].shape
+        if not place.axes:
             return np.zeros(shape, np.int16)
         total: Any = 0.0
-        for axis in part.axes:
-            step = part.index[axis].start
-            line = self.sizes[(*part.index[:axis], slice(0, None, 2 * step), *part.index[axis + 1 :])].astype(
-                np.float64
-            )
-            place = np.arange(shape[axis])
-            total = total + np.take(line, place, axis=axis)
-            total = total + np.take(line, np.minimum(place + 1, line.shape[axis] - 1), axis=axis)
-        around = total * share / (2 * len(part.axes)) + 0.5 * (part.spread * (share / (2 * self.bound)))
-        bins = np.searchsorted(_EDGES, around)
-        group = (min(part.level, _LEVELS) - 1) * MAX_AXES + len(part.axes) - 1
-        return (1 + group * _BINS + bins).astype(np.int16)
+        for axis in place.axes:
+            known = (*place.index[:axis], slice(0, None, place.index[axis].step), *place.index[axis + 1 :])
+            line = self.sizes[known].astype(np.float64)
+            at = np.arange(shape[axis])
+            total = total + np.take(line, at, axis=axis)
+            total = total + np.take(line, np.minimum(at + 1, line.shape[axis] - 1), axis=axis)
+        around = total * share / (2 * len(place.axes)) + 0.5 * (spread * (share / (2 * self.bound)))
+        return (place.context + np.searchsorted(_EDGES, around)).astype(np.int16)
 
-    def quantised(self, part: _Part, x: NDArray[Any]) -> tuple[Int, NDArray[Any]]:
-        """The symbols of the true values x[part.index], and those values that are stored as they are."""
-        share, true = self.scheme.share(part.level), x[part.index]
-        step = 2 * self.bound / share
+    def _quantised(self, place: _Place, predicted: Float, x: NDArray[Any]) -> tuple[Int, NDArray[Any]]:
+        """The symbols of the true values x[place.index], and those values that are stored as they are."""
+        true = x[place.index]
+        step = 2 * self.bound / self.scheme.share(place.level)
         with np.errstate(over="ignore", invalid="ignore"):
-            q = np.rint((true.astype(np.float64) - part.predictions) / step)
+            q = np.rint((true.astype(np.float64) - predicted) / step)
             near = np.abs(q) <= _MAX_Q
             q = np.where(near, q, 0)
-            decoded = (part.predictions + q * step).astype(self.values.dtype)
+            decoded = (predicted + q * step).astype(self.values.dtype)
         exact = near & within(true, decoded, self.bound)
         symbols = np.where(exact, q, _ESCAPE).astype(np.int32)
         return symbols, true[~exact]
 
-    def put(self, part: _Part, symbols: NDArray[Any], raw: NDArray[Any]) -> int:
+    def put(self, place: _Place, predicted: Float, symbols: NDArray[Any], raw: NDArray[Any]) -> int:
         """Fills a part in; returns how many of `raw` it took."""
-        share = self.scheme.share(part.level)
+        share = self.scheme.share(place.level)
         escaped = symbols == _ESCAPE
         n = int(escaped.sum())
-        if n > len(raw) or bool((np.abs(symbols[~escaped]) > _MAX_Q).any()):
-            raise StreamError("an error-bounded stream has too few values: the file is damaged")
         q = np.where(escaped, 0, symbols).astype(np.float64)
+        if n > len(raw) or bool((np.abs(q) > _MAX_Q).any()):
+            raise _out_of_range()
         with np.errstate(over="ignore", invalid="ignore"):
-            values = (part.predictions + q * (2 * self.bound / share)).astype(self.values.dtype)
+            values = (predicted + q * (2 * self.bound / share)).astype(self.values.dtype)
         values[escaped] = raw[:n]
         if not np.isfinite(values).all():
-            raise StreamError("an error-bounded stream has values beyond its type: the file is damaged")
-        self.values[part.index] = values
-        self.sizes[part.index] = np.abs(q) / share
+            raise _out_of_range()
+        self.values[place.index] = values
+        self.sizes[place.index] = np.abs(q) / share
         return n
+
+
+class _NativeField(_Field):
+    """The same, compiled: the same values, symbols and contexts."""
+
+    def __init__(self, shape: Sequence[int], dtype: np.dtype[Any], bound: float, plan: _Plan, middle: float) -> None:
+        super().__init__(shape, dtype, bound, plan, middle)
+        self._kernels = kernels.Field(self.values, self.sizes, self.weights, bound, middle)
+
+    def _part(self, place: _Place) -> kernels.Part:
+        return self._kernels.part(place.axes, place.index, self.scheme.share(place.level), place.context)
+
+    def code(self, place: _Place, x: NDArray[Any]) -> tuple[Int, Int, NDArray[Any]]:
+        symbols, contexts, n_escaped = self._kernels.code(self._part(place), x)
+        true = x[place.index]
+        return symbols, contexts, true[symbols.reshape(true.shape) == _ESCAPE] if n_escaped else x.ravel()[:0]
+
+    def predicted(self, place: _Place, kinds: NDArray[np.uint8]) -> tuple[Float, NDArray[np.uint8]]:
+        return self._kernels.rows(self._part(place), kinds)
+
+    def put(self, place: _Place, predicted: Float, symbols: NDArray[Any], raw: NDArray[Any]) -> int:
+        escaped = symbols == _ESCAPE
+        n = int(np.count_nonzero(escaped))
+        if n > len(raw) or not np.isfinite(raw[:n]).all():
+            raise _out_of_range()
+        try:
+            self._kernels.put(self._part(place), predicted, symbols)
+        except ValueError as error:
+            raise _out_of_range() from error
+        if n:
+            part = self.values[place.index]
+            part[escaped.reshape(part.shape)] = raw[:n]
+        return n
+
+
+def _out_of_range() -> StreamError:
+    return StreamError("an error-bounded stream has too few values, or values beyond its type: the file is damaged")
+
+
+def _field(shape: Sequence[int], dtype: np.dtype[Any], bound: float, plan: _Plan, middle: float) -> _Field:
+    kind: Callable[..., _Field] = _Field if native.library() is None else _NativeField
+    return kind(shape, dtype, bound, plan, middle)
 
 
 def within(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> NDArray[np.bool_]:
@@ -334,24 +396,36 @@ def within(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> NDArray[n
 
 def _encode(x: NDArray[Any], bound: float, plan: _Plan) -> bytes:
     order, folded = plan.folded(x.shape)
-    x = x.transpose(order).reshape(folded)
+    x = np.ascontiguousarray(x.transpose(order).reshape(folded))
     middle = float(x.flat[0])
-    field = _Field(x.shape, x.dtype, bound, plan, middle)
+    field = _field(x.shape, x.dtype, bound, plan, middle)
     steps: list[tuple[Int, Int]] = []
     raw = []
-    for part in field.parts():
-        symbols, left = field.quantised(part, x)
-        steps.append((symbols, field.contexts(part)))
+    for place in _places(folded[1:]):
+        symbols, contexts, left = field.code(place, x)
+        steps.append((symbols, contexts))
         raw.append(left)
-        field.put(part, symbols, left)
     kinds = _cheapest_distributions(steps)
-    payload = _tables().encode_steps([(symbols, kinds[contexts]) for symbols, contexts in steps])
+    payload = _tables().encode_steps([(symbols, kinds.take(contexts)) for symbols, contexts in steps])
     side = _pack_side(kinds, np.concatenate(raw))
     return _HEAD.pack(bound, middle, plan.scheme, len(side)) + bytes(plan.weights) + side + payload
 
 
 def _cheapest_distributions(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.uint8]:
     """The distribution of each context, (contexts,): the one under which its symbols are shortest."""
+    if native.library() is not None:
+        best = kernels.cheapest(steps, _costs_by_size(), _contexts())
+    else:
+        best = _cheapest(steps)
+    kinds, last = np.zeros(_contexts(), np.uint8), 0
+    for index, kind in enumerate(best.tolist()):
+        last = kind if kind >= 0 else last
+        kinds[index] = last  # an unused one is like the one before: compresses well
+    return kinds
+
+
+def _cheapest(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.int32]:
+    """The same, -1 for a context without symbols."""
     costs = _costs()
     most = costs.shape[1] - 1
     keys, counts = [], []
@@ -367,13 +441,12 @@ def _cheapest_distributions(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.uint
     order = np.argsort(context, kind="stable")
     context, value, count = context[order], value[order], count[order]
     ends = np.searchsorted(context, np.arange(_contexts() + 1))
-    kinds, last = np.zeros(_contexts(), np.uint8), 0
-    for index in range(len(kinds)):
+    best = np.full(_contexts(), -1, np.int32)
+    for index in range(len(best)):
         own = slice(ends[index], ends[index + 1])
         if own.start < own.stop:
-            last = int((costs[:, value[own]] @ count[own]).argmin())
-        kinds[index] = last  # an unused one is like the one before: compresses well
-    return kinds
+            best[index] = (costs[:, value[own]] @ count[own]).argmin()
+    return best
 
 
 def _contexts() -> int:
@@ -480,6 +553,12 @@ def _costs() -> NDArray[np.float32]:
         row[: half + 1] = bits[half : 2 * half + 1]
         row[half + 1 :] = bits[-1] + 2 * np.log2(values[half + 1 :] - half + 1) + 1
     return costs
+
+
+@functools.cache
+def _costs_by_size() -> NDArray[np.float32]:
+    """The same bits, (largest + 1, distributions)."""
+    return np.ascontiguousarray(_costs().T)
 
 
 def encode_block(x: NDArray[Any], bound: float) -> bytes:

@@ -10,7 +10,6 @@ all; fixed-point networks throughout (`entropy.exact`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -18,13 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...entropy.exact import ExactConv2d, FixedPoint, round_half_up
-
-LEVELS = 5
-SCALES = 64
-STEPS_PER_OCTAVE = 115 / 16  # of the scale; a short binary fraction
-LOG2_SCALE_MIN = -3.5  # logistic scale, in quantisation steps
-LOG2_SCALE_MAX = LOG2_SCALE_MIN + (SCALES - 1) / STEPS_PER_OCTAVE  # 5.27
-MEAN_BITS = 3  # means are multiples of 1/8 step
+from .lattice_steps import (
+    LEVELS,
+    LOG2_SCALE_MAX,
+    LOG2_SCALE_MIN,
+    MEAN_BITS,
+    SCALES,
+    STEPS_PER_OCTAVE,
+    LatticeStep,
+    schedule,
+)
 
 
 def level_map(height: int, width: int) -> Tensor:
@@ -37,25 +39,6 @@ def level_map(height: int, width: int) -> Tensor:
 def _level_indices(height: int, width: int) -> tuple[Tensor, ...]:
     flat = level_map(height, width).flatten()
     return tuple(torch.nonzero(flat == level).flatten() for level in range(LEVELS))
-
-
-@dataclass(frozen=True)
-class LatticeStep:
-    """One step of the coding order: channels start:stop at the positions of some lattice levels, coded together."""
-
-    start: int
-    stop: int
-    levels: tuple[int, ...]
-
-
-def schedule(groups: tuple[int, ...]) -> tuple[LatticeStep, ...]:
-    """The coding order of channel groups of the given sizes: the first in five lattice steps, the others in two."""
-    steps, start = [], 0
-    for index, size in enumerate(groups):
-        passes = [(0,), (1,), (2,), (3,), (4,)] if index == 0 else [(0, 1, 2, 3), (4,)]
-        steps += [LatticeStep(start, start + size, levels) for levels in passes]
-        start += size
-    return tuple(steps)
 
 
 class StepNet(nn.Module):

@@ -13,44 +13,36 @@ checksum is in the file, and pixels are the same up to rounding.)
 
 from __future__ import annotations
 
-import functools
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ...container import Chunk, Header
 from ...entropy.coders import DEFAULT as DEFAULT_CODER
 from ...entropy.coders import names as coder_names
-from ...entropy.exact import round_half_up
 from ...entropy.integers import ByteReader, put_varint
 from ...errors import StreamError, UsageError
 from ..base.codec import EncodedPixels
 from ..base.image import ImageCodec
-from ..base.progress import each
 from ..base.settings import Setting
 from ..base.weights import load_weights
-from ..layers.inference import own_arithmetic
 from . import CARD
-from .layers import MEAN_BITS
-from .refine import STEPS
-from .tiles import CELL, around, mirrored_pixels, tiles
+from .config import LARGEST_LATENT, MEAN_BITS
+from .tiles import CELL
 from .weights import S2licModel, read_model
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .engine import Engine
+    from .oracle import Oracle
+
 _LATENTS = "Late"
 _STEP = "q"
 _CHECK = "check"
-_HALO_ANALYSIS = 16  # cells around a tile that are looked at; a multiple of the attention's window of 8
-_LARGEST = 1 << 14  # magnitude of a latent
 DEFAULT_QUALITY = 50.0
 MOST_EFFORT = 100.0
 
@@ -106,9 +98,14 @@ class S2licCodec(ImageCodec):
 
     def _grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of y, (h, w), for a picture of (height, width) pixels."""
-        multiple = self.model.net.config.multiple
+        multiple = self.model.config.multiple
         h, w = (-(-side // (CELL * multiple)) * multiple for side in (height, width))
         return h, w
+
+    @property
+    def networks(self) -> Engine | Oracle:
+        """The networks: in integers, or those of torch."""
+        return self.model.engine or self.model.oracle
 
     # ---- encoding
 
@@ -117,151 +114,108 @@ class S2licCodec(ImageCodec):
         z, y_passes, check = self._symbols(pixels, step)
         payload = encode_streams(self.model, z, y_passes, self.coder)
         params = {_STEP: step} if check is None else {_STEP: step, _CHECK: check}
-        return EncodedPixels([Chunk(_LATENTS, payload)], params, self.coder, self.model.net.arithmetic)
+        return EncodedPixels([Chunk(_LATENTS, payload)], params, self.coder, self.model.arithmetic)
 
-    @own_arithmetic
-    def latents(self, pixels: NDArray[Any], step: int) -> Tensor:
-        """The latents y of a picture, before rounding and tile by tile: (1, M, h, w) float32, in quantisation steps.
+    def latents(self, pixels: NDArray[Any], step: int) -> NDArray[np.float32]:
+        """The latents y of a picture, before rounding: (h, w, M), in quantisation steps.
 
         pixels: (H, W, 3) uint8 or uint16. step: the quality step.
         """
-        net = self.model.net
-        height, width = pixels.shape[:2]
-        h, w = self._grid(height, width)
-        out = torch.empty(1, net.config.latent, h, w, dtype=torch.float32, device=self.device)
-        t = torch.tensor([step / net.config.quality_steps], dtype=torch.float32, device=self.device)
-        window = net.config.stride // CELL
-        for rows, columns in each(list(tiles(h, w)), "tile", 0.0, 0.7):  # the rest is coding
-            seen_rows = around(rows, h, _HALO_ANALYSIS, window)
-            seen_columns = around(columns, w, _HALO_ANALYSIS, window)
-            x = self._cut(pixels, seen_rows, seen_columns).contiguous(memory_format=torch.channels_last)
-            inside = (min(h, seen_rows.stop) - seen_rows.start, min(w, seen_columns.stop) - seen_columns.start)
-            y = net.latents(x, t, (CELL * inside[0], CELL * inside[1]))
-            out[..., _slice(rows), _slice(columns)] = y[
-                ..., _slice(rows, seen_rows.start), _slice(columns, seen_columns.start)
-            ]
-        return out.clamp_(-_LARGEST / 2, _LARGEST / 2)
-
-    def _cut(self, pixels: NDArray[Any], rows: range, columns: range) -> Tensor:
-        """The pixels of rows and columns of cells, mirrored over the edges: (1, 3, H, W) float32 in [0, 1]."""
-        tile = pixels[mirrored_pixels(rows, pixels.shape[0])][:, mirrored_pixels(columns, pixels.shape[1])]
-        x = torch.from_numpy(tile.transpose(2, 0, 1).astype(np.float32)).to(self.device)[None]
-        return x * (1.0 / float(np.iinfo(pixels.dtype).max))
+        return self.networks.latents(pixels, step)
 
     def symbols(self, pixels: NDArray[Any], step: int) -> tuple[Symbols, list[Symbols]]:
         """The symbols that a file holds, with their table rows: those of z, and those of each pass over y."""
         return self._symbols(pixels, step)[:2]
 
-    @own_arithmetic
     def _symbols(self, pixels: NDArray[Any], step: int) -> tuple[Symbols, list[Symbols], int | None]:
         """`symbols`, and the checksum of y_hat as the decoder will have it where networks are in floats (else None)."""
-        net = self.model.net
-        y = self.latents(pixels, step)
-        h, w = y.shape[-2:]
-        z = net.hyper_analysis(F.pad(y, (0, -w % 4, 0, -h % 4)))[0]
-        z_mean, z_row = net.z_parameters(step)
-        z_symbols = torch.round(z.double() - z_mean[:, None, None]).clamp_(-_LARGEST / 2, _LARGEST / 2)
-        z_symbols = z_symbols * (z_row > 0)[:, None, None]
-        z_coded = _coded(z_symbols, z_row[:, None, None].expand(z.shape))
-        z_hat = (z_symbols + z_mean[:, None, None])[None]
+        networks = self.networks
+        y = networks.latents(pixels, step)
+        h, w = y.shape[:2]
+        z = networks.hyper_latents(y).astype(np.float64)
+        z_mean, z_row = (part[:, None, None] for part in networks.z_parameters(step))
+        z_symbols = np.clip(np.rint(z - z_mean), -LARGEST_LATENT / 2, LARGEST_LATENT / 2) * (z_row > 0)
+        z_coded = _coded(z_symbols.astype(np.int32), np.broadcast_to(z_row, z.shape))
+        z_hat = z_symbols + z_mean
         if self.effort:
-            steps = max(1, round(STEPS * self.effort))
-            cut = functools.partial(self._cut, pixels)
-            size = (pixels.shape[0], pixels.shape[1])
-            y = self.model.refiner(y, z_hat, cut, size, step, steps).clamp_(-_LARGEST / 2, _LARGEST / 2)
+            from .oracle import refined  # gradients need torch
+
+            y = refined(self.model, y, z_hat, pixels, step, self.effort)
         y_passes: list[Symbols] = []
-        flat = y[0].flatten(1)
+        flat = y.reshape(h * w, -1)
 
-        def take(mean: Tensor, row: Tensor, channels: slice, cells: Tensor) -> Tensor:
-            symbols = round_half_up(flat[channels, cells].double() - mean).mul_(row > 0)
-            y_passes.append(_coded(symbols, row))
-            return symbols + mean
+        def take(
+            mean: NDArray[Any], row: NDArray[np.uint8], channels: slice, cells: NDArray[np.int64]
+        ) -> NDArray[np.int32]:
+            symbols = flat[cells, channels].T.astype(np.float64) - mean * 2.0**-MEAN_BITS
+            whole = np.floor(symbols + 0.5).astype(np.int32)
+            whole[row == 0] = 0
+            y_passes.append(_coded(whole, row))
+            return whole
 
-        y_hat = net.predict(z_hat, h, w, step, take)
-        return z_coded, y_passes, None if net.arithmetic == "int" else checksum(y_hat)
+        y_hat = networks.predict(z_hat, h, w, step, take)
+        return z_coded, y_passes, None if self.model.arithmetic == "int" else self.model.checksum(y_hat)
 
     # ---- decoding
 
     def decode_pixels(self, header: Header, chunks: Sequence[Chunk]) -> NDArray[Any]:
         height, width = header.shape[:2]
         y_hat, step = self._read_latents(header, chunks, height, width)
-        return self._synthesise(y_hat, step, height, width, np.dtype(header.dtype))
+        return self.networks.pixels(y_hat, step, height, width, np.dtype(header.dtype))
 
-    @own_arithmetic
-    def _read_latents(self, header: Header, chunks: Sequence[Chunk], height: int, width: int) -> tuple[Tensor, int]:
-        """The decoded latents y_hat, (1, M, h, w) float64, and the quality step."""
-        net = self.model.net
+    def read_latents(self, header: Header, chunks: Sequence[Chunk]) -> NDArray[np.int32]:
+        """The decoded latents y_hat of a file, (h, w, M) in units of 2**-MEAN_BITS."""
+        return self.networks.integers(self._read_latents(header, chunks, *header.shape[:2])[0])
+
+    def _read_latents(self, header: Header, chunks: Sequence[Chunk], height: int, width: int) -> tuple[Any, int]:
+        """The decoded latents y_hat, as the networks have them, and the quality step."""
+        networks, config = self.networks, self.model.config
         step = header.params.get(_STEP)
-        if type(step) is not int or not 0 <= step <= net.config.quality_steps:
-            raise StreamError(f"quality step {step!r}: expected 0 to {net.config.quality_steps}; the file is damaged")
+        if type(step) is not int or not 0 <= step <= config.quality_steps:
+            raise StreamError(f"quality step {step!r}: expected 0 to {config.quality_steps}; the file is damaged")
         payloads = [chunk.payload for chunk in chunks if chunk.tag == _LATENTS]
         if len(payloads) != 1:
             raise StreamError(f"{len(payloads)} chunks of latents, expected 1: the file is damaged")
         z_decoder, y_decoder = open_streams(self.model, payloads[0], header.coder)
         h, w = self._grid(height, width)
-        z_mean, z_row = net.z_parameters(step)
-        rows = z_row[:, None, None].expand(-1, -(-h // 4), -(-w // 4))
-        z_hat = _decoded(z_decoder, rows) + z_mean[:, None, None]
+        z_mean, z_row = (part[:, None, None] for part in networks.z_parameters(step))
+        rows = np.broadcast_to(z_row, (len(z_row), -(-h // 4), -(-w // 4)))
+        z_hat = _decoded(z_decoder, rows) + z_mean
         z_decoder.finish()
 
-        def take(mean: Tensor, row: Tensor, channels: slice, cells: Tensor) -> Tensor:
-            return _decoded(y_decoder, row) + mean
+        def take(
+            mean: NDArray[Any], row: NDArray[np.uint8], channels: slice, cells: NDArray[np.int64]
+        ) -> NDArray[np.int32]:
+            del mean, channels, cells
+            return _decoded(y_decoder, row)
 
-        y_hat = net.predict(z_hat[None], h, w, step, take)
+        y_hat = networks.predict(z_hat, h, w, step, take)
         y_decoder.finish()
-        if net.arithmetic != "int" and header.params.get(_CHECK) != checksum(y_hat):
+        if self.model.arithmetic != "int" and header.params.get(_CHECK) != self.model.checksum(y_hat):
             raise StreamError(
                 "the latents aren't those that the encoder had: its machine rounded one differently (weights of "
                 "the network `paper` can't rule that out), or the file is damaged; decode where it was made"
             )
         return y_hat, step
 
-    @own_arithmetic
-    def _synthesise(self, y_hat: Tensor, step: int, height: int, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The picture of decoded latents, (height, width, 3), tile by tile; the cut makes no difference."""
-        h, w = y_hat.shape[-2:]
-        largest = float(np.iinfo(dtype).max)
-        config = self.model.net.config
-        out = np.empty((height, width, 3), dtype)
-        for rows, columns in each(list(tiles(h, w)), "tile", 0.3, 1.0):  # what comes before is decoding
-            seen_rows = around(rows, h, config.synthesis_halo, config.multiple)
-            seen_columns = around(columns, w, config.synthesis_halo, config.multiple)
-            x = self.model.net.pixels(y_hat[..., _slice(seen_rows), _slice(seen_columns)], step)[0]
-            top, left = CELL * (rows.start - seen_rows.start), CELL * (columns.start - seen_columns.start)
-            target = out[CELL * rows.start : CELL * rows.stop, CELL * columns.start : CELL * columns.stop]
-            x = x[:, top : top + target.shape[0], left : left + target.shape[1]]
-            x = torch.floor(x * largest + 0.5).clamp_(0, largest).permute(1, 2, 0).to(torch.int32)
-            target[:] = x.cpu().numpy()
-        return out
-
-
-def _slice(cells: range, origin: int = 0) -> slice:
-    return slice(cells.start - origin, cells.stop - origin)
-
-
-def checksum(y_hat: Tensor) -> int:
-    """The CRC-32 of latents, (1, M, h, w) float64: of the integers of their grid, 4 bytes each, low byte first."""
-    grid = torch.round(y_hat * 2**MEAN_BITS).to(torch.int32).cpu().contiguous()
-    return zlib.crc32(grid.numpy().astype("<i4", copy=False).data)
-
 
 Symbols = tuple[NDArray[np.int32], NDArray[np.uint8]]  # what the coder takes: symbols and their table rows, (n,) each
 
 
-def _coded(symbols: Tensor, row: Tensor) -> Symbols:
+def _coded(symbols: NDArray[np.int32], row: NDArray[np.uint8]) -> Symbols:
     """The symbols that are coded: row 0 is so narrow that its symbol is always 0, and left out."""
     used = row > 0
-    return symbols[used].to(torch.int32).cpu().numpy(), row[used].cpu().numpy()
+    return symbols[used], row[used]
 
 
-def _decoded(decoder: Any, row: Tensor) -> Tensor:
-    """The inverse of `_coded`: symbols in float64, read from a decoder, in the shape of their rows."""
+def _decoded(decoder: Any, row: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """The inverse of `_coded`: symbols read from a decoder, in the shape of their rows."""
     used = row > 0
-    symbols = torch.from_numpy(decoder.take(row[used].cpu().numpy()))
-    if len(symbols) and int(symbols.long().abs().max()) > _LARGEST:
+    symbols = decoder.take(row[used])
+    if len(symbols) and max(int(symbols.max()), -int(symbols.min())) > LARGEST_LATENT:
         raise StreamError("a latent is out of range: the stream is damaged")
-    out = torch.zeros(row.shape, dtype=torch.float64, device=row.device)
-    out[used] = symbols.to(row.device, torch.float64)
+    out = np.zeros(row.shape, np.int32)
+    out[used] = symbols
     return out
 
 

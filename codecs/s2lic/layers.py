@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,22 +12,13 @@ from torch import Tensor, nn
 
 from ...entropy.exact import round_half_up
 from ...entropy.models import GaussianConditional, LaplaceConditional, lower_bound
+from .config import LAMBDA, LEVELS, STEPS, TABLE_BITS
 
 __all__ = [
-    "LAMBDA",
-    "LEVELS",
-    "LEVEL_UNIT",
-    "MEAN_BITS",
-    "MOST_CHANNELS",
-    "MOST_PARTS",
-    "STEPS",
-    "TABLE_BITS",
     "Gain",
     "Knots",
     "RateDistortion",
     "Take",
-    "check_choice",
-    "check_sizes",
     "checkerboard",
     "estimated_bits",
     "exp2_table",
@@ -35,35 +26,6 @@ __all__ = [
     "start_gain",
     "table_row",
 ]
-
-LEVELS = 64  # rows of the tables of y and of z
-MEAN_BITS = 4  # means, and so all values of y_hat and z_hat, are multiples of 1/16
-TABLE_BITS = 10  # knots are multiples of 1/1024
-LEVEL_UNIT = 8.0  # networks and knots give levels in this unit, so that they learn fast; a power of two keeps it exact
-STEPS = 64  # quality steps between two knots: interpolation is exact
-LAMBDA = (0.0012, 0.2)  # weight of 255^2 MSE against bits per pixel at the lowest and highest quality
-
-# A config comes from a recipe or a weights file, and may ask for terabytes: no network of ours is near these sizes.
-MOST_CHANNELS = 4096  # of a layer
-MOST_PARTS = 64  # blocks of a stage, slices, knots
-
-
-def check_sizes(config: object, limits: Mapping[str, tuple[int, int]], counts: Mapping[str, int]) -> None:
-    """Raises ValueError if a setting isn't a whole number between its limits, or `counts` such numbers."""
-    for name, (least, most) in limits.items():
-        value = getattr(config, name)
-        count = counts.get(name)
-        values = [value] if count is None else value if isinstance(value, (tuple, list)) else []
-        if len(values) != (count or 1) or not all(type(v) is int and least <= v <= most for v in values):
-            wanted = "a whole number" if count is None else f"{count} whole numbers"
-            raise ValueError(f"{name} is {value!r:.80}; expected {wanted} from {least} to {most}")
-
-
-def check_choice(config: object, name: str, allowed: Sequence[str | int]) -> None:
-    """Raises ValueError if the setting isn't one of these."""
-    value = getattr(config, name)
-    if not any(type(value) is type(choice) and value == choice for choice in allowed):
-        raise ValueError(f"{name} is {value!r:.80}; there are {', '.join(map(str, allowed)).lower()}")
 
 
 class Knots(nn.Module):

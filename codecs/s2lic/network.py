@@ -21,10 +21,8 @@ Numbers, and what else was tried: docs/notes/s2lic.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -34,102 +32,8 @@ from ...entropy.exact import ExactConv2d, FixedPoint, freeze, round_half_up, rou
 from ...entropy.models import GaussianConditional, LaplaceConditional, add_noise
 from ..layers.swin import ResidualSwin
 from ..layers.wavelet import analysis, apply_plan, channels_to_blocks, synthesis, transform_plan
-from .layers import (
-    LEVEL_UNIT,
-    LEVELS,
-    MEAN_BITS,
-    MOST_CHANNELS,
-    MOST_PARTS,
-    STEPS,
-    Gain,
-    Knots,
-    RateDistortion,
-    Take,
-    check_choice,
-    check_sizes,
-    checkerboard,
-    estimated_bits,
-    start_gain,
-    table_row,
-)
-
-MATRIX_BITS = 24  # fractional bits of the inverse wavelet matrices
-LEAK = 3  # negative values go on at 2**-3 of their slope: plain ReLUs died by the layer (docs/notes/s2lic.md)
-FINER = 2  # bits that activations have more near the pixels, where rounding them was seen (docs/notes/s2lic.md)
-LOW_BITS = 4  # of these activations, where they have to be cut in two
-WAVELET = 4  # packet levels of the linear shortcut: y has 1/16 of the resolution
-
-
-@dataclass(frozen=True)
-class S2licConfig:
-    """The sizes of the configuration `small`."""
-
-    latent: int = 320  # channels of y, M in the paper
-    slices: tuple[int, ...] = (16, 16, 32, 64, 192)
-    hyper: int = 96  # channels of z, N in the paper
-    features: int = 256  # of the hyper synthesis
-    analysis_width: tuple[int, int, int] = (96, 160, 256)  # channels at 1/4, 1/8, 1/16 of the resolution
-    analysis_blocks: tuple[int, int, int] = (2, 3, 1)  # residual blocks there
-    synthesis_width: tuple[int, int, int] = (96, 160, 256)
-    synthesis_blocks: tuple[int, int, int] = (3, 4, 2)
-    attention: int = 2  # SwinV2 blocks at 1/16, in the analysis; 0 = none
-    heads: int = 8
-    context: int = 128  # channels of the channel-wise context
-    passes: Literal[1, 2] = 2  # over each slice: all of it at once, or a checkerboard
-    anchor_context: Literal["none", "masked_conv"] = "masked_conv"  # what the second pass sees of the first
-    hidden: int = 224  # of the parameter networks
-    refine: int = 64  # hidden channels of latent residual prediction; 0 = none
-    knots: int = 6  # of everything that depends on the quality
-
-    def __post_init__(self) -> None:
-        """Raises ValueError, which names the setting and what is allowed."""
-        channels, parts = (1, MOST_CHANNELS), (0, MOST_PARTS)
-        widths = ("hyper", "features", "context", "hidden", "heads", "analysis_width", "synthesis_width")
-        limits = {
-            "latent": (1, 3 * 4**WAVELET),  # no more than the wavelets have
-            **dict.fromkeys(widths, channels),
-            **dict.fromkeys(("analysis_blocks", "synthesis_blocks", "attention"), parts),
-            "refine": (0, MOST_CHANNELS),
-            "knots": (2, MOST_PARTS),
-        }
-        stages = ("analysis_width", "analysis_blocks", "synthesis_width", "synthesis_blocks")
-        check_sizes(self, limits, dict.fromkeys(stages, 3))
-        slices = self.slices if isinstance(self.slices, (tuple, list)) else ()
-        whole = 1 <= len(slices) <= MOST_PARTS and all(type(size) is int and size >= 1 for size in slices)
-        if not whole or sum(slices) != self.latent:
-            raise ValueError(
-                f"slices is {self.slices!r:.80}; expected at most {MOST_PARTS} whole numbers of 1 or more that sum to "
-                f"latent, {self.latent}"
-            )
-        check_choice(self, "passes", (1, 2))
-        check_choice(self, "anchor_context", ("none", "masked_conv"))
-        if self.attention and self.analysis_width[2] % self.heads:
-            raise ValueError(
-                f"heads is {self.heads}; expected a divisor of the last analysis_width, {self.analysis_width[2]}"
-            )
-
-    @property
-    def stride(self) -> int:
-        """The sides of pictures are multiples of this: windows of 8 at 1/16 of the resolution."""
-        return 128
-
-    @property
-    def multiple(self) -> int:
-        """The sides of y are multiples of this."""
-        return 1
-
-    @property
-    def quality_steps(self) -> int:
-        return STEPS * (self.knots - 1)
-
-    @property
-    def synthesis_halo(self) -> int:
-        """The cells of y to each side that a pixel depends on; tiles with so many around them make no difference."""
-        n4, n8, n16 = self.synthesis_blocks
-        last = (2 * n4 + 1) / 4  # blocks at 1/4 of the resolution, and the layer that leaves
-        network = 1 + 2 * n16 + n8 + last
-        linear = (4 * (2**WAVELET - 1) + 1) / 2**WAVELET + 1 / 4 + last  # the picture that the network looks at
-        return math.ceil(max(network, linear))
+from .config import FINER, LEAK, LEVEL_UNIT, LEVELS, LOW_BITS, MATRIX_BITS, MEAN_BITS, WAVELET, S2licConfig
+from .layers import Gain, Knots, RateDistortion, Take, checkerboard, estimated_bits, start_gain, table_row
 
 
 def leaky(x: Tensor) -> Tensor:

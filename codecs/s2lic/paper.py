@@ -27,9 +27,8 @@ carry a checksum of the latents.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -38,96 +37,8 @@ from torch import Tensor, nn
 from ...entropy.exact import round_half_up, round_half_up_ste
 from ...entropy.models import GaussianConditional, LaplaceConditional, add_noise
 from ..layers.swin import ResidualSwin
-from .layers import (
-    LEVEL_UNIT,
-    LEVELS,
-    MEAN_BITS,
-    MOST_CHANNELS,
-    MOST_PARTS,
-    STEPS,
-    Gain,
-    Knots,
-    RateDistortion,
-    Take,
-    check_choice,
-    check_sizes,
-    checkerboard,
-    estimated_bits,
-    start_gain,
-    table_row,
-)
-
-
-@dataclass(frozen=True)
-class S2licPaperConfig:
-    """The sizes of the configuration `paper`; defaults are the paper's."""
-
-    width: int = 192  # N
-    latent: int = 320  # M
-    slices: int = 10
-    depths: tuple[int, int, int] = (1, 2, 3)
-    heads: tuple[int, int, int] = (4, 8, 16)
-    mlp_ratio: float = 4.0
-    drop_path: float = 0.1
-    enhance: int = 64  # width of the dense block at full resolution; 0 = none
-    anchor_context: Literal["none", "masked_conv"] = "masked_conv"
-    norm: Literal["none", "group", "batch"] = "none"
-    offset_kernel: int = 5
-    max_keys: int = 2048
-    offset_norm: Literal["none", "layer"] = "none"
-    offset_groups: Literal["heads", "one"] = "heads"
-    hyper_order: Literal["mlic", "figure"] = "mlic"
-    knots: int = 6
-
-    def __post_init__(self) -> None:
-        """Raises ValueError, which names the setting and what is allowed."""
-        limits = {
-            **dict.fromkeys(("width", "latent", "heads"), (1, MOST_CHANNELS)),
-            **dict.fromkeys(("slices", "depths"), (1, MOST_PARTS)),
-            "enhance": (0, MOST_CHANNELS),
-            "offset_kernel": (1, 31),
-            "max_keys": (1, 1 << 20),
-            "knots": (2, MOST_PARTS),
-        }
-        check_sizes(self, limits, {"depths": 3, "heads": 3})
-        if self.latent % self.slices:
-            raise ValueError(f"slices is {self.slices}; expected a divisor of latent, {self.latent}")
-        if any(self.width % heads for heads in self.heads):
-            raise ValueError(f"heads is {self.heads}; expected divisors of width, {self.width}")
-        if self.offset_kernel % 2 == 0:
-            raise ValueError(f"offset_kernel is {self.offset_kernel}; expected an odd number")
-        check_choice(self, "anchor_context", ("none", "masked_conv"))
-        check_choice(self, "norm", ("none", "group", "batch"))
-        check_choice(self, "offset_norm", ("none", "layer"))
-        check_choice(self, "offset_groups", ("heads", "one"))
-        check_choice(self, "hyper_order", ("mlic", "figure"))
-        for name, least, most in (("mlp_ratio", 1 / self.width, 16.0), ("drop_path", 0.0, 0.99)):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not least <= value <= most:
-                raise ValueError(f"{name} is {value!r:.80}; expected a number from {least:.3g} to {most:g}")
-
-    @property
-    def stride(self) -> int:
-        """The sides of pictures are multiples of this."""
-        return 64
-
-    @property
-    def multiple(self) -> int:
-        """The sides of y are multiples of this: windows of 8 in the synthesis, at 1/8 of the resolution."""
-        return 4
-
-    @property
-    def quality_steps(self) -> int:
-        return STEPS * (self.knots - 1)
-
-    @property
-    def synthesis_halo(self) -> int:
-        """The cells of y around a tile. The attention sees further, so cuts change pixels a little."""
-        return 7
-
-    @property
-    def hyper(self) -> int:
-        return self.width
+from .config import LEVEL_UNIT, LEVELS, MEAN_BITS, S2licPaperConfig
+from .layers import Gain, Knots, RateDistortion, Take, checkerboard, estimated_bits, start_gain, table_row
 
 
 class DenseBlock(nn.Module):

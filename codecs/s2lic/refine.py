@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.backends import mkldnn
 
 from ...entropy.exact import ExactConv2d, FixedPoint
-from .layers import LEVELS, checkerboard, estimated_bits, rate_weight
+from .config import LEVELS
+from .layers import checkerboard, estimated_bits, rate_weight
 from .network import S2licNet, Slice
 from .tiles import CELL, Tile, around, tiles
 

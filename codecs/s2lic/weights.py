@@ -1,6 +1,8 @@
-"""The weights files of S2LIC: configuration, tables and network, read strictly.
+"""The weights files of S2LIC: configuration, tables and network, read strictly, and without torch.
 
-What any family does with exact layers in such files is in `layers/exact_state.py`.
+A file of the network `small` is compared with what that network needs (shapes.py), and its sums are bounded, before
+anything is built of it; networks of torch are built when something asks for them (torch_model.py). Those of the paper
+always are.
 """
 
 from __future__ import annotations
@@ -8,84 +10,103 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from ...entropy.models import GaussianConditional, LaplaceConditional
+from ... import native
 from ...entropy.tables import Tables
-from ...errors import UsageError, WeightsError
+from ...errors import WeightsError
 from ..base.weights import LoadedWeights, reading
-from ..layers.exact_state import check_numbers, check_state, import_state
-from .layers import LEVELS
-from .network import S2licConfig, S2licNet
-from .paper import S2licPaperConfig, S2licPaperNet
-from .refine import Refiner
+from ..layers.frozen import check_numbers, check_shapes
+from .config import LEVELS, S2licConfig, S2licPaperConfig
+from .engine import Engine
+from .shapes import check_sums, tensor_shapes
 
-__all__ = [
-    "CONFIGS",
-    "MOST_PROBABLE",
-    "Config",
-    "S2licModel",
-    "check_tensors",
-    "config_from",
-    "fill_network",
-    "make_tables",
-    "metadata",
-    "network_of",
-    "read_model",
-    "table_state",
-]
+if TYPE_CHECKING:
+    from .network import S2licNet
+    from .oracle import Oracle
+    from .paper import S2licPaperNet
+    from .refine import Refiner
+
+__all__ = ["CONFIGS", "OTHER_WEIGHTS", "Config", "S2licModel", "config_from", "metadata", "read_model"]
+
+Config = S2licConfig | S2licPaperConfig
+CONFIGS: Mapping[str, type[Config]] = {"small": S2licConfig, "paper": S2licPaperConfig}
+
+OTHER_WEIGHTS = "export them again with `codec train s2lic`, or name another file with weights=... (--weights)"
+_TABLE = ("counts", "lengths", "offset")
 
 
 @dataclass(frozen=True)
 class S2licModel:
-    """The content of a weights file: frozen networks, tables, and facts about them."""
+    """The content of a weights file: configuration, tables, facts about them, and networks, made when they are needed.
 
-    net: S2licNet | S2licPaperNet
+    arrays: the tensors but for those of the tables.
+    """
+
+    config: Config
     y_tables: Tables
     z_tables: Tables
     tag: str
     id: bytes
     distortion: str = "mse"  # what training weighed against bits
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    device: str = "cpu"
 
     def step_of(self, quality: float) -> int:
-        return round((quality - 1) / 99 * self.net.config.quality_steps)
+        return round((quality - 1) / 99 * self.config.quality_steps)
+
+    @property
+    def arithmetic(self) -> str:
+        """The arithmetic that decides on probabilities, as headers name it."""
+        return "int" if isinstance(self.config, S2licConfig) else "float64"
+
+    @functools.cached_property
+    def net(self) -> S2licNet | S2licPaperNet:
+        """The networks of torch: frozen, in eval mode. WeightsError if the arrays aren't theirs."""
+        from .torch_model import build_network
+
+        return build_network(self.config, self.arrays, self.device)
+
+    @functools.cached_property
+    def oracle(self) -> Oracle:
+        """The networks of torch, as the codec uses them."""
+        from .oracle import Oracle
+
+        return Oracle(self)
+
+    def checksum(self, y_hat: Any) -> int:
+        """The checksum of latents that networks in floats give: see oracle.py."""
+        from .oracle import checksum
+
+        return checksum(y_hat)
 
     @functools.cached_property
     def refiner(self) -> Refiner:
         """The networks in the form that has gradients; made when it is first needed."""
-        if not isinstance(self.net, S2licNet):
-            raise UsageError("effort: only weights of the network `small` can be refined while encoding")
-        if self.distortion != "mse":
-            raise UsageError(
-                f"effort: its steps lower the squared error, and weights {self.tag!r} were trained for "
-                f"{self.distortion}: take s2lic@small, or no effort"
-            )
-        with torch.inference_mode(False):
-            return Refiner(self.net)
+        from .torch_model import build_refiner
 
+        return build_refiner(self)
 
-MOST_PROBABLE = 1 - 2**-12  # largest probability of a symbol: streams of narrow rows may be this short
+    @functools.cached_property
+    def _engine(self) -> Engine | None:
+        """The networks in integers; None if they can't be: too wide sums, a GPU, the networks of the paper."""
+        if not isinstance(self.config, S2licConfig) or self.device != "cpu" or not self.arrays:
+            return None
+        try:
+            return Engine(self.arrays, self.config)
+        except ValueError as error:
+            if native.has_torch():
+                return None
+            raise WeightsError(f"these weights need PyTorch ({error}): pip install torch, or {OTHER_WEIGHTS}") from None
 
-
-def make_tables() -> tuple[Tables, Tables]:
-    """The tables of y and of z that an export starts from: Gaussian and Laplace densities of all levels."""
-    return (
-        GaussianConditional(LEVELS).to_tables(MOST_PROBABLE),
-        LaplaceConditional(LEVELS).to_tables(MOST_PROBABLE),
-    )
-
-
-Config = S2licConfig | S2licPaperConfig
-CONFIGS: Mapping[str, type[Config]] = {"small": S2licConfig, "paper": S2licPaperConfig}
-
-
-def network_of(config: Config) -> S2licNet | S2licPaperNet:
-    return S2licNet(config) if isinstance(config, S2licConfig) else S2licPaperNet(config)
+    @property
+    def engine(self) -> Engine | None:
+        """The networks in integers if they are to be used; else those of torch are."""
+        return None if native.engine() == "torch" else self._engine
 
 
 def metadata(config: Config, tag: str, distortion: str = "mse") -> dict[str, str]:
@@ -104,10 +125,9 @@ def config_from(network: str, values: Mapping[str, Any]) -> Config:
     return kind(**settings)
 
 
-@torch.inference_mode(False)  # the refiner needs gradients through these weights, wherever they were loaded
 def read_model(weights: LoadedWeights, device: str = "cpu") -> S2licModel:
-    """The model of a weights file: networks frozen, in eval mode. WeightsError if it holds anything else."""
-    with reading("s2lic", _OTHER_WEIGHTS):
+    """The model of a weights file, ready to decode. WeightsError if it holds anything else."""
+    with reading("s2lic", OTHER_WEIGHTS):
         return _read_model(weights, device)
 
 
@@ -117,75 +137,26 @@ def _read_model(weights: LoadedWeights, device: str) -> S2licModel:
         config, tag = config_from(about["network"], about["config"]), str(about["tag"])
         distortion = str(about.get("distortion", "mse"))
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"this isn't an S2LIC weights file of this version ({error!r}): {_OTHER_WEIGHTS}") from None
-    state = dict(weights.tensors)
+        raise WeightsError(f"this isn't an S2LIC weights file of this version ({error!r}): {OTHER_WEIGHTS}") from None
+    arrays = {name: np.asarray(array) for name, array in weights.arrays.items()}
     try:
-        tables = [
-            Tables.from_state({key: state.pop(f"{name}_tables.{key}").numpy() for key in _TABLE}) for name in ("y", "z")
-        ]
+        tables = [Tables.from_state({key: arrays.pop(f"{name}_tables.{key}") for key in _TABLE}) for name in ("y", "z")]
     except KeyError as error:
         raise WeightsError(f"these S2LIC weights lack {error}: export them again") from None
     except TypeError as error:
-        raise WeightsError(f"the entropy tables in the weights aren't integers ({error}): {_OTHER_WEIGHTS}") from None
+        raise WeightsError(f"the entropy tables in the weights aren't integers ({error}): {OTHER_WEIGHTS}") from None
     except WeightsError as error:
-        raise WeightsError(f"{error}; {_OTHER_WEIGHTS}") from None
+        raise WeightsError(f"{error}; {OTHER_WEIGHTS}") from None
     if rows := [len(table.lengths) for table in tables if len(table.lengths) != LEVELS]:
-        raise WeightsError(f"an entropy table in the weights has {rows[0]} rows, not {LEVELS}: {_OTHER_WEIGHTS}")
-    if _exceeds_defaults(config):
-        with torch.device("meta"):  # takes no memory, but a second
-            check_tensors(network_of(config), state)
-    with torch.device("cpu"):
-        net = network_of(config).float()  # whatever the caller's default device and dtype are
-    fill_network(net, state)
-    net.requires_grad_(False)
-    net.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    try:
-        return S2licModel(net.freeze(), tables[0], tables[1], tag, weights.id, distortion)
-    except (ValueError, ArithmeticError) as error:  # sums that don't fit
-        raise WeightsError(f"the integers in these weights can't be right ({error}): {_OTHER_WEIGHTS}") from None
-
-
-_OTHER_WEIGHTS = "export them again with `codec train s2lic`, or name another file with weights=... (--weights)"
-
-
-def _exceeds_defaults(config: Config) -> bool:
-    """Whether any size is larger than it is by default, and so may be larger than memory."""
-    for name, usual in asdict(type(config)()).items():
-        value = getattr(config, name)
-        if isinstance(usual, tuple):
-            if len(value) > len(usual) or any(a > b for a, b in zip(value, usual, strict=False)):
-                return True
-        elif not isinstance(usual, str) and value > usual:
-            return True
-    return False
-
-
-def check_tensors(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) -> None:
-    """Raises WeightsError unless the tensors of a weights file, those of the tables left out, are this network's."""
-    try:
-        check_state(net, state)
-    except WeightsError as error:
-        raise WeightsError(f"{error}: {_OTHER_WEIGHTS}") from None
-
-
-def fill_network(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) -> None:
-    """Fills a network from the tensors of a weights file; WeightsError if they aren't its own, or aren't numbers."""
-    try:
-        check_numbers(state)
-        import_state(net, state)
-    except WeightsError as error:
-        raise WeightsError(f"{error}: {_OTHER_WEIGHTS}") from None
-    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:  # types and exponents nobody writes
-        raise WeightsError(f"these weights can't be read ({error}): {_OTHER_WEIGHTS}") from None
-
-
-_TABLE = ("counts", "lengths", "offset")
-
-
-def table_state(y_tables: Tables, z_tables: Tables) -> dict[str, Tensor]:
-    """The tensors of the tables in a weights file."""
-    return {
-        f"{name}_tables.{key}": torch.from_numpy(np.array(value))
-        for name, tables in (("y", y_tables), ("z", z_tables))
-        for key, value in tables.to_state().items()
-    }
+        raise WeightsError(f"an entropy table in the weights has {rows[0]} rows, not {LEVELS}: {OTHER_WEIGHTS}")
+    if isinstance(config, S2licConfig):
+        check_shapes(tensor_shapes(config), arrays)
+        check_numbers(arrays)
+        try:
+            check_sums(arrays, config)
+        except ValueError as error:
+            raise WeightsError(f"the integers in these weights can't be right ({error}): {OTHER_WEIGHTS}") from None
+    model = S2licModel(config, tables[0], tables[1], tag, weights.id, distortion, arrays, device)
+    if model.engine is None:
+        model.net  # noqa: B018  what is wrong with it is said now
+    return model

@@ -11,8 +11,8 @@ a lossless picture format. Numbers: eval/results/kodak.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,51 +20,8 @@ from torch import Tensor, nn
 
 from ...entropy.exact import ExactConv2d, FixedPoint, freeze, round_half_up
 from ..layers.lattice import LatticeContext
-from ..layers.wavelet import Boundary, analysis, apply_plan, channels_to_blocks, transform_plan
-
-COEFFICIENT_BITS = 16  # fractional bits of wavelet coefficients in the exact decoder; pixels span one unit
-SYNTHESIS_BITS = 24  # fractional bits of the inverse wavelet matrices
-
-
-@dataclass(frozen=True)
-class WallocConfig:
-    """The sizes of one model; defaults are those of the paper's "16x" image model."""
-
-    levels: int = 3  # J: wavelet packet levels
-    latent: int = 12  # latent channels
-    latent_bits: int = 8
-    encoder: Literal["linear", "full"] = "linear"
-    encoder_width: int = 768  # of the full encoder (an ablation of the paper)
-    decoder: Literal["small", "paper"] = "paper"
-    width: int = 768  # of the paper's decoder, or of the small one's post-filter
-    blocks: int = 5  # residual blocks of the post-filter
-    boundary: Boundary = "periodization"
-    groups: tuple[int, ...] = field(default=())  # channel groups of the context model; () = none
-    context_width: int = 32
-
-    @property
-    def bands(self) -> int:
-        return 3 * 4**self.levels
-
-    @property
-    def stride(self) -> int:
-        return 2**self.levels
-
-
-PAPER_CONFIGS = {
-    # name in the authors' notebooks: configuration. "16x" and "4x" are the two published image models.
-    "16x-paper": WallocConfig(),
-    "4x-paper": WallocConfig(latent=48),
-    "RGB_Li_16c_J3_nf8": WallocConfig(latent=16),
-    "RGB_Li_27c_J3_nf3": WallocConfig(latent=27, latent_bits=3),
-    "RGB_Li_27c_J3_nf6": WallocConfig(latent=27, latent_bits=6),
-    "RGB_Li_48c_J4": WallocConfig(levels=4, latent=48, width=1024),
-    "RGB_Li_8c_J4": WallocConfig(levels=4, latent=8, latent_bits=2, width=1024),
-    "RGB_Li_147c_J4": WallocConfig(levels=4, latent=147, width=1024),
-    "RGB_243c_J4_full": WallocConfig(levels=4, latent=243, encoder="full", encoder_width=768, width=768),
-    "RGB_147c_J4_full": WallocConfig(levels=4, latent=147, encoder="full", encoder_width=1024, width=1024),
-    "RGB_48c_J4_full": WallocConfig(levels=4, latent=48, latent_bits=4, encoder="full", encoder_width=1536, width=768),
-}
+from ..layers.wavelet import analysis, apply_plan, channels_to_blocks, transform_plan
+from .config import COEFFICIENT_BITS, PAPER_CONFIGS, SYNTHESIS_BITS, WallocConfig, inverse_gain
 
 
 class Compander(nn.Module):
@@ -260,9 +217,7 @@ class WallocNet(nn.Module):
         symbols: (B, latent, h, w), |symbols| <= 2**(latent_bits - 1) - 1.
         """
         table = expansion_table(self.config.latent_bits).to(symbols.device)
-        octave, fraction = divmod(gain16, 16)
-        inverse_gain = float(round(2.0 ** (-fraction / 16) * 2**16)) * 2.0 ** (-16 - octave)
-        return table[symbols.long() + self.compander.largest] * inverse_gain
+        return table[symbols.long() + self.compander.largest] * inverse_gain(gain16)
 
 
 def mirrored(start: int, stop: int, size: int) -> Tensor:

@@ -23,12 +23,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import native
 from ...errors import StreamError, UsageError, WeightsError
+from ...native.circuits import Tour, row_length
 from .lanes import TOTAL, LaneDecoder, LaneEncoder
 from .trees import VariableTree
 
@@ -116,7 +119,8 @@ class FrozenCircuit:
         start = 0
         for v in tree.order.tolist():
             counts = to_counts(from_codes(theta[start : start + self.sizes[v]].T))  # (M, size)
-            self.leaves[v] = np.zeros((int(self.sizes[v]) + 1, self.states), np.float32)
+            table = np.zeros((int(self.sizes[v]) + 1, row_length(self.states)), np.float32)
+            self.leaves[v] = table[:, : self.states]
             np.cumsum(counts.T, axis=0, out=self.leaves[v][1:], dtype=np.float32)
             start += int(self.sizes[v])
             if tree.inner[v] and v != tree.root:
@@ -160,15 +164,41 @@ class FrozenCircuit:
 
     # ------------------------------------------------------------------------------------------------ encode, decode
 
+    @cached_property
+    def _compiled(self) -> Tour:
+        tree = self.tree
+        return Tour(tree.children, tree.inner, tree.root, self.leaves, self.matrices, self.prior)
+
+    def _tour(self, n: int, context: CodingContext | None) -> Tour | None:
+        """The compiled tour, which does what `_Tour` does for n items; None where there is none for them."""
+        if context is not None or native.engine() != "native" or native.library() is None:
+            return None
+        return self._compiled if self._compiled.fits(n) else None
+
+    def _intervals(self, x: IntArray, context: CodingContext | None) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """The start and count of the coded symbols of rows x, (steps, n) each, in the order of the tour."""
+        tour = self._tour(len(x), context)
+        if tour is not None:
+            return tour.intervals(x)
+        side = _EncodingSide(self, x)
+        _Tour(self, len(x), side.interval, context).run()
+        if not side.splits:
+            return (np.zeros((0, len(x)), np.uint32),) * 2
+        return np.stack([split.start for split in side.splits]), np.stack([split.count for split in side.splits])
+
     def bits(self, x: IntArray, context: CodingContext | None = None) -> Floats:
         """The ideal code length of each row in bits, (N,), by the integers that a stream is made of."""
         x = self._checked(x)
         total = np.zeros(len(x))
         for rows in _slices(len(x), LaneLayout.of(len(x), self.states).block):
-            side = _EncodingSide(self, x[rows])
-            _Tour(self, rows.stop - rows.start, side.interval, context and context.part(rows)).run()
-            total[rows] = sum((24 - np.log2(split.count) for split in side.splits), start=total[rows])
+            _, counts = self._intervals(x[rows], context and context.part(rows))
+            total[rows] = sum((24 - np.log2(count) for count in counts), start=total[rows])
         return total
+
+    def estimate(self, x: IntArray) -> Floats | None:
+        """About `bits`, by floats, which differ from machine to machine; None where nothing is faster than `bits`."""
+        tour = self._tour(0, None)
+        return None if tour is None else tour.lengths(self._checked(x))
 
     def encode(self, x: IntArray, context: CodingContext | None = None, lanes: int | None = None) -> bytes:
         """Encodes all rows as one stream. lanes: how many coders share it, 1 to 4096; None: what fits their number."""
@@ -183,11 +213,7 @@ class FrozenCircuit:
         """Encodes rows as a part of a stream: what is decoded after them may depend on them."""
         x = self._checked(x)
         for rows in _slices(len(x), layout.block):
-            side = _EncodingSide(self, x[rows])
-            _Tour(self, rows.stop - rows.start, side.interval, context and context.part(rows)).run()
-            for split in side.splits:
-                for group in _slices(rows.stop - rows.start, layout.lanes):
-                    encoder.put(split.start[group], split.count[group])
+            encoder.put_block(*self._intervals(x[rows], context and context.part(rows)), layout.lanes)
 
     def decode(self, data: bytes, n: int, context: CodingContext | None = None) -> NDArray[np.int32]:
         """Decodes (n, D) rows of a stream. StreamError if it can't be one of so many.
@@ -208,6 +234,10 @@ class FrozenCircuit:
         if context is not None:
             out[:, context.known] = context.x[:, context.known]
         for rows in _slices(n, layout.block):
+            tour = self._tour(rows.stop - rows.start, context)
+            if tour is not None:
+                out[rows] = decoder.walk(tour, rows.stop - rows.start, layout.lanes)
+                continue
             part = context and context.part(rows)
             side = _DecodingSide(self, decoder, layout.lanes, out[rows], part)
             _Tour(self, rows.stop - rows.start, side.interval, part).run()

@@ -14,13 +14,15 @@ Bytes: the lanes' states, 8 bytes each, then the words; everything little-endian
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import native
 from ...errors import StreamError
+from ...native.circuits import Tour, encode_lanes
 
 PRECISION = 24  # bits of an interval's bounds
 TOTAL = 1 << PRECISION
@@ -41,21 +43,28 @@ class LaneEncoder:
 
     def __init__(self, n_lanes: int) -> None:
         self.n_lanes = n_lanes
-        self._steps: list[tuple[NDArray[np.uint32], NDArray[np.uint32]]] = []
+        self._blocks: list[tuple[NDArray[np.uint32], NDArray[np.uint32], int]] = []  # of steps; how many go abreast
 
     def put(self, start: IntArray, count: IntArray) -> None:
         """Adds a symbol for each of the first len(start) lanes: 0 <= start, 1 <= count, start + count <= 2**24."""
         assert len(start) == len(count) <= self.n_lanes
-        self._steps.append((start.astype(np.uint32), count.astype(np.uint32)))
+        self.put_block(start[None], count[None], self.n_lanes)
+
+    def put_block(self, start: IntArray, count: IntArray, lanes: int) -> None:
+        """Adds many steps, (steps, n) each: a step is coded in groups of `lanes` symbols, item i in lane i mod lanes."""
+        assert start.shape == count.shape and 1 <= lanes <= self.n_lanes
+        self._blocks.append(
+            (np.ascontiguousarray(start, dtype=np.uint32), np.ascontiguousarray(count, dtype=np.uint32), lanes)
+        )
 
     def finish(self) -> bytes:
         """Encodes all steps as one stream for all lanes."""
-        state, words, _ = self._run()
+        state, words, _ = self._run(owners=False)
         return state.astype("<u8").tobytes() + words.astype("<u4").tobytes()
 
     def finish_each(self) -> list[bytes]:
         """Encodes a stream for each lane: its words, its state in as few bytes as it needs (4 to 8), their number."""
-        state, words, owners = self._run()
+        state, words, owners = self._run(owners=True)
         order = np.argsort(owners, kind="stable")
         counts = np.bincount(owners, minlength=self.n_lanes)
         parts = np.split(words[order].astype("<u4"), np.cumsum(counts)[:-1])
@@ -65,12 +74,17 @@ class LaneEncoder:
             out.append(part.tobytes() + lane_state.to_bytes(n_bytes, "little") + bytes([n_bytes]))
         return out
 
-    def _run(self) -> tuple[UintArray, NDArray[np.uint32], NDArray[np.intp]]:
-        """Runs the coder. Returns the states, the words in the order in which a decoder takes them, and their lanes."""
+    def _run(self, owners: bool) -> tuple[UintArray, NDArray[np.uint32], NDArray[np.int32]]:
+        """Runs the coder. Returns the states, the words in the order in which a decoder takes them, and their lanes,
+        if anyone wants to know them."""
         state = np.full(self.n_lanes, _LOW, dtype=np.uint64)
+        blocks = self._blocks
+        self._blocks = []
+        if native.engine() == "native":
+            return state, *encode_lanes(state, blocks, owners)
         words: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
-        owners: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
-        for start, count in reversed(self._steps):
+        lanes_of: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
+        for start, count in _backwards(blocks):
             n = len(start)
             wide = count.astype(np.uint64)
             now = state[:n]
@@ -78,12 +92,22 @@ class LaneEncoder:
             if len(full):
                 now = now.copy()
                 words.append(now[full].astype(np.uint32))  # the lower half
-                owners.append(full)
+                lanes_of.append(full.astype(np.int32))
                 now[full] >>= _WORD
             quotient = now // wide
             state[:n] = (quotient << _SHIFT) + (now - quotient * wide) + start
-        self._steps.clear()
-        return state, np.concatenate(words[::-1]), np.concatenate(owners[::-1])
+        return state, np.concatenate(words[::-1]), np.concatenate(lanes_of[::-1])
+
+
+def _backwards(
+    blocks: Sequence[tuple[NDArray[np.uint32], NDArray[np.uint32], int]],
+) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.uint32]]]:
+    """The symbols that are coded together, the last first."""
+    for starts, counts, lanes in reversed(blocks):
+        groups = range(0, starts.shape[1], lanes)
+        for start, count in zip(starts[::-1], counts[::-1], strict=True):
+            for at in reversed(groups):
+                yield start[at : at + lanes], count[at : at + lanes]
 
 
 class LaneDecoder:
@@ -101,7 +125,7 @@ class LaneDecoder:
         self._state = np.frombuffer(data, "<u8", n_lanes).astype(np.uint64)
         if (self._state < _LOW).any() or (self._state >= 1 << 63).any():
             raise StreamError("the entropy-coded stream is damaged: a lane begins where no encoder ends")
-        self._words = np.frombuffer(data, "<u4", n_words, 8 * n_lanes).astype(np.uint64)
+        self._words = np.frombuffer(data, "<u4", n_words, 8 * n_lanes).astype(np.uint32)
         self._at = 0
         self._each: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None  # where each lane's words are, and end
 
@@ -138,14 +162,22 @@ class LaneDecoder:
         now = count.astype(np.uint64) * (now >> _SHIFT) + (now & _MASK) - start.astype(np.uint64)
         empty = np.flatnonzero(now < _LOW)
         if len(empty):
-            now[empty] = now[empty] << _WORD | self._next(empty)
+            now[empty] = now[empty] << _WORD | self._next(empty).astype(np.uint64)
         self._state[:n] = now
 
-    def _next(self, lanes: NDArray[np.intp]) -> UintArray:
+    def walk(self, tour: Tour, n: int, lanes: int) -> NDArray[np.int32]:
+        """The symbols (n, D) of a block of n items, whose item i is in lane i mod lanes: `peek` and `take`, compiled."""
+        try:
+            symbols, self._at = tour.decode(n, self._state, lanes, self._words, self._at, self._each)
+        except ValueError:
+            raise _too_short() from None
+        return symbols
+
+    def _next(self, lanes: NDArray[np.intp]) -> NDArray[np.uint32]:
         """The next word for each of these lanes."""
         end = self._at + len(lanes)
         if end > len(self._words) or (self._each and (self._each[0][lanes] >= self._each[1][lanes]).any()):
-            raise StreamError("the entropy-coded stream is cut or damaged: it ends before its symbols do")
+            raise _too_short()
         if self._each:
             words = self._words[self._each[0][lanes]]
             self._each[0][lanes] += 1
@@ -158,3 +190,7 @@ class LaneDecoder:
         """Raises StreamError unless every lane is back where the encoder started it, after the last symbol."""
         if self._at != len(self._words) or (self._state != _LOW).any():
             raise StreamError("the entropy-coded stream is damaged: it does not end where its symbols end")
+
+
+def _too_short() -> StreamError:
+    return StreamError("the entropy-coded stream is cut or damaged: it ends before its symbols do")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import native
 from ...errors import StreamError, WeightsError
 from .coding import TOTAL, Floats, FrozenCircuit, IntArray
 
@@ -152,12 +153,22 @@ class FrozenMixture:
         """
         if not len(x):
             return np.zeros(0, np.int64)
-        estimate = np.stack([-tree.log_likelihood(x).numpy() / np.log(2) for tree in self._trees])
+        estimate = self._estimate(x)
+        if estimate is None:
+            return np.rint(16 * self._all_bits(x)).argmin(0)
         best = estimate.argmin(0)
         close = np.partition(estimate, 1, axis=0)[1] - estimate.min(0) < _CLOSE
         if close.any():
             best[close] = np.rint(16 * self._all_bits(x[close])).argmin(0)
         return best
+
+    def _estimate(self, x: IntArray) -> Floats | None:
+        """About `_all_bits`, by floats, which aren't the same everywhere; None without anything that is fast."""
+        engine = native.engine()
+        if engine == "torch":
+            return np.stack([-tree.log_likelihood(x).numpy() / np.log(2) for tree in self._trees])
+        estimates = [circuit.estimate(x) for circuit in self.circuits]
+        return None if any(estimate is None for estimate in estimates) else np.stack(estimates)
 
     @cached_property
     def _trees(self) -> list[HiddenTree]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,9 @@ from numpy.typing import NDArray
 from ...errors import StreamError, UsageError
 from .coding import LaneLayout, _slices, to_counts
 from .lanes import TOTAL, LaneDecoder, LaneEncoder
-from .model import HiddenTree
+
+if TYPE_CHECKING:
+    from .model import HiddenTree
 
 IntArray = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.integer[Any]]
@@ -122,6 +121,8 @@ def mutual_information(levels: IntArray, n_levels: int) -> NDArray[np.float64]:
 
     levels: (N, D) integers from 0 to n_levels - 1; -1 is a missing value, which takes no part. The diagonal is 0.
     """
+    import torch  # to fit a tree takes it, to code with one doesn't
+
     levels = np.asarray(levels)
     n, n_vars = levels.shape
     per_block = max(1, _BLOCK // n_levels)

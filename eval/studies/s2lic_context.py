@@ -37,8 +37,8 @@ from torch import Tensor
 from ...codecs.base import weights
 from ...codecs.layers.exact_state import import_state
 from ...codecs.s2lic import weights as s2lic_weights
-from ...codecs.s2lic.layers import LAMBDA
-from ...codecs.s2lic.network import S2licConfig, S2licNet
+from ...codecs.s2lic.config import LAMBDA, S2licConfig
+from ...codecs.s2lic.network import S2licNet
 from ...datasets.images import DeviceCrops, RandomCrops, find_pictures, load_pictures
 from ...entropy.exact import FixedPoint
 from ...errors import UsageError

@@ -11,6 +11,13 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
+#define INLINE_METHOD inline __attribute__((always_inline))
+// In front of a loop of a known, small number of turns: arrays of vectors that it indexes stay in registers.
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#endif
 
 // Status of an entry point. 0: done.
 enum { CODEC_OK = 0, CODEC_NO_MEMORY = -1, CODEC_BAD_CALL = -2, CODEC_DAMAGED = -3 };

@@ -2,7 +2,7 @@
 //
 // Vectors are in quarter samples, (vertical, horizontal) as int64, a pair for each block of 8x8 samples of luma.
 
-constexpr int BLOCK = 8, BOX = BLOCK / 2; // sides of a block, and of one at half resolution
+constexpr int MOTION_BLOCK = 8, MOTION_BOX = MOTION_BLOCK / 2; // sides of a block, and of one at half resolution
 constexpr int TAPS[4][8] = {{0, 0, 0, 64, 0, 0, 0, 0},
                             {-1, 3, -9, 57, 18, -6, 2, 0},
                             {-1, 3, -10, 40, 40, -10, 3, -1},
@@ -23,10 +23,10 @@ INLINE void coarse_sums(const int16_t *a, int64_t a_width, const int16_t *b, int
                         float penalty, float *sums) {
   for (int64_t x = 0; x < n; x += 2 * L) {
     i16v sum{};
-    for (int y = 0; y < BOX; y++)
-      for (int k = 0; k < BOX; k++) {
+    for (int y = 0; y < MOTION_BOX; y++)
+      for (int k = 0; k < MOTION_BOX; k++) {
         int64_t s = k + shift;
-        i16v d = load<i16v>(a + (y * BOX + k) * a_width + x) - load<i16v>(b + (y * BOX + (s & 3)) * b_width + (s >> 2) + x);
+        i16v d = load<i16v>(a + (y * MOTION_BOX + k) * a_width + x) - load<i16v>(b + (y * MOTION_BOX + (s & 3)) * b_width + (s >> 2) + x);
         sum += max_(d, -d);
       }
     h16v half[2];
@@ -65,7 +65,7 @@ int motion_coarse(const int16_t *a, int64_t a_width, const int16_t *b, int64_t b
       int64_t far = (dy < reach ? reach - dy : dy - reach) + (dx < reach ? reach - dx : dx - reach);
       for (int64_t y = 0; y < h; y++) {
         float *out = sums + (y + 1) * ringed + L;
-        coarse_sums(a + y * BOX * 4 * a_width, a_width, b + (y * BOX + dy) * 4 * b_width, b_width, w, dx, penalty[far], out);
+        coarse_sums(a + y * MOTION_BOX * 4 * a_width, a_width, b + (y * MOTION_BOX + dy) * 4 * b_width, b_width, w, dx, penalty[far], out);
         for (int64_t x = w; x < row; x++) out[x] = 0;
       }
       for (int64_t y = 0; y < h; y++) {
@@ -106,26 +106,26 @@ int motion_coarse(const int16_t *a, int64_t a_width, const int16_t *b, int64_t b
 
 // The cost of one vector for the block at (y, x): |aim - prediction|, summed, times weight / 32.
 INLINE float block_cost(const MotionCosts *m, int64_t y, int64_t x, int64_t vy, int64_t vx) {
-  const int64_t height = m->height, width = m->width, top = y * BLOCK, left = x * BLOCK;
+  const int64_t height = m->height, width = m->width, top = y * MOTION_BLOCK, left = x * MOTION_BLOCK;
   const int weight = m->weight[y * m->columns + x];
   if (!weight) return 0;
   const int16_t *plane = m->phases + ((vy & 3) * 4 + (vx & 3)) * height * width, *aim = m->aim + top * width + left;
   const int64_t from_y = top + (vy >> 2), from_x = left + (vx >> 2);
   int32_t sum = 0;
-  if (from_y >= 0 && from_x >= 0 && from_y + BLOCK <= height && from_x + BLOCK <= width && top + BLOCK <= height &&
-      left + BLOCK <= width) {
+  if (from_y >= 0 && from_x >= 0 && from_y + MOTION_BLOCK <= height && from_x + MOTION_BLOCK <= width && top + MOTION_BLOCK <= height &&
+      left + MOTION_BLOCK <= width) {
     int8v total{}, wide;
     plane += from_y * width + from_x;
-    for (int j = 0; j < BLOCK; j++) {
+    for (int j = 0; j < MOTION_BLOCK; j++) {
       short8 d = load<short8>(aim + j * width) - load<short8>(plane + j * width);
       widen(wide, max_(d, -d));
       total += wide;
     }
     for (int j = 0; j < 8; j++) sum += total[j];
   } else {
-    for (int64_t j = 0; j < least<int64_t>(BLOCK, height - top); j++) {
+    for (int64_t j = 0; j < least<int64_t>(MOTION_BLOCK, height - top); j++) {
       const int16_t *from = plane + clamped(from_y + j, 0, height - 1) * width;
-      for (int64_t i = 0; i < least<int64_t>(BLOCK, width - left); i++) {
+      for (int64_t i = 0; i < least<int64_t>(MOTION_BLOCK, width - left); i++) {
         int32_t d = aim[j * width + i] - from[clamped(from_x + i, 0, width - 1)];
         sum += d < 0 ? -d : d;
       }

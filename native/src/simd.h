@@ -96,5 +96,74 @@ INLINE f64v floor_(f64v x) {
 #endif
 }
 
+// The integers below x, which has no NaN and whose magnitude is below 2^31.
+INLINE i32v floor_to_int(f32v x) {
+#if defined(CODEC_AVX512)
+  return (i32v)_mm512_cvt_roundps_epi32((__m512)x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#elif defined(CODEC_NEON)
+  return (i32v)vcvtmq_s32_f32((float32x4_t)x);
+#else
+  return to_int(floor_(x));
+#endif
+}
+
 template <class V> INLINE V min_(V a, V b) { return a < b ? a : b; }
 template <class V> INLINE V max_(V a, V b) { return a > b ? a : b; }
+#if defined(CODEC_AVX512)
+INLINE f32v min_(f32v a, f32v b) { return (f32v)_mm512_min_ps((__m512)a, (__m512)b); }
+INLINE f32v max_(f32v a, f32v b) { return (f32v)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE f64v min_(f64v a, f64v b) { return (f64v)_mm512_min_pd((__m512d)a, (__m512d)b); }
+INLINE f64v max_(f64v a, f64v b) { return (f64v)_mm512_max_pd((__m512d)a, (__m512d)b); }
+#elif defined(CODEC_AVX2)
+INLINE f32v min_(f32v a, f32v b) { return (f32v)_mm256_min_ps((__m256)a, (__m256)b); }
+INLINE f32v max_(f32v a, f32v b) { return (f32v)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE f64v min_(f64v a, f64v b) { return (f64v)_mm256_min_pd((__m256d)a, (__m256d)b); }
+INLINE f64v max_(f64v a, f64v b) { return (f64v)_mm256_max_pd((__m256d)a, (__m256d)b); }
+#elif defined(CODEC_NEON)
+INLINE f32v min_(f32v a, f32v b) { return (f32v)vminq_f32((float32x4_t)a, (float32x4_t)b); }
+INLINE f32v max_(f32v a, f32v b) { return (f32v)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
+INLINE f64v min_(f64v a, f64v b) { return (f64v)vminq_f64((float64x2_t)a, (float64x2_t)b); }
+INLINE f64v max_(f64v a, f64v b) { return (f64v)vmaxq_f64((float64x2_t)a, (float64x2_t)b); }
+#endif
+
+INLINE f32v to_float(f64v low, f64v high) { // rounds to nearest even
+  hf32v part[2] = {__builtin_convertvector(low, hf32v), __builtin_convertvector(high, hf32v)};
+  f32v x;
+  memcpy(&x, part, sizeof x);
+  return x;
+}
+INLINE void to_double(f32v x, f64v &low, f64v &high) {
+  hf32v part[2];
+  memcpy(part, &x, sizeof x);
+  low = __builtin_convertvector(part[0], f64v), high = __builtin_convertvector(part[1], f64v);
+}
+INLINE i32v joined(h32v low, h32v high) {
+  h32v part[2] = {low, high};
+  i32v x;
+  memcpy(&x, part, sizeof x);
+  return x;
+}
+
+// The first n lanes from p, the others 0, and the first n lanes to p: no more is read or written. n from 1 on.
+template <class V, class T> INLINE V load_part(const T *p, int n) {
+  if (n == (int)(sizeof(V) / sizeof(T))) return load<V>(p);
+#if defined(CODEC_AVX512)
+  if constexpr (sizeof(T) == 2 && sizeof(V) == 64) return (V)_mm512_maskz_loadu_epi16((__mmask32)((1u << n) - 1), p);
+  else if constexpr (sizeof(T) == 2 && sizeof(V) == 32) return (V)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p);
+  else if constexpr (sizeof(T) == 4 && sizeof(V) == 64) return (V)_mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p);
+#endif
+  V v = {};
+  memcpy(&v, p, n * sizeof(T));
+  return v;
+}
+template <class V, class T> INLINE void store_part(T *p, V v, int n) {
+  if (n == (int)(sizeof(V) / sizeof(T))) return store(p, v);
+#if defined(CODEC_AVX512)
+  if constexpr (sizeof(T) == 4 && sizeof(V) == 64)
+    return _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), (__m512i)v);
+  else if constexpr (sizeof(T) == 2 && sizeof(V) == 32)
+    return _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)v);
+#endif
+  memcpy(p, &v, n * sizeof(T));
+}
+INLINE void store16_part(int16_t *p, i32v x, int n) { store_part(p, __builtin_convertvector(x, h16v), n); }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...codecs.base.weights import SHIPPED, load_tensors
 from ...codecs.s2lic.network import S2licNet, initialise
-from ...codecs.s2lic.weights import fill_network
+from ...codecs.s2lic.torch_model import fill_network
 from ...errors import UsageError, WeightsError
 from ..checkpoints import fill_task
 from ..photos import first_crops

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from ...codecs.base.weights import load_tensors, manifests
 from ...codecs.s2lic.codec import S2licCodec
-from ...codecs.s2lic.weights import MOST_PROBABLE, make_tables, read_model, table_state
+from ...codecs.s2lic.torch_model import MOST_PROBABLE, make_tables, table_state
+from ...codecs.s2lic.weights import read_model
 from ...datasets.images import RandomCrops, find_pictures, load_pictures
 from ...entropy.tables import TOTAL, Tables
 from ...errors import CodecError, UsageError

@@ -26,10 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from ...codecs.layers.exact_state import export_state
-from ...codecs.s2lic.layers import LAMBDA, check_choice, check_sizes, rate_weight
-from ...codecs.s2lic.network import S2licConfig, S2licNet
+from ...codecs.s2lic.config import LAMBDA, S2licConfig, check_choice, check_sizes
+from ...codecs.s2lic.layers import rate_weight
+from ...codecs.s2lic.network import S2licNet
 from ...codecs.s2lic.paper import S2licPaperNet
-from ...codecs.s2lic.weights import Config, make_tables, metadata, network_of, table_state
+from ...codecs.s2lic.torch_model import make_tables, network_of, table_state
+from ...codecs.s2lic.weights import Config, metadata
 from ...media.distortion import psnr_of_mse
 from ..photos import code_pictures
 from ..task import Loss, Schedule

@@ -43,11 +43,11 @@ def grids(draw: np.random.Generator, h: int, w: int) -> Grids:
 
 def context(h: int, w: int, seed: int, first_band: int = 0) -> PlaneContext:
     draw = np.random.default_rng(seed)
-    some = [grids(draw, h, w) if draw.random() < 0.7 else Grids.empty(h, w) for _ in range(3)]
+    past, cross, twin = (grids(draw, h, w) if draw.random() < 0.7 else Grids.empty(h, w) for _ in range(3))
     prediction = draw.integers(-4080, 4081, (8 * h, 8 * w)).astype(np.float64)
     motion = draw.integers(0, 113, (h, w))
     kind, depth, step = (int(draw.integers(0, n)) for n in (4, 8, 60))
-    return PlaneContext(kind, depth, step, Texture(prediction, 40), *some, motion, first_band)
+    return PlaneContext(kind, depth, step, Texture(prediction, 40), past, cross, twin, motion, first_band)
 
 
 def coefficients_of(h: int, w: int, seed: int, first_band: int = 0) -> NDArray[np.int64]:

@@ -18,8 +18,9 @@ from codec.codecs.s2lic import codec as s2lic
 from codec.codecs.s2lic import tiles as s2lic_tiles
 from codec.codecs.s2lic import weights as s2lic_weights
 from codec.codecs.s2lic.codec import S2licCodec, open_streams
+from codec.codecs.s2lic.config import S2licConfig
 from codec.codecs.s2lic.layers import Gain, Knots, checkerboard, exp2_table, rate_weight
-from codec.codecs.s2lic.network import S2licConfig, S2licNet, Slice, in_strips, initialise
+from codec.codecs.s2lic.network import S2licNet, Slice, in_strips, initialise
 from codec.codecs.s2lic.tiles import mirrored_pixels
 from codec.container import Chunk, pack, unpack
 from codec.entropy.exact import FixedPoint, set_mode

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from codec.codecs.s2lic.codec import S2licCodec
-from codec.codecs.s2lic.paper import DeformableAttention, Enhancement, PaperSlice, S2licPaperConfig, S2licPaperNet
+from codec.codecs.s2lic.config import S2licPaperConfig
+from codec.codecs.s2lic.paper import DeformableAttention, Enhancement, PaperSlice, S2licPaperNet
 from codec.errors import StreamError
 
 from .test_codec import ABOUT, decode_latents, psnr

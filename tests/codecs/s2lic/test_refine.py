@@ -13,8 +13,9 @@ from codec.codecs.base.codec import threads
 from codec.codecs.s2lic import refine as s2lic_refine
 from codec.codecs.s2lic import tiles as s2lic_tiles
 from codec.codecs.s2lic.codec import S2licCodec
+from codec.codecs.s2lic.config import S2licPaperConfig
 from codec.codecs.s2lic.layers import rate_weight
-from codec.codecs.s2lic.paper import S2licPaperConfig, S2licPaperNet
+from codec.codecs.s2lic.paper import S2licPaperNet
 from codec.codecs.s2lic.refine import refined_tiles, slices_of
 from codec.container import read_header
 from codec.entropy.exact import ExactConv2d, FixedPoint

@@ -18,8 +18,9 @@ from torch import Tensor
 from codec.codecs.base.weights import find, load_tensors
 from codec.codecs.s2lic import weights as s2lic_weights
 from codec.codecs.s2lic.codec import S2licCodec
-from codec.codecs.s2lic.network import S2licConfig, S2licNet
-from codec.codecs.s2lic.paper import S2licPaperConfig, S2licPaperNet
+from codec.codecs.s2lic.config import S2licConfig, S2licPaperConfig
+from codec.codecs.s2lic.network import S2licNet
+from codec.codecs.s2lic.paper import S2licPaperNet
 from codec.errors import CodecError, UsageError, WeightsError
 from codec.train.settings import fill
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from codec.codecs.s2lic.network import S2licConfig, S2licNet, initialise
+from codec.codecs.s2lic.config import S2licConfig
+from codec.codecs.s2lic.network import S2licNet, initialise
 from codec.datasets.images import RandomCrops
 from codec.eval.studies import s2lic_context
 

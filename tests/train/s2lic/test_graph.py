@@ -16,7 +16,7 @@ from PIL import Image
 
 from codec.codecs.base.weights import load_tensors
 from codec.codecs.s2lic.codec import S2licCodec
-from codec.codecs.s2lic.network import S2licConfig
+from codec.codecs.s2lic.config import S2licConfig
 from codec.datasets.images import DeviceCrops, smaller
 from codec.entropy.exact import ExactConv2d, FixedPoint, set_mode
 from codec.errors import MediaError, UsageError

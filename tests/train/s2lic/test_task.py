@@ -17,8 +17,7 @@ from PIL import Image
 
 from codec.codecs.base import weights
 from codec.codecs.s2lic.codec import S2licCodec
-from codec.codecs.s2lic.network import S2licConfig
-from codec.codecs.s2lic.paper import S2licPaperConfig
+from codec.codecs.s2lic.config import S2licConfig, S2licPaperConfig
 from codec.codecs.s2lic.weights import Config, network_of
 from codec.entropy.exact import FixedPoint
 from codec.errors import UsageError
