@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +177,13 @@ def test_groups_are_the_same_bytes(name: str, coded: tuple[Group, bytes, list[An
         decoded, _ = GridPreset().decode(payload, None, group.shape)
     for mine, theirs in zip(decoded, shown, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_a_state_can_be_copied_and_sent(coded: tuple[Group, bytes, list[Any]]) -> None:
+    group, payload, _ = coded
+    _, state = GridPreset().decode(payload, None, group.shape)
+    for again in (pickle.loads(pickle.dumps(state)), copy.deepcopy(state)):
+        assert all(np.array_equal(p, again.nets.flat()[name]) for name, p in state.nets.flat().items())
 
 
 @compiled
