@@ -81,7 +81,9 @@ class Conv:
         weight = weight[:, :, None, None] if weight.ndim == 2 else weight
         outer, inner, kernel, across = weight.shape
         if kernel != across or kernel % 2 == 0 or kernel > 7 or stride not in (1, 2) or not outer or not inner:
-            raise ValueError(f"a kernel {weight.shape} with stride {stride}: there are odd ones up to 7, strides 1 and 2")
+            raise ValueError(
+                f"a kernel {weight.shape} with stride {stride}: there are odd ones up to 7, strides 1 and 2"
+            )
         self.taps = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))  # (k, k, I, O)
         self.bias = np.zeros(outer, np.float32) if bias is None else np.ascontiguousarray(bias, np.float32)
         if self.bias.shape != (outer,):
@@ -211,7 +213,7 @@ def gelu(x: Array) -> Array:
     for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
         series = (series + x.dtype.type(factor)) * t
     tail = series * np.exp(-z * z) * x.dtype.type(0.5)  # of the density, beyond |x|
-    return x * np.where(x > 0, 1 - tail, tail)
+    return np.maximum(x, -9) * np.where(x > 0, 1 - tail, tail)
 
 
 def norm(x: Array, weight: Array, bias: Array, residual: Array, out: Array) -> None:
@@ -358,9 +360,7 @@ class Packet:
         return np.arange(low, high) % height, slice(a - low, b - low)
 
 
-def unshuffle(
-    pixels: NDArray[Any], cell: int, top: int, bottom: int, out: Rows, scale: float, offset: float
-) -> None:
+def unshuffle(pixels: NDArray[Any], cell: int, top: int, bottom: int, out: Rows, scale: float, offset: float) -> None:
     """Fills rows top ... bottom - 1 of cells of `out`, of pixels * scale + offset: a cell's pixels become channels.
 
     pixels: (H, W, C) uint8, uint16 or float32; beyond them is their mirror image. out: (rows, columns, cell * cell * C);

@@ -7,6 +7,7 @@ namespace CODEC_ISA {
 #include "product.h"
 #include "epilogue.h"
 #include "winograd.h"
+#include "amx.h"
 #include "conv.h"
 #include "floats.h"
 #include "motion.h"
@@ -18,4 +19,5 @@ namespace CODEC_ISA {
 #include "circuits.h"
 #include "passes.h"
 #include "repair.h"
+#include "sums.h"
 } // namespace CODEC_ISA

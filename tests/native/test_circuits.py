@@ -252,7 +252,9 @@ class TestLanes:
                 streams.append(encoder.finish())
         assert streams[0] == streams[1]
         decoder = LaneDecoder(streams[0], 64)
-        steps = [(start[s, at : at + lanes], count[s, at : at + lanes]) for s in range(40) for at in range(0, 70, lanes)]
+        steps = [
+            (start[s, at : at + lanes], count[s, at : at + lanes]) for s in range(40) for at in range(0, 70, lanes)
+        ]
         for begin, size in [*steps, (start[0, :50], count[0, :50])]:
             place = decoder.peek(len(begin))
             assert ((place >= begin) & (place < begin + size)).all()

@@ -137,19 +137,13 @@ class TestSteps:
         with pytest.raises(UsageError, match="from 0 to 1"):
             tables.encode(row * 0, row.astype(np.float32))
 
-    def test_the_order_of_rows(self, isa: str) -> None:
-        row = np.random.default_rng(0).integers(0, 300, 5000)
-        counts = codes.row_counts(row, 300)
-        assert counts is not None
-        assert (counts == np.bincount(row, minlength=300)).all()
-        assert (codes.order_of_rows(row, counts) == row.argsort(kind="stable")).all()
-        assert codes.row_counts(row, 299) is None
-
 
 class TestRange:
     def coders(self, seed: int) -> tuple[TorchacCoder, list[Block]]:
         rows = make_rows(seed)
-        blocks = [make_block(rows, n, n, probable) for n, probable in ((1, True), (900, True), (300, False), (2, False))]
+        blocks = [
+            make_block(rows, n, n, probable) for n, probable in ((1, True), (900, True), (300, False), (2, False))
+        ]
         return TorchacCoder(rows), blocks
 
     def test_the_package_s_bytes(self, isa: str) -> None:
