@@ -133,7 +133,7 @@ def predict(
     the twin, functions that give what `interpolate` makes of the planes, where somebody keeps it.
     """
     shape = planes[0].shape
-    grid = _grid(*shape, leaf)
+    grid = _grid(shape[0], shape[1], leaf)
     assert len(planes) == len(fields) == (1 if modes is None else 2) and leaf in (4, 8)
     module = _compiled()
     if module is None:

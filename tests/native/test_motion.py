@@ -86,7 +86,7 @@ def test_the_coarse_search(name: str, h: int, w: int, reach: int) -> None:
 @pytest.mark.parametrize(("k", "n"), [(1, 1), (3, 16), (41, 77), (256, 5)])
 def test_choices(name: str, k: int, n: int) -> None:
     draw = np.random.default_rng(7)
-    costs = draw.integers(0, 9, (k, n)).astype(np.float32) / 3  # with many that are equal
+    costs = (draw.integers(0, 9, (k, n)) / 3).astype(np.float32)  # with many that are equal
     between = draw.integers(0, 9, (k, k)).astype(np.float32)
     check_same(name, lambda: motion.choices(costs, between))
 

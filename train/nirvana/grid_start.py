@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from safetensors.numpy import load_file, save, save_file
 
 from ...codecs.base.codec import threads
 from ...codecs.base.video.groups import Planes
 from ...codecs.nirvana.grid.fit import GROUP_LAMBDA, Fitter, Pass, base_index
 from ...codecs.nirvana.grid.frame import PlaneLayout, to_planes
-from ...codecs.nirvana.grid.learn import FilterSample, Samples, learn_densities, learn_filters
+from ...codecs.nirvana.grid.learn import learn_densities, learn_filters
 from ...codecs.nirvana.grid.networks import Nets, load_nets, random_nets, start_nets
+from ...codecs.nirvana.grid.samples import FilterSample, Samples
 from ...codecs.nirvana.grid.transform import FINE, steps
 from ...errors import UsageError
 from ...files import whole
@@ -209,7 +209,7 @@ def save_samples(samples: Samples, target: Path) -> None:
     for name, items in samples.filters.items():
         for index, sample in enumerate(items):
             for part in ("inputs", "target", "mask"):
-                tensors[f"filters.{name}.{index:04}.{part}"] = np.ascontiguousarray(getattr(sample, part).numpy())
+                tensors[f"filters.{name}.{index:04}.{part}"] = np.ascontiguousarray(getattr(sample, part))
     with whole(target, replace=True, path_only=True) as partial:
         save_file(tensors, partial)
 
@@ -221,7 +221,7 @@ def load_samples(source: Path) -> Samples:
             getattr(samples, field.name).append(tensors[field.name])
     for name in _FILTERS:
         for key in sorted(key for key in tensors if key.startswith(f"filters.{name}.") and key.endswith(".inputs")):
-            parts = [torch.from_numpy(tensors[key.replace(".inputs", f".{p}")]) for p in ("inputs", "target", "mask")]
+            parts = [tensors[key.replace(".inputs", f".{p}")] for p in ("inputs", "target", "mask")]
             samples.filters.setdefault(name, []).append(FilterSample(*parts, step=1.0))
     return samples
 

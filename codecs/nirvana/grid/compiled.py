@@ -28,7 +28,14 @@ _DAMAGED = "the group is damaged: there are no such symbols"
 
 
 def _network(net: Mlp, constants: tuple[Mapping[int, int], ...]) -> passes.Network | None:
-    """The network with the features that are the same everywhere, for each kind of pass, in its biases."""
+    """The network with the features that are the same everywhere, for each kind of pass, in its biases. Made once."""
+    key = tuple(tuple(sorted(values.items())) for values in constants)
+    if key not in net.networks:
+        net.networks[key] = _made(net, constants)
+    return net.networks[key]
+
+
+def _made(net: Mlp, constants: tuple[Mapping[int, int], ...]) -> passes.Network | None:
     fixed = np.zeros((len(constants), len(net.w1)), np.int64)
     for row, values in zip(fixed, constants, strict=True):
         for feature, value in values.items():

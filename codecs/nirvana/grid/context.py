@@ -63,6 +63,7 @@ class Grids:
 
     magnitude: Bytes
     level: Int
+    _halves: dict[tuple[int, int], Grids] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def empty(h: int, w: int) -> Grids:
@@ -74,7 +75,12 @@ class Grids:
         return bool(self.level.any())
 
     def halved(self, h: int, w: int) -> Grids:
-        """The grids for a plane of half the resolution, (h, w) blocks: the largest of each 2x2."""
+        """The grids for a plane of half the resolution, (h, w) blocks: the largest of each 2x2. Made once."""
+        if (h, w) not in self._halves:
+            self._halves[h, w] = self._halved(h, w)
+        return self._halves[h, w]
+
+    def _halved(self, h: int, w: int) -> Grids:
         assert 2 * h >= self.level.shape[0] and 2 * w >= self.level.shape[1]
         if not self.some:
             return Grids.empty(h, w)
@@ -84,7 +90,8 @@ class Grids:
 def halved(grid: NDArray[Any], h: int, w: int) -> NDArray[Any]:
     """The largest of each 2x2 of grids (n, H, W): (n, h, w)."""
     if grid.shape[1:] != (2 * h, 2 * w):
-        grid = np.pad(grid, [(0, 0), (0, 2 * h - grid.shape[1]), (0, 2 * w - grid.shape[2])])
+        given, grid = grid, np.zeros((len(grid), 2 * h, 2 * w), grid.dtype)
+        grid[:, : given.shape[1], : given.shape[2]] = given
     tall = np.maximum(grid[:, ::2], grid[:, 1::2])
     return np.maximum(tall[..., ::2], tall[..., 1::2])
 

@@ -389,7 +389,7 @@ def _context(
     unrest = np.zeros(shape, np.int64)
     if motion is not None:
         of_plane = motion.unrest[:: layout.scales[p], :: layout.scales[p]][:h, :w]
-        unrest = np.pad(of_plane, [(0, h - of_plane.shape[0]), (0, w - of_plane.shape[1])])
+        unrest[: of_plane.shape[0], : of_plane.shape[1]] = of_plane
     return PlaneContext(
         kind=int(p > 0) + 2 * (motion is not None),
         depth=depth,

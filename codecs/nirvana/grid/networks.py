@@ -40,6 +40,14 @@ class Mlp:
     w2: Int  # (H, O)
     b2: Int  # (O,) in sixteenths
 
+    def __reduce__(self) -> tuple[type[Mlp], tuple[Int, Int, Int, Int]]:
+        return type(self), (self.w1, self.b1, self.w2, self.b2)  # without what is made of them
+
+    @cached_property
+    def networks(self) -> dict[Any, Any]:
+        """The compiled forms of this network (compiled.py), by what they have in their biases."""
+        return {}
+
     def quarters(self, features: NDArray[np.uint8]) -> Single:
         """The output for features (n, I): (n, O) in quarters of the log-odds' unit, half a quarter up.
 

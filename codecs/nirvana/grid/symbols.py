@@ -216,6 +216,8 @@ class SymbolReader(Coding):
     def __init__(self, data: bytes) -> None:
         # what isn't escaped is far below
         self._decoder: TableDecoder = tables().decoder(data, largest=LARGEST)
+        ans = self._decoder.ans
+        self._passes = replace(_pass_coder(), ans=ans) if ans is not None else None
 
     def code(self, rows: Rows, symbols: Int | None) -> Int:
         return self._decoder.take(rows).astype(np.int64)
@@ -224,8 +226,7 @@ class SymbolReader(Coding):
         return self._decoder.take_same(row, prod(shape)).astype(np.int64).reshape(shape)
 
     def passes(self) -> passes.Coder | None:
-        ans = self._decoder.ans
-        return replace(_pass_coder(), ans=ans) if ans is not None and native.engine() == "native" else None
+        return self._passes if native.engine() == "native" else None
 
     def finish(self) -> None:
         """StreamError unless the stream ends here."""

@@ -49,7 +49,11 @@ def _square() -> Float:
 def padded(plane: NDArray[Any]) -> NDArray[Any]:
     """The plane with its last row and column repeated, to sides that are multiples of 16."""
     h, w = plane.shape
-    return np.pad(plane, ((0, -h % PAD), (0, -w % PAD)), mode="edge")
+    out = np.empty((h + -h % PAD, w + -w % PAD), plane.dtype)  # np.pad takes ten times as long
+    out[:h, :w] = plane
+    out[:h, w:] = plane[:, -1:]
+    out[h:] = out[h - 1]
+    return out
 
 
 def blocks(x: Float, n: int) -> Float:

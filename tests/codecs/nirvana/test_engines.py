@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -43,11 +45,11 @@ def grids(draw: np.random.Generator, h: int, w: int) -> Grids:
 
 def context(h: int, w: int, seed: int, first_band: int = 0) -> PlaneContext:
     draw = np.random.default_rng(seed)
-    some = [grids(draw, h, w) if draw.random() < 0.7 else Grids.empty(h, w) for _ in range(3)]
+    past, cross, twin = (grids(draw, h, w) if draw.random() < 0.7 else Grids.empty(h, w) for _ in range(3))
     prediction = draw.integers(-4080, 4081, (8 * h, 8 * w)).astype(np.float64)
     motion = draw.integers(0, 113, (h, w))
     kind, depth, step = (int(draw.integers(0, n)) for n in (4, 8, 60))
-    return PlaneContext(kind, depth, step, Texture(prediction, 40), *some, motion, first_band)
+    return PlaneContext(kind, depth, step, Texture(prediction, 40), past, cross, twin, motion, first_band)
 
 
 def coefficients_of(h: int, w: int, seed: int, first_band: int = 0) -> NDArray[np.int64]:
@@ -175,6 +177,13 @@ def test_groups_are_the_same_bytes(name: str, coded: tuple[Group, bytes, list[An
         decoded, _ = GridPreset().decode(payload, None, group.shape)
     for mine, theirs in zip(decoded, shown, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_a_state_can_be_copied_and_sent(coded: tuple[Group, bytes, list[Any]]) -> None:
+    group, payload, _ = coded
+    _, state = GridPreset().decode(payload, None, group.shape)
+    for again in (pickle.loads(pickle.dumps(state)), copy.deepcopy(state)):
+        assert all(np.array_equal(p, again.nets.flat()[name]) for name, p in state.nets.flat().items())
 
 
 @compiled
