@@ -52,7 +52,7 @@ def _walloc_bits(codec: Any, pixels: np.ndarray) -> float:
 
 def _s2lic_latents(codec: Any, data: bytes) -> bytes:
     header, chunks = unpack(data)
-    return codec._read_latents(header, chunks, *header.shape[:2])[0].contiguous().numpy().tobytes()
+    return codec.read_latents(header, chunks).tobytes()
 
 
 def _s2lic_bits(codec: Any, pixels: np.ndarray) -> float:

@@ -61,7 +61,7 @@ INLINE f32v gelu_(f32v x) { // erf by Abramowitz and Stegun 7.1.26, as the twin
   s = (s - 0.284496736f) * t;
   s = (s + 0.254829592f) * t;
   f32v tail = s * exp_(-z * z) * 0.5f;
-  return x * (x > 0.0f ? 1.0f - tail : tail);
+  return max_(x, spread(-9.0f)) * (x > 0.0f ? 1.0f - tail : tail);
 }
 
 // ---- matrix products: R rows times NB blocks of 16 columns
