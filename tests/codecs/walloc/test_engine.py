@@ -20,6 +20,7 @@ from codec.codecs.base import weights
 from codec.codecs.layers import exact_state
 from codec.codecs.layers.lattice_steps import positions_of
 from codec.codecs.walloc import config as constants
+from codec.codecs.walloc.codec import WallocCodec
 from codec.codecs.walloc.config import PAPER_CONFIGS, WallocConfig
 from codec.codecs.walloc.engine import Engine
 from codec.codecs.walloc.network import Compander, WallocNet, expansion_table
@@ -139,6 +140,7 @@ def test_latents_are_torch_s_up_to_rounding(
 def test_golden_files(instruction_set: str | None, path: Path) -> None:
     """The pictures that torch decodes, by every path."""
     walloc = Codec.load(f"walloc@{path.name.split('-')[1]}")
+    assert isinstance(walloc, WallocCodec)
     assert read_header(path.read_bytes()).weights == walloc.weights_id
     ours = walloc.decode_picture(path.read_bytes())
     os.environ["CODEC_ENGINE"] = "torch"  # the fixture puts it back
