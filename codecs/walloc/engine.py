@@ -43,7 +43,7 @@ class Walk(Protocol):
 
 
 class Networks(Protocol):
-    """What a codec needs of its networks; latents are (latent, h, w) int16."""
+    """The networks as a codec calls them; latents are (latent, h, w) int16."""
 
     def latents(self, pixels: NDArray[Any], gain16: int) -> NDArray[np.int16]:
         """The integer latents of pixels (H, W, 3)."""
