@@ -37,19 +37,18 @@ def quantised_cells(
         return
     x.cut(int(lines.min()) // 2, int(lines.max()) // 2 + 1)  # they must be here
     assert int(columns.min()) >= 0 and int(columns.max()) < 2 * x.array.shape[1], "a column outside the picture"
-    lines = np.ascontiguousarray(lines - 2 * x.first, np.int32)
-    columns = np.ascontiguousarray(columns)
+    here, columns = np.ascontiguousarray(lines - 2 * x.first, np.int32), np.ascontiguousarray(columns)
     shift = FRACTION_BITS - grid.exponent
     module = library()
     if module is not None:
-        pointers = (_at(array) for array in (x.array, lines, columns, out))
+        pointers = (_at(array) for array in (x.array, here, columns, out))
         numbers = (ctypes.c_int64(value) for value in (x.array.shape[1], n, m, shift, grid.largest))
         check(module.codec_cells_quantised(*pointers, *numbers))
         return
     cells = x.array.reshape(*x.array.shape[:2], 3, 2, 2)
     for i in range(2):
         for j in range(2):
-            row, column = lines[i::2], columns[j::2]
+            row, column = here[i::2], columns[j::2]
             part = cells[(row // 2)[:, None], column // 2, :, (row % 2)[:, None], column % 2].astype(np.int64)
             part = (part + ((1 << shift) >> 1)) >> shift
             out.reshape(n, m, 3, 2, 2)[:, :, :, i, j] = np.clip(part, -grid.largest, grid.largest)

@@ -37,7 +37,7 @@ class Analysis:
         self.rounding = _Rounding(rounding_edges(config.latent_bits), largest_latent(config.latent_bits))
 
     def latents(self, pixels: NDArray[Any], gain16: int) -> NDArray[np.int16]:
-        """The integer latents (latent, h, w) of pixels (H, W, 3), uint8 or uint16; beyond them is their mirror image."""
+        """The integer latents (latent, h, w) of pixels (H, W, 3), uint8 or uint16, and their mirror image beyond."""
         config, side = self.config, self.config.stride
         h, w = (-(-size // side) for size in pixels.shape[:2])
         scale = 1.0 / float(np.iinfo(pixels.dtype).max)

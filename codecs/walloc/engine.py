@@ -43,7 +43,7 @@ class Walk(Protocol):
 
 
 class Networks(Protocol):
-    """What a codec needs of its networks; latents are (latent, h, w) int16."""
+    """The networks as a codec calls them; latents are (latent, h, w) int16."""
 
     def latents(self, pixels: NDArray[Any], gain16: int) -> NDArray[np.int16]:
         """The integer latents of pixels (H, W, 3)."""
@@ -87,8 +87,8 @@ def _step_network(state: FrozenState, name: str, config: WallocConfig, step: Lat
     parts = (("first", 14), ("second", 12), ("third", 12))
     first, second, third = (Layer(*as_network(state, f"{name}.{part}", bits)) for part, bits in parts)
     inputs = state.grid(f"{name}.input", config.latent_bits, signed=True)
-    acts = [state.grid(f"{name}.{act}", 10, signed=False) for act in ("act1", "act2")]
-    network = StepNetwork(first, second, third, (inputs, *acts), row_rule())
+    act1, act2 = (state.grid(f"{name}.{act}", 10, signed=False) for act in ("act1", "act2"))
+    network = StepNetwork(first, second, third, (inputs, act1, act2), row_rule())
     if network.inputs != 1 + step.seen or network.outputs != step.stop - step.start or network.kernel // 2 > _PAD:
         raise ValueError(f"{name} isn't the network of its step")
     return network

@@ -109,8 +109,8 @@ class Synthesis:
         self.config = config
         order = channel_order(3, config.levels)
         grid = state.grid("decoder.input", 16, signed=True)
-        layer = as_network(state, "decoder.linear", 16)
-        self.linear = Wide(*(np.ascontiguousarray(part[order]) for part in layer), grid)
+        weight, bias, exponent = (np.ascontiguousarray(part[order]) for part in as_network(state, "decoder.linear", 16))
+        self.linear = Wide(weight, bias, exponent, grid)
         self.post = _Filter(state, config)
 
     def pixels(

@@ -15,7 +15,7 @@ from ..layers import exact_state
 from ..layers.lattice import row_parameters
 from .config import WallocConfig
 from .network import WallocNet
-from .weights import tables_of
+from .tables import tables_of
 
 __all__ = ["build_network", "check_arrays", "export_state", "import_state", "logistic_tables"]
 

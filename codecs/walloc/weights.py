@@ -22,6 +22,7 @@ from ..layers.frozen import check_numbers, check_shapes
 from ..layers.lattice_steps import row_rule, schedule
 from .config import WallocConfig
 from .engine import Engine, Networks
+from .tables import tables_of
 
 if TYPE_CHECKING:
     from .network import WallocNet
@@ -30,7 +31,6 @@ __all__ = [
     "WallocModel",
     "metadata",
     "read_model",
-    "tables_of",
     "tensor_shapes",
 ]
 
@@ -201,15 +201,6 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> WallocModel:
         if native.engine() == "torch" or model.engine is None:
             model.net  # noqa: B018  what is wrong with it is said now
         return model
-
-
-def tables_of(arrays: Mapping[str, NDArray[Any]]) -> Tables | None:
-    """The entropy tables of a weights file; None if it has none."""
-    state = {name.removeprefix("tables."): array for name, array in arrays.items() if name.startswith("tables.")}
-    try:
-        return Tables.from_state(state) if state else None
-    except KeyError as error:
-        raise WeightsError(f"these weights lack entropy tables that they should have: {error}") from None
 
 
 def _rising(pair: Any, limits: tuple[int, int], kinds: tuple[type, ...]) -> tuple[float, float]:

@@ -32,9 +32,9 @@ def layer(conv: Any) -> Layer:
 
 
 def kernel_of(net: Any) -> StepNetwork:
-    acts = [Grid(10, False, int(act.exponent)) for act in (net.act1, net.act2)]
-    layers = [layer(conv) for conv in (net.first, net.second, net.third)]
-    return StepNetwork(*layers, (Grid(8, True, int(net.input.exponent)), *acts), row_rule())
+    act1, act2 = (Grid(10, False, int(act.exponent)) for act in (net.act1, net.act2))
+    first, second, third = (layer(conv) for conv in (net.first, net.second, net.third))
+    return StepNetwork(first, second, third, (Grid(8, True, int(net.input.exponent)), act1, act2), row_rule())
 
 
 def plane_of(latents: torch.Tensor, side: float, step: Any, levels: np.ndarray, n: int) -> np.ndarray:
@@ -142,10 +142,11 @@ def test_wrong_calls(instruction_set: str | None) -> None:
     good = np.arange(20, dtype=np.int32)
     assert network.rows(plane, 2, good)[0].shape == (1, 20)
     assert network.rows(plane, 2, good[:0])[0].shape == (1, 0)
+    wrong: Any
     for wrong in (plane.astype(np.int32), plane[:, ::2], plane[:, :, :1].copy(), np.zeros((8, 9, 3), np.int16)):
         with pytest.raises(AssertionError):
             network.rows(wrong, 2, good)
     with pytest.raises(AssertionError):
         network.rows(plane, 0, good)
     with pytest.raises(AssertionError):
-        network.rows(plane, 2, good.astype(np.int64))
+        network.rows(plane, 2, good.astype(np.int64))  # type: ignore[arg-type]

@@ -21,8 +21,8 @@ from codec.codecs.walloc.config import PAPER_CONFIGS, WallocConfig
 from codec.codecs.walloc.network import Compander, WallocNet, expansion_table
 from codec.codecs.walloc.torch_model import export_state, import_state
 from codec.codecs.walloc.torch_networks import TorchNetworks
-from codec.codecs.walloc.weights import WallocModel
 from codec.codecs.walloc.webp import latents_from_webp, webp_from_latents
+from codec.codecs.walloc.weights import WallocModel
 from codec.container import Chunk, Header, pack, read_header, unpack
 from codec.errors import MediaError, StreamError, UsageError, WeightsError
 
@@ -290,11 +290,10 @@ def test_any_part_of_the_inverse_wavelet(tiny: Callable, photo: np.ndarray) -> N
     """Rows that are computed alone are those of the whole picture, also where a piece of the transform begins."""
     walloc = tiny("16x").codec
     latents = integers_of(walloc, photo[:336, :24], 0)
-    whole = TorchNetworks(walloc.model.net).inverse_wavelet(latents, 0, 0, 336)
+    networks = TorchNetworks(walloc.model.net)
+    whole = networks.inverse_wavelet(latents, 0, 0, 336)
     for start, stop in ((64, 128), (128, 336), (0, 8), (120, 136), (192, 200), (328, 336)):
-        assert torch.equal(
-            TorchNetworks(walloc.model.net).inverse_wavelet(latents, 0, start, stop), whole[:, :, start:stop]
-        ), (start, stop)
+        assert torch.equal(networks.inverse_wavelet(latents, 0, start, stop), whole[:, :, start:stop]), (start, stop)
 
 
 def test_memory_does_not_grow_with_the_picture(
