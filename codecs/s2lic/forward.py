@@ -1,4 +1,4 @@
-"""What S2LIC's encoder computes in float32, without torch: pixels to latents, and those to hyper latents.
+"""The encoder's transforms of S2LIC in float32, without torch: pixels to latents, and those to hyper latents.
 
 The same networks as `network.Analysis` and `network.HyperAnalysis`, which train and stay the oracle. Differs in how a
 picture is cut: bands of rows pass through all layers, each layer keeps the last rows that the next one needs, and
@@ -113,7 +113,8 @@ class Forward:
         """
         y = np.pad(y, ((0, -y.shape[0] % 4), (0, -y.shape[1] % 4), (0, 0)))
         x = Rows(np.ascontiguousarray(y, np.float32), 0, len(y))
-        for layer, act in zip(self.hyper, ("leaky", "leaky", "none"), strict=True):
+        acts: tuple[Activation, ...] = ("leaky", "leaky", "none")
+        for layer, act in zip(self.hyper, acts, strict=True):
             out = Rows.empty(layer.height(x.height), layer.height(x.array.shape[1]), layer.outer, np.float32)
             layer.rows(x, 0, out.height, out, act=act)
             x = out
@@ -232,11 +233,11 @@ class _Swin(_Layer):
         def flat(rows: Rows) -> Array:
             return rows.cut(start, stop).reshape(-1, self.channels)
 
-        block, wide, one = self.block, room(self.block.qkv.outer), room(self.channels)
+        block, wide, mixed = self.block, room(self.block.qkv.outer), room(self.channels)
         block.qkv.rows(x, start, stop, wide)
-        self.attention.rows(wide, first, last, one)
+        self.attention.rows(wide, first, last, mixed)
         other = room(self.channels)
-        block.out.rows(one, start, stop, other)
+        block.out.rows(mixed, start, stop, other)
         norm(flat(other), *block.norm1, flat(x), flat(self.held))
         hidden = room(block.hidden.outer)
         block.hidden.rows(self.held, start, stop, hidden, act="gelu")

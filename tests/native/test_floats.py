@@ -61,14 +61,14 @@ def test_convolutions(engine: str | None, layer: tuple[int, ...]) -> None:
     expected = convolved(x, weight, stride) + bias
     out = Rows(np.full(expected.shape, np.nan, np.float32), 0, len(expected))
     conv.rows(whole(x), 0, out.height, out)
-    tolerance = 1e-5 * np.sqrt(inner) * kernel
+    tolerance = (1e-5 if conv.tile == 1 else 4e-5) * np.sqrt(inner) * kernel  # Winograd's tiles round more
     assert np.abs(out.array - expected).max() < tolerance
 
     gain, residual = draw(outer, seed=1), draw(*expected.shape, seed=2)
     leaky = np.where(expected > 0, expected, expected / 8) * gain + residual
-    there = whole(residual.copy())
-    conv.rows(whole(x), 0, out.height, there, act="leaky", gain=gain, residual=there)  # in place
-    assert np.abs(there.array - leaky).max() < 4 * tolerance
+    added = whole(residual.copy())
+    conv.rows(whole(x), 0, out.height, added, act="leaky", gain=gain, residual=added)  # in place
+    assert np.abs(added.array - leaky).max() < 4 * tolerance
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
