@@ -215,7 +215,8 @@ def gelu(x: Array) -> Array:
     for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
         series = (series + x.dtype.type(factor)) * t
     tail = series * np.exp(-z * z) * x.dtype.type(0.5)  # of the density, beyond |x|
-    return np.maximum(x, x.dtype.type(-9)) * np.where(x > 0, 1 - tail, tail)
+    share = np.asarray(np.where(x > 0, 1 - tail, tail), x.dtype)
+    return np.maximum(x, x.dtype.type(-9)) * share
 
 
 def norm(x: Array, weight: Array, bias: Array, residual: Array, out: Array) -> None:

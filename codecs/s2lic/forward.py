@@ -3,7 +3,7 @@
 The same networks as `network.Analysis` and `network.HyperAnalysis`, which train and stay the oracle. Differs in how a
 picture is cut: bands of rows pass through all layers, each layer keeps the last rows that the next one needs, and
 nothing is computed twice. Memory grows with the width of a picture, not with its height. The result is the same bits
-for any number of threads; torch rounds differently, so a latent in some ten thousand becomes another integer.
+for any number of threads; torch rounds differently, so a latent in some hundred thousand becomes another integer.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Forward:
             out = Rows.empty(layer.height(x.height), layer.height(x.array.shape[1]), layer.outer, np.float32)
             layer.rows(x, 0, out.height, out, act=act)
             x = out
-        return np.ascontiguousarray(8 * x.array.transpose(2, 0, 1))
+        return np.ascontiguousarray(x.array.transpose(2, 0, 1)) * np.float32(8)
 
 
 # ---- layers that are asked for rows, and ask for those they need
@@ -174,7 +174,8 @@ class _Unshuffled(_Layer):
 class _Convolved(_Layer):
     def __init__(self, source: _Layer, conv: Conv, act: Activation, gain: Array) -> None:
         super().__init__(conv.height(source.height), conv.height(source.width), conv.outer)
-        self.source, self.conv, self.act, self.gain = source, conv, act, gain
+        self.source, self.conv, self.gain = source, conv, gain
+        self.act: Activation = act
 
     def until(self, stop: int) -> int:
         return _rounded_up(stop, self.conv.tile)
