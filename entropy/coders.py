@@ -198,10 +198,19 @@ class NativeCoder(Coder):
     def encode(self, blocks: Sequence[Block]) -> bytes:
         if not blocks:
             return b""
-        writer = codes.AnsWriter(self.model)
+        writer = self.writer()
         for block in reversed(blocks):
             writer.put(*block)
-        return _words_to_bytes(writer.words())
+        return self.finished(writer)
+
+    def writer(self) -> codes.AnsWriter:
+        """A stream to put blocks or steps into, from the last to the first."""
+        return codes.AnsWriter(self.model)
+
+    @staticmethod
+    def finished(writer: codes.AnsWriter) -> bytes:
+        """The bytes of a stream; none if nothing was put in."""
+        return _words_to_bytes(writer.words()) if writer.used else b""
 
     def open(self, data: bytes) -> NativeReader:
         return NativeReader(codes.AnsReader(self.model, _words_from_bytes(data)) if data else None)
@@ -223,15 +232,10 @@ class NativeReader(ColumnReader):
         return self._ans.bits_left if self._ans is not None else 0
 
     def take(self, rows: NDArray[np.intp], counts: NDArray[np.intp]) -> Int32Array:
-        return self._open().take(rows, counts)
+        return self.opened().take(rows, counts)
 
-    def take_step(
-        self, row: NDArray[Any], counts: NDArray[np.int64], offset: Int32Array
-    ) -> tuple[Int32Array, Int32Array]:
-        """Decodes what `take` does without grouping: `codes.AnsReader.take_step`."""
-        return self._open().take_step(row, counts, offset)
-
-    def _open(self) -> codes.AnsReader:
+    def opened(self) -> codes.AnsReader:
+        """The stream; StreamError if it is empty."""
         if self._ans is None:
             raise StreamError("the entropy-coded stream is empty, and symbols are asked of it")
         return self._ans

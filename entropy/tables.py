@@ -9,7 +9,8 @@ row); then, if there are escapes, the classes of all of them and their digits, g
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import native
 from ..errors import StreamError, UsageError, WeightsError
 from ..native import codes
 from . import coders
@@ -39,6 +39,7 @@ _CLASSES = 34
 _CLASS_COUNTS = [1 << 16 - n for n in range(1, 12)] + [2] * 9 + [1] * 14
 _DIGIT = 8
 _TAIL_ROWS = 1 + _DIGIT
+_LONGEST = 1 << 31  # symbols of a step that compiled kernels take
 
 # No bound on a stream's content may refuse a valid stream. ANS can beat the ideal by less than 2**-8 of a symbol's
 # bits, plus what its last state holds.
@@ -179,7 +180,32 @@ class Tables:
 
     def encode_steps(self, steps: Sequence[tuple[IntArray, IntArray]], coder: CoderName = DEFAULT) -> bytes:
         """Encodes steps of (symbols, row) as one stream: the symbols of a step may decide the rows of the next."""
-        return self._coder(coder).encode([block for symbols, row in steps for block in self._blocks(symbols, row)])
+        maker = self._coder(coder)
+        if isinstance(maker, coders.NativeCoder) and all(np.size(symbols) < _LONGEST for symbols, _ in steps):
+            return self._encode_native(maker, [(*self._rows_of(*step), [np.size(step[0])]) for step in steps])
+        return maker.encode([block for symbols, row in steps for block in self._blocks(symbols, row)])
+
+    def encode_row_of_steps(
+        self, symbols: Int32Array, row: IntArray, sizes: Sequence[int], coder: CoderName = DEFAULT
+    ) -> bytes:
+        """Encodes steps that lie one behind the other, (n,), as `encode_steps` does. sizes: the symbols of each."""
+        maker = self._coder(coder)
+        if isinstance(maker, coders.NativeCoder) and symbols.size < _LONGEST:
+            return self._encode_native(maker, [(*self._rows_of(symbols, row), sizes)])
+        ends = np.cumsum(sizes)[:-1]
+        return self.encode_steps(list(zip(np.split(symbols, ends), np.split(row, ends), strict=True)), coder)
+
+    def _encode_native(
+        self, maker: coders.NativeCoder, parts: Sequence[tuple[Int32Array, IntArray, Sequence[int]]]
+    ) -> bytes:
+        writer = maker.writer()
+        for symbols, row, sizes in reversed(parts):
+            if symbols.size:
+                try:
+                    writer.put_steps(self._native_tables, row, symbols, np.array(sizes, np.int64))
+                except codes.StepError as error:
+                    raise self._no_such_row() from error
+        return maker.finished(writer)
 
     def decoder(self, data: Buffer, coder: CoderName = DEFAULT, largest: int | None = None) -> TableDecoder:
         """A decoder of a stream of steps. coder: what the stream's header says.
@@ -229,32 +255,40 @@ class Tables:
     def _no_such_row(self) -> UsageError:
         return UsageError(f"rows must be integers from 0 to {len(self.lengths) - 1}")
 
-    def _counted(self, row: IntArray) -> tuple[IntArray, NDArray[np.int64]]:
-        """The rows as compiled kernels take them, and the number of symbols of each row of the table."""
+    def _native_row(self, row: IntArray) -> IntArray:
+        """The rows of symbols as compiled kernels take them."""
+        row = np.asarray(row)
         if row.dtype.kind not in "iu":
             raise self._no_such_row()
-        row = np.ascontiguousarray(row, row.dtype.newbyteorder("="))
-        counts = codes.row_counts(row, len(self.lengths))
-        if counts is None:
-            raise self._no_such_row()
-        return row, counts
+        return np.ascontiguousarray(row, row.dtype.newbyteorder("="))
 
-    def _blocks(self, symbols: IntArray, row: IntArray) -> list[Block]:
-        """The symbols as blocks: their columns, and if there are escapes, the classes and the digits of the tail."""
+    def _rows_of(self, symbols: IntArray, row: IntArray) -> tuple[Int32Array, IntArray]:
+        """The symbols and their rows, checked, as compiled kernels take them."""
+        symbols = self._checked(symbols, row)
+        return symbols, self._native_row(row) if symbols.size else np.zeros(0, np.uint8)
+
+    @cached_property
+    def _native_tables(self) -> codes.TableModel:
+        return codes.TableModel(self.model, self.offset, self._all_min_bits)
+
+    def _checked(self, symbols: IntArray, row: IntArray) -> Int32Array:
+        """The symbols as int32; UsageError if they aren't numbers that this holds, one for each row."""
         symbols = np.asarray(symbols)
         if symbols.shape != np.shape(row):
             raise UsageError(f"symbols have shape {symbols.shape}, their rows {np.shape(row)}")
         if symbols.dtype.kind not in "iu":
             raise UsageError(f"symbols must be integers, not {symbols.dtype}")
+        wide = symbols.size and not np.can_cast(symbols.dtype, np.int32)
+        if wide and (symbols.min() < -(2**31) or symbols.max() >= 2**31):
+            raise UsageError("symbols must fit into 32 bits, with sign")
+        return np.ascontiguousarray(symbols, np.int32)
+
+    def _blocks(self, symbols: IntArray, row: IntArray) -> list[Block]:
+        """The symbols as blocks: their columns, and if there are escapes, the classes and the digits of the tail."""
+        symbols = self._checked(symbols, row)
         if not symbols.size:
             return []
-        if not np.can_cast(symbols.dtype, np.int32) and (symbols.min() < -(2**31) or symbols.max() >= 2**31):
-            raise UsageError("symbols must fit into 32 bits, with sign")
-        symbols = np.ascontiguousarray(symbols, np.int32)
-        if native.library() is not None and symbols.size < 1 << 31:
-            block, wrapped, used = self._native_block(symbols, np.asarray(row))
-        else:
-            block, wrapped, used = self._block(symbols, row)
+        block, wrapped, used = self._block(symbols, row)
         blocks = [block]
         if wrapped.size:
             first = self.offset[used].astype(np.int64)
@@ -281,28 +315,17 @@ class Tables:
         used = group.rows.repeat(group.counts)[escaped] if escaped.size else group.rows[:0]
         return block, wrapped[escaped].view(np.int32), used
 
-    def _native_block(self, symbols: Int32Array, row: IntArray) -> tuple[Block, Int32Array, IntArray]:
-        """The same, compiled."""
-        row, counts = self._counted(row)
-        columns, escaped = codes.columns_of_step(self._model, row, counts, self.offset, symbols)
-        used = counts.nonzero()[0]
-        return Block(used, counts[used], columns), symbols.ravel()[escaped], row.ravel()[escaped]
-
     @property
     def model(self) -> codes.Model:
         """The rows of the table, then those of escapes, for compiled kernels; there must be a compiled module."""
-        return self._model
+        coder = self._coder(coders.NativeCoder)
+        assert isinstance(coder, coders.NativeCoder)
+        return coder.model
 
     @property
     def all_min_bits(self) -> NDArray[np.float64]:
         """The cost in bits of the cheapest column of each row of the table, then of each of those of escapes."""
         return self._all_min_bits
-
-    @property
-    def _model(self) -> codes.Model:
-        coder = self._coder(coders.NativeCoder)
-        assert isinstance(coder, coders.NativeCoder)
-        return coder.model
 
     def _tail_group(self, kind: NDArray[np.int64]) -> _Grouping:
         """The grouping by rows of the tail: kind 0 is a class, kind n a digit of n bits."""
@@ -333,7 +356,7 @@ class TableDecoder:
             return np.zeros(row.shape, dtype=np.int32)
         if not row.flags.c_contiguous:
             self._check(row.size * tables.min_bits)  # it may be a broadcast view that takes no memory yet
-        if isinstance(self._reader, coders.NativeReader) and row.size < 1 << 31:
+        if isinstance(self._reader, coders.NativeReader) and row.size < _LONGEST:
             return self._take_step(self._reader, row)
         group = tables._group(row)
         columns = self._take(group)
@@ -346,14 +369,23 @@ class TableDecoder:
 
     def _take_step(self, reader: coders.NativeReader, row: IntArray) -> Int32Array:
         """Decodes what `take` does, compiled."""
-        tables = self._tables
-        row, counts = tables._counted(row)
-        self._check(float(counts @ tables.row_min_bits))
-        symbols, escaped = reader.take_step(row, counts, tables.offset)
-        if escaped.size:
-            used = row.ravel()[escaped]
-            symbols[escaped] = self._escaped(tables.offset[used].astype(np.int64), tables.last[used])
-        return symbols.reshape(row.shape)
+        with self.native_errors():
+            return reader.opened().take_step(self.native_tables, self._tables._native_row(row)).reshape(row.shape)
+
+    @cached_property
+    def native_tables(self) -> codes.TableModel:
+        """The tables for compiled kernels that take steps of this stream themselves: with `ans` and `native_errors`."""
+        return self._tables._native_tables.limited(*self._range)
+
+    @contextlib.contextmanager
+    def native_errors(self) -> Iterator[None]:
+        """Raises what `take` does for what such kernels say."""
+        try:
+            yield
+        except codes.StepError as error:
+            if error.kind == "row":
+                raise self._tables._no_such_row() from error
+            raise (self._short(error.needed) if error.kind == "bits" else self._too_large()) from error
 
     def take_same(self, row: int, n: int) -> Int32Array:
         """Decodes n symbols of one row: what `take` does with n times this row, with less to do."""
@@ -378,9 +410,13 @@ class TableDecoder:
         symbols = np.where(value & 1, first - 1 - half, first + last + half)
         low, high = self._range
         if (symbols < low).any() or (symbols > high).any():
-            what = "has more than 32 bits" if high == 2**31 - 1 else f"is larger than {high}"
-            raise StreamError(f"the entropy-coded stream is damaged: a symbol {what}")
+            raise self._too_large()
         return symbols
+
+    def _too_large(self) -> StreamError:
+        high = self._range[1]
+        what = "has more than 32 bits" if high == 2**31 - 1 else f"is larger than {high}"
+        return StreamError(f"the entropy-coded stream is damaged: a symbol {what}")
 
     def finish(self) -> None:
         """Raises StreamError unless the stream ends here as it should. To be called after the last step."""
@@ -406,10 +442,13 @@ class TableDecoder:
     def _check(self, needed_bits: float) -> None:
         left = self._reader.bits_left
         if left <= 0 or needed_bits * _SLACK_RATIO > left + _SLACK_BITS:
-            raise StreamError(
-                f"the entropy-coded stream is cut or damaged: the next symbols need at least {needed_bits:.0f} bits, "
-                f"{left} are left"
-            )
+            raise self._short(needed_bits)
+
+    def _short(self, needed_bits: float) -> StreamError:
+        return StreamError(
+            f"the entropy-coded stream is cut or damaged: the next symbols need at least {needed_bits:.0f} bits, "
+            f"{self._reader.bits_left} are left"
+        )
 
 
 class _Grouping:

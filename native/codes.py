@@ -1,8 +1,9 @@
 """Arithmetic coding, compiled: the streams of `entropy.coders`, which has the twins and says what a stream is.
 
-`Model` holds rows of cumulative counts. An `AnsReader` and an `AnsWriter` are a stream each; range-coded segments are
-read and written by `range_take` and `range_put`. All of these need the compiled module. Kernels of other families
-decode with the functions of src/ans.h: `Model.pointer` and `AnsReader.pointer` are what they take.
+`Model` holds rows of cumulative counts, `TableModel` says of which symbols. An `AnsReader` and an `AnsWriter` are a
+stream each; range-coded segments are read and written by `range_take` and `range_put`. All of these need the compiled
+module. Kernels of other families decode with the functions of src/ans.h: the pointers of these objects are what they
+take.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 
 from . import check, library
 
-__all__ = ["START", "AnsReader", "AnsWriter", "Model", "columns_of_step", "order_of_rows", "range_put", "range_take", "row_counts"]
+__all__ = ["StepError", "TableModel", "START", "AnsReader", "AnsWriter", "Model", "range_put", "range_take"]
 
 START = 0x100C0DE  # the state before the first symbol, after the last
 TOTAL = 1 << 16
 _PLACES = 257  # of a row's table, see src/ans.h
+_TAIL_ROWS = 9
+_STEP_ERRORS = {1: "row", 2: "bits", 3: "symbol"}
 _LONGEST = (1 << 15) - 1  # columns of a row
 
 Int32Array = NDArray[np.int32]
@@ -37,6 +40,19 @@ class Rows(ctypes.Structure):
         ("places", ctypes.c_void_p),
         ("built", ctypes.c_void_p),
         ("n", ctypes.c_int64),
+    )
+
+
+class Tables(ctypes.Structure):
+    """`CodecTables` of src/args.h."""
+
+    _fields_ = (
+        ("rows", Rows),
+        ("offset", ctypes.c_void_p),
+        ("min_bits", ctypes.c_void_p),
+        ("n_rows", ctypes.c_int64),
+        ("smallest", ctypes.c_int64),
+        ("largest", ctypes.c_int64),
     )
 
 
@@ -95,59 +111,59 @@ class Model:
         return ctypes.byref(self._struct)
 
 
+class TableModel:
+    """A model whose first rows are those of tables of symbols; the other 9 are of what is behind an escape.
+
+    offset: the symbol of each row's first column. min_bits: of the cheapest symbol of each of the model's rows.
+    Escaped symbols outside smallest ... largest are damage.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        offset: Int32Array,
+        min_bits: NDArray[np.float64],
+        smallest: int = -(2**31),
+        largest: int = 2**31 - 1,
+    ) -> None:
+        assert len(offset) + _TAIL_ROWS == len(min_bits) == len(model)
+        self.model, self._offset, self._min_bits = model, _as(offset, np.int32), _as(min_bits, np.float64)
+        arrays = _pointer(self._offset), _pointer(self._min_bits)
+        self._struct = Tables(model._struct, *arrays, len(offset), smallest, largest)
+
+    @property
+    def pointer(self) -> Any:
+        """A `CodecTables` for an entry point, valid while this lives."""
+        return ctypes.byref(self._struct)
+
+    def limited(self, smallest: int, largest: int) -> TableModel:
+        """The same with other limits of escaped symbols."""
+        return TableModel(self.model, self._offset, self._min_bits, smallest, largest)
+
+
+class StepError(ValueError):
+    """Nothing that can be coded. kind: "row", there is no such row; "bits", the stream is too short; "symbol", one
+    is out of range. needed: the bits that there should be at least.
+    """
+
+    def __init__(self, kind: str, needed: float) -> None:
+        super().__init__(f"the symbols of a step can't be coded: {kind}")
+        self.kind, self.needed = kind, needed
+
+
+def check_step(status: int, needed: float = 0.0) -> None:
+    """Raises what the status of an entry point that codes steps stands for."""
+    if status in _STEP_ERRORS:
+        raise StepError(_STEP_ERRORS[status], needed)
+    check(status)
+
+
 # ---- rows of symbols
 
 
 def _row_numbers(row: NDArray[Any]) -> tuple[ctypes.c_void_p, ctypes.c_int, ctypes.c_int64]:
     assert row.dtype.kind in "iu" and row.dtype.isnative
     return _pointer(row), ctypes.c_int(row.dtype.itemsize), ctypes.c_int64(row.size)
-
-
-def row_counts(row: NDArray[Any], n_rows: int) -> Int64Array | None:
-    """The number of symbols of each of n_rows rows, (n_rows,); None if a number isn't that of a row.
-
-    row: contiguous integers of any shape.
-    """
-    counts = np.empty(n_rows, np.int64)
-    status = _module().codec_rows_count(*_row_numbers(row), _pointer(counts), ctypes.c_int64(n_rows))
-    if status == -3:
-        return None
-    check(status)
-    return counts
-
-
-def order_of_rows(row: NDArray[Any], counts: Int64Array) -> Int32Array:
-    """The places that bring equal rows together, rising, each in its original order. counts: as `row_counts` says."""
-    order = np.empty(row.size, np.int32)
-    size = ctypes.c_int64(len(counts))
-    check(_module().codec_rows_order(*_row_numbers(row), _pointer(counts), size, _pointer(order)))
-    return order
-
-
-def columns_of_step(
-    model: Model, row: NDArray[Any], counts: Int64Array, offset: Int32Array, symbols: Int32Array
-) -> tuple[Int32Array, Int32Array]:
-    """The columns of symbols grouped by row, and the places of the escapes, in coding order.
-
-    row: contiguous, of the first len(offset) rows of the model. counts: as `row_counts` says.
-    offset: the symbol of each row's first column.
-    """
-    n = row.size
-    assert symbols.dtype == offset.dtype == np.int32 and symbols.size == n and len(counts) == len(offset) <= len(model)
-    columns, escaped, n_escaped = np.empty(n, np.int32), np.empty(n, np.int32), ctypes.c_int64()
-    status = _module().codec_rows_columns(
-        model.pointer,
-        *_row_numbers(row),
-        _pointer(counts),
-        _pointer(offset),
-        ctypes.c_int64(len(offset)),
-        _pointer(symbols),
-        _pointer(columns),
-        _pointer(escaped),
-        ctypes.byref(n_escaped),
-    )
-    check(status)
-    return columns, escaped[: n_escaped.value]
 
 
 # ---- ANS
@@ -193,28 +209,13 @@ class AnsReader:
         check(entry(self.model.pointer, self.pointer, _pointer(rows), _pointer(counts), sizes[0], _pointer(columns), sizes[1]))
         return columns
 
-    def take_step(self, row: NDArray[Any], counts: Int64Array, offset: Int32Array) -> tuple[Int32Array, Int32Array]:
-        """The symbols of a step in their own order, (n,), and the places of escapes among them, in coding order.
-
-        row: contiguous, of the first len(offset) rows of the model. counts: as `row_counts` says.
-        offset: the symbol of each row's first column; an escape is decoded as its column's.
-        """
-        n = row.size
-        assert offset.dtype == np.int32 and counts.dtype == np.int64 and len(counts) == len(offset) <= len(self.model)
-        symbols, escaped, n_escaped = np.empty(n, np.int32), np.empty(n, np.int32), ctypes.c_int64()
-        status = _module().codec_ans_take_step(
-            self.model.pointer,
-            self.pointer,
-            *_row_numbers(row),
-            _pointer(counts),
-            _pointer(offset),
-            ctypes.c_int64(len(offset)),
-            _pointer(symbols),
-            _pointer(escaped),
-            ctypes.byref(n_escaped),
-        )
-        check(status)
-        return symbols, escaped[: n_escaped.value]
+    def take_step(self, tables: TableModel, row: NDArray[Any]) -> Int32Array:
+        """The symbols of a step, (n,), in the order of their rows. row: contiguous. Raises StepError."""
+        symbols, needed = np.empty(row.size, np.int32), ctypes.c_double()
+        entry = _module().codec_tables_take
+        status = entry(tables.pointer, self.pointer, *_row_numbers(row), _pointer(symbols), ctypes.byref(needed))
+        check_step(status, needed.value)
+        return symbols
 
 
 class AnsWriter:
@@ -244,6 +245,35 @@ class AnsWriter:
         check(status)
         self._state = state.state
         self._parts.append(words[: state.n_words].copy())
+
+    def put_steps(self, tables: TableModel, row: NDArray[Any], symbols: Int32Array, sizes: Int64Array) -> None:
+        """Puts steps, one behind the other in `row` and `symbols`, in front of those that are coded.
+
+        row: contiguous. sizes: the symbols of each step. Raises StepError.
+        """
+        n = row.size
+        assert symbols.size == n and symbols.dtype == np.int32 and sizes.dtype == np.int64
+        words = np.empty(3 * n + 16, np.uint32)  # an escaped symbol is at most 16, 16 and 33 bits
+        state = Ans(None, 0, self._state)
+        status = _module().codec_tables_put(
+            tables.pointer,
+            ctypes.byref(state),
+            _pointer(words),
+            ctypes.c_int64(len(words)),
+            *_row_numbers(row)[:2],
+            _pointer(symbols),
+            _pointer(sizes),
+            ctypes.c_int64(len(sizes)),
+            ctypes.c_int64(n),
+        )
+        check_step(status)
+        self._state = state.state
+        self._parts.append(words[: state.n_words].copy())
+
+    @property
+    def used(self) -> bool:
+        """Whether anything was put in."""
+        return bool(self._parts)
 
     def words(self) -> NDArray[np.uint32]:
         """The words of the stream."""

@@ -23,6 +23,7 @@ __all__ = ["Narrow"]
 
 _LARGEST_EXPONENT = 60  # of a scale: the product of two is a normal number
 _BLOCK = 16  # output channels that are packed together
+_AMX_UNSIGNED, _AMX_SIGNED, _AMX_TWO = 81, 82, 83  # forms for tiles of bytes: of inputs 0...255, +-127, of 16 bits
 
 
 class _Quantiser(ctypes.Structure):
@@ -97,7 +98,7 @@ def _fits(form: _Form, grid: Grid, largest_sum: int) -> bool:
     up, down = np.maximum(products, 0).sum(1), np.maximum(-products, 0).sum(1)
     high = (up * grid.largest - down * grid.smallest).max()
     low = (up * grid.smallest - down * grid.largest).min()
-    return -32768 <= low and high <= 32767 and largest_sum < 2 ** (31 - form.shift)
+    return low >= -32768 and high <= 32767 and largest_sum < 2 ** (31 - form.shift)
 
 
 def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
@@ -156,7 +157,7 @@ class Narrow:
         self._weight, self._bias = weight.astype(np.int16), bias.astype(np.int64)
         self._scale = np.ldexp(np.float32(1), -scale).astype(np.float32)
         self._matrices: NDArray[Any] | None = None  # of the twin
-        self._ready: _Packed | None = None
+        self._ready: dict[bool, _Packed] = {}  # by whether there is AMX
 
     @property
     def channels(self) -> int:
@@ -231,16 +232,36 @@ class Narrow:
 
     # ---- the kernel
 
-    def prepare(self) -> None:
-        """Packs the weights for the compiled module, if it is there; the first run does it otherwise."""
-        if self._ready is None and native.library() is not None:
-            self._ready = self._packed()
+    def prepare(self) -> _Packed | None:
+        """Packs the weights for the instruction set in use; the first run does it otherwise. None: it isn't compiled."""
+        if (name := native.instruction_set()) is None:
+            return None
+        amx = name == "amx"
+        if amx not in self._ready:
+            self._ready[amx] = self._packed(amx)
+        return self._ready[amx]
 
     @property
     def form(self) -> int:
-        """The form of the kernel: 44, 24, 22 for Winograd's with tiles of 4x4, 2x4, 2x2; 0 for the direct one."""
-        self.prepare()
-        return 0 if self._ready is None else self._ready.form
+        """The form of the kernel: 44, 24, 22 for Winograd's with tiles of 4x4, 2x4, 2x2; 81 to 83 for AMX; else 0."""
+        ready = self.prepare()
+        return 0 if ready is None else ready.form
+
+    def _forms(self, amx: bool) -> list[tuple[int, tuple[int, ...]]]:
+        """The forms whose bounds hold for all inputs, the fastest first, and the shapes of a block's weights in them."""
+        grid, pairs = self.grid, -(-self.inner // 2)
+        winograd = self.kernel == 3 and self.stride == 1
+        forms = [form for form in _FORMS if winograd and _fits(form, grid, self.largest_sum)]
+        shapes = [(form.code, (form.products, pairs, _BLOCK, 2)) for form in forms]
+        if amx:
+            code = _AMX_TWO
+            if grid.largest < 128:
+                code = _AMX_SIGNED
+            elif grid.largest < 256 and grid.smallest >= 0:
+                code = _AMX_UNSIGNED
+            chunks = -(-self.kernel * 4 * -(-self.inner // 4) // 64)
+            shapes.insert(0, (code, (self.kernel, chunks, 16, 32)))
+        return [*shapes, (0, (self.kernel**2, pairs, _BLOCK, 2))]
 
     def _blocks(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """The output channels of the blocks of 16, and their places: see `_Packed`."""
@@ -253,28 +274,25 @@ class Narrow:
                 place.append((*divmod(phase, self.shuffle), start, n))
         return np.array(order, np.int32), np.array(place, np.int64)
 
-    def _packed(self) -> _Packed:
+    def _packed(self, amx: bool) -> _Packed:
         module = native.library()
         assert module is not None
         order, place = self._blocks()
         seen, picked = order >= 0, np.maximum(order, 0)
         bias = np.where(seen, self._bias[picked], 0).astype(np.int32)
         scale = np.where(seen, self._scale[picked], np.float32(1))
-        pairs = -(-self.inner // 2)
-        winograd = self.kernel == 3 and self.stride == 1
-        forms = [form for form in _FORMS if winograd and _fits(form, self.grid, self.largest_sum)]
-        for code, products in (*((form.code, form.products) for form in forms), (0, self.kernel**2)):
-            weight = _aligned((products, len(order), pairs, _BLOCK, 2))
+        for form, shape in self._forms(amx):
+            weight = _aligned((len(order), *shape))
             status = module.codec_conv_pack(
                 _pointer(self._weight),
-                *(ctypes.c_int64(n) for n in (self.inner, self.kernel, code)),
+                *(ctypes.c_int64(n) for n in (self.inner, self.kernel, form)),
                 _pointer(order),
                 ctypes.c_int64(len(order)),
                 _pointer(weight),
             )
-            with contextlib.suppress(ValueError):  # a transformed weight may have more than 16 bits
+            with contextlib.suppress(ValueError):  # a weight may have too many bits for the form
                 native.check(status)
-                return _Packed(code, weight, order, place, bias, scale)
+                return _Packed(form, weight, order, place, bias, scale)
         raise AssertionError("the direct form takes all weights")
 
     def _kernel(
@@ -291,10 +309,9 @@ class Narrow:
         places: list[NDArray[Any] | None],
     ) -> None:
         """Calls the kernel."""
-        module = native.library()
-        self.prepare()
-        assert module is not None and self._ready is not None
-        ready, (first, stop) = self._ready, self._reach(x, top, bottom, offset)
+        module, ready = native.library(), self.prepare()
+        assert module is not None and ready is not None
+        first, stop = self._reach(x, top, bottom, offset)
         if gain is not None:
             starts, (rows, lanes) = ready.place[:, 2:3], ready.order.shape
             gain = np.ascontiguousarray(gain[np.minimum(starts + np.arange(lanes), self.channels - 1)])

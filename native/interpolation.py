@@ -1,4 +1,4 @@
-"""Kernels of interpolated fields: prediction, quantisation and contexts of one part of a field at a time.
+"""Kernels of interpolated fields: all parts of a field in one call, from coarse to fine.
 
 The twin is `codecs.layers.interpolation`, which says what is computed: these give the same symbols, contexts and values,
 bit by bit. All of them need the compiled module.
@@ -8,45 +8,63 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import check, library
+from .codes import AnsReader, TableModel, check_step
 
-__all__ = ["Field", "Part", "cheapest", "misses"]
+__all__ = ["Scale", "cheapest", "decode", "encode", "misses"]
 
-_AXES = 5
-_RUNS = ctypes.c_int64 * _AXES
-_ODD = ctypes.c_int64 * (_AXES - 1)
-_WEIGHTS = ctypes.c_double * (_AXES - 1)
+_AXES, _LEVELS, _PARTS = 5, 65, 1 + 15 * 64
+_SCRATCH = 13  # bytes for a point of the largest part, while decoding
 
 
-class Part(ctypes.Structure):
-    """`CodecPart` of src/args.h."""
+class Field(ctypes.Structure):
+    """`CodecField` of src/args.h."""
 
     _fields_ = (
-        ("n", _RUNS),
-        ("pitch", _RUNS),
-        ("start", ctypes.c_int64),
+        ("shape", ctypes.c_int64 * _AXES),
         ("n_axes", ctypes.c_int64),
-        ("axis", _ODD),
-        ("reach", _ODD),
-        ("known", _ODD),
-        ("weight", _WEIGHTS),
-        ("weights", ctypes.c_double),
-        ("middle", ctypes.c_double),
-        ("share", ctypes.c_double),
+        ("item", ctypes.c_int64),
+        ("weight", ctypes.c_double * (_AXES - 1)),
+        ("share", ctypes.c_double * _LEVELS),
         ("bound", ctypes.c_double),
-        ("quantum", ctypes.c_double),
-        ("context", ctypes.c_int64),
+        ("middle", ctypes.c_double),
+        ("values", ctypes.c_void_p),
+        ("sizes", ctypes.c_void_p),
     )
 
-    @property
-    def size(self) -> int:
-        """The number of points."""
-        return int(np.prod(self.n[:], dtype=np.int64))
+
+@dataclass(frozen=True)
+class Scale:
+    """The decisions and numbers of a field.
+
+    weights: of the axes behind the first, above 0. shares: of the bound, of the levels 1, 2, ... up to one more than
+    the field has. middle: the prediction of the first points.
+    """
+
+    weights: Sequence[int]
+    shares: Sequence[float]
+    bound: float
+    middle: float
+
+    def of(self, values: NDArray[Any], sizes: NDArray[np.float32]) -> Field:
+        """The field of some values, and of the sizes of their residuals."""
+        shape = values.shape
+        top = (max(shape[1:], default=1) - 1).bit_length()
+        assert values.dtype in (np.float32, np.float64) and 1 <= len(shape) <= _AXES and min(shape) > 0
+        assert len(self.weights) == len(shape) - 1 and all(weight > 0 for weight in self.weights)
+        assert sizes.shape == shape and top < len(self.shares) < _LEVELS
+        field = Field(n_axes=len(shape) - 1, item=values.dtype.itemsize, bound=self.bound, middle=self.middle)
+        field.shape[:] = [1] * (_AXES - len(shape)) + list(shape)
+        field.weight[: len(self.weights)] = list(self.weights)
+        field.share[1 : len(self.shares) + 1] = list(self.shares)
+        field.values, field.sizes = _pointer(values, values.dtype), _pointer(sizes, np.float32)
+        return field
 
 
 def _module() -> ctypes.CDLL:
@@ -60,118 +78,86 @@ def _pointer(x: NDArray[Any], dtype: Any) -> ctypes.c_void_p:
     return ctypes.c_void_p(x.ctypes.data)
 
 
-class Field:
-    """A field that is filled from coarse to fine.
+def _sizes(field: Field) -> NDArray[np.int64]:
+    """The number of points of each part, in coding order."""
+    sizes, n = np.empty(_PARTS, np.int64), ctypes.c_int64()
+    check(_module().codec_interp_sizes(ctypes.byref(field), _pointer(sizes, np.int64), ctypes.byref(n)))
+    return sizes[: n.value]
 
-    values: float32 or float64, of one to five axes; along the first one nothing is interpolated. sizes: those of the
-    residuals, float32, of the same shape. weights: of the other axes, above 0.
+
+def encode(
+    x: NDArray[Any], scale: Scale
+) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int64], NDArray[Any]]:
+    """The symbols and contexts of x, part behind part, the sizes of the parts, and the values of escapes.
+
+    x: contiguous, of one to five axes; along the first one nothing is interpolated.
     """
+    values, residuals = np.zeros_like(x), np.zeros(x.shape, np.float32)
+    field = scale.of(values, residuals)
+    symbols, contexts = np.empty(x.size, np.int32), np.empty(x.size, np.int16)
+    raw, n_raw = np.empty(x.size, x.dtype), ctypes.c_int64()
+    status = _module().codec_interp_encode(
+        ctypes.byref(field),
+        _pointer(x, values.dtype),
+        _pointer(symbols, np.int32),
+        _pointer(contexts, np.int16),
+        _pointer(raw, x.dtype),
+        ctypes.byref(n_raw),
+    )
+    check(status)
+    return symbols, contexts, _sizes(field), raw[: n_raw.value].copy()
 
-    def __init__(
-        self, values: NDArray[Any], sizes: NDArray[np.float32], weights: Sequence[int], bound: float, middle: float
-    ) -> None:
-        assert values.dtype in (np.float32, np.float64) and 1 <= values.ndim <= _AXES and sizes.shape == values.shape
-        assert len(weights) == values.ndim - 1 and all(weight > 0 for weight in weights)
-        self.values, self.sizes, self.weights, self.bound, self.middle = values, sizes, weights, bound, middle
 
-    def part(self, axes: Sequence[int], index: Sequence[slice], share: float, context: int) -> Part:
-        """The points values[index]; along `axes` they lie between known ones, which are apart by the index's step.
+def decode(
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    scale: Scale,
+    kinds: NDArray[np.uint8],
+    raw: NDArray[Any],
+    tables: TableModel,
+    ans: AnsReader,
+) -> NDArray[Any]:
+    """The values of a field. kinds: the table's row of each context. raw: the values of escapes, finite.
 
-        share: the level's, of the bound. context: the first one of its points.
-        """
-        shape = self.values.shape
-        assert len(index) == len(shape) and all(0 < axis < len(shape) for axis in axes)
-        spare = _AXES - len(shape)
-        part = Part()
-        part.n[:spare] = [1] * spare
-        pitch = 1
-        for axis in range(len(shape) - 1, -1, -1):
-            places = range(*index[axis].indices(shape[axis]))
-            part.n[spare + axis], part.pitch[spare + axis] = len(places), pitch * places.step
-            part.start += pitch * places.start
-            if axis in axes:
-                k = axes.index(axis)
-                assert places.start > 0 and places.step == 2 * places.start
-                part.axis[k], part.reach[k] = spare + axis, pitch * places.start
-                part.known[k] = len(range(0, shape[axis], places.step))
-                part.weight[k] = self.weights[axis - 1]
-            pitch *= shape[axis]
-        part.n_axes, part.weights, part.context = len(axes), sum(part.weight[: len(axes)]), context
-        part.middle, part.share, part.bound, part.quantum = self.middle, share, self.bound, 2 * self.bound / share
-        return part
-
-    def _arrays(self) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-        return _pointer(self.values, self.values.dtype), _pointer(self.sizes, np.float32)
-
-    @property
-    def _item(self) -> ctypes.c_int:
-        return ctypes.c_int(self.values.dtype.itemsize)
-
-    def code(self, part: Part, x: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int16], int]:
-        """Fills a part in with what x decodes to: the symbols, their contexts, and the number of escapes."""
-        assert x.shape == self.values.shape
-        n_escaped = ctypes.c_int64()
-        symbols, contexts = np.empty(part.size, np.int32), np.empty(part.size, np.int16)
-        status = _module().codec_interp_code(
-            ctypes.byref(part),
-            self._item,
-            _pointer(x, self.values.dtype),
-            *self._arrays(),
-            _pointer(symbols, np.int32),
-            _pointer(contexts, np.int16),
-            ctypes.byref(n_escaped),
-        )
-        check(status)
-        return symbols, contexts, n_escaped.value
-
-    def rows(self, part: Part, kinds: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """The predictions of a part, and kinds[context] of each point."""
-        assert part.context + 26 <= len(kinds)
-        predictions, rows = np.empty(part.size, np.float64), np.empty(part.size, np.uint8)
-        status = _module().codec_interp_rows(
-            ctypes.byref(part),
-            self._item,
-            *self._arrays(),
-            _pointer(kinds, np.uint8),
-            _pointer(predictions, np.float64),
-            _pointer(rows, np.uint8),
-        )
-        check(status)
-        return predictions, rows
-
-    def put(self, part: Part, predictions: NDArray[np.float64], symbols: NDArray[np.int32]) -> None:
-        """Fills a part in with what symbols say, an escape with its prediction. ValueError if one is out of range."""
-        assert predictions.size == symbols.size == part.size
-        status = _module().codec_interp_put(
-            ctypes.byref(part),
-            self._item,
-            *self._arrays(),
-            _pointer(predictions, np.float64),
-            _pointer(symbols, np.int32),
-        )
-        check(status)
+    Raises StepError where the stream can't be decoded, ValueError if a symbol or a value is out of range, or if values
+    are left over.
+    """
+    values, residuals = np.zeros(shape, dtype), np.zeros(shape, np.float32)
+    field = scale.of(values, residuals)
+    scratch, needed = np.empty(_SCRATCH * int(_sizes(field).max()), np.uint8), ctypes.c_double()
+    status = _module().codec_interp_decode(
+        ctypes.byref(field),
+        tables.pointer,
+        ans.pointer,
+        _pointer(kinds, np.uint8),
+        ctypes.c_int64(len(kinds)),
+        _pointer(raw, values.dtype),
+        ctypes.c_int64(len(raw)),
+        _pointer(scratch, np.uint8),
+        ctypes.c_int64(len(scratch)),
+        ctypes.byref(needed),
+    )
+    check_step(status, needed.value)
+    return values
 
 
 def cheapest(
-    steps: Sequence[tuple[NDArray[Any], NDArray[Any]]], costs: NDArray[np.float32], n_contexts: int
+    symbols: NDArray[np.int32], contexts: NDArray[np.int16], costs: NDArray[np.float32], n_contexts: int
 ) -> NDArray[np.int32]:
     """The distribution of each context under which its symbols cost least, -1 of one without symbols.
 
-    steps: symbols int32 and their contexts int16. costs: (sizes, distributions), of |symbol|; larger ones cost the last.
+    costs: (sizes, distributions), of |symbol|; what is larger costs as much as the last.
     """
-    most = max((max(int(symbols.max()), -int(symbols.min())) for symbols, _ in steps if symbols.size), default=0)
-    width = min(most + 1, len(costs))
-    if width < len(costs):
-        costs = costs[:width]
+    assert symbols.size == contexts.size > 0
+    most = max(int(symbols.max()), -int(symbols.min()))
+    costs = costs[: most + 1]
+    width, n_kinds = costs.shape
     counts, best = np.zeros((n_contexts, width), np.uint32), np.empty(n_contexts, np.int32)
     sizes = ctypes.c_int64(n_contexts), ctypes.c_int64(width)
-    for symbols, contexts in steps:
-        assert symbols.size == contexts.size
-        arrays = (_pointer(contexts, np.int16), _pointer(symbols, np.int32), ctypes.c_int64(symbols.size))
-        check(_module().codec_interp_count(*arrays, _pointer(counts, np.uint32), *sizes))
+    arrays = (_pointer(contexts, np.int16), _pointer(symbols, np.int32), ctypes.c_int64(symbols.size))
+    check(_module().codec_interp_count(*arrays, _pointer(counts, np.uint32), *sizes))
     arrays = (_pointer(counts, np.uint32), _pointer(costs, np.float32))
-    n_kinds = ctypes.c_int64(costs.shape[1])
-    check(_module().codec_interp_choose(*arrays, *sizes, n_kinds, _pointer(best, np.int32)))
+    check(_module().codec_interp_choose(*arrays, *sizes, ctypes.c_int64(n_kinds), _pointer(best, np.int32)))
     return best
 
 

@@ -53,9 +53,9 @@ class RowRule:
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """The rows and the integers next to the means, which symbols are counted from."""
         f = np.float32
-        index = np.clip(
-            round_half_up((log_scale - f(self.minimum)) * f(self.steps)), 0, len(self.shifts) - 1
-        ).astype(np.int64)
+        index = np.clip(round_half_up((log_scale - f(self.minimum)) * f(self.steps)), 0, len(self.shifts) - 1).astype(
+            np.int64
+        )
         count = np.int32(1 << self.mean_bits) >> self.shifts[index]
         units = round_half_up(np.clip(mean, f(-largest), f(largest)) * count.astype(np.float32)).astype(np.int32)
         centre = (units + (count >> 1)) // count
@@ -113,8 +113,10 @@ class StepNetwork:
             raise ValueError("a network of this size isn't computed here")
         if any(act.signed or act.leak or act.bits > 15 for act in acts):
             raise ValueError("hidden layers are unsigned, in at most 15 bits")
-        if not (symbols.signed and symbols.bits <= 16) or int(rule.offsets[-1]) > 256 or len(rule.offsets) != len(rule.shifts) + 1:
-            raise ValueError("inputs have at most 16 bits, and there are at most 256 rows")
+        if not (symbols.signed and symbols.bits <= 16):
+            raise ValueError("inputs are signed, in at most 16 bits")
+        if int(rule.offsets[-1]) > 256 or len(rule.offsets) != len(rule.shifts) + 1:
+            raise ValueError("there are at most 256 rows")
         self.hidden, self.outputs, self.largest, self.rule = hidden, outputs, symbols.largest, rule
         self.symbols, self.acts = symbols, acts
         self.layers = [_checked(*item) for item in zip((first, second, third), grids, strict=True)]
@@ -122,7 +124,8 @@ class StepNetwork:
         w = self.layers[0][0].astype(np.float32).transpose(0, 2, 3, 1)
         self._matrix = np.ascontiguousarray(w.reshape(len(w), -1).T)
         even = np.pad(w, ((0, 0), (0, 0), (0, 0), (0, self.inputs % 2)))
-        self._packed = [_packed(even.reshape(len(w), -1))] + [_packed(layer[0][:, :, 0, 0]) for layer in self.layers[1:]]
+        self._packed = [_packed(even.reshape(len(w), -1))]
+        self._packed += [_packed(layer[0][:, :, 0, 0]) for layer in self.layers[1:]]
         self._bias = [_filled(layer[1], np.int32) for layer in self.layers]
         self._scale = [_filled(layer[2], np.float32) for layer in self.layers]
 
@@ -140,7 +143,7 @@ class StepNetwork:
         assert positions.dtype == np.int32 and positions.flags.c_contiguous and positions.ndim == 1
         if not len(positions):
             return np.empty((self.outputs, 0), np.uint8), np.empty((self.outputs, 0), np.int32)
-        assert 0 <= int(positions.min()) and int(positions.max()) < height * width, "a position outside the picture"
+        assert int(positions.min()) >= 0 and int(positions.max()) < height * width, "a position outside the picture"
         module = library()
         if module is None:
             return self._twin(plane, pad, positions, width)
@@ -176,7 +179,7 @@ class StepNetwork:
 
 
 def _checked(layer: Layer, grid: Grid) -> tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.float32]]:
-    """Weights, biases, and the units of the outputs, of a layer whose inputs are on a grid; ValueError beyond 24 bits."""
+    """Weights, biases, and units of the outputs, of a layer whose inputs are on a grid; ValueError beyond 24 bits."""
     weight, bias, exponent = layer
     if not bias.shape == exponent.shape == weight.shape[:1]:
         raise ValueError(f"biases {bias.shape} and exponents {exponent.shape} for {weight.shape[0]} outputs")

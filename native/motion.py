@@ -166,7 +166,7 @@ def predict(
             ctypes.c_int64(columns),
             ctypes.c_int(leaf),
             _at(out),
-        )  # fmt: skip
+        )
     )
     return out
 
@@ -209,7 +209,7 @@ def coarse(a: NDArray[Any], b: NDArray[Any], reach: int) -> Int:
             _at(shifts),
             numbers[5],
             _at(vectors),
-        )  # fmt: skip
+        )
     )
     return vectors
 
@@ -241,13 +241,14 @@ def _coarse(a: Short, b: Short, reach: int, far: Single) -> Int:
     return vectors
 
 
-def _match(aim: NDArray[Any], phases: Short, weight: NDArray[Any]) -> _Costs:
-    """The arguments of the kernels of costs; whoever asks for them keeps the arrays."""
+def _match(aim: NDArray[Any], phases: Short, weight: NDArray[Any]) -> tuple[_Costs, list[NDArray[Any]]]:
+    """The arguments of the kernels of costs, and arrays to keep while these are in use."""
     h, w = aim.shape
     grid = _grid(h, w)
     assert aim.dtype == phases.dtype == np.int16 and phases.shape == (16, h, w)
     assert weight.dtype == np.uint8 and weight.shape == grid
-    return _Costs(*(_at(x).value for x in (aim, phases, weight)), h, w, *grid)
+    kept = [np.ascontiguousarray(x) for x in (aim, phases, weight)]
+    return _Costs(*(_at(x).value for x in kept), h, w, *grid), kept
 
 
 def costs(aim: Short, phases: Short, weight: NDArray[np.uint8], fields: Int) -> Single:
@@ -257,7 +258,7 @@ def costs(aim: Short, phases: Short, weight: NDArray[np.uint8], fields: Int) -> 
     """
     h, w = weight.shape
     fields = _vectors(fields, (len(fields), h, w, 2))
-    match = _match(aim, phases, weight)
+    match, _kept = _match(aim, phases, weight)
     module = _compiled()
     if module is not None:
         out = np.empty((len(fields), h, w), np.float32)
@@ -284,7 +285,7 @@ def refine(aim: Short, phases: Short, weight: NDArray[np.uint8], fields: Int, pe
     if module is not None:
         best, cost = np.empty((h, w, 2), np.int64), np.empty((h, w), np.float32)
         copy = np.empty_like(best)
-        match = _match(aim, phases, weight)
+        match, _kept = _match(aim, phases, weight)
         number = ctypes.c_int64(len(fields))
         at = (_at(x) for x in (best, cost, copy))
         check(module.codec_motion_refine(ctypes.byref(match), _at(fields), number, ctypes.c_float(penalty), *at))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import check, codes, library
 
-__all__ = ["Choice", "Coder", "Network", "coefficients", "levels"]
+__all__ = ["Choice", "Coder", "Network", "coefficients", "levels", "pyramid"]
 
 HIDDEN = 32
 BANDS = 64
@@ -183,13 +183,24 @@ def levels(
     return made, list(_steps(struct, arrays)), out
 
 
+def pyramid(coder: Coder, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+    """A field of vectors or modes that is read as a pyramid of four grids, less what was expected: of this shape."""
+    assert coder.ans is not None
+    h, w, channels = shape
+    field = np.empty(shape, np.int64)
+    struct, _ = coder._begin(0)
+    sizes = ctypes.c_int64(h), ctypes.c_int64(w), ctypes.c_int(channels)
+    check(_module().codec_pass_pyramid(ctypes.byref(struct), *sizes, ctypes.c_void_p(field.ctypes.data)))
+    return field
+
+
 @dataclass(frozen=True)
 class Choice:
     """The choice of coefficients by an encoder: the cheapest for what it aims at.
 
     target: (64, h, w) float64, in steps. costs: (61, 81) float32, bits of the symbols -40...40 by row; beyond they are
-    as at the end. lmbda: squared steps that a bit is worth. spent: (5, h, w) float64, to which the costs of each level's
-    bands are added.
+    as at the end. lmbda: squared steps that a bit is worth. spent: (5, h, w) float64, to which the costs of the bands
+    of each level are added.
     """
 
     target: NDArray[np.float64]

@@ -69,7 +69,7 @@ def pixels_of_cells(
     assert corrections.dtype == np.float32 and corrections.flags.c_contiguous
     assert border >= 0 and corrections.shape == (n, w + 2 * border, CELL)
     assert out.dtype in (np.uint8, np.uint16) and out.flags.c_contiguous and out.shape == (height, width, 3)
-    assert 0 <= top and 0 < width <= 2 * w
+    assert top >= 0 and 0 < width <= 2 * w
     if top >= height or not x.size:
         return
     largest = float(np.iinfo(out.dtype).max)

@@ -1,4 +1,4 @@
-"""The filter behind a block transform, compiled: nirvana's preset grid, codecs/nirvana/grid/networks.py, has its twin."""
+"""The filter behind the transforms of nirvana's preset grid, compiled; its twin: codecs/nirvana/grid/networks.py."""
 
 from __future__ import annotations
 

@@ -40,19 +40,19 @@ class Probe:
 
 def _walloc_latents(codec: Any, data: bytes) -> bytes:
     header, chunks = unpack(data)
-    return codec._read_latents(header, chunks, *header.shape[:2]).contiguous().numpy().tobytes()
+    return codec._read_latents(header, chunks, *header.shape[:2]).astype(np.float32).tobytes()
 
 
 def _walloc_bits(codec: Any, pixels: np.ndarray) -> float:
     net, gain16 = codec.model.net, codec.model.gain_of(None)
     with torch.inference_mode():
-        latents = codec.integers(pixels, gain16)
+        latents = torch.from_numpy(codec.model.networks.latents(pixels, gain16)).float()[None]
         return float(net.context.bits(latents, net.side(latents.shape, gain16)))
 
 
 def _s2lic_latents(codec: Any, data: bytes) -> bytes:
     header, chunks = unpack(data)
-    return codec._read_latents(header, chunks, *header.shape[:2])[0].contiguous().numpy().tobytes()
+    return codec.read_latents(header, chunks).tobytes()
 
 
 def _s2lic_bits(codec: Any, pixels: np.ndarray) -> float:

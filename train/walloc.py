@@ -18,8 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..codecs.walloc.codec import WallocCodec, WallocModel, export_state, import_state, logistic_tables, metadata
-from ..codecs.walloc.network import WallocConfig, WallocNet, initialise
+from ..codecs.walloc.config import WallocConfig
+from ..codecs.walloc.network import WallocNet, initialise
+from ..codecs.walloc.torch_model import export_state, import_state, logistic_tables
+from ..codecs.walloc.torch_networks import TorchNetworks
+from ..codecs.walloc.weights import metadata
 from ..datasets.images import RandomCrops
 from ..entropy.tables import Tables
 from .fit import fit
@@ -121,14 +124,14 @@ class WallocTask(TwinTask):
         """Estimates bits per pixel by the context model, at the nominal gain, of the integers that files would hold."""
         if not self.codes_files:
             return {}
-        _, net, tables = snapshot(self.ema)
-        codec = WallocCodec(WallocModel(net, tables, self.tag, self.quality, self.gains, self.nominal, b""))
+        _, net, _ = snapshot(self.ema)
+        networks = TorchNetworks(net)
         context, rows = net.context, []
         assert context is not None
         for picture in self.held_out:
             pixels = picture.permute(1, 2, 0).contiguous().numpy()
             with torch.inference_mode():
-                latents = codec.integers(pixels, self.nominal)
+                latents = networks.as_tensor(networks.latents(pixels, self.nominal))
                 bits = float(context.bits(latents, net.side(latents.shape, self.nominal)))
             rows.append(bits / (pixels.shape[0] * pixels.shape[1]))
         return {"val_bpp": float(np.mean(rows))}

@@ -18,6 +18,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -60,11 +61,19 @@ class Alphabet:
     def size(self) -> int:
         return len(self.values) + 1
 
+    @cached_property
+    def consecutive(self) -> bool:
+        """Whether the values are numbers without a gap."""
+        numbers = self.values.dtype.kind == "i" and len(self.values) > 0
+        return numbers and int(self.values[-1]) - int(self.values[0]) == len(self.values) - 1
+
     def symbols(self, values: NDArray[Any]) -> NDArray[np.int32]:
         """The symbol of each value, int32 in the same shape: its index, `len(self.values)` for an escape."""
         if not len(self.values):
             return np.zeros(values.shape, np.int32)
         if values.dtype.kind in "biu" and values.dtype.itemsize == 1 and values.size > 256:
+            if self.consecutive and len(self.values) == 256:
+                return np.subtract(values, self.values[0], dtype=np.int32, casting="unsafe")
             every = np.arange(256, dtype=np.uint8).view(values.dtype)  # few enough to look all of them up first
             return self.symbols(every)[values.view(np.uint8)]
         at = np.searchsorted(self.values, values).clip(0, len(self.values) - 1)
@@ -148,7 +157,10 @@ class Domain:
             out = np.zeros(symbols.shape, np.int64)
         for index, alphabet in enumerate(self.alphabets):
             columns = self._columns(index)
-            if len(alphabet.values):
+            if alphabet.consecutive:  # escapes get some number here, and then their own
+                out[:, columns] = symbols[:, columns]
+                out[:, columns] += alphabet.values[0]
+            elif len(alphabet.values):
                 out[:, columns] = alphabet.values.take(symbols[:, columns], mode="clip")
         out[self.escapes(symbols)] = rare
         return out

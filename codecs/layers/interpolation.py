@@ -22,7 +22,7 @@ import itertools
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
@@ -31,9 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import native
-from ...entropy.tables import Tables
+from ...entropy.tables import TableDecoder, Tables
 from ...errors import StreamError, UsageError
 from ...native import interpolation as kernels
+from ...native.codes import StepError
 
 __all__ = ["MAX_AXES", "Scheme", "decode", "encode"]
 
@@ -173,16 +174,42 @@ def decode(data: bytes, shape: Sequence[int], dtype: np.dtype[Any] | str) -> NDA
     kinds, raw = _unpack_side(data[start : start + n_side], size, dtype)
     decoder = _tables().decoder(data[start + n_side :])
     order, folded = plan.folded(shape)
-    field = _field(folded, dtype, bound, plan, middle)
-    at = 0
-    for place in _places(folded[1:]):
-        predicted, rows = field.predicted(place, kinds)
-        at += field.put(place, predicted, decoder.take(rows), raw[at:])
+    if decoder.ans is not None:
+        values = _decode_native(folded, dtype, bound, plan, middle, kinds, raw, decoder)
+    else:
+        field, at = _Field(folded, dtype, bound, plan, middle), 0
+        for place in _places(folded[1:]):
+            predicted, rows = field.predicted(place, kinds)
+            at += field.put(place, predicted, decoder.take(rows), raw[at:])
+        if at != len(raw):
+            raise _out_of_range()
+        values = field.values
     decoder.finish()
-    if at != len(raw):
-        raise StreamError("an error-bounded stream has values left over: the file is damaged")
-    unfolded = field.values.reshape([shape[axis] for axis in order])
+    unfolded = values.reshape([shape[axis] for axis in order])
     return np.ascontiguousarray(unfolded.transpose(np.argsort(order)))
+
+
+def _decode_native(
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    bound: float,
+    plan: _Plan,
+    middle: float,
+    kinds: NDArray[np.uint8],
+    raw: NDArray[Any],
+    decoder: TableDecoder,
+) -> NDArray[Any]:
+    if not np.isfinite(raw).all():
+        raise _out_of_range()
+    scale = _native_scale(shape, bound, plan, middle)
+    assert decoder.ans is not None
+    with decoder.native_errors():
+        try:
+            return kernels.decode(shape, dtype, scale, kinds, raw, decoder.native_tables, decoder.ans)
+        except StepError:
+            raise
+        except ValueError as error:
+            raise _out_of_range() from error
 
 
 def _smoothness(x: NDArray[Any]) -> tuple[int, ...]:
@@ -342,46 +369,16 @@ class _Field:
         return n
 
 
-class _NativeField(_Field):
-    """The same, compiled: the same values, symbols and contexts."""
-
-    def __init__(self, shape: Sequence[int], dtype: np.dtype[Any], bound: float, plan: _Plan, middle: float) -> None:
-        super().__init__(shape, dtype, bound, plan, middle)
-        self._kernels = kernels.Field(self.values, self.sizes, self.weights, bound, middle)
-
-    def _part(self, place: _Place) -> kernels.Part:
-        return self._kernels.part(place.axes, place.index, self.scheme.share(place.level), place.context)
-
-    def code(self, place: _Place, x: NDArray[Any]) -> tuple[Int, Int, NDArray[Any]]:
-        symbols, contexts, n_escaped = self._kernels.code(self._part(place), x)
-        true = x[place.index]
-        return symbols, contexts, true[symbols.reshape(true.shape) == _ESCAPE] if n_escaped else x.ravel()[:0]
-
-    def predicted(self, place: _Place, kinds: NDArray[np.uint8]) -> tuple[Float, NDArray[np.uint8]]:
-        return self._kernels.rows(self._part(place), kinds)
-
-    def put(self, place: _Place, predicted: Float, symbols: NDArray[Any], raw: NDArray[Any]) -> int:
-        escaped = symbols == _ESCAPE
-        n = int(np.count_nonzero(escaped))
-        if n > len(raw) or not np.isfinite(raw[:n]).all():
-            raise _out_of_range()
-        try:
-            self._kernels.put(self._part(place), predicted, symbols)
-        except ValueError as error:
-            raise _out_of_range() from error
-        if n:
-            part = self.values[place.index]
-            part[escaped.reshape(part.shape)] = raw[:n]
-        return n
-
-
 def _out_of_range() -> StreamError:
-    return StreamError("an error-bounded stream has too few values, or values beyond its type: the file is damaged")
+    what = "too few values, too many, or values beyond its type"
+    return StreamError(f"an error-bounded stream has {what}: the file is damaged")
 
 
-def _field(shape: Sequence[int], dtype: np.dtype[Any], bound: float, plan: _Plan, middle: float) -> _Field:
-    kind: Callable[..., _Field] = _Field if native.library() is None else _NativeField
-    return kind(shape, dtype, bound, plan, middle)
+def _native_scale(shape: Sequence[int], bound: float, plan: _Plan, middle: float) -> kernels.Scale:
+    """What the compiled twin of `_Field` and `_places` has to know."""
+    top = (max(shape[1:], default=1) - 1).bit_length()
+    shares = [SCHEMES[plan.scheme].share(level) for level in range(1, top + 2)]
+    return kernels.Scale(plan.used, shares, bound, middle)
 
 
 def within(true: NDArray[Any], decoded: NDArray[Any], bound: float) -> NDArray[np.bool_]:
@@ -398,34 +395,36 @@ def _encode(x: NDArray[Any], bound: float, plan: _Plan) -> bytes:
     order, folded = plan.folded(x.shape)
     x = np.ascontiguousarray(x.transpose(order).reshape(folded))
     middle = float(x.flat[0])
-    field = _field(x.shape, x.dtype, bound, plan, middle)
-    steps: list[tuple[Int, Int]] = []
-    raw = []
-    for place in _places(folded[1:]):
-        symbols, contexts, left = field.code(place, x)
-        steps.append((symbols, contexts))
-        raw.append(left)
-    kinds = _cheapest_distributions(steps)
-    payload = _tables().encode_steps([(symbols, kinds.take(contexts)) for symbols, contexts in steps])
-    side = _pack_side(kinds, np.concatenate(raw))
+    if native.library() is not None:
+        symbols, contexts, sizes, raw = kernels.encode(x, _native_scale(x.shape, bound, plan, middle))
+        kinds = _filled(kernels.cheapest(symbols, contexts, _costs_by_size(), _contexts()))
+        payload = _tables().encode_row_of_steps(symbols, kinds.take(contexts), sizes.tolist())
+    else:
+        field, steps, parts = _Field(x.shape, x.dtype, bound, plan, middle), [], []
+        for place in _places(folded[1:]):
+            *step, left = field.code(place, x)
+            steps.append(step)
+            parts.append(left)
+        raw, kinds = np.concatenate(parts), _filled(_cheapest(steps))
+        payload = _tables().encode_steps([(symbols, kinds[contexts]) for symbols, contexts in steps])
+    side = _pack_side(kinds, raw)
     return _HEAD.pack(bound, middle, plan.scheme, len(side)) + bytes(plan.weights) + side + payload
 
 
-def _cheapest_distributions(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.uint8]:
-    """The distribution of each context, (contexts,): the one under which its symbols are shortest."""
-    if native.library() is not None:
-        best = kernels.cheapest(steps, _costs_by_size(), _contexts())
-    else:
-        best = _cheapest(steps)
-    kinds, last = np.zeros(_contexts(), np.uint8), 0
+def _filled(best: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """The distribution of each context: an unused one, -1, is like the one before, which compresses well."""
+    kinds, last = np.zeros(len(best), np.uint8), 0
     for index, kind in enumerate(best.tolist()):
         last = kind if kind >= 0 else last
-        kinds[index] = last  # an unused one is like the one before: compresses well
+        kinds[index] = last
     return kinds
 
 
-def _cheapest(steps: Sequence[tuple[Int, Int]]) -> NDArray[np.int32]:
-    """The same, -1 for a context without symbols."""
+def _cheapest(steps: Sequence[Sequence[Int]]) -> NDArray[np.int32]:
+    """The distribution of each context, (contexts,), under which its symbols are shortest; -1 without symbols.
+
+    steps: symbols and contexts.
+    """
     costs = _costs()
     most = costs.shape[1] - 1
     keys, counts = [], []

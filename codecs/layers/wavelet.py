@@ -19,7 +19,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .wavelet_plans import CHUNK, Boundary, analysis_matrix, merge, split, synthesis_matrix, transform_pieces
+from .wavelet_plans import Boundary, transform_pieces
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import ClassVar
 
+from ...errors import torch_may_be_missing
 from ..base.settings import Setting
 from ..base.video.codec import VideoCodec
 from ..base.video.groups import Preset
@@ -46,5 +47,6 @@ class NirvanaCodec(VideoCodec):
 
 def _make(target: str, device: str) -> Preset:
     module, _, name = target.partition(":")
-    kind: type[Preset] = getattr(importlib.import_module(f".{module}", __package__), name)
+    with torch_may_be_missing(f"the preset {module.partition('.')[0]} of nirvana"):
+        kind: type[Preset] = getattr(importlib.import_module(f".{module}", __package__), name)
     return kind(device=device)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ...entropy.exact import ExactConv2d, FixedPoint, freeze, round_half_up
 from ..layers.lattice import LatticeContext
 from ..layers.wavelet import analysis, apply_plan, channels_to_blocks, transform_plan
-from .config import COEFFICIENT_BITS, PAPER_CONFIGS, SYNTHESIS_BITS, WallocConfig, inverse_gain
+from .config import WallocConfig, inverse_gain
 
 
 class Compander(nn.Module):

@@ -31,7 +31,7 @@ from .config import (
 __all__ = ["Synthesis", "as_network", "mirrored"]
 
 _FACTOR = 2  # of the post-filter's pixel_unshuffle
-_BAND = 4  # rows of blocks that pass at a time
+_BAND = 8  # rows of blocks that pass at a time
 
 
 def as_network(state: FrozenState, name: str, bits: int) -> Integers:

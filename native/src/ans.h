@@ -57,12 +57,13 @@ INLINE int32_t ans_pop(CodecAns *ans, AnsRow row) {
   return column;
 }
 
-// Puts a symbol in front of those that are coded; words must have room for one more.
-INLINE void ans_push(CodecAns *ans, uint32_t *words, const uint16_t *cdf, int32_t column) {
+// Puts a symbol in front of those that are coded. Beyond `room` words nothing is written, but counted.
+INLINE void ans_push(CodecAns *ans, uint32_t *words, int64_t room, const uint16_t *cdf, int32_t column) {
   uint32_t from = cdf[column], count = (uint16_t)(cdf[column + 1] - from);
   uint64_t state = ans->state, part = (uint64_t)count << 8;
   if (state >> 40 >= part) {
-    words[ans->n_words++] = (uint32_t)state;
+    if (ans->n_words < room) words[ans->n_words] = (uint32_t)state;
+    ans->n_words++;
     state >>= 32;
   }
   uint64_t quotient = (state >> 8) / count; // state / part
@@ -99,7 +100,7 @@ int ans_put(const CodecRows *rows, CodecAns *ans, uint32_t *words, const int64_t
     CodecAns local = *ans;
     for (int64_t end = at - counts[i]; at > end; at--) {
       if ((uint32_t)columns[at - 1] >= length) return CODEC_BAD_CALL;
-      ans_push(&local, words, cdf, columns[at - 1]);
+      ans_push(&local, words, n, cdf, columns[at - 1]);
     }
     *ans = local;
   }
@@ -120,9 +121,23 @@ template <class F> INLINE int with_rows(const void *row, int item, F &&f) {
 }
 
 // Counts the symbols of each of n_rows rows; CODEC_DAMAGED if a number isn't that of a row.
-int rows_count(const void *row, int item, int64_t n, int64_t *counts, int64_t n_rows) {
+static int rows_count(const void *row, int item, int64_t n, int64_t *counts, int64_t n_rows) {
   return with_rows(row, item, [&](auto *numbers) {
     memset(counts, 0, n_rows * sizeof *counts);
+    if (sizeof *numbers == 1 && n > 2048) { // four tables: equal neighbours don't wait for each other
+      uint32_t tables[4][256] = {{0}};
+      int64_t i = 0;
+      if (n > UINT32_MAX) return (int)CODEC_BAD_CALL;
+      for (; i + 4 <= n; i += 4)
+        for (int k = 0; k < 4; k++) tables[k][(uint8_t)numbers[i + k]]++;
+      for (; i < n; i++) tables[0][(uint8_t)numbers[i]]++;
+      for (int64_t r = 0; r < 256; r++) {
+        int64_t sum = (int64_t)tables[0][r] + tables[1][r] + tables[2][r] + tables[3][r];
+        if (r < n_rows) counts[r] = sum;
+        else if (sum) return (int)CODEC_DAMAGED;
+      }
+      return (int)CODEC_OK;
+    }
     for (int64_t i = 0; i < n; i++) {
       uint64_t number = numbers[i];
       if (number >= (uint64_t)n_rows) return (int)CODEC_DAMAGED;
@@ -150,10 +165,6 @@ template <class T> static int rows_sort(const T *row, int64_t n, const int64_t *
   return CODEC_OK;
 }
 
-int rows_order(const void *row, int item, int64_t n, const int64_t *counts, int64_t n_rows, int32_t *order) {
-  return with_rows(row, item, [&](auto *numbers) { return rows_sort(numbers, n, counts, n_rows, order); });
-}
-
 // Decodes a step: symbols[i] = offset of its row + its column. Escapes (last columns) are listed, in coding order.
 int ans_take_step(const CodecRows *rows, CodecAns *ans, const void *row, int item, int64_t n, const int64_t *counts,
                   const int32_t *offset, int64_t n_rows, int32_t *symbols, int32_t *escaped, int64_t *n_escaped) {
@@ -164,7 +175,7 @@ int ans_take_step(const CodecRows *rows, CodecAns *ans, const void *row, int ite
   if (n_used > 1) {
     order = (int32_t *)pool_scratch(15, n * sizeof(int32_t));
     if (!order) return CODEC_NO_MEMORY;
-    int status = rows_order(row, item, n, counts, n_rows, order);
+    int status = with_rows(row, item, [&](auto *numbers) { return rows_sort(numbers, n, counts, n_rows, order); });
     if (status) return status;
   }
   CodecAns local = *ans;
@@ -187,30 +198,169 @@ int ans_take_step(const CodecRows *rows, CodecAns *ans, const void *row, int ite
   return CODEC_OK;
 }
 
-// The columns of a step, grouped by row; escapes as the places of their symbols, in coding order.
-int rows_columns(const CodecRows *rows, const void *row, int item, int64_t n, const int64_t *counts,
-                 const int32_t *offset, int64_t n_rows, const int32_t *symbols, int32_t *columns, int32_t *escaped,
-                 int64_t *n_escaped) {
-  if (n_rows > rows->n || n > INT32_MAX) return CODEC_BAD_CALL;
-  int32_t *order = (int32_t *)pool_scratch(15, n * sizeof(int32_t));
-  if (!order) return CODEC_NO_MEMORY;
-  int status = rows_order(row, item, n, counts, n_rows, order);
-  if (status) return status;
-  int64_t at = 0, n_out = 0;
+// What a step's status says beyond those of all entry points.
+enum { STEP_NO_ROW = 1, STEP_NO_BITS = 2, STEP_TOO_LARGE = 3 };
+
+// The bits of a value that is coded behind an escape, below its leading one: an odd digit at the top, then bytes.
+INLINE int tail_bits(uint64_t value) { return 63 - __builtin_clzll(value); }
+
+// The value of an escaped symbol: 1, 2, ... from the columns outwards, above and below in turn.
+INLINE uint64_t tail_value(int64_t symbol, int64_t first, int64_t last) {
+  int64_t above = symbol - first - last;
+  return 1 + (uint64_t)(above >= 0 ? 2 * above : 2 * (first - 1 - symbol) + 1);
+}
+
+INLINE bool ans_has(const CodecAns *ans, double needed) {
+  int64_t left = ans_bits(ans); // less than this is sure to be damage: entropy/tables.py
+  return left > 0 && needed * 0.99 <= (double)left + 64;
+}
+
+// The symbols of escapes, whose places are listed: their classes, then their digits, grouped by size.
+template <class T>
+static int ans_take_tail(const CodecTables *tables, CodecAns *ans, const T *row, const int32_t *escaped, int64_t n,
+                         int32_t *symbols, double *needed) {
+  const CodecRows *rows = &tables->rows;
+  uint64_t *values = (uint64_t *)pool_scratch(13, n * 9);
+  if (!values) return CODEC_NO_MEMORY;
+  uint8_t *n_bits = (uint8_t *)(values + n);
+  *needed = (double)n * tables->min_bits[tables->n_rows];
+  if (!ans_has(ans, *needed)) return STEP_NO_BITS;
+  int64_t sum = 0;
+  AnsRow classes = rows_get(rows, tables->n_rows);
+  for (int64_t i = 0; i < n; i++) {
+    n_bits[i] = (uint8_t)ans_pop(ans, classes);
+    if (n_bits[i] > 33) return CODEC_BAD_CALL;
+    values[i] = 1ull << n_bits[i];
+    sum += n_bits[i];
+  }
+  *needed = (double)sum;
+  if (sum && !ans_has(ans, *needed)) return STEP_NO_BITS;
+  for (int digit = 1; digit < 8; digit++)
+    for (int64_t i = 0; i < n; i++)
+      if (n_bits[i] % 8 == digit) values[i] += (uint64_t)ans_pop(ans, rows_get(rows, tables->n_rows + digit)) << n_bits[i] / 8 * 8;
+  for (int64_t i = 0; i < n; i++)
+    for (int shift = n_bits[i] / 8 * 8 - 8; shift >= 0; shift -= 8) values[i] += (uint64_t)ans_pop(ans, rows_get(rows, tables->n_rows + 8)) << shift;
+  for (int64_t i = 0; i < n; i++) {
+    int64_t value = (int64_t)values[i] - 1, r = row[escaped[i]], first = tables->offset[r];
+    int64_t symbol = value & 1 ? first - 1 - (value >> 1) : first + rows->lengths[r] - 1 + (value >> 1);
+    if (symbol < tables->smallest || symbol > tables->largest) return STEP_TOO_LARGE;
+    symbols[escaped[i]] = (int32_t)symbol;
+  }
+  return CODEC_OK;
+}
+
+template <class T>
+static int ans_take_rows(const CodecTables *tables, CodecAns *ans, const T *row, int64_t n, int32_t *symbols, double *needed) {
+  const CodecRows *rows = &tables->rows;
+  const int64_t n_rows = tables->n_rows;
+  int64_t *counts = (int64_t *)pool_scratch(12, n_rows * sizeof(int64_t)), n_used = 0, n_escaped = 0, at = 0;
+  int32_t *escaped = (int32_t *)pool_scratch(11, n * sizeof(int32_t)), *order = nullptr;
+  if (!counts || !escaped) return CODEC_NO_MEMORY;
+  if (rows_count(row, sizeof(T), n, counts, n_rows)) return STEP_NO_ROW;
+  *needed = 0;
+  for (int64_t r = 0; r < n_rows; r++) {
+    *needed += (double)counts[r] * tables->min_bits[r];
+    n_used += counts[r] > 0;
+  }
+  if (n && !ans_has(ans, *needed)) return STEP_NO_BITS;
+  if (n_used > 1) {
+    order = (int32_t *)pool_scratch(15, n * sizeof(int32_t));
+    if (!order) return CODEC_NO_MEMORY;
+    int status = rows_sort(row, n, counts, n_rows, order);
+    if (status) return status;
+  }
+  CodecAns local = *ans;
   for (int64_t r = 0; r < n_rows; r++) {
     if (!counts[r]) continue;
-    uint32_t last = (uint32_t)rows->lengths[r] - 1, first = (uint32_t)offset[r];
+    AnsRow table = rows_get(rows, r);
+    int32_t last = rows->lengths[r] - 1;
+    uint32_t first = (uint32_t)tables->offset[r];
+    for (int64_t end = at + counts[r]; at < end; at++) {
+      int32_t column = ans_pop(&local, table), place = order ? order[at] : (int32_t)at;
+      symbols[place] = (int32_t)(first + (uint32_t)column);
+      if (__builtin_expect(column == last, 0)) escaped[n_escaped++] = place;
+    }
+  }
+  *ans = local;
+  return n_escaped ? ans_take_tail(tables, ans, row, escaped, n_escaped, symbols, needed) : (int)CODEC_OK;
+}
+
+// Decodes a step: n symbols in the order of their rows. needed: of STEP_NO_BITS, how many there should be at least.
+int tables_take(const CodecTables *tables, CodecAns *ans, const void *row, int item, int64_t n, int32_t *symbols, double *needed) {
+  if (n > INT32_MAX || tables->n_rows + 9 > tables->rows.n) return CODEC_BAD_CALL;
+  return with_rows(row, item, [&](auto *numbers) { return ans_take_rows(tables, ans, numbers, n, symbols, needed); });
+}
+
+// Puts the escaped symbols of a step in front: their digits, from the last to the first, then their classes.
+template <class T>
+static void ans_put_tail(const CodecTables *tables, CodecAns *ans, uint32_t *words, int64_t room, const T *row,
+                         const int32_t *escaped, int64_t n, const int32_t *symbols) {
+  const CodecRows *rows = &tables->rows;
+  auto value_of = [&](int64_t i) {
+    int64_t r = row[escaped[i]];
+    return tail_value(symbols[escaped[i]], tables->offset[r], rows->lengths[r] - 1);
+  };
+  auto cdf_of = [&](int kind) { return rows->cdf + rows->at[tables->n_rows + kind]; };
+  for (int64_t i = n - 1; i >= 0; i--) {
+    uint64_t value = value_of(i);
+    for (int shift = 0; shift < tail_bits(value) / 8 * 8; shift += 8) ans_push(ans, words, room, cdf_of(8), value >> shift & 255);
+  }
+  for (int digit = 7; digit > 0; digit--)
+    for (int64_t i = n - 1; i >= 0; i--) {
+      uint64_t value = value_of(i);
+      int n_bits = tail_bits(value);
+      if (n_bits % 8 == digit) ans_push(ans, words, room, cdf_of(digit), value >> n_bits / 8 * 8 & ((1 << digit) - 1));
+    }
+  for (int64_t i = n - 1; i >= 0; i--) ans_push(ans, words, room, cdf_of(0), tail_bits(value_of(i)));
+}
+
+template <class T>
+static int ans_put_rows(const CodecTables *tables, CodecAns *ans, uint32_t *words, int64_t room, const T *row,
+                        const int32_t *symbols, int64_t n) {
+  const CodecRows *rows = &tables->rows;
+  const int64_t n_rows = tables->n_rows;
+  int64_t *counts = (int64_t *)pool_scratch(12, n_rows * sizeof(int64_t)), n_escaped = 0, at = 0;
+  int32_t *order = (int32_t *)pool_scratch(15, n * sizeof(int32_t)), *columns = (int32_t *)pool_scratch(11, n * sizeof(int32_t));
+  int32_t *escaped = (int32_t *)pool_scratch(10, n * sizeof(int32_t));
+  if (!counts || !order || !columns || !escaped) return CODEC_NO_MEMORY;
+  if (rows_count(row, sizeof(T), n, counts, n_rows)) return STEP_NO_ROW;
+  int status = rows_sort(row, n, counts, n_rows, order);
+  if (status) return status;
+  for (int64_t r = 0; r < n_rows; r++) {
+    uint32_t last = (uint32_t)rows->lengths[r] - 1, first = (uint32_t)tables->offset[r];
     for (int64_t end = at + counts[r]; at < end; at++) { // mod 2^32, below `last` for the row's own symbols only
       uint32_t column = (uint32_t)symbols[order[at]] - first;
       if (__builtin_expect(column >= last, 0)) {
         column = last;
-        escaped[n_out++] = order[at];
+        escaped[n_escaped++] = order[at];
       }
       columns[at] = (int32_t)column;
     }
   }
-  *n_escaped = n_out;
-  return CODEC_OK;
+  CodecAns local = *ans;
+  ans_put_tail(tables, &local, words, room, row, escaped, n_escaped, symbols);
+  for (int64_t r = n_rows - 1; r >= 0; r--) {
+    const uint16_t *cdf = rows->cdf + rows->at[r];
+    for (int64_t end = at - counts[r]; at > end; at--) ans_push(&local, words, room, cdf, columns[at - 1]);
+  }
+  *ans = local;
+  return local.n_words <= room ? CODEC_OK : CODEC_BAD_CALL;
+}
+
+// Puts steps, which lie one behind the other, in front: from the last to the first. sizes: symbols of each.
+int tables_put(const CodecTables *tables, CodecAns *ans, uint32_t *words, int64_t room, const void *row, int item,
+                  const int32_t *symbols, const int64_t *sizes, int64_t n_steps, int64_t n) {
+  if (n > INT32_MAX || tables->n_rows + 9 > tables->rows.n) return CODEC_BAD_CALL;
+  return with_rows(row, item, [&](auto *numbers) {
+    int64_t at = n;
+    for (int64_t step = n_steps - 1; step >= 0; step--) {
+      if (sizes[step] < 0 || sizes[step] > at) return (int)CODEC_BAD_CALL;
+      at -= sizes[step];
+      int status = ans_put_rows(tables, ans, words, room, numbers + at, symbols + at, sizes[step]);
+      if (status) return status;
+    }
+    return at ? (int)CODEC_BAD_CALL : (int)CODEC_OK;
+  });
 }
 
 // ---- the range coder of torchac: the interval [low, high] has 32 bits

@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 // The points of one level of a field whose odd indices (in units of the level's spacing) are those of some axes:
-// interpolation.h. The field has five axes, the first ones 1 long if it has fewer; lines run along the last.
+// interpolation.h. Lines run along the last axis.
 struct CodecPart {
   int64_t n[5];      // points along each axis
   int64_t pitch[5];  // values from a point to the next along each axis
@@ -15,4 +15,15 @@ struct CodecPart {
   double weight[4], weights; // of the axes, and their sum
   double middle, share, bound, quantum;
   int64_t context; // the first of its contexts
+};
+
+// A field that is filled from coarse to fine. It has five axes, the first ones 1 long if it has fewer; nothing is
+// interpolated along the first 5 - n_axes.
+struct CodecField {
+  int64_t shape[5], n_axes, item; // bytes of a value
+  double weight[4];               // of the last n_axes axes, in their order
+  double share[65];               // of each level, of the bound
+  double bound, middle;
+  void *values;
+  float *sizes; // of the residuals
 };

@@ -5,7 +5,7 @@ enum ConvForm { DIRECT = 0, F22 = 22, F24 = 24, F44 = 44 };
 
 // Packs the weights (outer, inner, kernel, kernel) of `blocks` blocks, whose channels are order[], -1: none. packed:
 // [products][blocks][pairs][16][2] for Winograd's forms, else [blocks][kernel * kernel][pairs][16][2].
-// CODEC_DAMAGED if a transformed weight leaves 16 bits.
+// CODEC_DAMAGED if a transformed weight leaves 16 bits, or AMX's 8.
 int conv_pack(const int16_t *weight, int64_t inner, int64_t kernel, int64_t form, const int32_t *order, int64_t blocks,
               int16_t *packed) {
   const int64_t taps = kernel * kernel;
@@ -17,6 +17,8 @@ int conv_pack(const int16_t *weight, int64_t inner, int64_t kernel, int64_t form
     if (form == F44) fits = pack_winograd<4, 4>(weight, inner, channels, packed + block * step, blocks * step);
     else if (form == F24) fits = pack_winograd<2, 4>(weight, inner, channels, packed + block * step, blocks * step);
     else if (form == F22) fits = pack_winograd<2, 2>(weight, inner, channels, packed + block * step, blocks * step);
+    else if (form == AMX_UNSIGNED || form == AMX_SIGNED || form == AMX_TWO)
+      fits = pack_amx(weight, inner, kernel, channels, (int8_t *)packed + block * amx_block(inner, kernel));
     else {
       int16_t *w = packed + block * taps * step;
       memset(w, 0, taps * step * 2);
@@ -54,23 +56,6 @@ static void direct_sums(const ConvArgs &c, const int16_t *zeros, int64_t y, int6
     UNROLL for (int n = 0; n < N * VB; n++) store(out + (r * N * VB + n) * L, sums[r][n]);
 }
 
-// Finishes outputs [columns][blocks][16] of row y, from column x on.
-template <int KIND>
-static void direct_output(const ConvArgs &c, int64_t y, int64_t x, int64_t columns, int64_t block, int64_t blocks,
-                          const int32_t *sums) {
-  const Epilogue<KIND> epilogue(c);
-  const int64_t s = c.shuffle;
-  for (int64_t n = 0; n < blocks; n++) {
-    const int64_t *place = c.place + 4 * (block + n);
-    for (int v = 0; v < VB && v * L < place[3]; v++) {
-      int lanes = (int)least<int64_t>(L, place[3] - v * L);
-      int64_t e = (((y - c.top) * s + place[0]) * c.columns * s + x * s + place[1]) * c.channels + place[2] + v * L;
-      for (int64_t r = 0; r < columns; r++, e += s * c.channels)
-        epilogue(load<i32v>(sums + (r * blocks + n) * BLOCK + v * L), e, (block + n) * BLOCK + v * L, lanes);
-    }
-  }
-}
-
 template <int KIND> static int run_direct(ConvArgs c) {
   // zeros for what is beyond the edges; and an odd number of channels gets one more, of zeros
   const int64_t inner = (c.inner + 1) / 2 * 2, pixels = c.rows * c.width;
@@ -105,6 +90,11 @@ template <int KIND> static int run_kind(const ConvArgs &c) {
   case F44: return Tiles<4, 4>(c).template run<KIND>();
   case F24: return Tiles<2, 4>(c).template run<KIND>();
   case F22: return Tiles<2, 2>(c).template run<KIND>();
+#if defined(CODEC_AMX)
+  case AMX_UNSIGNED:
+  case AMX_SIGNED:
+  case AMX_TWO: return run_amx<KIND>(c);
+#endif
   case DIRECT: return run_direct<KIND>(c);
   default: return CODEC_BAD_CALL;
   }

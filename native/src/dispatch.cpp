@@ -1,6 +1,13 @@
 // The C ABI: which instruction set is in use, and the entry points that call its kernels.
 #include "common.h"
 #include "args.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #define ABI extern "C" __attribute__((visibility("default")))
 
@@ -24,18 +31,33 @@ namespace neon {
 
 namespace {
 
-enum Isa { PORTABLE, AVX2, AVX512, NEON, COUNT };
-const char *const NAMES[COUNT] = {"portable", "avx2", "avx512-vnni", "neon"};
+enum Isa { PORTABLE, AVX2, AVX512, AMX, NEON, COUNT }; // AMX: the kernels of AVX512, some of which have a form for it
+const char *const NAMES[COUNT] = {"portable", "avx2", "avx512-vnni", "amx", "neon"};
+
+#if defined(__x86_64__)
+// Whether there are tiles of bytes, and the system lets this process use them.
+bool has_amx() {
+#if defined(__linux__) && (defined(__clang__) || __GNUC__ >= 11)
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  const unsigned tiles = 1u << 24, bytes = 1u << 25;
+  const long ask = 0x1023, tile_data = 18; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return (d & tiles) && (d & bytes) && syscall(SYS_arch_prctl, ask, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 bool has(int isa) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (isa == AVX2) return avx2;
-  if (isa == AVX512)
+  if (isa == AVX512 || isa == AMX)
     return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vnni");
+           __builtin_cpu_supports("avx512vnni") && (isa == AVX512 || has_amx());
 #elif defined(__aarch64__)
   if (isa == NEON) return true;
 #endif
@@ -85,6 +107,7 @@ ABI int codec_set_isa(const char *name) {
 #define ENTRY(name, parameters, arguments)                                                                             \
   ABI int codec_##name parameters {                                                                                    \
     switch (isa()) {                                                                                                   \
+    case AMX:                                                                                                          \
     case AVX512: return avx512::name arguments;                                                                        \
     case AVX2: return avx2::name arguments;                                                                            \
     default: return portable::name arguments;                                                                          \

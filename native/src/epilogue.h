@@ -78,3 +78,20 @@ private:
     if (c.out) store16_part(c.out + e, joined(integers[0], integers[1]), n);
   }
 };
+
+// Finishes outputs [columns][blocks][16] of row y, from column x on.
+template <int KIND>
+static void direct_output(const ConvArgs &c, int64_t y, int64_t x, int64_t columns, int64_t block, int64_t blocks,
+                          const int32_t *sums) {
+  const Epilogue<KIND> epilogue(c);
+  const int64_t s = c.shuffle;
+  for (int64_t n = 0; n < blocks; n++) {
+    const int64_t *place = c.place + 4 * (block + n);
+    for (int v = 0; v < VB && v * L < place[3]; v++) {
+      int lanes = (int)least<int64_t>(L, place[3] - v * L);
+      int64_t e = (((y - c.top) * s + place[0]) * c.columns * s + x * s + place[1]) * c.channels + place[2] + v * L;
+      for (int64_t r = 0; r < columns; r++, e += s * c.channels)
+        epilogue(load<i32v>(sums + (r * blocks + n) * BLOCK + v * L), e, (block + n) * BLOCK + v * L, lanes);
+    }
+  }
+}

@@ -255,26 +255,131 @@ static int interp_put_part(const CodecPart *part, T *values, float *sizes, const
   return damaged ? CODEC_DAMAGED : CODEC_OK;
 }
 
-// Codes a part of x: fills in values and sizes, gives symbols and contexts, and how many symbols are escapes.
-int interp_code(const CodecPart *part, int item, const void *x, void *values, float *sizes, int32_t *symbols,
-                int16_t *contexts, int64_t *n_escaped) {
-  if (item == 4) return interp_code_part(part, (const float *)x, (float *)values, sizes, symbols, contexts, n_escaped);
-  if (item == 8) return interp_code_part(part, (const double *)x, (double *)values, sizes, symbols, contexts, n_escaped);
+// Calls f(part) for the parts of a field in coding order, until it returns something else than 0, which is returned.
+template <class F> static int interp_parts(const CodecField *field, F &&f) {
+  const int n_axes = (int)field->n_axes, spare = 5 - n_axes;
+  int64_t pitch[5], longest = 1;
+  pitch[4] = 1;
+  for (int axis = 3; axis >= 0; axis--) pitch[axis] = pitch[axis + 1] * field->shape[axis + 1];
+  for (int axis = spare; axis < 5; axis++) longest = most(longest, field->shape[axis]);
+  int top = 0;
+  while (longest > 1ll << top) top++;
+  CodecPart part;
+  memset(&part, 0, sizeof part);
+  part.middle = field->middle, part.bound = field->bound;
+  auto level_is = [&](int level) {
+    part.share = field->share[level];
+    part.quantum = 2 * field->bound / part.share;
+  };
+  for (int axis = 0; axis < 5; axis++) {
+    part.n[axis] = axis < spare ? field->shape[axis] : 1;
+    part.pitch[axis] = pitch[axis];
+  }
+  level_is(top + 1);
+  int status = f(part);
+  for (int level = top; level > 0 && !status; level--) {
+    const int64_t step = 1ll << (level - 1);
+    level_is(level);
+    for (int n_odd = 1; n_odd <= n_axes; n_odd++)
+      for (int mask = 1; mask < 1 << n_axes && !status; mask++) { // its highest bit is the first axis
+        if (__builtin_popcount((unsigned)mask) != n_odd) continue;
+        part.n_axes = 0, part.start = 0, part.weights = 0;
+        bool empty = false;
+        for (int i = 0; i < n_axes; i++) {
+          const int axis = spare + i, odd = mask >> (n_axes - 1 - i) & 1;
+          const int64_t length = field->shape[axis], known = (length + 2 * step - 1) / (2 * step);
+          part.n[axis] = odd ? (length + step - 1) / (2 * step) : known;
+          part.pitch[axis] = 2 * step * pitch[axis];
+          if (!odd) continue;
+          empty |= !part.n[axis];
+          part.start += step * pitch[axis];
+          part.axis[part.n_axes] = axis, part.reach[part.n_axes] = step * pitch[axis], part.known[part.n_axes] = known;
+          part.weight[part.n_axes++] = field->weight[i];
+          part.weights += field->weight[i];
+        }
+        part.context = 1 + ((least(level, 4) - 1) * 4 + n_odd - 1) * (INTERP_EDGES + 1);
+        if (!empty) status = f(part);
+      }
+  }
+  return status;
+}
+
+INLINE int64_t interp_size(const CodecPart &part) {
+  int64_t size = 1;
+  for (int axis = 0; axis < 5; axis++) size *= part.n[axis];
+  return size;
+}
+
+// The number of points of each part, and the number of parts, at most 961.
+int interp_sizes(const CodecField *field, int64_t *sizes, int64_t *n_parts) {
+  *n_parts = 0;
+  return interp_parts(field, [&](const CodecPart &part) {
+    sizes[(*n_parts)++] = interp_size(part);
+    return 0;
+  });
+}
+
+// Calls f(offset of a point) for the escapes of a part, in order.
+template <class F> static void interp_escapes(const CodecPart *part, const int32_t *symbols, F &&f) {
+  int64_t lines = part->n[0] * part->n[1] * part->n[2] * part->n[3];
+  for (int64_t index = 0; index < lines; index++) {
+    InterpLine line = interp_line(part, index);
+    for (int64_t i = 0; i < part->n[4]; i++)
+      if (symbols[index * part->n[4] + i] == INTERP_ESCAPE) f(line.first + i * part->pitch[4]);
+  }
+}
+
+template <class T>
+static int interp_encode_field(const CodecField *field, const T *x, int32_t *symbols, int16_t *contexts, T *raw, int64_t *n_raw) {
+  int64_t n_escaped = 0;
+  *n_raw = 0;
+  return interp_parts(field, [&](const CodecPart &part) {
+    interp_code_part(&part, x, (T *)field->values, field->sizes, symbols, contexts, &n_escaped);
+    if (n_escaped) interp_escapes(&part, symbols, [&](int64_t offset) { raw[(*n_raw)++] = x[offset]; });
+    symbols += interp_size(part), contexts += interp_size(part);
+    return 0;
+  });
+}
+
+// The symbols and contexts of x, part behind part, and the values of escapes. Fills in values and sizes, which are 0.
+int interp_encode(const CodecField *field, const void *x, int32_t *symbols, int16_t *contexts, void *raw, int64_t *n_raw) {
+  if (field->item == 4) return interp_encode_field(field, (const float *)x, symbols, contexts, (float *)raw, n_raw);
+  if (field->item == 8) return interp_encode_field(field, (const double *)x, symbols, contexts, (double *)raw, n_raw);
   return CODEC_BAD_CALL;
 }
 
-// The predictions of a part, and the row of each point: kinds[context].
-int interp_rows(const CodecPart *part, int item, const void *values, const float *sizes, const uint8_t *kinds,
-                double *predictions, uint8_t *rows) {
-  if (item == 4) return interp_rows_part(part, (const float *)values, sizes, kinds, predictions, rows);
-  if (item == 8) return interp_rows_part(part, (const double *)values, sizes, kinds, predictions, rows);
-  return CODEC_BAD_CALL;
+template <class T>
+static int interp_decode_field(const CodecField *field, const CodecTables *tables, CodecAns *ans, const uint8_t *kinds, int64_t n_kinds,
+                               const T *raw, int64_t n_raw, uint8_t *scratch, int64_t room, double *needed) {
+  int64_t used = 0;
+  int status = interp_parts(field, [&](const CodecPart &part) {
+    int64_t n = interp_size(part);
+    if (n > INT32_MAX || 13 * n > room || part.context + INTERP_EDGES >= n_kinds) return (int)CODEC_BAD_CALL;
+    double *predictions = (double *)scratch;
+    int32_t *symbols = (int32_t *)(predictions + n);
+    uint8_t *rows = (uint8_t *)(symbols + n);
+    interp_rows_part(&part, (const T *)field->values, field->sizes, kinds, predictions, rows);
+    int status = tables_take(tables, ans, rows, 1, n, symbols, needed);
+    if (status) return status;
+    status = interp_put_part(&part, (T *)field->values, field->sizes, predictions, symbols);
+    if (status) return status;
+    int64_t n_escaped = 0;
+    for (int64_t i = 0; i < n; i++) n_escaped += symbols[i] == INTERP_ESCAPE;
+    if (n_escaped > n_raw - used) return (int)CODEC_DAMAGED;
+    if (n_escaped)
+      interp_escapes(&part, symbols, [&](int64_t offset) { ((T *)field->values)[offset] = raw[used++]; });
+    return (int)CODEC_OK;
+  });
+  return status ? status : used == n_raw ? CODEC_OK : CODEC_DAMAGED;
 }
 
-// Fills in what symbols say; an escape gets its prediction. CODEC_DAMAGED: a symbol or a value is out of range.
-int interp_put(const CodecPart *part, int item, void *values, float *sizes, const double *predictions, const int32_t *symbols) {
-  if (item == 4) return interp_put_part(part, (float *)values, sizes, predictions, symbols);
-  if (item == 8) return interp_put_part(part, (double *)values, sizes, predictions, symbols);
+// Decodes a field whose values and sizes are 0. kinds: the row of each context. raw: the values of escapes, finite.
+// scratch: 13 bytes for each point of the largest part. CODEC_DAMAGED: symbols or values are out of range, or left over.
+int interp_decode(const CodecField *field, const CodecTables *tables, CodecAns *ans, const uint8_t *kinds, int64_t n_kinds,
+                  const void *raw, int64_t n_raw, void *scratch, int64_t room, double *needed) {
+  uint8_t *bytes = (uint8_t *)scratch;
+  if (field->item == 4) return interp_decode_field(field, tables, ans, kinds, n_kinds, (const float *)raw, n_raw, bytes, room, needed);
+  if (field->item == 8) return interp_decode_field(field, tables, ans, kinds, n_kinds, (const double *)raw, n_raw, bytes, room, needed);
   return CODEC_BAD_CALL;
 }
 

@@ -7,6 +7,7 @@ namespace CODEC_ISA {
 #include "product.h"
 #include "epilogue.h"
 #include "winograd.h"
+#include "amx.h"
 #include "conv.h"
 #include "floats.h"
 #include "motion.h"

@@ -13,7 +13,7 @@ typedef uint8_t b8v __attribute__((vector_size(L)));
 typedef int32_t int8v __attribute__((vector_size(32)));
 
 INLINE int64_t clamped(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
-INLINE int8v wide8(short8 x) { return __builtin_convertvector(x, int8v); }
+INLINE void widen(int8v &wide, short8 x) { wide = __builtin_convertvector(x, int8v); } // returning it has no ABI
 
 // ---- full search at half resolution
 
@@ -114,11 +114,12 @@ INLINE float block_cost(const MotionCosts *m, int64_t y, int64_t x, int64_t vy, 
   int32_t sum = 0;
   if (from_y >= 0 && from_x >= 0 && from_y + MOTION_BLOCK <= height && from_x + MOTION_BLOCK <= width && top + MOTION_BLOCK <= height &&
       left + MOTION_BLOCK <= width) {
-    int8v total{};
+    int8v total{}, wide;
     plane += from_y * width + from_x;
     for (int j = 0; j < MOTION_BLOCK; j++) {
       short8 d = load<short8>(aim + j * width) - load<short8>(plane + j * width);
-      total += wide8(max_(d, -d));
+      widen(wide, max_(d, -d));
+      total += wide;
     }
     for (int j = 0; j < 8; j++) sum += total[j];
   } else {
@@ -263,7 +264,7 @@ INLINE void patch_down(const short8 *across, int q, int bh, short8 *out) {
     return;
   }
   int8v rows[15];
-  for (int y = 0; y < bh + 7; y++) rows[y] = wide8(across[y]);
+  for (int y = 0; y < bh + 7; y++) widen(rows[y], across[y]);
   for (int y = 0; y < bh; y++) {
     int8v sum = int8v{} + 128;
     for (int k = 0; k < 8; k++) sum += rows[y + k] * TAPS[q][k];

@@ -66,6 +66,63 @@ static int pass_step(PassCoder *c, const uint8_t *rows, int64_t n, int32_t *symb
   return pass_escapes(c, escaped, n_escaped, rows, symbols);
 }
 
+// ---- symbols that share a row
+
+constexpr int FLAT_ROW = 2 * FIRST_YES, FLAG_ROW = FIRST_YES - LOWEST_ROW;
+
+static int pass_same(PassCoder *c, int row, int64_t n, uint8_t *rows, int32_t *symbols) {
+  memset(rows, row, (size_t)n);
+  return pass_step(c, rows, n, symbols);
+}
+
+// n symbols behind the number of their row, `code_static`. flags: they are 0 or 1.
+static int pass_static(PassCoder *c, bool flags, int64_t n, uint8_t *rows, int32_t *symbols) {
+  if (!n) return CODEC_OK;
+  int32_t row;
+  int status = pass_same(c, FLAT_ROW, 1, rows, &row);
+  if (status) return status;
+  if (row < 0 || row >= FIRST_YES) return CODEC_DAMAGED;
+  status = pass_same(c, flags ? row + FIRST_YES : row, n, rows, symbols);
+  for (int64_t i = 0; !status && flags && i < n; i++)
+    if (symbols[i] & ~1) status = CODEC_DAMAGED;
+  return status;
+}
+
+// Reads a pyramid of vectors, `code_pyramid`: (h, w, channels) on the finest grid, less what was expected.
+int pass_pyramid(PassCoder *c, int64_t h, int64_t w, int channels, int64_t *field) {
+  if (h < 1 || w < 1 || channels < 1 || channels > 2 || !c->ans || c->n_rows <= FLAT_ROW || c->n_rows > 255)
+    return CODEC_BAD_CALL;
+  const int64_t n = h * w;
+  uint8_t *rows = (uint8_t *)pool_scratch(0, (size_t)(n * channels));
+  int32_t *symbols = (int32_t *)pool_scratch(1, (size_t)(n * (channels + 1)) * 4), *flags = symbols + n * channels;
+  int64_t *parent = (int64_t *)pool_scratch(2, (size_t)(n * channels) * 8);
+  if (!rows || !symbols || !parent) return CODEC_NO_MEMORY;
+  memset(field, 0, (size_t)(n * channels) * 8);
+  int32_t any;
+  int status = pass_same(c, FLAG_ROW, 1, rows, &any);
+  if (status || !any) return status;
+  for (int level = 3; level >= 0; level--) {
+    const int64_t side = (int64_t)1 << level, high = (h + side - 1) / side, wide = (w + side - 1) / side;
+    status = pass_static(c, true, high * wide, rows, flags);
+    if (status) return status;
+    int64_t changed = 0, next = 0;
+    for (int64_t i = 0; i < high * wide; i++) changed += flags[i];
+    status = pass_static(c, false, changed * channels, rows, symbols);
+    if (status) return status;
+    memcpy(parent, field, (size_t)(n * channels) * 8);
+    int64_t last[2] = {}; // on the coarsest grid, vectors are differences to the one before
+    for (int64_t y = 0; y < high; y++)
+      for (int64_t x = 0; x < wide; x++)
+        for (int k = 0; k < channels; k++) {
+          const int64_t at = (y * wide + x) * channels + k;
+          const int64_t change = flags[y * wide + x] ? symbols[next++] : 0;
+          const int64_t base = level == 3 ? last[k] : parent[(y / 2 * ((wide + 1) / 2) + x / 2) * channels + k];
+          last[k] = field[at] = base + change;
+        }
+  }
+  return CODEC_OK;
+}
+
 // ---- networks
 
 // The weights of two features, by turns.

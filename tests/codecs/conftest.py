@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from codec.codecs.walloc.codec import WallocCodec
-from codec.codecs.walloc.network import WallocConfig, WallocNet, initialise
+from codec.codecs.walloc.config import WallocConfig
+from codec.codecs.walloc.network import WallocNet, initialise
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"16x": (12, (3, 3, 3, 3), 0.6), "4x": (48, (3, 9, 12, 12, 12), 2.4)}

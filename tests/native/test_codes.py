@@ -137,14 +137,6 @@ class TestSteps:
         with pytest.raises(UsageError, match="from 0 to 1"):
             tables.encode(row * 0, row.astype(np.float32))
 
-    def test_the_order_of_rows(self, isa: str) -> None:
-        row = np.random.default_rng(0).integers(0, 300, 5000)
-        counts = codes.row_counts(row, 300)
-        assert counts is not None
-        assert (counts == np.bincount(row, minlength=300)).all()
-        assert (codes.order_of_rows(row, counts) == row.argsort(kind="stable")).all()
-        assert codes.row_counts(row, 299) is None
-
 
 class TestRange:
     def coders(self, seed: int) -> tuple[TorchacCoder, list[Block]]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from codec import Codec
 from codec.codecs.base import weights
-from codec.codecs.walloc.network import WallocConfig
+from codec.codecs.walloc.config import WallocConfig
 from codec.datasets.places import find_data
 from codec.entropy.exact import ExactConv2d, FixedPoint
 from codec.errors import MediaError, UsageError

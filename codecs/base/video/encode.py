@@ -18,13 +18,13 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch
-
+from .... import native
 from ....errors import CodecError, UsageError
 from ....files import end_with_parent
 from ....media.distortion import mse_of_psnr, psnr_of_frames, psnr_of_mse
 from ....media.notes import Note
 from ....media.video.values import Frame, VideoInfo
+from ...layers.inference import loaded_torch
 from ..codec import threads
 from .groups import LOSSLESS_PSNR, FitProgress, FitSettings, Preset
 from .journal import DoneGroup, FitFile, Journal
@@ -418,7 +418,11 @@ def _runs(groups: Iterable[CutGroup]) -> Iterator[list[CutGroup]]:
 
 def devices_of(preset: Preset, jobs: int) -> list[str]:
     """The torch device of each worker. A preset on `cuda` has all GPUs of the machine, in turn; others stay."""
-    n_gpus = torch.cuda.device_count() if preset.device == "cuda" else 0
+    n_gpus = 0
+    if preset.device == "cuda":
+        import torch
+
+        n_gpus = torch.cuda.device_count()
     return [f"cuda:{job % n_gpus}" if n_gpus else preset.device for job in range(jobs)]
 
 
@@ -509,7 +513,10 @@ def _start(queue: Any, threads: int, devices: Any, parent: int) -> None:
     for name in ("SIGINT", "SIGHUP", "SIGQUIT"):  # they reach the parent, too, which ends its workers
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    torch.set_num_threads(threads)
+    native.set_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it where a preset imports it
+    if (torch := loaded_torch()) is not None:
+        torch.set_num_threads(threads)
     _queue, _device = queue, devices.get()
 
 

@@ -12,23 +12,21 @@ kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import StreamError
-from ....native import passes
 from . import compiled
+from .context import LOW, Bytes, Grids, PlaneContext, PlaneDecisions, halved, magnitude_table
 from .networks import UNIT, Mlp, Nets
-from .symbols import LARGEST, YES, Coding, Int, Rows, code_static, rows_of
-from .transform import BANDS, Bool, Float, blocks, forward16, forward_bands, of_pairs
+from .symbols import YES, Coding, Int, code_static, rows_of
+from .transform import BANDS, Bool, Float
 
-Bytes = NDArray[np.uint8]
 Short = NDArray[np.int16]
 Single = NDArray[np.float32]
 LEVELS = 4
@@ -91,30 +89,6 @@ COEFFICIENT_FEATURES = 26
 LEVEL_FEATURES = 24
 
 
-@lru_cache(maxsize=1)
-def magnitude_table() -> Bytes:
-    """The feature of a magnitude, 8 log2(1 + |q|), rounded.
-
-    Negative indices count from the end, so it takes q with its sign.
-    """
-    table = np.round(8 * np.log2(1 + np.arange(LARGEST + 1))).astype(np.uint8)
-    return np.concatenate([table, table[:0:-1]])
-
-
-@lru_cache(maxsize=1)
-def _ratio_table() -> Bytes:
-    """The feature 8 log2(1 + r / 2), rounded, of r quarters of a step."""
-    return np.round(8 * np.log2(1 + np.arange(LARGEST + 1) / 2)).astype(np.uint8)
-
-
-def ratios(coefficients: Float, step: int) -> Bytes:
-    """The features of |coefficients| (in units of 2**-24 sixteenths) by the step: one correctly rounded division."""
-    r = np.abs(coefficients)
-    r /= step * 2.0**22
-    np.minimum(r, LARGEST, out=r)
-    return _ratio_table().take(r.astype(np.int32))  # at least 0: the integer below
-
-
 @dataclass(frozen=True)
 class BandGroup:
     """The bands that are coded in one go: those of some diagonals."""
@@ -160,126 +134,6 @@ def band_levels() -> Int:
 def levels_of(q: Int) -> Int:
     """The lowest level of each block that holds all that isn't zero: (64, h, w) -> (h, w)."""
     return ((q != 0) * band_levels()[:, None, None]).max(0)
-
-
-@dataclass
-class Grids:
-    """The grids of a coded plane that others are coded in the light of.
-
-    magnitude: features of its coefficients' magnitudes, (64, h, w). level: (h, w).
-    """
-
-    magnitude: Bytes
-    level: Int
-
-    @staticmethod
-    def empty(h: int, w: int) -> Grids:
-        return Grids(np.zeros((BANDS, h, w), np.uint8), np.zeros((h, w), np.int64))
-
-    @cached_property
-    def some(self) -> bool:
-        """Whether any level isn't zero. If none is, the magnitudes are all zero, too."""
-        return bool(self.level.any())
-
-    def halved(self, h: int, w: int) -> Grids:
-        """The grids for a plane of half the resolution, (h, w) blocks: the largest of each 2x2."""
-        assert 2 * h >= self.level.shape[0] and 2 * w >= self.level.shape[1]
-        if not self.some:
-            return Grids.empty(h, w)
-        return Grids(_halved(self.magnitude, h, w), _halved(self.level[None], h, w)[0])
-
-
-def _halved(grid: NDArray[Any], h: int, w: int) -> NDArray[Any]:
-    if grid.shape[1:] != (2 * h, 2 * w):
-        grid = np.pad(grid, [(0, 0), (0, 2 * h - grid.shape[1]), (0, 2 * w - grid.shape[2])])
-    tall = np.maximum(grid[:, ::2], grid[:, 1::2])
-    return np.maximum(tall[..., ::2], tall[..., 1::2])
-
-
-# bands whose texture the network of levels sees: the lowest, then two rings of higher ones
-_LOW = (1, 8, 9, 2, 16, 10, 17, 18, 3, 24, 11, 25, 27, 36, 4, 32)
-
-
-class Texture:
-    """The features of a prediction's coefficients, made where they are asked for."""
-
-    def __init__(self, prediction: Float, step: int) -> None:
-        h, w = prediction.shape
-        self._prediction, self._step = prediction, step
-        self._blocks = blocks(prediction, 8).reshape(-1, BANDS)
-        self._is_made = np.zeros(h * w // BANDS, bool)
-        self._grid = np.zeros((BANDS, h // 8, w // 8), np.uint8)
-
-    @cached_property
-    def low(self) -> Bytes:
-        """The features of the bands `_LOW` under 8x8 transforms: (16, h w)."""
-        return ratios(forward_bands(self._blocks, _LOW), self._step)
-
-    def at(self, where: Bool, large: Bool) -> Bytes:
-        """The features of all bands: (64, h, w), right at the blocks `where`.
-
-        They are under 16x16 transforms at `large` (h / 2, w / 2).
-        """
-        missing = np.flatnonzero(where.ravel() & ~self._is_made)
-        if len(missing):
-            self._is_made[missing] = True
-            coefficients = forward_bands(self._blocks.take(missing, axis=0), None)
-            self._grid.reshape(BANDS, -1)[:, missing] = ratios(coefficients, self._step)
-        if not large.any():
-            return self._grid
-        grid = self._grid.copy()
-        of_pairs(grid)[:, :, :, large] = ratios(forward16(self._prediction, large), self._step)
-        return grid
-
-
-@dataclass
-class PlaneContext:
-    """All that a plane's grids are coded in the light of.
-
-    kind: 0 luma or 1 chroma, plus 2 for a predicted frame. past: grids of the references, summed. cross: grids of
-    luma, for chroma. twin: grids of the first chroma plane, for the second. motion: (h, w) feature.
-    """
-
-    kind: int
-    depth: int
-    step_index: int
-    texture: Texture
-    past: Grids
-    cross: Grids
-    twin: Grids
-    motion: Int
-    first_band: int = 0  # 1: the averages are coded elsewhere
-
-
-@dataclass
-class Tally:
-    """The outcome of coding a plane, for the encoder. gather: features and symbols, too, not just bits of levels."""
-
-    gather: bool = True
-    features: list[NDArray[np.uint8]] = field(default_factory=list)
-    bands: list[Int] = field(default_factory=list)
-    symbols: list[Int] = field(default_factory=list)
-    level_features: list[NDArray[np.uint8]] = field(default_factory=list)
-    level_choice: list[Int] = field(default_factory=list)
-    level_symbols: list[Int] = field(default_factory=list)
-    level_bits: Float | None = None  # (LEVELS + 1, h, w)
-
-
-@dataclass
-class PlaneDecisions:
-    """The decisions of an encoder about a plane.
-
-    levels: (h, w). large: (h / 2, w / 2), blocks with a 16x16 transform. pick(rows, bands, blocks): coefficients for a
-    pass; blocks are flat indices. coefficients, choice: what `pick` gives, as all of them (64, h, w), or as how they
-    are chosen; None: it takes `pick`.
-    """
-
-    levels: Int
-    large: Bool | None
-    pick: Callable[[Rows, Int, Int], Int]
-    tally: Tally | None = None
-    coefficients: Int | None = None
-    choice: passes.Choice | None = None
 
 
 # --------------------------------------------------------------------------------------------------------- networks
@@ -380,7 +234,7 @@ def _level_statics(c: PlaneContext) -> Single:
     """The features that don't depend on levels of this plane, from TEXTURE to MOTION: (8, h w)."""
     h, w = c.past.level.shape
     f = np.zeros((8, h, w), np.float32)
-    t = c.texture.low.reshape(len(_LOW), h, w)
+    t = c.texture.low.reshape(len(LOW), h, w)
     f[0] = t[:3].sum(0, dtype=np.int16) // 3
     f[1] = t[3:8].sum(0, dtype=np.int16) // 5
     f[2] = t[8:].sum(0, dtype=np.int16) // 8
@@ -697,7 +551,7 @@ def code_plane(io: Coding, nets: Nets, c: PlaneContext, decisions: PlaneDecision
     io.section("coefficients")
     h, w = levels.shape
     large = np.zeros((h // 2, w // 2), bool)
-    some = _halved(levels[None], h // 2, w // 2)[0] > 0
+    some = halved(levels[None], h // 2, w // 2)[0] > 0
     n = int(np.count_nonzero(some))
     if n:
         flags = decisions.large[some].astype(np.int64) if decisions and decisions.large is not None else None

@@ -1,6 +1,6 @@
 """The passes of coefficients.py by compiled kernels (native/passes.py): the same symbols in the same rows.
 
-Each function gives None where there are no kernels, or they can't do it: then the loops in NumPy do.
+`code_levels` and `code_coefficients` give None where there are no kernels, or they can't do it: the loops there can.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ....errors import StreamError
 from ....native import passes
+from .context import Grids, PlaneContext, PlaneDecisions, magnitude_table
 from .symbols import LARGEST, Coding, Int, costs
 
 if TYPE_CHECKING:
-    from .coefficients import Grids, PlaneContext, PlaneDecisions
     from .networks import Mlp, Nets
 
-__all__ = ["code_coefficients", "code_levels"]
+__all__ = ["choice_of", "code_coefficients", "code_levels", "read_pyramid"]
 
 Bytes = NDArray[np.uint8]
 _TOP = 127  # the largest feature
@@ -59,7 +59,15 @@ def code_levels(
     given = None if decisions is None else _small(decisions.levels)
     try:
         levels, steps, out = passes.levels(
-            coder, network, c.texture.low.reshape(-1, h, w), past, cross, twin, _small(c.motion), given, tally is not None
+            coder,
+            network,
+            c.texture.low.reshape(-1, h, w),
+            past,
+            cross,
+            twin,
+            _small(c.motion),
+            given,
+            tally is not None,
         )
     except ValueError as error:
         raise StreamError(_DAMAGED) from error
@@ -70,8 +78,6 @@ def code_levels(
 
 @lru_cache(maxsize=1)
 def _magnitudes() -> Bytes:
-    from .coefficients import magnitude_table
-
     return np.ascontiguousarray(magnitude_table()[: LARGEST + 1])
 
 
@@ -113,6 +119,14 @@ def code_coefficients(
     for rows, symbols in steps:
         io.code(rows, symbols)
     return q.astype(np.int64), magnitude
+
+
+def read_pyramid(coder: passes.Coder, shape: tuple[int, ...]) -> Int:
+    """The field (h, w, channels) that a pyramid makes of what was expected, less that."""
+    try:
+        return passes.pyramid(coder, (shape[0], shape[1], shape[2]))
+    except ValueError as error:
+        raise StreamError(_DAMAGED) from error
 
 
 def choice_of(target: NDArray[np.float64], lmbda: float, spent: NDArray[np.float64]) -> passes.Choice:

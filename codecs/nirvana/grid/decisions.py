@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....native import passes
-from .coefficients import LEVELS, PlaneContext, PlaneDecisions, Tally, band_levels, code_plane, levels_of
+from .coefficients import LEVELS, band_levels, code_plane, levels_of
 from .compiled import choice_of
+from .context import PlaneContext, PlaneDecisions, Tally
 from .frame import AverageTally, Motion
 from .networks import Nets
 from .symbols import COST_RANGE, Coding, Int, Rows, costs, pass_coder

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ....errors import UsageError
+from ....errors import UsageError, torch_may_be_missing
 from ....media.distortion import psnr_of_mse, squared_error
 from ...base.video.groups import LOSSLESS_PSNR, FitProgress, FitSettings, Fitted, Group, Pixels
 from .decisions import RateDistortionDecisions
@@ -227,7 +227,8 @@ def fit(
             for mini_gop in OTHER_MINI_GOPS:
                 _keep_target(search, search.nets, base, mini_gop, settings.psnr)
         assert search.best is not None
-        from .learn import learn_densities, learn_filters  # training takes PyTorch
+        with torch_may_be_missing("an effort above 0, which trains networks,"):
+            from .learn import learn_densities, learn_filters
 
         for k in range(1 if settings.effort < 2 else 2):
             n = max(20, round(STEPS * settings.effort))

@@ -20,7 +20,8 @@ from .... import native
 from ....errors import StreamError
 from ....native.repair import repair
 from ...base.video.groups import Pixels, Planes
-from .coefficients import Grids, PlaneContext, PlaneDecisions, Texture, code_plane, magnitude_table
+from .coefficients import code_plane
+from .context import Grids, PlaneContext, PlaneDecisions, Texture, magnitude_table
 from .motion import Phases, code_pyramid, flow_of, grid_shape, interpolated, predict, vectors_of_flow
 from .networks import Filter, Nets
 from .symbols import LARGEST, Coding, Int, code_flag, code_number, rows_of

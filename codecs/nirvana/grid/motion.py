@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ....errors import StreamError
 from ....native.motion import interpolate as interpolated
 from ....native.motion import predict as predict_plane
+from . import compiled
 from .symbols import Coding, Int, code_flag, code_static
 
 __all__ = [
@@ -60,12 +61,12 @@ def predict(
     fields: Sequence[Int],
     modes: Int | None,
     scale: int,
-    phases: Sequence[Callable[[], Phases]],
+    phases: Sequence[Callable[[], Phases]] | None = None,
 ) -> NDArray[np.int16]:
     """The plane that vectors predict from one reference or two: (H, W) in sixteenths.
 
     fields: (h, w, 2) each, vertical, horizontal quarter samples of luma. modes: (h, w), where there are two. scale: 1,
-    or 2 for a plane of half the resolution. phases: give the planes at all quarter positions, where that is needed.
+    or 2 for a plane of half the resolution. phases: give the planes at all quarter positions, where they are kept.
     """
     if scale > 1:  # rounded to quarters of its own samples
         fields = [(field + (field >= 0)) // scale for field in fields]
@@ -88,6 +89,9 @@ def code_pyramid(io: Coding, leaves: list[Int] | None, expected: Int) -> Int:
     leaves: all grids of the pyramid of differences to what was expected, coarse to fine. expected: (h, w, channels).
     """
     h, w, channels = expected.shape
+    coder = io.passes() if leaves is None else None
+    if coder is not None:
+        return _in_range(expected + compiled.read_pyramid(coder, expected.shape))
     if not code_flag(io, None if leaves is None else any(bool(grid.any()) for grid in leaves)):
         return expected
     parent: Int | None = None
@@ -102,7 +106,10 @@ def code_pyramid(io: Coding, leaves: list[Int] | None, expected: Int) -> Int:
             change = np.cumsum(change.reshape(-1, channels), axis=0).reshape(change.shape)
         parent = base + change
     assert parent is not None
-    field = expected + parent
+    return _in_range(expected + parent)
+
+
+def _in_range(field: Int) -> Int:
     if np.abs(field).max() > 2 * FARTHEST:
         raise StreamError("the group is damaged: a motion vector is out of range")
     return field

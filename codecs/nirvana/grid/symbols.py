@@ -155,6 +155,28 @@ def pass_coder(keep: bool) -> passes.Coder | None:
     return replace(_pass_coder(), keep=keep) if native.engine() == "native" else None
 
 
+@lru_cache(maxsize=1)
+def _column_bits() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """The bits of the columns of all rows, end to end, and where each row starts."""
+    counts = [np.diff(row) for row in tables().rows]
+    starts = np.cumsum([0, *map(len, counts[:-1])])
+    return (16 - np.log2(np.concatenate(counts))).astype(np.float32), starts.astype(np.int32)
+
+
+def _bits(steps: list[tuple[Int, Rows]]) -> float:
+    """The bits of the symbols of steps, before they are made bytes."""
+    symbols = np.concatenate([symbols.ravel() for symbols, _ in steps])
+    rows = np.concatenate([rows.ravel() for _, rows in steps])
+    bits, starts = _column_bits()
+    columns = symbols - tables().offset.take(rows)
+    outside = (columns < 0) | (columns >= tables().last.take(rows))
+    escaped = 0.0
+    if outside.any():
+        escaped = tables().bits(symbols[outside], rows[outside])
+        symbols, rows, columns = symbols[~outside], rows[~outside], columns[~outside]
+    return float(bits.take(starts.take(rows) + columns).sum(dtype=np.float64)) + escaped
+
+
 class SymbolWriter(Coding):
     """Keeps symbols, and makes one stream of all of them in the end."""
 
@@ -178,10 +200,10 @@ class SymbolWriter(Coding):
 
     def bits(self, start: int = 0) -> dict[str, float]:
         """The bits of each section, before they are made bytes, from step number `start` on."""
-        totals: dict[str, float] = {}
-        for section, (symbols, rows) in zip(self.sections[start:], self.steps[start:], strict=True):
-            totals[section] = totals.get(section, 0.0) + tables().bits(symbols, rows)
-        return totals
+        steps: dict[str, list[tuple[Int, Rows]]] = {}
+        for section, step in zip(self.sections[start:], self.steps[start:], strict=True):
+            steps.setdefault(section, []).append(step)
+        return {section: _bits(part) for section, part in steps.items()}
 
     def finish(self) -> bytes:
         """The stream of all symbols."""

@@ -26,9 +26,10 @@ _BITS = 12
 _LIMIT = float(1 << 17)  # of a coefficient times FINE
 
 
-def steps() -> list[int]:
+@lru_cache(maxsize=1)
+def steps() -> tuple[int, ...]:
     """The quantiser steps in sixteenths of a sample: eight to an octave, from 1 to about 400."""
-    return [round(FINE * 2 ** (i / 8)) for i in range(70)]
+    return tuple(round(FINE * 2 ** (i / 8)) for i in range(70))
 
 
 @lru_cache(maxsize=2)

@@ -111,11 +111,11 @@ def test_weights_that_are_no_numbers(name: str, value: float, tmp_path: Path) ->
 
 def test_sizes_are_compared_before_anything_is_allocated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that the file can't fill is only made on the meta device."""
-    from codec.codecs.walloc import codec as walloc
+    from codec.codecs.walloc import torch_model as walloc
     from codec.codecs.zipgan import codec as zipgan
 
     for name, module, kind, change in (
-        ("walloc", walloc, "WallocNet", {"width": 4096}),
+        ("walloc", walloc, "WallocNet", {"decoder": "paper", "width": 4096}),
         ("zipgan", zipgan, "Generator", {"features": 1024}),
     ):
         before = getattr(module, kind)

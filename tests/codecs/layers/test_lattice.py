@@ -18,7 +18,7 @@ from codec.codecs.layers.lattice import (
     step_positions,
     table_rows,
 )
-from codec.codecs.walloc.codec import logistic_tables
+from codec.codecs.walloc.torch_model import logistic_tables
 from codec.entropy.exact import freeze, set_mode
 
 GROUPS = (3, 2, 2)

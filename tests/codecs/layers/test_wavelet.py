@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from codec.codecs.layers import wavelet
-from codec.codecs.layers.wavelet import (
-    Boundary,
-    analysis,
-    analysis_matrix,
-    blocks_to_channels,
-    channels_to_blocks,
-    synthesis,
-    synthesis_matrix,
-)
+from codec.codecs.layers.wavelet import analysis, blocks_to_channels, channels_to_blocks, synthesis
+from codec.codecs.layers.wavelet_plans import CHUNK, Boundary, analysis_matrix, synthesis_matrix
 
 # CDF 9/7, centre outwards; PyWavelets' `bior4.4`, to the ten digits that are printed
 LOW = (0.8526986790, 0.3774028556, -0.1106244044, -0.0238494650, 0.0378284555)
@@ -75,9 +68,9 @@ def test_against_filtering(boundary: Boundary, levels: int, height: int, width: 
 def sizes(levels: int) -> list[int]:
     """Multiples of 2**J from the smallest, and around every length at which the cutting changes."""
     unit, reach = 2**levels, 4 * 2**levels
-    turns = [2 * (wavelet.CHUNK + reach), 2 * wavelet.CHUNK + reach, 3 * wavelet.CHUNK + reach, 4 * wavelet.CHUNK]
+    turns = [2 * (CHUNK + reach), 2 * CHUNK + reach, 3 * CHUNK + reach, 4 * CHUNK]
     around = {turn + k * unit for turn in turns for k in (-1, 0, 1, 2)}
-    return sorted({unit, 2 * unit, 3 * unit, 5 * unit, 7 * wavelet.CHUNK + unit, 512, *around})
+    return sorted({unit, 2 * unit, 3 * unit, 5 * unit, 7 * CHUNK + unit, 512, *around})
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)

@@ -15,7 +15,6 @@ from codec.codecs.s2lic import tiles as s2lic_tiles
 from codec.codecs.s2lic.codec import S2licCodec
 from codec.codecs.s2lic.config import S2licPaperConfig
 from codec.codecs.s2lic.layers import rate_weight
-from codec.codecs.s2lic.paper import S2licPaperNet
 from codec.codecs.s2lic.refine import refined_tiles, slices_of
 from codec.container import read_header
 from codec.entropy.exact import ExactConv2d, FixedPoint
@@ -163,10 +162,7 @@ def test_efforts_that_cant_be(codec: S2licCodec, effort: float, words: str) -> N
 
 
 def test_networks_that_have_none(codec: S2licCodec) -> None:
-    config = S2licPaperConfig()
-    with torch.device("meta"):
-        net = S2licPaperNet(config)
-    model = type(codec.model)(net, codec.model.y_tables, codec.model.z_tables, "paper", b"")
+    model = type(codec.model)(S2licPaperConfig(), codec.model.y_tables, codec.model.z_tables, "paper", b"")
     with pytest.raises(UsageError, match="small"):
         S2licCodec(model).with_settings(effort=1)
     for effort in (0, 1):  # a codec that doesn't declare it refuses any

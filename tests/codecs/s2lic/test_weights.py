@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from codec.codecs.base.weights import find, load_tensors
+from codec.codecs.s2lic import torch_model
 from codec.codecs.s2lic import weights as s2lic_weights
 from codec.codecs.s2lic.codec import S2licCodec
 from codec.codecs.s2lic.config import S2licConfig, S2licPaperConfig
@@ -235,7 +236,7 @@ def test_sizes_that_the_file_doesnt_hold_are_never_allocated(
 
     weights = load_tensors(small if network == "small" else paper)
     about = {"network": network, "config": changes, "tag": "x"}
-    monkeypatch.setattr(s2lic_weights, "network_of", spy)
+    monkeypatch.setattr(torch_model, "network_of", spy)
     refused(
         tmp_path / "x.safetensors",
         save(dict(weights.tensors), {"s2lic": json.dumps(about)}),

@@ -12,11 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-import codec.codecs.walloc.codec as module
-from codec import Codec, Picture
+import codec.codecs.walloc.torch_networks as module
+from codec import Codec, Picture, native
 from codec.codecs.base import weights
-from codec.codecs.walloc.codec import WallocCodec, export_state, import_state, latents_from_webp, webp_from_latents
-from codec.codecs.walloc.network import PAPER_CONFIGS, Compander, WallocConfig, WallocNet, expansion_table
+from codec.codecs.walloc import analysis, synthesis
+from codec.codecs.walloc.codec import WallocCodec
+from codec.codecs.walloc.config import PAPER_CONFIGS, WallocConfig
+from codec.codecs.walloc.network import Compander, WallocNet, expansion_table
+from codec.codecs.walloc.torch_model import export_state, import_state
+from codec.codecs.walloc.torch_networks import TorchNetworks
+from codec.codecs.walloc.weights import WallocModel
+from codec.codecs.walloc.webp import latents_from_webp, webp_from_latents
 from codec.container import Chunk, Header, pack, read_header, unpack
 from codec.errors import MediaError, StreamError, UsageError, WeightsError
 
@@ -26,7 +32,28 @@ CODERS = ["constriction", "torchac", "webp"]
 
 def read_latents(walloc: WallocCodec, data: bytes) -> torch.Tensor:
     header, chunks = unpack(data)
-    return walloc._read_latents(header, chunks, *header.shape[:2])
+    return as_tensor(walloc._read_latents(header, chunks, *header.shape[:2]))
+
+
+def as_tensor(latents: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(latents).float()[None]
+
+
+def as_array(latents: torch.Tensor) -> np.ndarray:
+    return latents[0].numpy().astype(np.int64)
+
+
+def integers_of(walloc: WallocCodec, pixels: np.ndarray, gain16: int) -> torch.Tensor:
+    return as_tensor(walloc.model.networks.latents(pixels, gain16))
+
+
+@pytest.fixture(params=["native", "torch"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The engine that a test runs with."""
+    if request.param == "native" and native.library() is None:
+        pytest.skip("no compiled module")
+    monkeypatch.setenv("CODEC_ENGINE", request.param)
+    return request.param
 
 
 def changed(data: bytes, **fields: Any) -> bytes:
@@ -153,7 +180,7 @@ def test_wavelet_constants_are_not_either() -> None:
 
 
 def module_synthesis(n: int) -> np.ndarray:
-    from codec.codecs.layers.wavelet import synthesis_matrix
+    from codec.codecs.layers.wavelet_plans import synthesis_matrix
 
     return synthesis_matrix(n, 3, "symmetric").copy()
 
@@ -179,7 +206,7 @@ def test_latents_survive_the_file(tag: str, coder: str, tiny: Callable, photo: n
     pixels = photo[100:171, 40:138]
     for quality in (None, walloc.model.quality[0], walloc.model.quality[1]):
         gain16 = walloc.model.gain_of(quality)
-        integers = walloc.integers(pixels, gain16)
+        integers = integers_of(walloc, pixels, gain16)
         data = walloc.compress(pixels, quality=quality)
         assert read_header(data).coder == coder
         assert torch.equal(read_latents(walloc, data), integers)
@@ -222,8 +249,9 @@ def test_exact_decoding_is_the_float_decoder(
     walloc, float_net = tiny(tag).codec, tiny(tag).float_net
     pixels = photo[60 : 60 + height, 60 : 60 + width]
     for gain16 in (0, -19, 5):
-        latents = walloc.integers(pixels, gain16)
-        exact = walloc._synthesise(latents, gain16, height, width, np.dtype(np.uint8)).astype(int)
+        latents = integers_of(walloc, pixels, gain16)
+        integers = latents[0].numpy().astype(np.int16)
+        exact = walloc.model.networks.pixels(integers, gain16, height, width, np.dtype(np.uint8)).astype(int)
         with torch.no_grad():
             for net, share in ((walloc.model.net, 0.01), (float_net, 0.4)):  # the second: 8-bit activations as well
                 x = net.reconstruct(latents, gain16 / 16)[0].clamp(0, 1).permute(1, 2, 0) * 255
@@ -235,40 +263,43 @@ def test_exact_decoding_is_the_float_decoder(
 def test_the_post_filter_takes_part(tiny: Callable, photo: np.ndarray) -> None:
     """Otherwise the tests here would hold for the linear map only."""
     walloc = tiny("16x").codec
-    latents = walloc.integers(photo[:64, :64], 0)
-    before = walloc._inverse_wavelet(latents, 0, 0, 64)
+    latents = integers_of(walloc, photo[:64, :64], 0)
+    before = TorchNetworks(walloc.model.net).inverse_wavelet(latents, 0, 0, 64)
     assert float((walloc.model.net.post(before) - before).abs().mean()) > 1 / 255
 
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_strips_make_no_difference(
-    tag: str, tiny: Callable, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    tag: str, engine: str, tiny: Callable, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walloc = tiny(tag).codec
     for pixels in (photo[:331, 50:91], photo[:64, :17], photo[:200, :9]):
         whole = walloc.compress(pixels)
         picture = walloc.decompress(whole)
-        for strip in (1, 100 * pixels.shape[1], 130 * (pixels.shape[1] + 8)):
-            monkeypatch.setattr(module, "_STRIP_PIXELS", strip)
-            monkeypatch.setattr(module, "_TILE_WIDTH", 24)
-            assert walloc.compress(pixels) == whole
-            assert np.array_equal(walloc.decompress(whole), picture), (pixels.shape, strip)
-        monkeypatch.undo()
+        for strip, band in ((1, 1), (100 * pixels.shape[1], 3), (130 * (pixels.shape[1] + 8), 100)):
+            with monkeypatch.context() as patch:
+                for place in (module, analysis):
+                    patch.setattr(place, "_STRIP_PIXELS", strip)
+                patch.setattr(module, "_TILE_WIDTH", 24)
+                patch.setattr(synthesis, "_BAND", band)
+                assert walloc.compress(pixels) == whole
+                assert np.array_equal(walloc.decompress(whole), picture), (pixels.shape, strip, engine)
 
 
 def test_any_part_of_the_inverse_wavelet(tiny: Callable, photo: np.ndarray) -> None:
     """Rows that are computed alone are those of the whole picture, also where a piece of the transform begins."""
     walloc = tiny("16x").codec
-    latents = walloc.integers(photo[:336, :24], 0)
-    whole = walloc._inverse_wavelet(latents, 0, 0, 336)
+    latents = integers_of(walloc, photo[:336, :24], 0)
+    whole = TorchNetworks(walloc.model.net).inverse_wavelet(latents, 0, 0, 336)
     for start, stop in ((64, 128), (128, 336), (0, 8), (120, 136), (192, 200), (328, 336)):
-        assert torch.equal(walloc._inverse_wavelet(latents, 0, start, stop), whole[:, :, start:stop]), (start, stop)
+        assert torch.equal(TorchNetworks(walloc.model.net).inverse_wavelet(latents, 0, start, stop), whole[:, :, start:stop]), (start, stop)
 
 
 def test_memory_does_not_grow_with_the_picture(
     tiny: Callable, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Strips are what the networks see: never more rows than asked for, and what they reach."""
+    monkeypatch.setenv("CODEC_ENGINE", "torch")
     walloc = tiny("16x").codec
     rows: list[int] = []
     forward = type(walloc.model.net.post).forward
@@ -290,12 +321,12 @@ def test_latents_stay_in_range(tiny: Callable) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 2, (40, 48, 3), dtype=np.uint8) * 255
     for gain16 in (96, 8, -96):
-        latents = walloc.integers(noise, gain16)
+        latents = integers_of(walloc, noise, gain16)
         assert float(latents.abs().max()) <= 127
         assert torch.equal(latents, torch.round(latents))
-        payload = walloc._entropy_encode(latents, gain16)
-        assert torch.equal(walloc._entropy_decode(payload, "constriction", gain16, 5, 6), latents)
-    assert float(walloc.integers(noise, 96).abs().max()) == 127
+        payload = walloc._entropy_encode(as_array(latents), gain16)
+        assert torch.equal(as_tensor(walloc._entropy_decode(payload, "constriction", gain16, 5, 6)), latents)
+    assert float(integers_of(walloc, noise, 96).abs().max()) == 127
 
 
 def test_wild_latents(tiny: Callable) -> None:
@@ -304,9 +335,9 @@ def test_wild_latents(tiny: Callable) -> None:
     rng = np.random.default_rng(0)
     latents = torch.from_numpy(rng.integers(-127, 128, (1, 12, 5, 7))).float()
     for coder in ("constriction", "torchac"):
-        payload = walloc.with_settings(coder=coder)._entropy_encode(latents, 0)
-        assert torch.equal(walloc._entropy_decode(payload, coder, 0, 5, 7), latents)
-    config = walloc.model.net.config
+        payload = walloc.with_settings(coder=coder)._entropy_encode(as_array(latents), 0)
+        assert torch.equal(as_tensor(walloc._entropy_decode(payload, coder, 0, 5, 7)), latents)
+    config = walloc.model.config
     payload = webp_from_latents(latents[0].numpy().astype(np.int16), config)
     assert np.array_equal(latents_from_webp(payload, config, 5, 7), latents[0].numpy())
 
@@ -318,7 +349,7 @@ def test_latents_out_of_range_are_refused(value: int, coder: str, tiny: Callable
     walloc = tiny("16x").codec.with_settings(coder=coder)
     latents = torch.zeros(1, 12, 3, 4)
     latents[0, 5, 2, 1] = value
-    payload = walloc._entropy_encode(latents, 0)
+    payload = walloc._entropy_encode(as_array(latents), 0)
     with pytest.raises(StreamError, match="out of range"):
         walloc._entropy_decode(payload, coder, 0, 3, 4)
 
@@ -475,7 +506,7 @@ def test_webp_of_another_size_is_refused(tiny: Callable, photo: np.ndarray) -> N
 
 
 def test_webp_with_impossible_latents(tiny: Callable) -> None:
-    config = tiny("16x").codec.model.net.config
+    config = tiny("16x").codec.model.config
     latents = np.zeros((12, 3, 4), np.int16)
     latents[4, 1, 2] = -128
     with pytest.raises(StreamError, match="out of range"):
@@ -534,7 +565,7 @@ def test_the_paper_s_model_codes_pictures(photo: np.ndarray) -> None:
     net = WallocNet(WallocConfig(width=32)).requires_grad_(False).freeze()
     assert net.context is None
     assert net.post is None
-    walloc = WallocCodec(module.WallocModel(net, None, "paper", (1.0, 100.0), (-24, 8), 0, b""), coder="webp")
+    walloc = WallocCodec(WallocModel.of_net(net, None, "paper"), coder="webp")
     pixels = photo[:61, :70]
     data = walloc.compress(pixels)
     assert walloc.decompress(data).shape == pixels.shape
@@ -553,18 +584,18 @@ def test_wrapped_borders_decode_exactly(tiny: Callable, photo: np.ndarray) -> No
     small = tiny("16x").codec.model
     net = WallocNet(dataclasses.replace(small.net.config, boundary="periodization"))
     tables = import_state(net, export_state(small.net, small.tables))
-    walloc = WallocCodec(dataclasses.replace(small, net=net.requires_grad_(False).freeze(), tables=tables))
+    walloc = WallocCodec(WallocModel.of_net(net.requires_grad_(False).freeze(), tables, "16x"))
     for height, width in ((64, 88), (280, 40), (40, 280)):
         pixels = photo[:height, :width]
         out = walloc.decompress(walloc.compress(pixels)).astype(int)
         with torch.no_grad():
             x = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32)) / 255
-            expected = net.reconstruct(walloc.integers(pixels, 0))[0].clamp(0, 1).permute(1, 2, 0) * 255
+            expected = net.reconstruct(integers_of(walloc, pixels, 0))[0].clamp(0, 1).permute(1, 2, 0) * 255
             forward = torch.round(net.latents(x))
         difference = np.abs(out - torch.round(expected).numpy().astype(int))
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.01
-        assert float((forward != walloc.integers(pixels, 0)).float().mean()) < 1e-3
+        assert float((forward != integers_of(walloc, pixels, 0)).float().mean()) < 1e-3
 
 
 @pytest.mark.parametrize("tag", TAGS)

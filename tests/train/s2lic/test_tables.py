@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from codec.codecs.base.weights import find, load_tensors, manifests
 from codec.codecs.s2lic.codec import S2licCodec
 from codec.codecs.s2lic.config import LEVELS
-from codec.codecs.s2lic.weights import MOST_PROBABLE, make_tables, table_state
+from codec.codecs.s2lic.torch_model import MOST_PROBABLE, make_tables, table_state
 from codec.entropy.models import GaussianConditional
 from codec.entropy.tables import TOTAL, Tables
 from codec.train.s2lic.tables import REACH, _main, fitted

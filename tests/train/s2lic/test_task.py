@@ -18,7 +18,8 @@ from PIL import Image
 from codec.codecs.base import weights
 from codec.codecs.s2lic.codec import S2licCodec
 from codec.codecs.s2lic.config import S2licConfig, S2licPaperConfig
-from codec.codecs.s2lic.weights import Config, network_of
+from codec.codecs.s2lic.torch_model import network_of
+from codec.codecs.s2lic.weights import Config
 from codec.entropy.exact import FixedPoint
 from codec.errors import UsageError
 from codec.train import run as training
