@@ -33,8 +33,10 @@ LAYERS = [
 
 @pytest.fixture(params=ENGINES, ids=lambda name: name or "numpy")
 def engine(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    threads = native.threads()
     with native.using(request.param):
         yield request.param
+    native.set_threads(threads)
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
@@ -79,19 +81,15 @@ def test_bands_and_threads_make_no_difference(engine: str | None, layer: tuple[i
     x, conv = draw(height, width, inner), Conv(draw(outer, inner, kernel, kernel), draw(outer), stride)
     expected = Rows.empty(conv.height(height), conv.height(width), outer, np.float32)
     conv.rows(whole(x), 0, expected.height, expected)
-    before = native.threads()
-    try:
-        for threads in (1, 2, 3):
-            native.set_threads(threads)
-            for step in (1, 2, 5):
-                for top in range(0, expected.height, step):
-                    bottom = min(expected.height, top + step)
-                    first, stop = conv.seen(top, bottom, height)
-                    out = Rows(np.empty((bottom - top, *expected.array.shape[1:]), np.float32), top, expected.height)
-                    conv.rows(Rows(x[first:stop].copy(), first, height), top, bottom, out)
-                    assert np.array_equal(out.array, expected.cut(top, bottom)), (threads, step, top)
-    finally:
-        native.set_threads(before)
+    for threads in (1, 2, 3):
+        native.set_threads(threads)
+        for step in (1, 2, 5):
+            for top in range(0, expected.height, step):
+                bottom = min(expected.height, top + step)
+                first, stop = conv.seen(top, bottom, height)
+                out = Rows(np.empty((bottom - top, *expected.array.shape[1:]), np.float32), top, expected.height)
+                conv.rows(Rows(x[first:stop].copy(), first, height), top, bottom, out)
+                assert np.array_equal(out.array, expected.cut(top, bottom)), (threads, step, top)
 
 
 def test_large_and_small_numbers(engine: str | None) -> None:
@@ -175,7 +173,6 @@ def test_attention(
         for row in range(windows):
             layer.rows(whole(qkv), row, row + 1, out)
         assert np.abs(out.array - expected).max() < 3e-5
-    native.set_threads(0)
 
 
 @pytest.mark.parametrize("boundary", ["symmetric", "periodization"])

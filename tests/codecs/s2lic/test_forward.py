@@ -40,8 +40,10 @@ STEP = 77
 
 @pytest.fixture(params=ENGINES, ids=lambda name: name or "numpy")
 def engine(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    threads = native.threads()
     with native.using(request.param):
         yield request.param
+    native.set_threads(threads)
 
 
 def network(config: S2licConfig) -> tuple[S2licNet, Forward]:
@@ -113,7 +115,6 @@ def test_bands_and_threads_make_no_difference(engine: str, monkeypatch: pytest.M
             monkeypatch.setattr(forward, "BAND", band)
             assert np.array_equal(without_torch.latents(pixels, STEP), expected), (threads, band)
         assert np.array_equal(hyper, without_torch.hyper_latents(expected))
-    native.set_threads(0)
 
 
 def test_memory_does_not_grow_with_the_height(monkeypatch: pytest.MonkeyPatch) -> None:
