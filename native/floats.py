@@ -31,7 +31,7 @@ SLOPE = 0.125  # of a leaky ReLU below 0
 
 
 def empty(*shape: int) -> Array:
-    """An array that isn't filled and begins on a line of the cache: loads of vectors that cross lines take twice as long."""
+    """An array that isn't filled. It begins on a line of the cache: vectors that cross lines take twice as long."""
     size = math.prod(shape)
     memory = np.empty(size + 16, np.float32)
     start = -memory.ctypes.data % 64 // 4
@@ -89,13 +89,13 @@ class Conv:
         if self.bias.shape != (outer,):
             raise ValueError(f"a bias {self.bias.shape} for {outer} channels")
         self.outer, self.inner, self.kernel, self.stride = outer, inner, kernel, stride
-        # worth its transforms if there are some channels
+        # Rows of the output that are computed together, from a multiple of it on: the input must have what all need.
+        # The transforms of tiles pay if there are some channels.
         self.tile = 4 if kernel == 3 and stride == 1 and min(outer, inner) >= 16 else 1
-        """Rows of the output that are computed together, from a multiple of it on: the input must have what all need."""
 
     @functools.cached_property
     def packed(self) -> tuple[Array, Array]:
-        """The weights and bias for the kernels: blocks of 16 outputs, (taps, I, 16) each, or with tiles (36, ..., I, 16)."""
+        """The weights and bias for the kernels: (blocks of 16 outputs, taps, I, 16); with tiles (36, blocks, I, 16)."""
         blocks = -(-self.outer // 16)
         taps = np.pad(self.taps, ((0, 0), (0, 0), (0, 0), (0, 16 * blocks - self.outer)))
         if self.tile > 1:
@@ -171,7 +171,7 @@ def _checked(x: Rows, channels: int) -> Array:
     array = x.array
     assert array.dtype == np.float32 and array.ndim == 3 and array.flags.c_contiguous, "not rows of float32"
     assert array.shape[2] == channels, f"{array.shape[2]} channels, expected {channels}"
-    assert 0 <= x.first and x.stop <= x.height, "more rows than there are"
+    assert x.first >= 0 and x.stop <= x.height, "more rows than there are"
     return array
 
 
@@ -207,13 +207,16 @@ def gelu(x: Array) -> Array:
 
     erf by Abramowitz and Stegun 7.1.26, within 1.5e-7.
     """
-    z = np.minimum(np.abs(x) * x.dtype.type(math.sqrt(0.5)), 6)  # products with denormal numbers take far longer
+    z = np.minimum(
+        np.abs(x) * x.dtype.type(math.sqrt(0.5)), x.dtype.type(6)
+    )  # products with denormal numbers take far longer
     t = 1 / (1 + x.dtype.type(0.3275911) * z)
     series = np.zeros_like(t)
     for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
         series = (series + x.dtype.type(factor)) * t
     tail = series * np.exp(-z * z) * x.dtype.type(0.5)  # of the density, beyond |x|
-    return np.maximum(x, -9) * np.where(x > 0, 1 - tail, tail)
+    share = np.asarray(np.where(x > 0, 1 - tail, tail), x.dtype)
+    return np.maximum(x, x.dtype.type(-9)) * share
 
 
 def norm(x: Array, weight: Array, bias: Array, residual: Array, out: Array) -> None:
@@ -363,12 +366,12 @@ class Packet:
 def unshuffle(pixels: NDArray[Any], cell: int, top: int, bottom: int, out: Rows, scale: float, offset: float) -> None:
     """Fills rows top ... bottom - 1 of cells of `out`, of pixels * scale + offset: a cell's pixels become channels.
 
-    pixels: (H, W, C) uint8, uint16 or float32; beyond them is their mirror image. out: (rows, columns, cell * cell * C);
-    channels are in the order (row, column, colour).
+    pixels: (H, W, C) uint8, uint16 or float32; beyond them is their mirror image. out: (rows, columns, cell**2 * C),
+    channels in the order (row, column, colour).
     """
     pixels = _pixels(pixels)
     target = _checked(out, cell * cell * pixels.shape[2])
-    assert 0 <= top <= bottom <= out.height and 1 <= cell
+    assert 0 <= top <= bottom <= out.height and cell >= 1
     goal, columns = out.cut(top, bottom), target.shape[1]
     if not goal.size:
         return
@@ -414,7 +417,7 @@ def _lifted(x: Array, levels: int, wrap: bool) -> Array:
         step = 1 << level
         for start in range(step):
             low, high = x[start :: 2 * step], x[start + step :: 2 * step]
-            for index, factor in enumerate(np.float32(_LIFTING)):
+            for index, factor in enumerate(np.array(_LIFTING, np.float32)):
                 if index % 2 == 0:
                     high += factor * (low + np.concatenate([low[1:], low[:1] if wrap else low[-1:]]))
                 else:

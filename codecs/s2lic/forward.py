@@ -1,9 +1,9 @@
-"""What S2LIC's encoder computes in float32, without torch: pixels to latents, and those to hyper latents.
+"""The encoder's transforms of S2LIC in float32, without torch: pixels to latents, and those to hyper latents.
 
 The same networks as `network.Analysis` and `network.HyperAnalysis`, which train and stay the oracle. Differs in how a
 picture is cut: bands of rows pass through all layers, each layer keeps the last rows that the next one needs, and
 nothing is computed twice. Memory grows with the width of a picture, not with its height. The result is the same bits
-for any number of threads; torch rounds differently, so a latent in some ten thousand becomes another integer.
+for any number of threads; torch rounds differently, so a latent in some hundred thousand becomes another integer.
 """
 
 from __future__ import annotations
@@ -113,11 +113,12 @@ class Forward:
         """
         y = np.pad(y, ((0, -y.shape[0] % 4), (0, -y.shape[1] % 4), (0, 0)))
         x = Rows(np.ascontiguousarray(y, np.float32), 0, len(y))
-        for layer, act in zip(self.hyper, ("leaky", "leaky", "none"), strict=True):
+        acts: tuple[Activation, ...] = ("leaky", "leaky", "none")
+        for layer, act in zip(self.hyper, acts, strict=True):
             out = Rows.empty(layer.height(x.height), layer.height(x.array.shape[1]), layer.outer, np.float32)
             layer.rows(x, 0, out.height, out, act=act)
             x = out
-        return np.ascontiguousarray(8 * x.array.transpose(2, 0, 1))
+        return np.ascontiguousarray(x.array.transpose(2, 0, 1)) * np.float32(8)
 
 
 # ---- layers that are asked for rows, and ask for those they need
@@ -173,7 +174,8 @@ class _Unshuffled(_Layer):
 class _Convolved(_Layer):
     def __init__(self, source: _Layer, conv: Conv, act: Activation, gain: Array) -> None:
         super().__init__(conv.height(source.height), conv.height(source.width), conv.outer)
-        self.source, self.conv, self.act, self.gain = source, conv, act, gain
+        self.source, self.conv, self.gain = source, conv, gain
+        self.act: Activation = act
 
     def until(self, stop: int) -> int:
         return _rounded_up(stop, self.conv.tile)
@@ -232,11 +234,11 @@ class _Swin(_Layer):
         def flat(rows: Rows) -> Array:
             return rows.cut(start, stop).reshape(-1, self.channels)
 
-        block, wide, one = self.block, room(self.block.qkv.outer), room(self.channels)
+        block, wide, mixed = self.block, room(self.block.qkv.outer), room(self.channels)
         block.qkv.rows(x, start, stop, wide)
-        self.attention.rows(wide, first, last, one)
+        self.attention.rows(wide, first, last, mixed)
         other = room(self.channels)
-        block.out.rows(one, start, stop, other)
+        block.out.rows(mixed, start, stop, other)
         norm(flat(other), *block.norm1, flat(x), flat(self.held))
         hidden = room(block.hidden.outer)
         block.hidden.rows(self.held, start, stop, hidden, act="gelu")

@@ -77,7 +77,8 @@ constexpr int R = 2, MOST_BLOCKS = 1;
 constexpr int PANEL = 16 * MOST_BLOCKS; // columns of a panel
 constexpr int TILES = 48;               // rows of a product at most, a multiple of R
 
-// c[r] (+)= a[r] b for rows r < R. b: blocks (K, 16), `apart` numbers from each other. next: a block that will be wanted.
+// c[r] (+)= a[r] b for rows r < R. b: blocks (K, 16), `apart` numbers from each other. next: a block that will be
+// wanted.
 template <int NB>
 INLINE void product(const float *const *a, int64_t K, const float *b, int64_t apart, float *c, int64_t ldc, bool add,
                     const float *next) {
@@ -441,7 +442,8 @@ static void pixel_row(const FloatPacket &f, int64_t y, int64_t x, int64_t n, flo
   int64_t inside = x < f.pixel_columns ? least(n, f.pixel_columns - x) : 0;
   for (int64_t i = 0; i < inside * C; i++) goal[i] = (float)row[x * C + i] * scale + offset;
   for (int64_t i = inside; i < n; i++)
-    for (int64_t c = 0; c < C; c++) goal[i * C + c] = (float)row[mirrored(x + i, f.pixel_columns) * C + c] * scale + offset;
+    for (int64_t c = 0; c < C; c++)
+      goal[i * C + c] = (float)row[mirrored(x + i, f.pixel_columns) * C + c] * scale + offset;
 }
 
 INLINE void pixel_row(const FloatPacket &f, int64_t y, int64_t x, int64_t n, float *goal) {

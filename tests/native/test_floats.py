@@ -33,8 +33,10 @@ LAYERS = [
 
 @pytest.fixture(params=ENGINES, ids=lambda name: name or "numpy")
 def engine(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    threads = native.threads()
     with native.using(request.param):
         yield request.param
+    native.set_threads(threads)
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
@@ -61,14 +63,14 @@ def test_convolutions(engine: str | None, layer: tuple[int, ...]) -> None:
     expected = convolved(x, weight, stride) + bias
     out = Rows(np.full(expected.shape, np.nan, np.float32), 0, len(expected))
     conv.rows(whole(x), 0, out.height, out)
-    tolerance = 1e-5 * np.sqrt(inner) * kernel
+    tolerance = (1e-5 if conv.tile == 1 else 4e-5) * np.sqrt(inner) * kernel  # Winograd's tiles round more
     assert np.abs(out.array - expected).max() < tolerance
 
     gain, residual = draw(outer, seed=1), draw(*expected.shape, seed=2)
     leaky = np.where(expected > 0, expected, expected / 8) * gain + residual
-    there = whole(residual.copy())
-    conv.rows(whole(x), 0, out.height, there, act="leaky", gain=gain, residual=there)  # in place
-    assert np.abs(there.array - leaky).max() < 4 * tolerance
+    added = whole(residual.copy())
+    conv.rows(whole(x), 0, out.height, added, act="leaky", gain=gain, residual=added)  # in place
+    assert np.abs(added.array - leaky).max() < 4 * tolerance
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
@@ -79,19 +81,15 @@ def test_bands_and_threads_make_no_difference(engine: str | None, layer: tuple[i
     x, conv = draw(height, width, inner), Conv(draw(outer, inner, kernel, kernel), draw(outer), stride)
     expected = Rows.empty(conv.height(height), conv.height(width), outer, np.float32)
     conv.rows(whole(x), 0, expected.height, expected)
-    before = native.threads()
-    try:
-        for threads in (1, 2, 3):
-            native.set_threads(threads)
-            for step in (1, 2, 5):
-                for top in range(0, expected.height, step):
-                    bottom = min(expected.height, top + step)
-                    first, stop = conv.seen(top, bottom, height)
-                    out = Rows(np.empty((bottom - top, *expected.array.shape[1:]), np.float32), top, expected.height)
-                    conv.rows(Rows(x[first:stop].copy(), first, height), top, bottom, out)
-                    assert np.array_equal(out.array, expected.cut(top, bottom)), (threads, step, top)
-    finally:
-        native.set_threads(before)
+    for threads in (1, 2, 3):
+        native.set_threads(threads)
+        for step in (1, 2, 5):
+            for top in range(0, expected.height, step):
+                bottom = min(expected.height, top + step)
+                first, stop = conv.seen(top, bottom, height)
+                out = Rows(np.empty((bottom - top, *expected.array.shape[1:]), np.float32), top, expected.height)
+                conv.rows(Rows(x[first:stop].copy(), first, height), top, bottom, out)
+                assert np.array_equal(out.array, expected.cut(top, bottom)), (threads, step, top)
 
 
 def test_large_and_small_numbers(engine: str | None) -> None:
@@ -175,7 +173,6 @@ def test_attention(
         for row in range(windows):
             layer.rows(whole(qkv), row, row + 1, out)
         assert np.abs(out.array - expected).max() < 3e-5
-    native.set_threads(0)
 
 
 @pytest.mark.parametrize("boundary", ["symmetric", "periodization"])
