@@ -57,7 +57,8 @@ class Synthesis:
         self.linear_input = state.grid(f"{name}linear.input", 20, True)
         self.enter_input = state.grid(f"{name}enter.input", 20, True)
         order = channel_order(3, WAVELET)
-        self.linear = Wide(*(part[order] for part in state.integers(f"{name}linear.layer")), self.linear_input)
+        linear = state.integers(f"{name}linear.layer")
+        self.linear = Wide(linear.weight[order], linear.bias[order], linear.exponent[order], self.linear_input)
         self.enter = Wide(*state.integers(f"{name}enter.layer"), self.enter_input)
         self.stream16, self.stream8, self.stream4 = (state.grid(f"{name}stream{n}", 20, True) for n in (16, 8, 4))
         self.stage16 = [_Block(state, f"{name}stage16.{k}") for k in range(n16)]

@@ -107,7 +107,7 @@ loaded = Codec.load("s2lic@small-ms-ssim", quality=30)
 pixels = np.asarray(picture)[:20, :30]
 assert loaded.decompress(loaded.compress(pixels)).shape == pixels.shape
 try:
-    loaded.with_settings(effort=1).compress(pixels)
+    Codec.load("s2lic").with_settings(effort=1).compress(pixels)
 except codec.CodecError as error:
     print(error)
 """
