@@ -127,7 +127,11 @@ class Chain:
         self._steps.append(_Step(height, run, reads, writes, unit, pace))
 
     def run(self) -> None:
-        """Turn after turn, until all steps are done."""
+        """Turn after turn, until all steps are done; none goes faster than the first one, so that windows stay small."""
+        first = self._steps[0]
+        for step in self._steps:
+            if step.pace is None and first.pace is not None:
+                step.pace = max(step.unit, -(-first.pace * step.height // first.height))
         while any(step.done < step.height for step in self._steps):
             moved = [step.advance() for step in self._steps]
             assert any(moved), "no step can go on: a need can't be met"
