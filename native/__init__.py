@@ -4,7 +4,7 @@ This room holds C++ (src/), which knows nothing of Python, and its callers by ct
 kernels. It imports `errors` and NumPy only. Each family has a twin in NumPy beside it, or is one of a loop elsewhere:
 same integers, the oracle of the tests, and what runs where nothing could be compiled.
 
-CODEC_NATIVE=0 leaves the module out. CODEC_NATIVE=portable (avx2, avx512-vnni, amx, neon) takes another instruction set
+CODEC_NATIVE=0 leaves the module out. CODEC_NATIVE=portable (sse4, avx2, avx512-vnni, amx, neon) takes another set
 than the fastest that the machine has, and CODEC_NATIVE_FILE the module in another file. CODEC_ENGINE=numpy or torch
 takes another engine than these kernels. CODEC_THREADS or OMP_NUM_THREADS limits the threads.
 """
@@ -86,7 +86,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def instruction_set() -> str | None:
-    """The instruction set in use: "amx", "avx512-vnni", "avx2", "neon", "portable"; None: nothing is compiled."""
+    """The instruction set in use: "amx", "avx512-vnni", "avx2", "sse4", "neon", "portable"; or None."""
     module = library()
     return None if module is None else module.codec_isa().decode()
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .. import native
 from .grids import Grid, Rows
+from .sums import weight_sums
 
 __all__ = ["Narrow"]
 
@@ -142,10 +143,10 @@ class Narrow:
         assert bias.shape == exponent.shape == weight.shape[:1] and shuffle in (1, 2) and stride >= 1
         assert len(weight) % shuffle**2 == 0
         reach = max(grid.largest, -grid.smallest)
-        magnitudes = np.abs(weight.astype(np.int32 if weight.dtype.itemsize <= 2 else np.int64))
-        if reach > 32767 or magnitudes.max() > 32767:
+        bounds = weight_sums(weight)
+        if reach > 32767 or max(bounds.most, -bounds.least) > 32767:
             raise ValueError("inputs and weights of a narrow convolution have 16 bits")
-        sums = magnitudes.reshape(len(weight), -1).sum(1, dtype=np.int64) * reach
+        sums = bounds.magnitudes * reach
         if (np.abs(bias.astype(np.float64)) + sums).max() >= 2**31:
             raise ValueError(f"a sum of this layer can reach 2**{np.log2(sums.max() + 1.0):.1f}, not below 2**31")
         scale = exponent.astype(np.int64) + grid.exponent

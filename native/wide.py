@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .. import native
 from .grids import Grid, Rows
+from .sums import WeightSums, weight_sums
 
 __all__ = ["MOST_BITS", "CellNetwork", "Fine", "Wide", "cells_of", "finest", "put_latents", "shift_latents"]
 
@@ -159,12 +160,13 @@ class Wide:
         largest = max(grid.largest, -grid.smallest)
         if largest >= 2**MOST_BITS:
             raise ValueError(f"inputs of up to {largest}: expected at most {MOST_BITS} bits")
-        if max(int(weight.max()), -int(weight.min())) > 2**15 - 1:
+        bounds = weight_sums(weight)
+        if max(bounds.most, -bounds.least) > 2**15 - 1:
             raise ValueError("a weight has more than 16 bits")
         self.weight = np.ascontiguousarray(weight, np.int16)
         self.grid, self.inputs, self.outputs, self.size = grid, inputs, outputs, size
         self.bias = np.ascontiguousarray(bias, np.float64)
-        total = np.abs(self.weight).reshape(outputs, -1).sum(1, np.int64)
+        total = bounds.magnitudes
         if float((total * float(largest) + np.abs(self.bias)).max()) > _ROOM:
             raise ValueError("a sum of this layer can have more than 52 bits")
         self.scale = np.exp2(-(exponent.astype(np.float64) + grid.exponent))
@@ -172,11 +174,11 @@ class Wide:
         self.taps = (used if len(used) else np.array([size**2 // 2])).astype(np.int32)  # where the kernel isn't zero
         self.shift = 8 if largest < 2**16 else 10
         self.single = min(2**15 - 1, (2**31 - 1) // max(1, int(total.max())))
-        self.fold = self._fold()
+        self.fold = self._fold(bounds)
         self._matrix: NDArray[np.float64] | None = None
         self._packs: dict[tuple[int, bool], _Packed] = {}
 
-    def _fold(self) -> int:
+    def _fold(self, bounds: WeightSums) -> int:
         """The pairs of inputs after which the sums of high parts, and those of low ones, are sure to fit int32."""
         half, shift = 1 << (self.shift - 1), self.shift
         parts = ((self.grid.smallest + half) >> shift, (self.grid.largest + half) >> shift), (-half, half - 1)
@@ -187,7 +189,7 @@ class Wide:
         for n in range(1, whole + 1):
             length = -(-whole // n)
             if n == 1:
-                size, total = np.abs(weight).sum((1, 2), np.int64), weight.sum((1, 2), np.int64)
+                size, total = bounds.magnitudes, bounds.totals
             else:
                 if in_order is None:
                     kept = weight[:, :, self.taps].transpose(0, 2, 1)

@@ -127,7 +127,7 @@ class Chain:
         self._steps.append(_Step(height, run, reads, writes, unit, pace))
 
     def run(self) -> None:
-        """Turn after turn, until all steps are done; none goes faster than the first one, so that windows stay small."""
+        """Turn after turn, until all steps are done; none goes faster than the first one, so windows stay small."""
         first = self._steps[0]
         for step in self._steps:
             if step.pace is None and first.pace is not None:

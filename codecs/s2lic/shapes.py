@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...native.sums import weight_sums
 from .config import FINER, LOW_BITS, WAVELET, S2licConfig
 
 __all__ = ["ExactLayer", "check_sums", "check_written", "exact_layers", "tensor_shapes"]
@@ -164,8 +165,11 @@ def check_sums(arrays: Mapping[str, NDArray[Any]], config: S2licConfig) -> None:
     for layer in exact_layers(config):
         weight, bias = arrays[f"{layer.name}.layer.weight"], arrays[f"{layer.name}.layer.bias"]
         limit = 2 ** (layer.weight_bits - 1) - 1
-        size = np.clip(np.abs(weight.astype(np.float32)), 0, limit).reshape(layer.outer, -1)
-        worst = size.sum(1, dtype=np.float64) * layer.largest + np.abs(bias.astype(np.float64))
+        if weight.dtype.kind == "i" and max((sums := weight_sums(weight)).most, -sums.least) <= limit:
+            size = sums.magnitudes.astype(np.float64)
+        else:
+            size = np.clip(np.abs(weight.astype(np.float64)), 0, limit).reshape(layer.outer, -1).sum(1)
+        worst = size * layer.largest + np.abs(bias.astype(np.float64))
         if float(worst.max()) > 2.0**layer.carrier:
             raise ValueError(
                 f"a sum of {layer.name} can reach 2**{np.log2(float(worst.max())):.1f}, more than 2**{layer.carrier}"

@@ -16,6 +16,9 @@ namespace portable {
 #include "entries.def"
 }
 #if defined(__x86_64__)
+namespace sse4 {
+#include "entries.def"
+}
 namespace avx2 {
 #include "entries.def"
 }
@@ -31,8 +34,8 @@ namespace neon {
 
 namespace {
 
-enum Isa { PORTABLE, AVX2, AVX512, AMX, NEON, COUNT }; // AMX: the kernels of AVX512, some of which have a form for it
-const char *const NAMES[COUNT] = {"portable", "avx2", "avx512-vnni", "amx", "neon"};
+enum Isa { PORTABLE, SSE4, AVX2, AVX512, AMX, NEON, COUNT }; // AMX: the kernels of AVX512, some of which have a form for it
+const char *const NAMES[COUNT] = {"portable", "sse4", "avx2", "avx512-vnni", "amx", "neon"};
 
 #if defined(__x86_64__)
 // Whether there are tiles of bytes, and the system lets this process use them.
@@ -52,6 +55,7 @@ bool has_amx() {
 bool has(int isa) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  if (isa == SSE4) return __builtin_cpu_supports("sse4.1") && __builtin_cpu_supports("popcnt");
   bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (isa == AVX2) return avx2;
   if (isa == AVX512 || isa == AMX)
@@ -110,6 +114,7 @@ ABI int codec_set_isa(const char *name) {
     case AMX:                                                                                                          \
     case AVX512: return avx512::name arguments;                                                                        \
     case AVX2: return avx2::name arguments;                                                                            \
+    case SSE4: return sse4::name arguments;                                                                            \
     default: return portable::name arguments;                                                                          \
     }                                                                                                                  \
   }

@@ -39,6 +39,8 @@ INLINE i32v madd(i32v acc, i16v a, i16v b) {
   return (i32v)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)a, (__m512i)b);
 #elif defined(CODEC_AVX2)
   return acc + (i32v)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(CODEC_SSE4)
+  return acc + (i32v)_mm_madd_epi16((__m128i)a, (__m128i)b);
 #elif defined(CODEC_NEON)
   int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)a), vget_low_s16((int16x8_t)b));
   int32x4_t high = vmull_high_s16((int16x8_t)a, (int16x8_t)b);
@@ -76,6 +78,8 @@ INLINE f32v floor_(f32v x) {
   return (f32v)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 #elif defined(CODEC_AVX2)
   return (f32v)_mm256_floor_ps((__m256)x);
+#elif defined(CODEC_SSE4)
+  return (f32v)_mm_floor_ps((__m128)x);
 #elif defined(CODEC_NEON)
   return (f32v)vrndmq_f32((float32x4_t)x);
 #else
@@ -88,6 +92,8 @@ INLINE f64v floor_(f64v x) {
   return (f64v)_mm512_roundscale_pd((__m512d)x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 #elif defined(CODEC_AVX2)
   return (f64v)_mm256_floor_pd((__m256d)x);
+#elif defined(CODEC_SSE4)
+  return (f64v)_mm_floor_pd((__m128d)x);
 #elif defined(CODEC_NEON)
   return (f64v)vrndmq_f64((float64x2_t)x);
 #else
@@ -119,6 +125,11 @@ INLINE f32v min_(f32v a, f32v b) { return (f32v)_mm256_min_ps((__m256)a, (__m256
 INLINE f32v max_(f32v a, f32v b) { return (f32v)_mm256_max_ps((__m256)a, (__m256)b); }
 INLINE f64v min_(f64v a, f64v b) { return (f64v)_mm256_min_pd((__m256d)a, (__m256d)b); }
 INLINE f64v max_(f64v a, f64v b) { return (f64v)_mm256_max_pd((__m256d)a, (__m256d)b); }
+#elif defined(CODEC_SSE4)
+INLINE f32v min_(f32v a, f32v b) { return (f32v)_mm_min_ps((__m128)a, (__m128)b); }
+INLINE f32v max_(f32v a, f32v b) { return (f32v)_mm_max_ps((__m128)a, (__m128)b); }
+INLINE f64v min_(f64v a, f64v b) { return (f64v)_mm_min_pd((__m128d)a, (__m128d)b); }
+INLINE f64v max_(f64v a, f64v b) { return (f64v)_mm_max_pd((__m128d)a, (__m128d)b); }
 #elif defined(CODEC_NEON)
 INLINE f32v min_(f32v a, f32v b) { return (f32v)vminq_f32((float32x4_t)a, (float32x4_t)b); }
 INLINE f32v max_(f32v a, f32v b) { return (f32v)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
