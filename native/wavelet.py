@@ -21,7 +21,25 @@ from numpy.typing import NDArray
 from . import check, library
 from .grids import Rows, round_half_up
 
-__all__ = ["FRACTION_BITS", "Axis", "Packet", "axis_plan", "channel_order", "inverse", "synthesis_matrix"]
+__all__ = [
+    "ALPHA",
+    "BETA",
+    "DELTA",
+    "FRACTION_BITS",
+    "GAMMA",
+    "HIGH_SCALE",
+    "LOW_SCALE",
+    "Axis",
+    "Boundary",
+    "Packet",
+    "axis_plan",
+    "channel_order",
+    "following",
+    "inverse",
+    "merge",
+    "previous",
+    "synthesis_matrix",
+]
 
 Boundary = Literal["symmetric", "periodization"]
 
@@ -29,30 +47,33 @@ FRACTION_BITS = 24  # of the matrices
 CHUNK = 64  # samples to a chunk of the plan
 BAND = 16  # outputs to a band of a matrix
 
-# Lifting factors of the CDF 9/7 pair, and its final scaling: as in codecs/layers/wavelet.py, which tests compare.
-_ALPHA = -1.586134342059924
-_BETA = -0.052980118572961
-_GAMMA = 0.882911075530934
-_DELTA = 0.443506852043971
-_LOW_SCALE = 1.149604398860241
-_HIGH_SCALE = 1.0 / _LOW_SCALE
+# Lifting factors of the CDF 9/7 pair (Daubechies and Sweldens 1998, section 7.7) and the final scaling.
+# With this scale the low-pass filter has a DC gain of sqrt(2), as `bior4.4` of PyWavelets has.
+ALPHA = -1.586134342059924
+BETA = -0.052980118572961
+GAMMA = 0.882911075530934
+DELTA = 0.443506852043971
+LOW_SCALE = 1.149604398860241
+HIGH_SCALE = 1.0 / LOW_SCALE
 
 
-def _next(x: NDArray[Any], boundary: Boundary) -> NDArray[Any]:
+def following(x: NDArray[Any], boundary: Boundary) -> NDArray[Any]:
+    """The next sample x[n + 1] of each; past the end, its reflection about the last odd sample, or the first value."""
     return np.concatenate([x[1:], x[:1] if boundary == "periodization" else x[-1:]])
 
 
-def _previous(x: NDArray[Any], boundary: Boundary) -> NDArray[Any]:
+def previous(x: NDArray[Any], boundary: Boundary) -> NDArray[Any]:
+    """The sample x[n - 1] of each; before the start, its reflection about the first even sample, or the last value."""
     return np.concatenate([x[-1:] if boundary == "periodization" else x[:1], x[:-1]])
 
 
-def _merge(low: NDArray[Any], high: NDArray[Any], boundary: Boundary) -> NDArray[Any]:
+def merge(low: NDArray[Any], high: NDArray[Any], boundary: Boundary) -> NDArray[Any]:
     """One inverse CDF 9/7 level along axis 0, by lifting."""
-    low, high = low / _LOW_SCALE, high / -_HIGH_SCALE
-    low = low - _DELTA * (high + _previous(high, boundary))
-    high = high - _GAMMA * (low + _next(low, boundary))
-    low = low - _BETA * (high + _previous(high, boundary))
-    high = high - _ALPHA * (low + _next(low, boundary))
+    low, high = low / LOW_SCALE, high / -HIGH_SCALE
+    low = low - DELTA * (high + previous(high, boundary))
+    high = high - GAMMA * (low + following(low, boundary))
+    low = low - BETA * (high + previous(high, boundary))
+    high = high - ALPHA * (low + following(low, boundary))
     return np.stack([low, high], axis=1).reshape(-1, *low.shape[1:])
 
 
@@ -62,7 +83,7 @@ def synthesis_matrix(n: int, levels: int, boundary: Boundary) -> NDArray[np.floa
     unit = np.eye(n).reshape(n // 2**levels, 2**levels, n)
     bands = [unit[:, b] for b in range(2**levels)]
     while len(bands) > 1:
-        bands = [_merge(bands[i], bands[i + 1], boundary) for i in range(0, len(bands), 2)]
+        bands = [merge(bands[i], bands[i + 1], boundary) for i in range(0, len(bands), 2)]
     return bands[0]
 
 

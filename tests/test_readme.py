@@ -29,7 +29,7 @@ NOT_RUN = {
         "make demo",
         "make test",
         "pip install .",
-        "pip install '.[train]'",
+        "pip install '.[torch]'",
         "pip install -c constraints.txt -e '.[all]'",
     },
     "docs/usage.md": {

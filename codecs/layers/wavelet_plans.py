@@ -6,52 +6,35 @@ Filters: Cohen, Daubechies, Feauveau 1992 (`bior4.4` in PyWavelets), by lifting.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Boundary = Literal["symmetric", "periodization"]
-
-# Lifting factors of the CDF 9/7 pair (Daubechies and Sweldens 1998, section 7.7) and the final scaling.
-# With this scale the low-pass filter has a DC gain of sqrt(2), as `bior4.4` has.
-_ALPHA = -1.586134342059924
-_BETA = -0.052980118572961
-_GAMMA = 0.882911075530934
-_DELTA = 0.443506852043971
-_LOW_SCALE = 1.149604398860241
-_HIGH_SCALE = 1.0 / _LOW_SCALE
+from ...native.wavelet import (
+    ALPHA,
+    BETA,
+    DELTA,
+    GAMMA,
+    HIGH_SCALE,
+    LOW_SCALE,
+    Boundary,
+    following,
+    previous,
+    synthesis_matrix,
+)
 
 CHUNK = 64  # samples per matrix product
-
-
-def _next(x: NDArray, boundary: Boundary) -> NDArray:
-    """The next sample x[n + 1] of each; past the end, its reflection about the last odd sample, or the first value."""
-    return np.concatenate([x[1:], x[:1] if boundary == "periodization" else x[-1:]])
-
-
-def _previous(x: NDArray, boundary: Boundary) -> NDArray:
-    return np.concatenate([x[-1:] if boundary == "periodization" else x[:1], x[:-1]])
 
 
 def split(x: NDArray, boundary: Boundary) -> tuple[NDArray, NDArray]:
     """The low and high bands, (N/2, ...) each, of x (N, ...): one CDF 9/7 level along axis 0 by lifting; N is even."""
     low, high = x[0::2].copy(), x[1::2].copy()
-    high += _ALPHA * (low + _next(low, boundary))
-    low += _BETA * (high + _previous(high, boundary))
-    high += _GAMMA * (low + _next(low, boundary))
-    low += _DELTA * (high + _previous(high, boundary))
-    return low * _LOW_SCALE, high * -_HIGH_SCALE
-
-
-def merge(low: NDArray, high: NDArray, boundary: Boundary) -> NDArray:
-    """The inverse of `split`."""
-    low, high = low / _LOW_SCALE, high / -_HIGH_SCALE
-    low = low - _DELTA * (high + _previous(high, boundary))
-    high = high - _GAMMA * (low + _next(low, boundary))
-    low = low - _BETA * (high + _previous(high, boundary))
-    high = high - _ALPHA * (low + _next(low, boundary))
-    return np.stack([low, high], axis=1).reshape(-1, *low.shape[1:])
+    high += ALPHA * (low + following(low, boundary))
+    low += BETA * (high + previous(high, boundary))
+    high += GAMMA * (low + following(low, boundary))
+    low += DELTA * (high + previous(high, boundary))
+    return low * LOW_SCALE, high * -HIGH_SCALE
 
 
 @lru_cache(maxsize=64)
@@ -64,16 +47,6 @@ def analysis_matrix(n: int, levels: int, boundary: Boundary) -> NDArray[np.float
     for _ in range(levels):
         bands = [half for band in bands for half in split(band, boundary)]
     return np.stack(bands, axis=1).reshape(n, n)
-
-
-@lru_cache(maxsize=64)
-def synthesis_matrix(n: int, levels: int, boundary: Boundary) -> NDArray[np.float64]:
-    """The inverse of `analysis_matrix`, (n, n): columns are (block, band)."""
-    unit = np.eye(n).reshape(n // 2**levels, 2**levels, n)
-    bands = [unit[:, b] for b in range(2**levels)]
-    while len(bands) > 1:
-        bands = [merge(bands[i], bands[i + 1], boundary) for i in range(0, len(bands), 2)]
-    return bands[0]
 
 
 class PlanPiece(NamedTuple):

@@ -133,7 +133,8 @@ class S2licCodec(ImageCodec):
         y = networks.latents(pixels, step)
         h, w = y.shape[:2]
         z = networks.hyper_latents(y).astype(np.float64)
-        z_mean, z_row = (part[:, None, None] for part in networks.z_parameters(step))
+        z_mean, z_row = networks.z_parameters(step)
+        z_mean, z_row = z_mean[:, None, None], z_row[:, None, None]
         z_symbols = np.clip(np.rint(z - z_mean), -LARGEST_LATENT / 2, LARGEST_LATENT / 2) * (z_row > 0)
         z_coded = _coded(z_symbols.astype(np.int32), np.broadcast_to(z_row, z.shape))
         z_hat = z_symbols + z_mean
@@ -178,7 +179,8 @@ class S2licCodec(ImageCodec):
             raise StreamError(f"{len(payloads)} chunks of latents, expected 1: the file is damaged")
         z_decoder, y_decoder = open_streams(self.model, payloads[0], header.coder)
         h, w = self._grid(height, width)
-        z_mean, z_row = (part[:, None, None] for part in networks.z_parameters(step))
+        z_mean, z_row = networks.z_parameters(step)
+        z_mean, z_row = z_mean[:, None, None], z_row[:, None, None]
         rows = np.broadcast_to(z_row, (len(z_row), -(-h // 4), -(-w // 4)))
         z_hat = _decoded(z_decoder, rows) + z_mean
         z_decoder.finish()

@@ -258,7 +258,8 @@ class TestDamage:
         leaves = [*model.leaves[:-1], model.leaves[-1] * 2]
         with pytest.raises(AssertionError):
             Tour(tree.children, tree.inner, tree.root, leaves, model.matrices, model.prior)
-        start, count = np.zeros((2, 3), np.uint32), np.ones((2, 3), np.uint32)
+        start: Any = np.zeros((2, 3), np.uint32)
+        count: Any = np.ones((2, 3), np.uint32)
         for block in ((start, count * 0, 3), (start, count, 5), (start, count[:1], 3), (start.T, count.T, 2)):
             with pytest.raises(AssertionError):
                 encode_lanes(state, [block], False)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +126,7 @@ def best_row(symbols: Int, yes: bool = False) -> int:
 class Coding(Protocol):
     """Either direction of a stream of symbols: a `SymbolWriter` or a `SymbolReader`."""
 
-    def code(self, rows: Rows, symbols: Int | None) -> Int:
+    def code(self, rows: Rows, symbols: NDArray[Any] | None) -> Int:
         """Codes symbols, each in the row of its distribution, and returns them.
 
         A writer writes the symbols that it is given; a reader doesn't look at them and gives what was written.
@@ -188,7 +188,7 @@ class SymbolWriter(Coding):
     def section(self, name: str) -> None:
         self._section = name
 
-    def code(self, rows: Rows, symbols: Int | None) -> Int:
+    def code(self, rows: Rows, symbols: NDArray[Any] | None) -> Int:
         assert symbols is not None
         if rows.size:
             self.steps.append((symbols, rows))
@@ -219,7 +219,7 @@ class SymbolReader(Coding):
         ans = self._decoder.ans
         self._passes = replace(_pass_coder(), ans=ans) if ans is not None else None
 
-    def code(self, rows: Rows, symbols: Int | None) -> Int:
+    def code(self, rows: Rows, symbols: NDArray[Any] | None) -> Int:
         return self._decoder.take(rows).astype(np.int64)
 
     def same(self, row: int, symbols: Int | None, shape: tuple[int, ...]) -> Int:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ def test_bounds_are_those_of_freeze() -> None:
     arrays = {name: tensor.numpy() for name, tensor in export_state(net).items()}
     check_sums(arrays, CONFIG)
     for layer in exact_layers(CONFIG):
-        exact = net.get_submodule(f"{layer.name}.layer")
+        exact: Any = net.get_submodule(f"{layer.name}.layer")
         limit = 2 ** (layer.weight_bits - 1) - 1
         assert (exact._largest_input, exact.weight_bits) == (layer.largest, layer.weight_bits)
         assert limit <= 32767 and 2**layer.carrier == 2 ** {torch.float32: 23, torch.float64: 52}[exact.carrier]
