@@ -41,7 +41,15 @@ from .memory import mosaic, peer_of
 __all__ = ["PARTS", "interleaved", "main", "process"]
 
 Sides = Mapping[str, Callable[[], Any]]
-PROGRAM = "import sys; from codec.cli import main; sys.exit(main())"
+# The largest resident size of a process as it ends; that of wait4 counts what the parent was when it started it.
+PROGRAM = """
+import sys
+from codec.cli import main
+code = main(sys.argv[2:])
+with open("/proc/self/status") as status, open(sys.argv[1], "w") as report:
+    report.write(next((line.split()[1] for line in status if line.startswith("VmHWM")), "0"))
+sys.exit(code)
+"""
 RANDOM = "weights=random"  # of CompressAI's networks, whose weights need the web: for their times
 
 
@@ -104,12 +112,15 @@ def process(
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     if package is not None:
         variables["PYTHONPATH"] = str(package)
-    arguments = [sys.executable, "-P", "-c", PROGRAM, *map(str, words), "--quiet"]
-    child = os.posix_spawn(sys.executable, arguments, variables)
-    _, status, usage = os.wait4(child, 0)
-    if status:
-        raise UsageError(f"codec {' '.join(map(str, words))} failed: exit status {os.waitstatus_to_exitcode(status)}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    with tempfile.NamedTemporaryFile("r") as report:
+        arguments = [sys.executable, "-P", "-c", PROGRAM, report.name, *map(str, words), "--quiet"]
+        child = os.posix_spawn(sys.executable, arguments, variables)
+        _, status, usage = os.wait4(child, 0)
+        if status:
+            code = os.waitstatus_to_exitcode(status)
+            raise UsageError(f"codec {' '.join(map(str, words))} failed: exit status {code}")
+        kibibytes = int(report.read())
+    return usage.ru_utime + usage.ru_stime, kibibytes / 1024
 
 
 def sides_of_processes(against: Path | None) -> dict[str, tuple[dict[str, str], Path | None]]:

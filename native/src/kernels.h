@@ -20,4 +20,5 @@ namespace CODEC_ISA {
 #include "passes.h"
 #include "repair.h"
 #include "sums.h"
+#include "png.h"
 } // namespace CODEC_ISA
