@@ -21,7 +21,7 @@ from PIL import Image
 
 from ...container import Chunk, Header, check_critical, pack, read_header, unpack
 from ...errors import ContainerError, MediaError, StreamError, UsageError
-from ...files import STDIO, naming, read_bytes, refuse_existing, whole
+from ...files import STDIO, is_stream, naming, read_bytes, refuse_existing, whole
 from ...media import IMAGE_WRITES
 from ...media.bands import bands
 from ...media.image import read_picture, to_pil, write_picture
@@ -164,12 +164,17 @@ class ImageCodec(Codec):
         data = about.read()
         with told(report):
             picture = self.decode_picture(data)
-        buffer = io.BytesIO()
-        notes = write_picture(picture, buffer, IMAGE_WRITES.get(select.form_of(target), "PNG"))
-        with whole(target, replace=replace) as file:
-            file.write(buffer.getbuffer())
+        form = IMAGE_WRITES.get(select.form_of(target), "PNG")
+        if target == STDIO or is_stream(target):  # nothing of a picture that turns out not to fit the format
+            buffer = io.BytesIO()
+            notes, n_bytes = write_picture(picture, buffer, form), buffer.tell()
+            with whole(target, replace=replace) as file:
+                file.write(buffer.getbuffer())
+        else:
+            with whole(target, replace=replace) as file:
+                notes, n_bytes = write_picture(picture, file, form), file.tell()
         facts = {"shape": list(picture.shape), "dtype": str(picture.pixels.dtype)}
-        return Summary(len(data), buffer.tell(), facts, notes=notes)
+        return Summary(len(data), n_bytes, facts, notes=notes)
 
     def verify_file(self, source: Source) -> None:
         self.decode_picture(opened(source).read())

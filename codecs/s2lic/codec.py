@@ -185,9 +185,7 @@ class S2licCodec(ImageCodec):
         z_hat = _decoded(z_decoder, rows) + z_mean
         z_decoder.finish()
 
-        def take(
-            mean: NDArray[Any], row: NDArray[np.uint8], channels: slice, cells: NDArray[np.int64]
-        ) -> NDArray[np.int32]:
+        def take(mean: NDArray[Any], row: NDArray[np.uint8], channels: slice, cells: NDArray[np.int64]) -> NDArray[Any]:
             del mean, channels, cells
             return _decoded(y_decoder, row)
 
@@ -210,13 +208,16 @@ def _coded(symbols: NDArray[np.int32], row: NDArray[np.uint8]) -> Symbols:
     return symbols[used], row[used]
 
 
-def _decoded(decoder: Any, row: NDArray[np.uint8]) -> NDArray[np.int32]:
+def _decoded(decoder: Any, row: NDArray[np.uint8]) -> NDArray[Any]:
     """The inverse of `_coded`: symbols read from a decoder, in the shape of their rows."""
     used = row > 0
-    symbols = decoder.take(row[used])
-    if len(symbols) and max(int(symbols.max()), -int(symbols.min())) > LARGEST_LATENT:
+    coded = bool(used.all())
+    symbols = decoder.take(row if coded else row[used])
+    if symbols.size and max(int(symbols.max()), -int(symbols.min())) > LARGEST_LATENT:
         raise StreamError("a latent is out of range: the stream is damaged")
-    out = np.zeros(row.shape, np.int32)
+    if coded:
+        return symbols
+    out = np.zeros(row.shape, np.int16)  # LARGEST_LATENT fits
     out[used] = symbols
     return out
 

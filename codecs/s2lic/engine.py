@@ -25,7 +25,7 @@ from .synthesis import Synthesis
 __all__ = ["Engine", "Take"]
 
 # (mean, row, channels, cells) -> symbols: see `Prediction.predict`
-Take = Callable[[NDArray[Any], NDArray[np.uint8], slice, NDArray[np.int64]], NDArray[np.int32]]
+Take = Callable[[NDArray[Any], NDArray[np.uint8], slice, NDArray[np.int64]], NDArray[Any]]
 
 
 class Engine:

@@ -25,7 +25,7 @@ from .knots import knot_vector
 __all__ = ["Prediction", "Take"]
 
 # (mean, row, channels, cells) -> symbols: see `Prediction.predict`
-Take = Callable[[NDArray[np.int16], NDArray[np.uint8], slice, NDArray[np.int64]], NDArray[np.int32]]
+Take = Callable[[NDArray[np.int16], NDArray[np.uint8], slice, NDArray[np.int64]], NDArray[Any]]
 
 _BITS = 16  # of the inputs of all these layers
 _MANY = 1 << 16  # cells from which on memory counts more than a tenth of the time
@@ -82,9 +82,9 @@ class Prediction:
                 if height * width >= _MANY:
                     fine = []  # hundreds of megabytes of a large picture, next to those that decoding takes
                 symbols = _checked(take(mean, row, channels, some), mean)
-                if not put_latents(symbols, mean, y, part.start, parity):
+                if not _put(symbols, mean, y, part.start, parity):
                     y = y.astype(np.int32)
-                    put_latents(symbols, mean, y, part.start, parity)
+                    _put(symbols, mean, y, part.start, parity)
                 del mean, row, symbols
             if part.refine is not None:
                 shifts = part.shifts(fine or part.contexts(features, y), y)
@@ -202,7 +202,16 @@ def _latent_grid(state: FrozenState, name: str) -> Grid:
     return grid
 
 
-def _checked(symbols: NDArray[np.int32], mean: NDArray[np.int16]) -> NDArray[np.int32]:
-    assert symbols.shape == mean.shape and symbols.dtype == np.int32, "take gives a symbol for each mean"
+def _put(symbols: NDArray[Any], means: NDArray[np.int16], y: NDArray[Any], start: int, parity: int) -> bool:
+    """`put_latents` for symbols of 16 or 32 bits, some channels at a time: copies of all would take memory."""
+    for first in range(0, len(means), 16):
+        some = slice(first, first + 16)
+        if not put_latents(symbols[some].astype(np.int32, copy=False), means[some], y, start + first, parity):
+            return False
+    return True
+
+
+def _checked(symbols: NDArray[Any], mean: NDArray[np.int16]) -> NDArray[Any]:
+    assert symbols.shape == mean.shape and symbols.dtype in (np.int16, np.int32), "take gives a symbol for each mean"
     assert max(int(symbols.max()), -int(symbols.min())) <= _LARGEST, "take refuses symbols that are out of range"
     return symbols

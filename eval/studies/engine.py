@@ -114,7 +114,8 @@ def process(
         variables["PYTHONPATH"] = str(package)
     with tempfile.NamedTemporaryFile("r") as report:
         arguments = [sys.executable, "-P", "-c", PROGRAM, report.name, *map(str, words), "--quiet"]
-        child = os.posix_spawn(sys.executable, arguments, variables)
+        quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+        child = os.posix_spawn(sys.executable, arguments, variables, file_actions=quiet)
         _, status, usage = os.wait4(child, 0)
         if status:
             code = os.waitstatus_to_exitcode(status)
