@@ -106,19 +106,23 @@ class Prediction:
             small = large
         seen = min(len(small.array), height + self.third.size // 2)
         small = Rows(small.array[:seen], 0, small.height)
-        shape = (height, width, self.config.features)
-        if height * width < _MANY:
-            return Fine(self._third(small, 0, height, width), self.exponent)
-        fine = Fine.packed(shape, self.exponent)
-        for top in range(0, height, _BAND):
-            fine.put(top, self._third(small, top, min(height, top + _BAND), width))
-        return fine
+        return _fine(self.third, small, height, width, self.exponent)
 
-    def _third(self, x: Rows, top: int, bottom: int, width: int) -> NDArray[np.int32]:
-        """The numbers of `Fine` features in some rows."""
-        out = Rows(np.empty((bottom - top, width, self.config.features), np.int32), top, x.height)
-        self.third.rows(x, top, bottom, out=out, out_exponent=self.exponent + 1, floor=True, limit=Fine.LIMIT)
+
+def _fine(layer: Wide, x: Rows, height: int, width: int, exponent: int) -> Fine:
+    """The output of a layer, (height, width, channels), on a finer grid; of a large picture in three bytes a number."""
+
+    def numbers(top: int, bottom: int) -> NDArray[np.int32]:
+        out = Rows(np.empty((bottom - top, width, layer.outputs), np.int32), top, x.height)
+        layer.rows(x, top, bottom, out=out, out_exponent=exponent + 1, floor=True, limit=Fine.LIMIT)
         return out.array
+
+    if height * width < _MANY:
+        return Fine(numbers(0, height), exponent)
+    fine = Fine.packed((height, width, layer.outputs), exponent)
+    for top in range(0, height, _BAND):
+        fine.put(top, numbers(top, min(height, top + _BAND)))
+    return fine
 
 
 class _Slice:
@@ -157,10 +161,8 @@ class _Slice:
         if self.channels is None:
             return [features]
         height, width = y.shape[:2]
-        out = Rows.empty(height, width, self.channels.outputs, np.int32)
         known = Rows(y[..., : self.start], 0, height)
-        self.channels.rows(known, 0, height, out=out, out_exponent=self.exponent + 1, floor=True, limit=Fine.LIMIT)
-        return [features, Fine(out.array, self.exponent)]
+        return [features, _fine(self.channels, known, height, width, self.exponent)]
 
     def density(
         self, contexts: list[Fine], y: NDArray[Any], parity: int, base: NDArray[np.float64]
