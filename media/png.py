@@ -296,7 +296,7 @@ def write_png(picture: Picture, stream: BinaryIO) -> None:
         rows = np.concatenate(parts, axis=2).astype(f">u{n_bytes}").view(np.uint8).reshape(bottom - top, -1)
         filtered = png_filter(rows, above, n_bytes * channels)
         above = rows[-1:]
-        if packed := zipper.compress(filtered):
+        if packed := zipper.compress(filtered.data):
             stream.write(chunk(b"IDAT", packed))
     stream.write(chunk(b"IDAT", zipper.flush()) + chunk(b"IEND", b""))
 

@@ -312,7 +312,8 @@ class Wide:
         padded = np.zeros((n + 2 * pad, width + 2 * pad, self.inputs))
         inside = padded[low - top + pad : high - top + pad, pad : pad + width]
         np.clip(x.cut(low, high), self.grid.smallest, self.grid.largest, out=inside)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))  # (n, width, I, k, k)
+        views: Any = np.lib.stride_tricks.sliding_window_view  # its type knows one axis only
+        windows = views(padded, (size, size), axis=(0, 1))  # (n, width, I, k, k)
         return self.product(windows.reshape(n * width, -1)).reshape(n, width, self.outputs)
 
     def product(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -439,7 +440,7 @@ class CellNetwork:
                 means[:, cells] = mean.integers(v[:, :size]).T
                 rows[:, cells] = np.clip(np.floor(base + unit * v[:, size:] + 0.5), 0, levels - 1).T
             return means, rows
-        scale = self.second.scale * np.repeat(np.array([2.0**mean.exponent, unit]), size)
+        scale = np.multiply(self.second.scale, np.repeat(np.array([2.0**mean.exponent, unit]), size), dtype=np.float64)
         add = np.concatenate([np.zeros(size), base])
         packed = self.second.packed(2)
         to = _Target(packed, scale, -mean.largest, mean.largest, add=add)  # rows are cut off once more

@@ -51,7 +51,8 @@ def convolved(x: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
     """The convolution in float64, from its definition."""
     reach = weight.shape[2] // 2
     padded = np.pad(x.astype(np.float64), ((reach, reach), (reach, reach), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=(0, 1))[::stride, ::stride]
+    views: Any = np.lib.stride_tricks.sliding_window_view  # its type knows one axis only
+    windows = views(padded, weight.shape[2:], axis=(0, 1))[::stride, ::stride]
     return np.einsum("hwcij,ocij->hwo", windows, weight.astype(np.float64))
 
 

@@ -37,8 +37,8 @@ def _halved(x: NDArray[Any]) -> NDArray[np.int16]:
     """A plane at half resolution, in quarters, its sides multiples of half a block."""
     h, w = x.shape
     x = np.pad(x, ((0, -h % LEAF), (0, -w % LEAF)), mode="edge").astype(np.int16)
-    tall: NDArray[np.int16] = x[::2] + x[1::2]
-    return np.add(tall[:, ::2], tall[:, 1::2])
+    tall = np.add(x[::2], x[1::2], dtype=np.int16)
+    return np.add(tall[:, ::2], tall[:, 1::2], dtype=np.int16)
 
 
 def coarse(target: NDArray[Any], reference: NDArray[Any], reach: int = REACH) -> list[Int]:
