@@ -58,7 +58,6 @@ def environment(module: Path) -> dict[str, str]:
         **os.environ,
         "LD_PRELOAD": " ".join(libraries),
         "CODEC_NATIVE_FILE": str(module),
-        "CODEC_ENGINE": "native",
         # Python keeps what it has until it ends; a huge allocation of a damaged file gives NULL as without sanitizers
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16:abort_on_error=1",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:abort_on_error=1",
