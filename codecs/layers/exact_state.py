@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...entropy.exact import ExactConv2d, FixedPoint
 from ...errors import WeightsError
+from . import frozen
 
 __all__ = ["check_numbers", "check_shapes", "check_state", "export_state", "import_state"]
 
@@ -63,15 +64,7 @@ def check_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def check_shapes(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     """Raise WeightsError unless a file's tensors are a network's by name and shape. It may be on the meta device."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    have = {name: tuple(tensor.shape) for name, tensor in given.items()}
-    wrong = sorted(name for name in shapes.keys() | have.keys() if shapes.get(name) != have.get(name))
-    if wrong:
-        name = wrong[0]
-        raise WeightsError(
-            f"these weights don't fit the network they name: {name} is {have.get(name, 'missing')}, expected "
-            f"{shapes.get(name, 'no such tensor')}"
-        )
+    frozen.check_shapes({name: tuple(tensor.shape) for name, tensor in expected.items()}, given)
 
 
 def check_numbers(tensors: Mapping[str, Tensor]) -> None:

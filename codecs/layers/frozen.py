@@ -58,8 +58,8 @@ class FrozenState:
         return Integers(np.ascontiguousarray(weight, np.int16), bias.astype(np.int64), exponent.astype(np.int64))
 
 
-def check_shapes(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, NDArray[Any]]) -> None:
-    """Raises WeightsError unless a file's arrays are those that a network needs, by name and shape."""
+def check_shapes(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) -> None:
+    """Raises WeightsError unless a file's arrays, or tensors, are those that a network needs, by name and shape."""
     have = {name: tuple(array.shape) for name, array in given.items()}
     wrong = sorted(name for name in expected.keys() | have.keys() if expected.get(name) != have.get(name))
     if wrong:

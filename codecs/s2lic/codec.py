@@ -5,10 +5,10 @@ Global-inter Attention Context", arXiv 2403.14471. The networks, and where they 
 those of the paper.
 
 Decoding with the network that ships, `small`, is exact: table rows, latents and pixels are the same on every machine,
-whatever the number of threads and however the picture was cut into tiles for memory. Encoding is float: two machines
-may write (slightly) different files of one picture, and each of them decodes to what its encoder saw. (With the
-networks of the paper, for which no weights ship, table rows and latents come from float64 rounded to a grid, their
-checksum is in the file, and pixels are the same up to rounding.)
+whatever the engine, the number of threads and the bands or tiles that a picture was cut into for memory. Encoding is
+float: two machines may write (slightly) different files of one picture, and each of them decodes to what its encoder
+saw. (With the networks of the paper, for which no weights ship, table rows and latents come from float64 rounded to a
+grid, their checksum is in the file, and pixels are the same up to rounding.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The networks of S2LIC `small` in integers, without torch: what the codec uses on a CPU.
 
 Prediction and synthesis give the same integers as `Oracle` (oracle.py), the networks of torch; the analysis is in
-floats, and rounds a latent in some ten thousand differently. `codec.py` calls either, by the same methods.
+floats, and rounds a few latents in a million differently. `codec.py` calls either, by the same methods.
 """
 
 from __future__ import annotations
