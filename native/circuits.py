@@ -81,6 +81,15 @@ class Tour:
             setattr(self._struct, name, array.ctypes.data)
         self._struct.leaves = self._addresses.ctypes.data
 
+    @property
+    def pointer(self) -> Any:
+        """The tour as a kernel takes it."""
+        return ctypes.byref(self._struct)
+
+    @property
+    def n_matrices(self) -> int:
+        return len(self._down)
+
     def _padded(self, table: NDArray[Any]) -> NDArray[np.float32]:
         """A table with rows of the pitch: the one that is given where its rows lie so in memory."""
         assert table.ndim == 2 and table.shape[1] == self.states and len(table) >= 2

@@ -172,10 +172,17 @@ class FrozenCircuit:
     def n_parameters(self) -> int:
         return sum(codes.size for codes in self.codes.values())
 
+    def padded_leaf(self, v: int) -> NDArray[np.float32]:
+        """The cumulative counts of a variable with rows as they are in memory: (size + 1, `row_length`), 0 behind."""
+        table = self.leaves[v].base
+        assert isinstance(table, np.ndarray) and table.shape == (self.sizes[v] + 1, row_length(self.states))
+        return table
+
     # ------------------------------------------------------------------------------------------------ encode, decode
 
     @cached_property
-    def _compiled(self) -> Tour:
+    def compiled_tour(self) -> Tour:
+        """The circuit as compiled loops take it."""
         tree = self.tree
         return Tour(tree.children, tree.inner, tree.root, self.leaves, self.matrices, self.prior)
 
@@ -183,7 +190,7 @@ class FrozenCircuit:
         """The compiled tour, which does what `_Tour` does for n items; None where there is none for them."""
         if context is not None or native.engine() != "native" or native.library() is None:
             return None
-        return self._compiled if self._compiled.fits(n) else None
+        return self.compiled_tour if self.compiled_tour.fits(n) else None
 
     def _intervals(self, x: IntArray, context: CodingContext | None) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         """The start and count of the coded symbols of rows x, (steps, n) each, in the order of the tour."""

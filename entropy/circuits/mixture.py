@@ -86,8 +86,8 @@ class FrozenMixture:
         return self._all_bits(x).min(0) + np.log2(len(self.circuits))
 
     def encode(self, x: IntArray) -> bytes:
-        component = self._components(x)
-        parts = [np.packbits(_unpacked(component, self._width)).tobytes()]
+        component = self.components(x)
+        parts = [self.pack(component)]
         for index, circuit in enumerate(self.circuits):
             rows = x[component == index]
             stream = circuit.encode(rows) if len(rows) else b""
@@ -96,16 +96,8 @@ class FrozenMixture:
 
     def decode(self, data: bytes, n: int) -> NDArray[np.int32]:
         """Decodes (n, D) rows of a stream. StreamError. The caller bounds n, as for a circuit."""
-        n_bits = n * self._width
-        at = -(-n_bits // 8)
-        if len(data) < at:
-            raise StreamError("the components of the items are cut: the file is damaged")
-        unpacked = np.unpackbits(np.frombuffer(data, np.uint8, at))
-        if unpacked[n_bits:].any():
-            raise StreamError("the components of the items are damaged")
-        component = unpacked[:n_bits].reshape(n, self._width) @ (1 << np.arange(self._width)[::-1])
-        if n and component.max() >= len(self.circuits):
-            raise StreamError(f"component {component.max()} of {len(self.circuits)}: the file is damaged")
+        component, data = self.unpack(data, n)
+        at = 0
         out = np.empty((n, len(self.tree)), np.int32)
         streams = []
         for index, circuit in enumerate(self.circuits):
@@ -134,8 +126,26 @@ class FrozenMixture:
                 done.result()
         return out
 
+    def pack(self, component: NDArray[np.int64]) -> bytes:
+        """The components of items, in as few bits as number them."""
+        return np.packbits(_unpacked(component, self._width)).tobytes()
+
+    def unpack(self, data: bytes, n: int) -> tuple[NDArray[np.int64], bytes]:
+        """The components of n items that a stream begins with, and the rest. StreamError."""
+        n_bits = n * self._width
+        at = -(-n_bits // 8)
+        if len(data) < at:
+            raise StreamError("the components of the items are cut: the file is damaged")
+        unpacked = np.unpackbits(np.frombuffer(data, np.uint8, at))
+        if unpacked[n_bits:].any():
+            raise StreamError("the components of the items are damaged")
+        component = unpacked[:n_bits].reshape(n, self._width) @ (1 << np.arange(self._width)[::-1])
+        if n and component.max() >= len(self.circuits):
+            raise StreamError(f"component {component.max()} of {len(self.circuits)}: the file is damaged")
+        return component, data[at:]
+
     def encode_each(self, x: IntArray) -> list[bytes]:
-        component = self._components(x)
+        component = self.components(x)
         out = [b""] * len(x)
         for index, circuit in enumerate(self.circuits):
             places = np.flatnonzero(component == index)
@@ -158,7 +168,7 @@ class FrozenMixture:
     def _width(self) -> int:
         return (len(self.circuits) - 1).bit_length()
 
-    def _components(self, x: IntArray) -> NDArray[np.int64]:
+    def components(self, x: IntArray) -> NDArray[np.int64]:
         """The component (N,) under which each row is shortest, to a sixteenth of a bit.
 
         A logarithm's last digit must not decide on a tie. Floats find the component of most rows, several times as

@@ -15,6 +15,7 @@ struct CodecPart {
   double weight[4], weights; // of the axes, and their sum
   double middle, share, bound, quantum;
   int64_t context; // the first of its contexts
+  int64_t level;   // its spacing is 2^(level - 1)
 };
 
 // A field that is filled from coarse to fine. It has five axes, the first ones 1 long if it has fewer; nothing is

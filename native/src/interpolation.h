@@ -268,6 +268,7 @@ template <class F> static int interp_parts(const CodecField *field, F &&f) {
   memset(&part, 0, sizeof part);
   part.middle = field->middle, part.bound = field->bound;
   auto level_is = [&](int level) {
+    part.level = level;
     part.share = field->share[level];
     part.quantum = 2 * field->bound / part.share;
   };

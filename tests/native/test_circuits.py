@@ -224,7 +224,7 @@ class TestDamage:
 
     def test_wrong_calls(self) -> None:
         model = circuit(5)
-        tour = model._compiled
+        tour = model.compiled_tour
         x = likely(model, 4)
         for wrong in (x[:, 1:], x + 300, x - 2, x[0]):
             with pytest.raises(AssertionError):
@@ -267,8 +267,8 @@ class TestDamage:
     def test_more_memory_than_a_tour_may_take(self) -> None:
         """Then the twin codes; the stream is the same."""
         model = circuit(8)
-        assert model._compiled.fits(1000)
-        assert not model._compiled.fits(1 << 40)
+        assert model.compiled_tour.fits(1000)
+        assert not model.compiled_tour.fits(1 << 40)
 
 
 class TestLanes:

@@ -54,7 +54,7 @@ class TestCoding:
         """What integers find is what is taken, whatever the floats are off by."""
         x = np.concatenate([items(mixture, 60), noise(60)])
         exact = np.rint(16 * np.stack([circuit.bits(x) for circuit in mixture.circuits])).argmin(0)
-        assert np.array_equal(mixture._components(x), exact)
+        assert np.array_equal(mixture.components(x), exact)
         bits = np.stack([circuit.bits(x) for circuit in mixture.circuits])
         margin = np.partition(bits, 1, axis=0)[1] - bits.min(0)
         assert ((margin > 0.1) & (margin < 1.8)).any(), "no row where the drift below decides"
@@ -66,7 +66,7 @@ class TestCoding:
             return plain(tree, rows) + torch.from_numpy(np.where(exact == index, -0.65, 0.65))
 
         monkeypatch.setattr(HiddenTree, "log_likelihood", off)
-        assert np.array_equal(mixture._components(x), exact)
+        assert np.array_equal(mixture.components(x), exact)
 
     def test_state_and_back(self, mixture: FrozenMixture) -> None:
         x = items(mixture, 20)
