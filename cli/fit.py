@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  codec fit circuit train-images-idx3-ubyte.gz -o digits.safetensors
   codec fit circuit masks -o masks.safetensors --states 16    a folder of PNG pictures of one size
+  codec fit circuit digits.idx -o digits.safetensors --mix    with what `encode --mix` starts from
   codec fit circuit table.csv -o table.safetensors --resume   goes on with a run that was interrupted
 """
 INTERRUPTED = "the same command with --resume goes on from here"
@@ -43,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--held-out", type=share, default=0.05, metavar="X", help="share that chooses the epoch (0.05)")
     add("--bits", type=int, choices=(8, 16), default=8, help="of a stored parameter (default 8)")
     add("--seed", type=seed, default=1, metavar="N")
+    add("--mix", action="store_true", help="learn what `codec encode --mix` starts from, too: up to 8 MB more")
     add("--log", metavar="FILE", help="bits and seconds of every epoch, as JSON")
     add("--device", default="cpu", help="cpu (default) or cuda")
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if target.is_dir() or (target.exists() and not args.force):
         raise UsageError(f"{target} exists already: -o names another place, --force replaces it")
     say_line = None if args.quiet else partial(say, sys.stderr)
-    data, fitted = circuit.fit_file(args.data, target, _recipe(args), args.resume, say_line, args.device)
+    data, fitted = circuit.fit_file(args.data, target, _recipe(args), args.resume, say_line, args.device, args.mix)
     if args.log:
         log = json.dumps({"data": Path(args.data).name, "epochs": fitted.log}, indent=1) + "\n"
         with whole(args.log, replace=args.force) as file:

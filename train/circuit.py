@@ -24,6 +24,7 @@ from safetensors.numpy import save
 
 from ..codecs.base.weights import load_tensors
 from ..codecs.circuit.codec import CircuitCodec, Domain
+from ..codecs.circuit.mixing import MixedItems
 from ..entropy.circuits.coding import MAX_STATES, FrozenCircuit
 from ..entropy.circuits.fit import (
     FitConfig,
@@ -39,6 +40,7 @@ from ..entropy.circuits.model import HiddenTree, LeafKind
 from ..errors import UsageError
 from ..files import whole
 from ..media.array import read
+from .circuit_mix import apart, sorted_header, states_of, train_states
 from .devices import device_name, training_device
 from .export import write_weights
 from .settings import fill
@@ -112,9 +114,8 @@ def fit_array(
     """Fits a circuit to the items of an array. work: a folder for checkpoints and the log; resume: go on from there."""
     domain = Domain.of(array)
     symbols, _ = domain.symbols(array)
-    order = np.random.default_rng(recipe.seed).permutation(len(symbols))
-    n_held = min(int(len(symbols) * recipe.held_out), len(symbols) - 1)
-    held, used = symbols[np.sort(order[:n_held])], symbols[np.sort(order[n_held:])]
+    used, held = apart(symbols, recipe.held_out, recipe.seed)
+    n_held = len(held)
     mark = hashlib.sha256(symbols.tobytes() + repr(dataclasses.astuple(recipe)).encode()).hexdigest()
     state = _resume(work, mark, recipe, device) if resume else None
     if state is None:
@@ -198,15 +199,17 @@ def _resume(
     return from_float_arrays(checkpoint.tensors, recipe.leaves, device), json.loads(checkpoint.metadata["log"])
 
 
-def weights_bytes(circuit: FrozenCircuit | FrozenMixture, domain: Domain, about: Mapping[str, str]) -> bytes:
-    """Returns the safetensors file of a circuit: the same bytes for the same content."""
-    tensors, metadata = CircuitCodec(circuit, domain, b"").to_tensors()
-    data = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, {**about, **metadata})
-    # safetensors writes its metadata in any order
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[end:]
+def weights_bytes(
+    circuit: FrozenCircuit | FrozenMixture,
+    domain: Domain,
+    about: Mapping[str, str],
+    learned: Mapping[str, NDArray[Any]] | None = None,
+) -> bytes:
+    """Returns the safetensors file of a circuit: the same bytes for the same content. learned: by mixing."""
+    tensors, metadata = CircuitCodec(circuit, domain, b"", learned=learned or {}).to_tensors()
+    return sorted_header(
+        save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, {**about, **metadata})
+    )
 
 
 def fit_file(
@@ -216,15 +219,24 @@ def fit_file(
     resume: bool = False,
     say: Callable[[str], None] | None = None,
     device: str = "cpu",
+    mix: bool = False,
 ) -> tuple[bytes, Fitted]:
-    """Makes weights for a data file or a folder of pictures. Checkpoints lie beside `target` until it is done."""
+    """Makes weights for a data file or a folder of pictures. Checkpoints lie beside `target` until it is done.
+
+    mix: whether what `--mix` knows beforehand is learned, too, in one more pass.
+    """
     value = read(data)
     work = target.with_name(target.name + ".fit")
     if work.exists() and not resume:
         raise UsageError(f"{work} is an unfinished run: go on with --resume, or remove it")
     fitted = fit_array(value.array, recipe, work, resume, say, device)
     about = {"training_data": Path(data).name, "recipe": json.dumps(dataclasses.asdict(recipe))}
-    return weights_bytes(fitted.circuit, fitted.domain, about), fitted
+    learned: Mapping[str, NDArray[Any]] = {}
+    if mix:
+        items = MixedItems(fitted.circuit, fitted.domain.shape, {})
+        symbols, _ = fitted.domain.symbols(value.array)
+        learned = states_of(items, symbols, recipe.held_out, recipe.seed, say)
+    return weights_bytes(fitted.circuit, fitted.domain, about, learned), fitted
 
 
 def remove_work(target: Path) -> None:
@@ -238,8 +250,15 @@ def train(
     """Runs a recipe (see train/recipes/circuit) to its end, from where it stopped if `resume`, and exports the weights.
 
     settings: `file` below data, `model` (states, bits), `recipe` (all other fields of `CircuitRecipe`; `steps` are
-    epochs).
+    epochs). Of a model that names a circuit that ships, what mixing knows beforehand is learned: `train_states`.
     """
+
+    def say(words: str) -> None:
+        print(words, file=sys.stderr, flush=True)  # noqa: T201
+
+    if isinstance(settings["model"], Mapping) and "circuit" in settings["model"]:
+        train_states(settings, data, folder, about, say)
+        return
     values = {**settings["model"], **settings["recipe"]}
     if "steps" in values:
         values["epochs"] = values.pop("steps")
@@ -247,10 +266,6 @@ def train(
     path = data / settings["file"] if data.is_dir() and "file" in settings else data
     value = read(path)
     where = training_device("cpu" if device == "auto" else device)
-
-    def say(words: str) -> None:
-        print(words, file=sys.stderr, flush=True)  # noqa: T201
-
     began = time.perf_counter()
     fitted = fit_array(value.array, recipe, folder, resume, say, str(where))
     held = [row["held_out"] for row in fitted.log if "held_out" in row]

@@ -5,6 +5,9 @@ is theirs, a hidden Chow-Liu tree over all values of an item (`entropy/circuits/
 over the tree in exact integers (`entropy/circuits/coding.py`), one stream for all items of a call, on a CPU. Numbers,
 theirs and ours: docs/results.md.
 
+With `--mix` the circuit is one of the inputs of a context-mixing coder (mixing.py): smaller, slower, one value after
+the other.
+
 An item is a row of the first axis: an image of 28 x 28 pixels, a row of a table. A model is for items of one shape; it
 takes any values. What it did not see when it was fitted is an escape symbol in the circuit, and the value itself
 follows in a chunk of its own.
@@ -13,10 +16,9 @@ follows in a chunk of its own.
 from __future__ import annotations
 
 import json
-import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,191 +34,23 @@ from ...errors import MediaError, StreamError, UsageError, WeightsError
 from ..base.array import ArrayCodec
 from ..base.codec import Data, EncodedPixels
 from ..base.settings import Setting
-from ..base.weights import load_weights, reading
+from ..base.weights import ID_BYTES, LoadedWeights, load_weights, reading
+from ..layers.alphabets import Alphabet, Domain
 from . import CARD
+from .mixing import MixedItems, companion, companion_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Alphabet", "CircuitCodec", "Domain"]
 
-MAX_LEVELS = 4096  # values of a variable that get a symbol; the others are escapes
-_FULL = 32  # with more distinct values than this, all 256 of 8 bits get a symbol
 _SEGMENT = 1 << 24  # symbols of one stream: bounds the encoder's memory
 _ONE, _EACH = "rans", "rans-items"
+_MIXED, _MIXED_EACH = "mix", "mix-items"
+_ALONE = (_EACH, _MIXED_EACH)  # coders of which an item decodes alone
 _COUNT = struct.Struct("<I")
 _ITEM = "s"  # param: a single item was given, without the axis that counts
-
-
-# ------------------------------------------------------------------------------------- values to symbols, and back
-
-
-@dataclass(frozen=True, eq=False)
-class Alphabet:
-    """The values that have a symbol of their own, rising; one more symbol, the escape, stands for all others."""
-
-    values: NDArray[Any]
-
-    @property
-    def size(self) -> int:
-        return len(self.values) + 1
-
-    @cached_property
-    def consecutive(self) -> bool:
-        """Whether the values are numbers without a gap."""
-        numbers = self.values.dtype.kind == "i" and len(self.values) > 0
-        return numbers and int(self.values[-1]) - int(self.values[0]) == len(self.values) - 1
-
-    def symbols(self, values: NDArray[Any]) -> NDArray[np.int32]:
-        """The symbol of each value, int32 in the same shape: its index, `len(self.values)` for an escape."""
-        if not len(self.values):
-            return np.zeros(values.shape, np.int32)
-        if values.dtype.kind in "biu" and values.dtype.itemsize == 1 and values.size > 256:
-            if self.consecutive and len(self.values) == 256:
-                return np.subtract(values, self.values[0], dtype=np.int32, casting="unsafe")
-            every = np.arange(256, dtype=np.uint8).view(values.dtype)  # few enough to look all of them up first
-            return self.symbols(every)[values.view(np.uint8)]
-        at = np.searchsorted(self.values, values).clip(0, len(self.values) - 1)
-        return np.where(self.values[at] == values, at, len(self.values)).astype(np.int32)
-
-    @staticmethod
-    def of(values: NDArray[Any]) -> Alphabet:
-        """The alphabet of all values that occur in an array; of 8-bit numbers, if many occur, of all 256."""
-        levels, counts = np.unique(values, return_counts=True)
-        kind = values.dtype
-        if kind.kind == "b":
-            return Alphabet(np.array([0, 1], np.int64))
-        if kind.kind in "iu" and kind.itemsize == 1 and len(levels) > _FULL:
-            low = int(np.iinfo(kind).min)
-            return Alphabet(np.arange(low, low + 256, dtype=np.int64))
-        if len(levels) > MAX_LEVELS:
-            levels = np.sort(levels[np.argsort(-counts, kind="stable")[:MAX_LEVELS]])
-        return Alphabet(levels if kind.kind == "S" else levels.astype(np.int64))
-
-
-@dataclass(frozen=True, eq=False)
-class Domain:
-    """The items that a circuit is for: their shape, and the symbols of their values.
-
-    shape: of an item. text: whether values are bytes. owner: (D,) which alphabet each value of an item has.
-    """
-
-    shape: tuple[int, ...]
-    text: bool
-    alphabets: tuple[Alphabet, ...]
-    owner: NDArray[np.int32]
-
-    @staticmethod
-    def of(array: NDArray[Any]) -> Domain:
-        """The domain of the items of an array. Columns of a table have alphabets of their own; pixels share one."""
-        shape = array.shape[1:]
-        n = math.prod(shape)
-        if not n or not len(array):
-            raise MediaError(f"an array of shape {array.shape}: no items to fit a circuit to")
-        if len(shape) <= 1:
-            columns = array.reshape(len(array), n)
-            return Domain(
-                shape, array.dtype.kind == "S", tuple(map(Alphabet.of, columns.T)), np.arange(n, dtype=np.int32)
-            )
-        return Domain(shape, False, (Alphabet.of(array),), np.zeros(n, np.int32))
-
-    @property
-    def n_values(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """The number of symbols of each value of an item, (D,)."""
-        return np.array([alphabet.size for alphabet in self.alphabets], np.int64)[self.owner]
-
-    def symbols(self, array: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
-        """The symbols, (N, D), of items (N, *shape), and the values that have none, item by item."""
-        flat = array.reshape(len(array), -1)
-        if not self.text and flat.dtype.itemsize > 1:
-            flat = flat.astype(np.int64)
-        out = np.empty(flat.shape, np.int32)
-        escapes = np.zeros(flat.shape, bool)
-        for index, alphabet in enumerate(self.alphabets):
-            columns = self._columns(index)
-            out[:, columns] = alphabet.symbols(flat[:, columns])
-            escapes[:, columns] = out[:, columns] == len(alphabet.values)
-        left = flat[escapes]
-        return out, left if self.text else left.astype(np.int64)
-
-    def escapes(self, symbols: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """The mask of the escapes among symbols (N, D)."""
-        known = np.array([len(alphabet.values) for alphabet in self.alphabets])[self.owner]
-        return symbols == known
-
-    def values(self, symbols: NDArray[np.int32], rare: NDArray[Any]) -> NDArray[Any]:
-        """The inverse of `symbols`: (N, D) int64, or bytes. rare: as many values as there are escapes."""
-        if self.text:
-            widths = [alphabet.values.dtype.itemsize for alphabet in self.alphabets] + [rare.dtype.itemsize]
-            out = np.zeros(symbols.shape, f"S{max(widths)}")
-        else:
-            out = np.zeros(symbols.shape, np.int64)
-        for index, alphabet in enumerate(self.alphabets):
-            columns = self._columns(index)
-            if alphabet.consecutive:  # escapes get some number here, and then their own
-                out[:, columns] = symbols[:, columns]
-                out[:, columns] += alphabet.values[0]
-            elif len(alphabet.values):
-                out[:, columns] = alphabet.values.take(symbols[:, columns], mode="clip")
-        out[self.escapes(symbols)] = rare
-        return out
-
-    def _columns(self, index: int) -> slice | NDArray[np.intp]:
-        """The columns of (N, D) whose values are of the alphabet of this index."""
-        return slice(None) if len(self.alphabets) == 1 else np.flatnonzero(self.owner == index)
-
-    # stored
-
-    def to_state(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the domain in a weights file; `shape` and `text` go into its metadata."""
-        lengths = np.array([len(alphabet.values) for alphabet in self.alphabets], np.int32)
-        state = {
-            "alphabet_lengths": lengths,
-            "alphabet_owner": self.owner,
-        }
-        values = [value for alphabet in self.alphabets for value in alphabet.values.tolist()]
-        if not self.text:
-            return {**state, "alphabet_values": np.array(values, np.int64)}
-        widths = np.array([len(value) for value in values], np.int32)
-        return {
-            **state,
-            "alphabet_widths": widths,
-            "alphabet_values": np.frombuffer(b"".join(values) or b"\0", np.uint8).copy(),
-        }
-
-    @staticmethod
-    def from_state(state: dict[str, NDArray[Any]], metadata: dict[str, Any]) -> Domain:
-        """The inverse of `to_state`; ValueError, KeyError or TypeError for what it doesn't write."""
-        shape, text = tuple(metadata["shape"]), metadata["text"]
-        if not all(type(side) is int and side > 0 for side in shape) or type(text) is not bool:
-            raise ValueError(f"items of shape {shape}, text {text}")
-        lengths, owner = state["alphabet_lengths"], state["alphabet_owner"]
-        raw = state["alphabet_values"]
-        if text:
-            widths = state["alphabet_widths"]
-            ends = np.cumsum(widths)
-            whole = raw.astype(np.uint8).tobytes()
-            if (widths < 0).any() or (len(ends) and ends[-1] > len(whole)):
-                raise ValueError("text alphabets that are cut")
-            cells = [whole[end - width : end] for end, width in zip(ends.tolist(), widths.tolist(), strict=True)]
-        else:
-            cells = raw.astype(np.int64)
-        if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != len(cells):
-            raise ValueError("alphabets that don't fit their lengths")
-        alphabets = []
-        for end, length in zip(np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
-            part = cells[end - length : end]
-            values = np.array(part, dtype="S") if text else np.asarray(part)
-            if length and not text and (np.diff(values) <= 0).any():
-                raise ValueError("an alphabet that doesn't rise")
-            alphabets.append(Alphabet(values if length or not text else np.zeros(0, "S1")))
-        if owner.shape != (math.prod(shape),) or owner.min() < 0 or owner.max() >= len(alphabets):
-            raise ValueError("values without an alphabet")
-        return Domain(shape, text, tuple(alphabets), owner.astype(np.int32))
+_STATES = "m"  # param: the id of the file with what mixing had learned; absent: it is in the weights, or nothing was
 
 
 # --------------------------------------------------------------------------------------------------------- the codec
@@ -227,20 +61,23 @@ class CircuitCodec(ArrayCodec):
     """The codec `circuit`: a circuit, and the domain it is for.
 
     coder: "rans", one stream for all items; "rans-items", one for each, with an index, so that `decompress_item` reads
-    any of them alone (about 6 bytes more an item).
+    any of them alone (about 6 bytes more an item). "mix" and "mix-items" are the same by context mixing with the
+    circuit as an input; `mix` turns the first two into them. learned: what mixing knows beforehand, arrays.
     """
 
     circuit: FrozenCircuit | FrozenMixture
     domain: Domain
     id: bytes
     coder: str = _ONE
+    mix: bool = False
+    learned: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
 
     name: ClassVar[str] = CARD.name
     settings: ClassVar[tuple[Setting, ...]] = CARD.settings
     stream: ClassVar[int] = 1
     critical_chunks: ClassVar[frozenset[str]] = frozenset({"Circ", "Rare", "Indx"})
-    coders: ClassVar[tuple[str, ...]] = (_ONE, _EACH)
+    coders: ClassVar[tuple[str, ...]] = (_ONE, _EACH, _MIXED, _MIXED_EACH)
 
     def __post_init__(self) -> None:
         if not np.array_equal(self.circuit.sizes, self.domain.sizes):
@@ -257,12 +94,14 @@ class CircuitCodec(ArrayCodec):
             about = json.loads(loaded.metadata["domain"])
             state = dict(loaded.arrays)
             domain = Domain.from_state(state, about)
-            return cls(FrozenMixture.from_state(state), domain, loaded.id, extra=dict(loaded.metadata))
+            learned = {name: state.pop(name) for name in list(state) if name.startswith("mixing.")}
+            circuit = FrozenMixture.from_state(state)
+            return cls(circuit, domain, loaded.id, learned=learned, extra=dict(loaded.metadata))
 
     def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """The arrays and the metadata of a weights file."""
         about = {"shape": list(self.domain.shape), "text": self.domain.text}
-        state = {**self.circuit.to_state(), **self.domain.to_state()}
+        state = {**self.circuit.to_state(), **self.domain.to_state(), **self.learned}
         return state, {**self.extra, "codec": self.name, "domain": json.dumps(about)}
 
     @property
@@ -273,30 +112,64 @@ class CircuitCodec(ArrayCodec):
         if self.coder not in self.coders:
             raise UsageError(f"no coder {self.coder!r} in {self.name}: there are {', '.join(self.coders)}")
 
+    # mixing
+
+    @cached_property
+    def _companion(self) -> LoadedWeights | None:
+        """The file of what mixing had learned for a circuit that ships; None where there is none."""
+        manifest = None if self.learned else companion(self.id)
+        return None if manifest is None else companion_of(manifest.id, self.id)
+
+    @cached_property
+    def mixed_items(self) -> MixedItems:
+        """The mixing coder that encodes."""
+        state = self.learned if self._companion is None else self._companion.arrays
+        return MixedItems(self.circuit, self.domain.shape, state)
+
+    def _mixed_of(self, header: Header) -> MixedItems:
+        """The mixing coder that decodes a file. WeightsError if what it had learned isn't there."""
+        named = header.params.get(_STATES)
+        if named is None:
+            return MixedItems(self.circuit, self.domain.shape, self.learned) if self._companion else self.mixed_items
+        if type(named) is not bytes or len(named) != ID_BYTES or self.learned:
+            raise StreamError("the file names states of mixing that can't be: it is damaged")
+        if self._companion is not None and self._companion.id == named:
+            return self.mixed_items
+        return MixedItems(self.circuit, self.domain.shape, companion_of(named, self.id).arrays)
+
+    @property
+    def _coder(self) -> str:
+        return {_ONE: _MIXED, _EACH: _MIXED_EACH}.get(self.coder, self.coder) if self.mix else self.coder
+
     # encode
 
     def encode_array(self, array: NDArray[Any]) -> EncodedPixels:
         single = array.shape == self.domain.shape
         items = array[None] if single else array
         self._check_shape(items)
-        segment = max(1, _SEGMENT // self.domain.n_values)
+        coder, params = self._coder, {}
+        mixed = self.mixed_items if coder in (_MIXED, _MIXED_EACH) else None
+        if mixed is not None and self._companion is not None:
+            params[_STATES] = self._companion.id
+        # a mixing coder learns on: it takes all items as one stream
+        segment = len(items) if coder == _MIXED else max(1, _SEGMENT // self.domain.n_values)
         chunks, rare, rare_items = [], [], []
         for start in range(0, len(items), segment):
             symbols, left = self.domain.symbols(items[start : start + segment])
             rare.append(left)
             rare_items.append(start + np.nonzero(self.domain.escapes(symbols))[0])
-            if self.coder == _ONE:
-                chunks.append(Chunk("Circ", _COUNT.pack(len(symbols)) + self.circuit.encode(symbols)))
+            if coder in (_ONE, _MIXED):
+                chunks.append(Chunk("Circ", _COUNT.pack(len(symbols)) + (mixed or self.circuit).encode(symbols)))
             else:
-                parts = self.circuit.encode_each(symbols)
+                parts = (mixed or self.circuit).encode_each(symbols)
                 index = np.array([len(part) for part in parts], "<u4")
                 chunks.append(Chunk("Indx", zlib.compress(index.tobytes(), 9)))
                 chunks.append(Chunk("Circ", _COUNT.pack(len(symbols)) + b"".join(parts)))
         left = [value for part in rare for value in part.tolist()]
         if left:
-            owners = np.concatenate(rare_items) if self.coder == _EACH else None
+            owners = np.concatenate(rare_items) if coder in _ALONE else None
             chunks.append(Chunk("Rare", _pack_rare(left, self.domain.text, owners)))
-        return EncodedPixels(chunks, {_ITEM: True} if single else {}, self.coder, "int")
+        return EncodedPixels(chunks, params | ({_ITEM: True} if single else {}), coder, "int")
 
     def _check_shape(self, items: NDArray[Any]) -> None:
         text = items.dtype.kind == "S"
@@ -311,27 +184,31 @@ class CircuitCodec(ArrayCodec):
 
     def decode_array(self, header: Header, chunks: Sequence[Chunk]) -> NDArray[Any]:
         n, streams, index, rare = self._parts(header, chunks)
-        if header.coder == _ONE:
-            decoded = [self.circuit.decode(stream, count) for count, stream in streams]
+        reader = self._reader(header)
+        if header.coder not in _ALONE:
+            decoded = [reader.decode(stream, count) for count, stream in streams]
         else:
             decoded = [
-                self.circuit.decode_each(_cut(stream, lengths))
-                for (_, stream), lengths in zip(streams, index, strict=True)
+                reader.decode_each(_cut(stream, lengths)) for (_, stream), lengths in zip(streams, index, strict=True)
             ]
         symbols = np.concatenate(decoded)
         escapes = self.domain.escapes(symbols)
-        left, owners = _unpack_rare(rare, int(escapes.sum()), self.domain.text, header.coder == _EACH)
+        left, owners = _unpack_rare(rare, int(escapes.sum()), self.domain.text, header.coder in _ALONE)
         if owners is not None and (owners != np.nonzero(escapes)[0]).any():
             raise StreamError("rare values belong to other items: the file is damaged")
         values = self._checked(self.domain.values(symbols, left), header)
         assert len(values) == n
         return values.reshape(header.shape)
 
+    def _reader(self, header: Header) -> FrozenCircuit | FrozenMixture | MixedItems:
+        """The decoder of the streams of a file."""
+        return self._mixed_of(header) if header.coder in (_MIXED, _MIXED_EACH) else self.circuit
+
     def decompress_item(self, data: Data, item: int) -> NDArray[Any]:
-        """One item of a file that was made with coder="rans-items", of the domain's shape, decoded by itself."""
+        """One item of a file that was made with coder="rans-items" or "mix-items", decoded by itself."""
         header, chunks = unpack(data)
         self.check_made_by_us(header)
-        if header.coder != _EACH:
+        if header.coder not in _ALONE:
             raise UsageError('this file has one stream for all items: encode it by with_settings(coder="rans-items")')
         n, streams, index, rare = self._parts(header, [chunk for chunk in chunks if chunk.tag[0].isupper()])
         if not 0 <= item < n:
@@ -340,7 +217,7 @@ class CircuitCodec(ArrayCodec):
         for (count, stream), lengths in zip(streams, index, strict=True):
             if at < count:
                 start = int(lengths[:at].sum())
-                symbols = self.circuit.decode_each([stream[start : start + int(lengths[at])]])
+                symbols = self._reader(header).decode_each([stream[start : start + int(lengths[at])]])
                 break
             at -= count
         else:
@@ -364,7 +241,7 @@ class CircuitCodec(ArrayCodec):
             raise StreamError(f"items of shape {shape}, the weights are for {self.domain.shape}: the file is damaged")
         n = 1 if single else header.shape[0]
         payloads = {tag: [c.payload for c in chunks if c.tag == tag] for tag in ("Circ", "Indx", "Rare")}
-        each = header.coder == _EACH
+        each = header.coder in _ALONE
         streams = []
         for payload in payloads["Circ"]:
             if len(payload) < _COUNT.size:

@@ -82,7 +82,10 @@ def test_keep() -> None:
     assert keep_at(0.3, (0.5,)) == 0.5
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (RECIPES / "circuit").glob("*.yaml")))
+RECIPE_NAMES = sorted(path.stem for path in (RECIPES / "circuit").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPE_NAMES if not name.endswith("-mix")])
 def test_recipes(name: str) -> None:
     settings = yaml.safe_load((RECIPES / "circuit" / f"{name}.yaml").read_text())
     recipe = fill(CircuitRecipe, {**settings["model"], **settings["recipe"]}, name)
@@ -106,6 +109,52 @@ def test_export(tmp_path: Path) -> None:
     assert manifest.parameters == 458
     assert load_tensors(manifest.path, manifest.sha256).metadata["tag"] == "tiny"
     assert manifest.metrics["held_out_bits_per_value"] > 0
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPE_NAMES if name.endswith("-mix")])
+def test_recipes_of_states(name: str) -> None:
+    """They are for a circuit that ships, and hold the same items out."""
+    settings = read_recipe(RECIPES / "circuit" / f"{name}.yaml")
+    circuits = read_recipe(RECIPES / "circuit" / f"{settings['model']['circuit']}.yaml")
+    assert settings["tag"] == name
+    assert settings["recipe"] == {"held_out": circuits["recipe"]["held_out"]}
+    assert all(settings[key] == circuits[key] for key in ("data", "file", "licence"))
+    assert find("circuit", settings["model"]["circuit"])
+
+
+def test_states_of_a_circuit_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A companion file, which the codec finds by the circuit's id, and which makes files smaller."""
+    from codec import Codec
+    from codec.codecs.base import weights
+    from codec.errors import WeightsError
+    from codec.media.array import ArrayFile, write
+
+    fitted = fit_array(data(), RECIPE, tmp_path / "fit")
+    contents = weights_bytes(fitted.circuit, fitted.domain, {})
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    about = {"training_data": "", "licence": "", "steps": 1, "seconds": 1, "device": "", "commit": "", "recipe": ""}
+    circuit.write_weights(shipped, "circuit", "Circuit", "toy", contents, 1, True, {**about, "metrics": {}})
+    monkeypatch.setattr(weights, "SHIPPED", shipped)
+    cold = Codec.load("circuit@toy").with_settings(mix=True).compress(data(50))
+    (tmp_path / "data.idx").write_bytes(write(ArrayFile(data(), "idx")))  # pyright: ignore[reportArgumentType]
+    settings = {"tag": "toy-mix", "file": "data.idx", "model": {"circuit": "toy"}, "recipe": {"held_out": 0.2}}
+    (tmp_path / "run").mkdir()
+    circuit.train(settings, tmp_path, tmp_path / "run", False, "auto", {**about, "training_data": "here"})
+    for path in (tmp_path / "run").glob("circuit-toy-mix.*"):
+        (shipped / path.name).write_bytes(path.read_bytes())
+    codec = Codec.load("circuit@toy").with_settings(mix=True)
+    warm = codec.compress(data(50))
+    assert len(warm) < len(cold)
+    for file in (warm, cold):
+        np.testing.assert_array_equal(Codec.load("circuit").decompress(file), data(50))
+    with pytest.raises(UsageError, match="held_out"):
+        circuit.train({**settings, "recipe": {"held_out": 2.0}}, tmp_path, tmp_path / "run", False, "auto", about)
+    for path in shipped.glob("circuit-toy-mix.*"):
+        path.unlink()
+    with pytest.raises(WeightsError, match="circuit-mix.*pip install"):
+        Codec.load("circuit").decompress(warm)
+    np.testing.assert_array_equal(Codec.load("circuit").decompress(cold), data(50))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from codec.errors import CodecError, LimitError, MediaError, StreamError, UsageE
 from codec.files import whole_folder
 from codec.media import array as arrays
 from codec.media.array import ArrayFile
-from codec.train.circuit import CircuitRecipe, fit_array, weights_bytes
+from codec.train.circuit import CircuitRecipe, fit_array, fit_file, weights_bytes
 
 from ...damage import Damage
 
@@ -169,9 +169,9 @@ class TestRoundTrip:
         for coder in CircuitCodec.coders:
             codec = codecs["masks"].with_settings(coder=coder)
             data = codec.compress(x)
-            assert sum(chunk.tag == "Circ" for chunk in unpack(data)[1]) == 3
+            assert sum(chunk.tag == "Circ" for chunk in unpack(data)[1]) == (1 if coder == "mix" else 3)
             same(codec.decompress(data), x)
-            if coder == "rans-items":
+            if coder.endswith("items"):
                 same(np.stack([codec.decompress_item(data, i) for i in range(20)]), x)
 
     @pytest.mark.parametrize(
@@ -209,8 +209,110 @@ class TestItems:
 
     def test_what_it_costs(self, codecs: dict[str, CircuitCodec]) -> None:
         x = digits(200)
-        together, each = (len(codecs["digits"].with_settings(coder=coder).compress(x)) for coder in CircuitCodec.coders)
-        assert 3 < (each - together) / 200 < 8
+        sizes = [len(codecs["digits"].with_settings(coder=coder).compress(x)) for coder in CircuitCodec.coders]
+        assert 3 < (sizes[1] - sizes[0]) / 200 < 8
+
+
+class TestMixing:
+    def test_smaller(self, codecs: dict[str, CircuitCodec]) -> None:
+        """The pixels of noise cost what they cost; the rest is learned on the way."""
+        x = digits(400, seed=99)
+        plain = len(codecs["digits"].compress(x))
+        mixed = len(codecs["digits"].with_settings(mix=True).compress(x))
+        assert mixed < 1.02 * plain
+
+    def test_the_switch_is_the_coders(self, codecs: dict[str, CircuitCodec]) -> None:
+        x = digits(9)
+        for plain, mixed in (("rans", "mix"), ("rans-items", "mix-items")):
+            codec = codecs["digits"].with_settings(coder=plain, mix=True)
+            data = codec.compress(x)
+            assert read_header(data).coder == mixed
+            assert data == codecs["digits"].with_settings(coder=mixed).compress(x)
+            assert read_header(codec.with_settings(mix=False).compress(x)).coder == plain
+        with pytest.raises(UsageError, match="True or False"):
+            codecs["digits"].with_settings(mix="yes")
+
+    @pytest.mark.parametrize("name", ["masks", "kinds", "table", "colours", "signals"])
+    def test_items_alone(self, codecs: dict[str, CircuitCodec], name: str) -> None:
+        codec, x = codecs[name].with_settings(coder="rans-items", mix=True), DATA[name](12)
+        data = codec.compress(x)
+        for i in (0, 7, 11):
+            same(codec.decompress_item(data, i), x[i])
+        with pytest.raises(UsageError, match="one stream for all"):
+            codec.decompress_item(codecs[name].with_settings(mix=True).compress(x), 0)
+
+    @pytest.mark.parametrize("name", ["kinds", "digits"])
+    def test_learned_beforehand(
+        self, codecs: dict[str, CircuitCodec], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is learned lies in the weights; files of each kind decode with them, and alone items are smaller."""
+        recipe = replace(RECIPE, components=COMPONENTS.get(name, 1))
+        (tmp_path / "x.idx").write_bytes(written(ArrayFile(DATA[name](300), "idx")))
+        lines: list[str] = []
+        contents, fitted = fit_file(tmp_path / "x.idx", tmp_path / "w.safetensors", recipe, say=lines.append, mix=True)
+        assert any(line.startswith("mixing: ") for line in lines)
+        (tmp_path / "w.safetensors").write_bytes(contents)
+        warm = Codec.load("circuit", weights=tmp_path / "w.safetensors")
+        cold = CircuitCodec(fitted.circuit, fitted.domain, b"")
+        x = DATA[name](40)
+        for coder in ("mix", "mix-items"):
+            data = warm.with_settings(coder=coder).compress(x)
+            assert len(data) < len(cold.with_settings(coder=coder).compress(x))
+            same(warm.decompress(data), x)
+        state, metadata = warm.to_tensors()  # pyright: ignore[reportAttributeAccessIssue]
+        assert sorted(state) == sorted({**cold.to_tensors()[0], **warm.learned})  # pyright: ignore
+        from safetensors.numpy import save
+
+        for key in warm.learned:  # pyright: ignore[reportAttributeAccessIssue]
+            for changed in ({k: v for k, v in state.items() if k != key}, {**state, key: state[key][:-1].copy()}):
+                (tmp_path / "bad.safetensors").write_bytes(save(changed, metadata))
+                bad = Codec.load("circuit", weights=tmp_path / "bad.safetensors")
+                same(bad.decompress(bad.compress(x)), x)
+                with pytest.raises(WeightsError):
+                    bad.with_settings(mix=True).compress(x)
+
+    def test_states_that_files_name(self, codecs: dict[str, CircuitCodec]) -> None:
+        codec, x = codecs["digits"].with_settings(mix=True), digits(5)
+        header, chunks = unpack(codec.compress(x))
+        for named, error in ((bytes(16), WeightsError), (b"short", StreamError), (3, StreamError), ("x", StreamError)):
+            changed = type(header)(**{**vars(header), "params": {**header.params, "m": named}})
+            with pytest.raises(error):
+                codec.decompress(pack(changed, chunks))
+
+    def test_by_the_twin(self, codecs: dict[str, CircuitCodec]) -> None:
+        from codec import native
+
+        for name in ("kinds", "table"):
+            x = DATA[name](3)
+            for coder in ("mix", "mix-items"):
+                codec = codecs[name].with_settings(coder=coder)
+                data = codec.compress(x)
+                with native.using(None):
+                    assert codec.compress(x) == data
+                    same(codec.decompress(data), x)
+
+    def test_threads(self, codecs: dict[str, CircuitCodec]) -> None:
+        from codec import native
+
+        before, x = native.threads(), DATA["kinds"](70)
+        made = set()
+        try:
+            for n in (1, 3):
+                native.set_threads(n)
+                for coder in ("mix", "mix-items"):
+                    made.add(codecs["kinds"].with_settings(coder=coder).compress(x))
+        finally:
+            native.set_threads(before)
+        assert len(made) == 2
+
+    def test_a_circuit_too_large_to_guide(
+        self, codecs: dict[str, CircuitCodec], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("codec.codecs.circuit.mixing._MOST_GUIDE", 1000)
+        codec, x = codecs["digits"].with_settings(mix=True), digits(20)
+        codec = replace(codec)
+        assert codec.mixed_items.guide(None) is None
+        same(codec.decompress(codec.compress(x)), x)
 
 
 class TestSame:
@@ -309,7 +411,16 @@ class TestAlphabet:
 
 class TestDamage:
     @pytest.mark.parametrize(
-        ("name", "coder"), [("digits", "rans"), ("masks", "rans-items"), ("table", "rans"), ("kinds", "rans")]
+        ("name", "coder"),
+        [
+            ("digits", "rans"),
+            ("masks", "rans-items"),
+            ("table", "rans"),
+            ("kinds", "rans"),
+            ("digits", "mix"),
+            ("kinds", "mix"),
+            ("kinds", "mix-items"),
+        ],
     )
     def test_everything(self, codecs: dict[str, CircuitCodec], name: str, coder: str) -> None:
         codec = codecs[name].with_settings(coder=coder)

@@ -46,12 +46,17 @@ def test_table(place: tuple[Path, Path], tmp_path: Path) -> None:
     assert json.loads((tmp_path / "circuit.json").read_text())["datasets"][0]["bpp_file"] == one["bpp_file"]
     assert one["bpp_model"] < one["bpp_file"] < one["bpp_one_stream_an_item"] < one["bpp_with_weights"]
     assert one["bpp_with_weights"] == 8 * (one["file_bytes"] + weights.stat().st_size) / images(150).size
+    assert one["bpp_mix_file"] == 8 * one["mix_file_bytes"] / images(150).size
+    assert one["bpp_mix_from_nothing"] < one["bpp_mix_file"] < one["bpp_mix_from_nothing"] + 0.1, "nothing was learned"
+    assert one["mix_states_bytes"] == 0
+    assert "bpp_mixing_learned" not in one
     assert len(one["anchors"]) == 8
     assert all(other["bpp"] > 0 for other in one["anchors"])
     words = circuits.text(found)
     assert "NOT the whole test set" in words
     assert "not measured: FashionMNIST" in words
     assert "1.24" in words
+    assert "--mix" in words
 
 
 def test_nothing_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
