@@ -59,7 +59,7 @@ _REMUX = (
 )
 _SOUND = "and sound has no codec here yet; a lossless file that others read: ffmpeg -i {IN} {STEM}.flac"
 _UNPACK = "an archive: unpack it, "
-_TABLE = "name a codec for arrays: codec encode {IN} -c circuit"
+_TABLE = "name a codec for arrays: codec encode {IN} -c mix"
 _HEIF = "which needs an extra: pip install 'codec-suite[heif]', or heif-convert {IN} {STEM}.png"
 _NC4 = "which isn't HDF5; without loss: nccopy -k nc4 {IN} {STEM}-nc4.nc"
 

@@ -1,9 +1,10 @@
-"""Lossless coding of a transparency plane: the smaller of a constant, zlib behind row filters, and lossless WebP.
+"""Lossless coding of a transparency plane: the smallest of a constant, zlib behind row filters, lossless WebP, mixing.
 
 Here, too, colours that no one can see are filled, so that they cost next to nothing.
 
 Layout in docs/format.md, chunk `Alph`. Both directions work on bands of rows, so memory beyond the plane is bounded,
-and a decoder never makes more than the plane that the (already checked) header announces.
+and a decoder never makes more than the plane that the (already checked) header announces. Mixing takes a copy of the
+plane, in 16 bits, and up to 64 MB; where that would be slow, or nothing is compiled, an encoder leaves it out.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import native
+from ...entropy.mixing.levels import BASES, LevelModel
 from ...errors import MediaError, StreamError
 from ...media.bands import bands
 from ...media.webp import decode_webp, encode_webp
 
 __all__ = ["decode_alpha", "encode_alpha", "without_hidden"]
 
-_CONSTANT, _ZLIB, _WEBP = 0, 1, 2
+_CONSTANT, _ZLIB, _WEBP, _MIXED = range(4)
+_MOST_SECONDS = 20.0  # that mixing may take by an estimate, 2 million flat pixels a second, and 100 000 bytes
 _MAX_WEBP_SIDE = 16383
 
 
@@ -34,6 +38,9 @@ def encode_alpha(alpha: NDArray[Any]) -> bytes:
     if alpha.dtype == np.uint8 and max(alpha.shape) <= _MAX_WEBP_SIDE:
         other = bytes([_WEBP]) + _webp(plane)
         best = min(best, other, key=len)
+    seconds = alpha.size / 2e6 + len(best) / 1e5
+    if native.library() is not None and seconds <= _MOST_SECONDS:
+        best = min(best, _mixed(plane, len(best)), key=len)
     return best
 
 
@@ -95,6 +102,8 @@ def decode_alpha(payload: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -
         _unzip(data, plane)
     elif method == bytes([_WEBP]) and dtype == np.uint8 and max(shape) <= _MAX_WEBP_SIDE:
         _unwebp(data, plane)
+    elif method == bytes([_MIXED]):
+        _unmix(data, plane)
     else:
         raise StreamError(f"transparency coded by method {method!r}, unknown for {dtype} {shape}: a newer version?")
     return np.ascontiguousarray(plane.T) if turned else plane
@@ -173,6 +182,27 @@ def _from_bytes(coded: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
         return coded
     high, low = np.split(coded.astype(dtype), 2, axis=1)
     return (high << 8) | low
+
+
+# ---- mixing: the base of levels, then their stream
+
+
+def _mixed(plane: NDArray[Any], room: int) -> bytes:
+    """The payload, or one longer than the room."""
+    sheets = plane.astype(np.uint16)[None, :, :, None]
+    model = LevelModel.fitting(sheets, 8 * plane.itemsize)
+    try:
+        return bytes([_MIXED, model.base]) + model.encode(sheets, room)
+    except MemoryError:
+        return bytes(room + 1)
+
+
+def _unmix(data: memoryview, plane: NDArray[Any]) -> None:
+    base = data[0] if len(data) else -1
+    if base not in BASES:
+        raise StreamError("the transparency is told from nothing that is known: the file is damaged, or newer")
+    sheets = LevelModel.new((1, *plane.shape, 1), 8 * plane.itemsize, base).decode(bytes(data[1:]))
+    plane[...] = sheets[0, :, :, 0]
 
 
 # ---- lossless WebP, one picture a band

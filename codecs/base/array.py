@@ -23,6 +23,7 @@ from ...media import ARRAY_FORMS, ARRAY_WRITES, MEDIA
 from ...media.array import MAX_BYTES, ArrayFile, read, write
 from ...media.notes import KEY as NOTES
 from ...media.notes import from_meta, to_meta
+from . import palette
 from .codec import Codec, Data, EncodedPixels, PathLike, Report, Source, Summary, opened, path_of
 from .doors import bytes_of, check_dense, check_unmasked, is_torch, text_of
 from .limits import note_of
@@ -36,7 +37,15 @@ _KIND, _FORM, _CHECK = "k", "f", "c"
 _FILL = "fill"
 _TEXT = "text"
 _DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", _TEXT)
-_DETAIL = {"head": bytes, "names": str, "delimiter": bytes, "newline": bytes, "end": bool, "palette": bytes}
+_DETAIL = {
+    "head": bytes,
+    "names": str,
+    "delimiter": bytes,
+    "newline": bytes,
+    "end": bool,
+    "palette": bytes,
+    "colours": bytes,
+}
 
 
 class ArrayCodec(Codec):
@@ -194,7 +203,7 @@ class ArrayCodec(Codec):
             shape=array.shape,
             dtype=dtype,
             params={**encoded.params, **{key: n for key, n in params.items() if n}, _CHECK: _checksum(array)},
-            meta=dict(value.detail) | to_meta(value.notes),
+            meta=palette.packed(value.detail) | to_meta(value.notes),
         )
         return pack(header, chunks)
 
@@ -224,7 +233,7 @@ class ArrayCodec(Codec):
         assert array.shape == header.shape and right, "decode_array broke its contract"
         if header.params.get(_CHECK) != _checksum(array):
             raise StreamError("the values aren't those that were encoded (CRC-32 differs): the file is damaged")
-        return ArrayFile(array, ARRAY_FORMS[form], detail, from_meta(header.meta)), kind
+        return ArrayFile(array, ARRAY_FORMS[form], palette.unpacked(detail), from_meta(header.meta)), kind
 
 
 def _read_file(source: PathLike) -> tuple[ArrayFile, int]:

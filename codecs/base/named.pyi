@@ -8,6 +8,7 @@ from typing import Generic, Literal, TypeVar, overload
 from ...files import PathLike
 from ..circuit.codec import CircuitCodec
 from ..interp.codec import InterpCodec
+from ..mixing.codec import MixCodec
 from ..nirvana.codec import NirvanaCodec
 from ..s2lic.codec import S2licCodec
 from ..walloc.codec import WallocCodec
@@ -40,6 +41,14 @@ class Load(Generic[C]):
         weights: PathLike | None = None,
         device: str = "cpu",
     ) -> InterpCodec: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["mix"],
+        quality: float | None = None,
+        weights: PathLike | None = None,
+        device: str = "cpu",
+    ) -> MixCodec: ...
     @overload
     def __call__(
         self,

@@ -131,7 +131,7 @@ class TestWords:
             "HEIC, which needs an extra: pip install 'codec-suite[heif]', or heif-convert d/IMG_1.heic d/IMG_1.png"
         )
         assert describe_unknown(b"\x93NUMPY\1\0", "a.npy") == (
-            "an array (NPY): name a codec for arrays: codec encode a.npy -c circuit"
+            "an array (NPY): name a codec for arrays: codec encode a.npy -c mix"
         )
         drawing = describe_unknown(b"<svg>", "a.png")  # the command must not write over its input
         assert drawing == "an SVG drawing, draw it: rsvg-convert a.png -o a-converted.png"
@@ -161,7 +161,7 @@ TOOLS = {
     "bpgdec": {"-o"},
     "bunzip2": {"-k"},
     "cdo": {"-f", "nc4", "copy"},
-    "codec": {"decode", "encode", "-c", "circuit"},
+    "codec": {"decode", "encode", "-c", "mix"},
     "darktable-cli": set(),
     "dcm2pnm": {"+on"},
     "ddjvu": {"-format=tiff"},

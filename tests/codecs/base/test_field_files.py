@@ -99,7 +99,7 @@ def test_verifying_decodes(interp: InterpCodec, run: Path, monkeypatch: pytest.M
     """Each block, text too; and all is built."""
     header, chunks = unpack(interp.encode_hdf5(run))
     for number in range(1, len(chunks)):
-        spoilt = [Chunk(c.tag, c.payload[:-3] if k == number else c.payload) for k, c in enumerate(chunks)]
+        spoilt = [Chunk(c.tag, c.payload[:-16] if k == number else c.payload) for k, c in enumerate(chunks)]
         with pytest.raises(StreamError):
             interp.verify_file(pack(header, spoilt))
     monkeypatch.setattr(building._Builder, "build", lambda *_: (_ for _ in ()).throw(StreamError("can't be built")))
@@ -186,7 +186,7 @@ class TestHostile:
         header, chunks = unpack(interp.compress(smooth((40, 41))))
         large = Header(**{**{k: getattr(header, k) for k in header.__dataclass_fields__}, "shape": (1 << 13, 1 << 12)})
         short = Chunk("Bloc", chunks[0].payload[:400])
-        with pytest.raises(StreamError, match="can't hold"):
+        with pytest.raises(StreamError, match="can't hold|too early"):
             interp.decompress(pack(large, [short, short, Chunk("fill", bytes(2000))]))
 
     def test_nearly_nothing_is_decoded_all_the_same(self) -> None:

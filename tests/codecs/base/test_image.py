@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import codec
-from codec import Codec, ImageCodec, Picture, registry
+from codec import Codec, ImageCodec, Picture, native, registry
 from codec.codecs.base import alpha as module
 from codec.codecs.base import codec as contract
 from codec.codecs.base import image as base
@@ -353,11 +353,39 @@ def test_alpha_is_no_larger_than_a_png():
     assert len(encode_alpha(alpha)) < stream.tell()
 
 
+@pytest.mark.skipif(not native.instruction_sets(), reason="an encoder without the compiled module doesn't mix")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_soft_edges_are_mixed(dtype):
+    y, x = np.mgrid[0:60, 0:70]
+    top = np.iinfo(dtype).max
+    plane = (np.clip((22 - np.hypot(y - 30, x - 33)) / 5, 0, 1) * top).astype(dtype)
+    payload = encode_alpha(plane)
+    assert payload[0] == 3
+    with native.using(None):
+        other = encode_alpha(plane)  # as if there were no compiled module
+        assert other[0] in (1, 2) and len(other) > len(payload)
+        assert np.array_equal(decode_alpha(payload[:], plane.shape, plane.dtype), plane)
+    assert np.array_equal(decode_alpha(payload, plane.shape, plane.dtype), plane)
+    for damaged in (payload[:1], b"\3\7" + payload[2:], payload + payload, b"\4" + payload[1:]):
+        with pytest.raises(StreamError):
+            decode_alpha(damaged, plane.shape, plane.dtype)
+
+
+def test_mixing_is_left_out_where_it_would_be_slow(monkeypatch):
+    def never(plane, room):
+        raise AssertionError
+
+    monkeypatch.setattr(module, "_mixed", never)
+    assert encode_alpha(noise(2000, 1200))[0] in (1, 2)
+
+
 ALPHAS = {
     "zlib 8": (shade(30, 50), 1),
     "webp": (shade(30, 50), 2),
     "zlib 16": (shade(30, 50, np.uint16), 1),
     "constant": (np.full((30, 50), 7, np.uint8), 0),
+    "mixed 8": (shade(30, 50), 3),
+    "mixed 16": (shade(30, 50, np.uint16), 3),
 }
 
 
@@ -367,9 +395,13 @@ ALPHAS = {
 def test_hostile_alpha(kind, data):
     plane, method = ALPHAS[kind]
     shape = (30, 50)
-    payload = {0: encode_alpha, 1: lambda a: b"\1" + module._zip(a), 2: lambda a: b"\2" + module._webp(a)}[method](
-        plane
+    methods = (
+        encode_alpha,
+        lambda a: b"\1" + module._zip(a),
+        lambda a: b"\2" + module._webp(a),
+        lambda a: module._mixed(a, 1 << 20),
     )
+    payload = methods[method](plane)
     assert np.array_equal(decode_alpha(payload, shape, plane.dtype), plane)
     damaged = data.draw(edits(len(payload)))(payload)
     try:
@@ -398,7 +430,7 @@ def test_alpha_of_a_large_picture_in_bounded_memory():
     assert memory.grown() < 100 * MIB
     memory = Memory()
     decode_alpha(payload, (3000, 4000), alpha.dtype)
-    assert memory.grown() < 40 * MIB + alpha.nbytes
+    assert memory.grown() < 64 * MIB + 3 * alpha.nbytes  # what mixing learns, and the plane in 16 bits
 
 
 def test_alpha_chunks_must_fit_the_channels(plain):
