@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ from ...native.codes import StepError
 
 __all__ = ["MAX_AXES", "Scheme", "decode", "encode"]
 
+T = TypeVar("T")
 Float = NDArray[np.float64]
 Int = NDArray[np.integer[Any]]
 
@@ -151,12 +152,12 @@ def encode(x: NDArray[Any], bound: float) -> bytes:
         return _encode(x, float(bound), plans[_USUAL])
     middle = [slice(max(0, (n - _TRIAL) // 2), max(0, (n - _TRIAL) // 2) + _TRIAL) for n in x.shape[1:]]
     trial = x[(slice(None), *middle)]
-    streams = _in_parallel([functools.partial(_encode, trial, float(bound), plan) for plan in plans])
+    streams = in_parallel([functools.partial(_encode, trial, float(bound), plan) for plan in plans])
     best = min(range(len(plans)), key=lambda index: len(streams[index]))
     return streams[best] if trial.shape == x.shape else _encode(x, float(bound), plans[best])
 
 
-def _in_parallel(calls: Sequence[Callable[[], bytes]]) -> list[bytes]:
+def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
     """The results of calls, which spend their time in compiled kernels if there are any."""
     n = min(native.threads(), len(calls))
     if n < 2 or native.library() is None:
