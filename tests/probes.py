@@ -87,13 +87,12 @@ def cases() -> list[str]:
 
 
 def array_cases() -> list[str]:
-    """name@tag of all weights that ship, for lossless codecs of arrays."""
-    return [
-        f"{name}@{manifest.tag}"
-        for name in registry.names("array")
-        for manifest in weights.manifests(name)
-        if not manifest.retired
-    ]
+    """name@tag of all weights that ship, for lossless codecs of arrays; a codec without weights by its name."""
+    out = []
+    for name in registry.names("array"):
+        tags = [manifest.tag for manifest in weights.manifests(name) if not manifest.retired]
+        out += [f"{name}@{tag}" for tag in tags] or [name]
+    return out
 
 
 def field_cases() -> list[str]:
@@ -158,7 +157,10 @@ def samples_of(data: bytes, n: int = 16) -> list[float]:
 
 
 # the shape of the items that the weights are for; they are of bytes
-ITEM_SHAPE: dict[str, Callable[[Any], tuple[int, ...]]] = {"circuit": lambda codec: codec.domain.shape}
+ITEM_SHAPE: dict[str, Callable[[Any], tuple[int, ...]]] = {
+    "circuit": lambda codec: codec.domain.shape,
+    "mix": lambda codec: (9, 8),
+}
 
 
 def items(codec: Any, n: int, seed: int = 0) -> np.ndarray:

@@ -61,7 +61,7 @@ def test_entries_are_complete(name):
 
 def test_defaults_are_codecs_of_their_medium():
     defaults = {medium: registry.default(medium) for medium in ("image", "video", "field", "array", "audio")}
-    assert defaults == {"image": "s2lic", "video": "nirvana", "field": "interp", "array": None, "audio": None}
+    assert defaults == {"image": "s2lic", "video": "nirvana", "field": "interp", "array": "mix", "audio": None}
     for medium in ("image", "video", "field"):
         assert registry.entry(str(defaults[medium])).medium == medium
         assert sum(registry.entry(name).default for name in registry.names(medium)) == 1

@@ -8,9 +8,11 @@ notes the digest of the decoded pixels in golden.json. What is there stays: a fi
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from codec.codecs.base.video.codec import VideoCodec  # noqa: E402
 from codec.codecs.interp.codec import InterpCodec  # noqa: E402
 from codec.codecs.zipgan.codec import ZipganCodec  # noqa: E402
 from codec.container import read_header  # noqa: E402
+from codec.media.array import ArrayFile, read  # noqa: E402
 
 INDEX = HERE / "golden.json"
 
@@ -51,16 +54,51 @@ def pictures() -> dict[str, Picture]:
     }
 
 
+def arrays() -> dict[str, Any]:
+    """Small arrays of each kind, and files of them, for codecs without a fit; the last one stays as it is."""
+    draw = np.random.default_rng(7)
+    with Image.open(ROOT / "samples" / "dog.png") as image:
+        photo = np.asarray(image.convert("RGB"))
+        palette, table = io.BytesIO(), b"id,kind,value\n"
+        image.crop((240, 200, 264, 212)).quantize(7).save(palette, "PNG")
+    table += b"".join(b"%d,%s,%.2f\n" % (100 + i, (b"red", b"blue")[i % 3 == 0], i / 7) for i in range(12))
+    y, x = np.mgrid[0:16, 0:20]
+    return {
+        "items": probes.items(SimpleNamespace(name="mix"), 4),
+        "labels": ((np.hypot(y - 8, x - 9) // 4) * 5).astype(np.uint8),
+        "mask": np.hypot(y - 8, x - 9) < 6,
+        "rgb": photo[200:208, 240:250][None].copy(),
+        "grey16": (photo[90:100, 400:412, 1].astype(np.uint16) * 257 + (x[:10, :12] * 3).astype(np.uint16)),
+        "int32": np.cumsum(draw.integers(-(1 << 20), 1 << 20, (12, 9)), axis=0).astype(np.int32),
+        "int64": draw.integers(-(1 << 62), 1 << 62, 7),
+        "palette": read(palette.getvalue()),
+        "table": read(table),
+    }
+
+
 BOUNDS = {  # fields whose bound isn't the usual one
     "pointwise": Bound(1e-3, kind="pointwise"),
     "rmse": Bound(0.05, kind="rmse"),
+    "loose": Bound(5e-2),
+    "tight": Bound(1e-6),
+    "waves": Bound(0.2),
 }
+
+
+def waves() -> np.ndarray[Any, Any]:
+    """Random integers, smoothed exactly."""
+    field = np.random.default_rng(2).integers(-9, 10, (64, 64))
+    for axis in (0, 1, 0, 1):
+        field = sum(np.roll(field, k, axis) for k in range(-2, 3))
+    return (field / 64).astype(np.float32)
 
 
 def _file_of(codec: Any, what: str, value: Any) -> bytes:
     """The golden file of one value."""
     if isinstance(value, Picture):
         return codec.encode_picture(value)
+    if isinstance(value, ArrayFile):
+        return codec.encode_array_file(value)
     if what == "latents":
         return codec.with_settings(bound=None).compress(value)
     return (codec.with_settings(bound=BOUNDS[what]) if what in BOUNDS else codec).compress(value)
@@ -84,7 +122,7 @@ def main() -> int:
         if isinstance(codec, ImageCodec):
             values: dict[str, Any] = pictures()
         elif isinstance(codec, ArrayCodec):
-            values = {"items": probes.items(codec, 8)}
+            values = arrays() if name == "mix" else {"items": probes.items(codec, 8)}
         elif isinstance(codec, VideoCodec):
             codec, values = codec.with_settings(effort=0.02), {"clip": probes.clip()}
         else:
@@ -94,6 +132,7 @@ def main() -> int:
                 codec = codec.with_settings(bound=Bound(1e-2))
                 values |= {what: probes.velocity() for what in ("flow", "latents")}
             if isinstance(codec, InterpCodec):
+                values |= {"waves": waves()}  # wavelets are shorter for it
                 values |= {"scaled": 1e300 * values["field64"], "masked": np.ma.masked_less(probes.field(), -5)}
         for number, coder in enumerate(probes.coders(codec)):
             writer: Any = codec.with_settings(coder=coder) if coder else codec
