@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import native
 from ...errors import StreamError, UsageError
 from ..base.field import BOUNDED, Bound, FieldCodec
 from ..base.settings import Setting
@@ -30,6 +31,7 @@ __all__ = ["InterpCodec"]
 
 MIXED, WAVELETS = 17, 18  # ways to code a block, beside those of `base.field_coding`; 16 is zipgan. Append only
 _PART, _LEAST = 1 << 15, 1 << 12  # values of the middle part on which a way is chosen; of fewer, all are tried
+_PATIENCE = 1 << 12  # values that are mixed without compiled kernels: a second or so
 _CLEARLY = 0.99  # wavelets are taken where they are shorter by this
 
 
@@ -79,7 +81,7 @@ class InterpCodec(FieldCodec):
 
         Where both are about as long there it is interpolation, which is several times as fast.
         """
-        if self.fast:
+        if self.fast or (native.library() is None and x.size > _PATIENCE):
             return (BOUNDED,)
         middle = mixed_fields.middle_of(x, min(_PART, x.size // 8))
         if middle.size >= _LEAST:
