@@ -7,6 +7,9 @@ stream. Label maps, palette pictures and masks are symbols without an order, pho
 tables are texts. What none makes smaller, as noise, is kept as it is.
 """
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import struct
@@ -195,7 +198,7 @@ def _mixed_texts(table: NDArray[Any], room: int) -> bytes | None:
     if longest >= 1 << 16 or any(b"\0" in cell for cell in cells) or table.size * (longest + 1) > _MOST:
         return None
     try:
-        stream = TextModel.new(*table.shape, longest).encode(table, max(16, room - _LONGEST.size))
+        stream = TextModel.new(table.shape[0], table.shape[1], longest).encode(table, max(16, room - _LONGEST.size))
     except MemoryError:
         return None
     return bytes([_TEXTS]) + _LONGEST.pack(longest) + stream

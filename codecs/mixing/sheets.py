@@ -3,6 +3,9 @@
 A layout is a few numbers that go with the stream. `Layout.of` looks at an array, `Layout.read` at a header and bytes.
 """
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportGeneralTypeIssues=false
+
 from __future__ import annotations
 
 import math

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,7 @@ class Mixer:
 
     def copy(self) -> Mixer:
         """A mixer that has learned the same, and goes on by itself."""
-        arrays = (self.weights, self.ages, self.finals, self.final_ages, self.refined)
+        arrays: Any = (self.weights, self.ages, self.finals, self.final_ages, self.refined)
         lines = _lines(len(self.lines))
         lines[:] = self.lines
         return Mixer(self.plan, lines, *(array.copy() for array in arrays), frozen=self.frozen)

@@ -40,7 +40,8 @@ class Oracle:
         self.role, self.mixer, plan, rates = role, mixer, mixer.plan, mixer.plan.rates
         self.n_contexts, self.n_choices = plan.contexts, len(plan.sets)
         self.extra, self.set = [0] * plan.extra, [0] * self.n_choices
-        self.last, self.refine = 0, [None, None]
+        self.last = 0
+        self.refine: list[int | None] = [None, None]
         self._stretch, self._squash, self._price = stretch().tolist(), squash().tolist(), price().tolist()
         self._step, self._trust = rates.step().tolist(), rates.trust().tolist()
         self._lean, self._pace = rates.weights_of_lean().tolist(), rates.pace().tolist()

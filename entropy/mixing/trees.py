@@ -5,6 +5,9 @@ as far as they can, so that frequent symbols take few decisions; nodes that are 
 of 15 nodes that a context looks up.
 """
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 import heapq

@@ -8,6 +8,9 @@ is counted, and its bytes are taken as they are. Speeds are of processor time of
 SZ3's. `seen`: whether the start state of `interp` was learned from the dataset, or from a part of it.
 """
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportOptionalOperand=false
+
 from __future__ import annotations
 
 import argparse

@@ -12,6 +12,9 @@ the colours (method 6, quality 100, exact; it finds palettes itself), JPEG XL (e
 indices, the shorter. Sheets of a volume stand below each other. Ours is the whole file of the codec `mix`.
 """
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import argparse

@@ -5,6 +5,9 @@ notes the digest of the decoded pixels in golden.json. What is there stays: a fi
 --unreleased: before a first release, throw away files of the current stream version whose weights no longer ship.
 """
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,8 @@
 """The callers of the mixing kernels: wrong calls are refused before a pointer is passed."""
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,8 @@
 """The kernel of label maps: the same as its twin, in every table; and calls that are wrong."""
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import numpy as np

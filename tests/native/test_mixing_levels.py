@@ -1,5 +1,8 @@
 """Levels of pictures, mixed: compiled and in Python, the same bytes and the same numbers in every table."""
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,5 +1,8 @@
 """Mixed residuals: the compiled loops against the twin, on all instruction sets: streams, values and tables."""
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportReturnType=false
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,8 @@
 """Tables of texts, mixed: compiled and in Python, the same bytes and the same numbers in every table."""
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,8 @@
 """The codec `mix`: any array or table comes back, each by the model that fits it, and noise doesn't grow."""
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import io

@@ -1,5 +1,8 @@
 """The mixing model of items: round trips, twins, guides, frozen states, damage."""
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 import hashlib

@@ -1,5 +1,8 @@
 """The mixing model of label maps: round trips, its twin, modes, golden streams, damage."""
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,8 @@
 """The models of levels and of texts: what they take, what they refuse, and streams that must stay as they are."""
 
+# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import contextlib
