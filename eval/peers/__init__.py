@@ -22,10 +22,10 @@ ANCHORS: Mapping[Medium, str] = {
 @functools.lru_cache(maxsize=1)
 def families() -> Mapping[str, Family]:
     """All families by name, ours first. Those whose library isn't installed are here too: `Family.missing` says so."""
-    from . import arrays, audio, images, ours, video, zoo
+    from . import arrays, audio, images, ours, shrunk, video, zoo
 
     everything = [*ours.families()]
-    for module in (images, zoo, audio, video, arrays):
+    for module in (images, zoo, shrunk, audio, video, arrays):
         everything += module.FAMILIES
     named = {family.name: family for family in everything}
     assert len(named) == len(everything), "two families of one name"
