@@ -115,9 +115,10 @@ def values_of(path: Path) -> Values:
 
 
 def equal(first: Values, second: Values) -> bool:
-    """Every value, bit by bit: there may be NaN."""
+    """Every value, bit by bit: there may be NaN. Types and shapes, too: other values have the same bytes."""
     return first.keys() == second.keys() and all(
-        first[name].shape == second[name].shape and first[name].tobytes() == second[name].tobytes() for name in first
+        (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+        for a, b in ((first[name], second[name]) for name in first)
     )
 
 

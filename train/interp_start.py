@@ -32,20 +32,17 @@ def training_fields(folder: Path) -> Iterator[NDArray[np.float32]]:
     """The training parts of the fields in a folder."""
     import h5py
 
-    with h5py.File(folder / "hit_dns_96.h5") as opened:
-        file: Any = opened
+    # what is in a file, no type checker can know
+    opened: Any = h5py.File
+    with opened(folder / "hit_dns_96.h5") as file:
         yield file["train/velocity"][:, :32]
-    with h5py.File(folder / "hurricane_isabel_windmag.h5") as opened:
-        file = opened
+    with opened(folder / "hurricane_isabel_windmag.h5") as file:
         yield from (file["train"][name][...] for name in sorted(file["train"]))
-    with h5py.File(folder / "kolmogorov_flow_256.h5") as opened:
-        file = opened
+    with opened(folder / "kolmogorov_flow_256.h5") as file:
         yield file["train/vorticity"][...]
-    with h5py.File(folder / "era5_t2m_uk_201903.h5") as opened:
-        file = opened
+    with opened(folder / "era5_t2m_uk_201903.h5") as file:
         yield file["t2m"][:250]
-    with h5py.File(folder / "era_interim_uvz_monthly.h5") as opened:
-        file = opened
+    with opened(folder / "era_interim_uvz_monthly.h5") as file:
         yield from (file[name][0] for name in "uvz")
 
 

@@ -1,9 +1,8 @@
 """The simplest way to extreme rates: a picture is made smaller, coded, and made as large as it was again.
 
-`shrunk` is the baseline that codecs for very low rates have to beat (Li et al., "Learning a convolutional neural
-network for image compact-resolution", arXiv 1704.03915, and others, build on it). Here the codec inside is S2LIC with
-the weights `small-ms-ssim`; both filters are Pillow's Lanczos filter. A file is S2LIC's own, container included, behind
-the size of the picture as two numbers of 16 bits.
+`shrunk` is a baseline for codecs of very low rates. The codec inside is S2LIC with the weights `small-ms-ssim`; both
+filters are Pillow's Lanczos filter. A file is S2LIC's own, container included, behind the size of the picture as two
+numbers of 16 bits.
 """
 
 from __future__ import annotations
@@ -26,9 +25,10 @@ __all__ = ["FAMILIES"]
 
 _INSIDE = "s2lic@small-ms-ssim"
 _SIZE = struct.Struct("<HH")  # height, width
+_MOST = 16  # times smaller, to a side
 _OPTIONS = {
     "q": Option(1, "S2LIC's quality", 1, 100),
-    "scale": Option(2, "how many times smaller the picture is made, to a side", 1, 16),
+    "scale": Option(2, "how many times smaller the picture is made, to a side", 1, _MOST),
 }
 
 
@@ -47,15 +47,17 @@ class _Shrunk:
         return _SIZE.pack(height, width) + self.codec.compress(np.asarray(small))
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """Decodes to (H, W, 3) uint8 of the size that the picture had. StreamError if the size is missing."""
+        """Decodes to (H, W, 3) uint8 of the size that the picture had. StreamError if that can't be its size."""
         from PIL import Image
 
         if len(data) < _SIZE.size:
             raise StreamError(f"shrunk: a file of {len(data)} bytes; expected a size in front: is it cut?")
         height, width = _SIZE.unpack_from(data)
-        if not height or not width:
-            raise StreamError(f"shrunk: a picture of {width}x{height}: the file is damaged")
         small = Image.fromarray(self.codec.decompress(data[_SIZE.size :]))
+        # half a pixel was rounded away at most; what is larger was never shrunk to this, and might fill the memory
+        pairs = ((height, small.height), (width, small.width))
+        if not all(0 < side <= _MOST * (inner + 0.5) for side, inner in pairs):
+            raise StreamError(f"shrunk: {width}x{height} of {small.width}x{small.height}: the file is damaged")
         return np.array(small.resize((width, height), Image.Resampling.LANCZOS))
 
 

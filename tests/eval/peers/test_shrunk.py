@@ -35,6 +35,12 @@ def test_size_comes_back(photo: Any) -> None:
     assert errors[0] < errors[1] < errors[2] < 255**2 / 20
 
 
+def test_the_smallest_pictures_come_back_at_the_largest_scale(photo: Any) -> None:
+    for height, width in ((1, 1), (1, 173), (24, 9), (40, 7)):
+        data = peer(scale=16).encode(photo[:height, :width])
+        assert peer().decode(data).shape == (height, width, 3)
+
+
 def test_quality_is_that_of_the_codec_inside(photo: Any) -> None:
     assert len(peer(q=40).encode(photo)) > len(peer(q=1).encode(photo))
 
@@ -43,7 +49,8 @@ def test_damage_is_an_error(photo: Any) -> None:
     data = peer().encode(photo)
     with pytest.raises(StreamError, match="cut"):
         peer().decode(data[:3])
-    with pytest.raises(StreamError, match="damaged"):
-        peer().decode(bytes(4) + data[4:])
+    for size in (bytes(4), b"\xff\xff\x05\0", b"\x05\0\xff\xff"):
+        with pytest.raises(StreamError, match="damaged"):
+            peer().decode(size + data[4:])
     with pytest.raises(CodecError):
         peer().decode(data[:-1])
