@@ -7,9 +7,6 @@ stream. Label maps, palette pictures and masks are symbols without an order, pho
 tables are texts. What none makes smaller, as noise, is kept as it is.
 """
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportArgumentType=false, reportCallIssue=false
-
 from __future__ import annotations
 
 import struct
@@ -155,10 +152,11 @@ def _mixed_integers(array: NDArray[Any], room: int) -> bytes | None:
     model = LevelModel.fitting(sheets, layout.sheet_bits)
     size = int(sheets.max()) + 1
     part = middle_part(sheets)
-    if sheets.shape[3] == 1 and size <= _MOST_LABELS and sheets.shape[1] < _MOST >> 4:
+    n, height, width, channels = sheets.shape
+    if channels == 1 and size <= _MOST_LABELS and height < _MOST >> 4:
         levels = LevelModel.new(part.shape, layout.sheet_bits, model.base).price(part)
-        if LabelModel(size, part.shape[:3]).price(part[..., 0]) < levels:
-            stream = LabelModel(size, sheets.shape[:3]).encode(sheets[..., 0])
+        if LabelModel(size, (part.shape[0], part.shape[1], part.shape[2])).price(part[..., 0]) < levels:
+            stream = LabelModel(size, (n, height, width)).encode(sheets[..., 0])
             return bytes([_LABELS]) + _SIZE.pack(size) + layout.pack() + stream
     head = bytes([_LEVELS, model.base]) + layout.pack()
     try:

@@ -3,9 +3,6 @@
 A layout is a few numbers that go with the stream. `Layout.of` looks at an array, `Layout.read` at a header and bytes.
 """
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportGeneralTypeIssues=false
-
 from __future__ import annotations
 
 import math
@@ -38,6 +35,7 @@ def sheet_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
         return 1, shape[0], shape[1], shape[2]
     if len(shape) >= 4 and shape[-1] <= 4:
         return math.prod(shape[:-3]), shape[-3], shape[-2], shape[-1]
+    assert len(shape) >= 3  # fewer have returned; a type checker can't tell
     return math.prod(shape[:-2]), shape[-2], shape[-1], 1
 
 

@@ -5,9 +5,6 @@ as far as they can, so that frequent symbols take few decisions; nodes that are 
 of 15 nodes that a context looks up.
 """
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportCallIssue=false
-
 from __future__ import annotations
 
 import heapq
@@ -120,13 +117,22 @@ def forest(
         roots.append(first if nodes else -1)
         first_level.append(len(levels))
         levels += np.minimum(255, np.arange(size) * 256 // max(1, size - 1)).tolist()
-    whole = [np.array([*values, 0], np.int32) for values in (middle, below, above, group, place, rank, kind)]
+    # a last element, so that none is empty
+    centres, belows, aboves, its_group, its_place, ranks, kinds = (
+        np.array([*values, 0], np.int32) for values in (middle, below, above, group, place, rank, kind)
+    )
     positions = len(tree_of)
     n_spots = min(positions, 4096)
     return Trees(
         np.array([sizes[k] for k in tree_of], np.int32),
         np.array([roots[k] for k in tree_of], np.int32),
-        *whole,
+        centres,
+        belows,
+        aboves,
+        its_group,
+        its_place,
+        ranks,
+        kinds,
         np.array([first_level[k] for k in tree_of], np.int64),
         np.array(levels, np.uint8),
         np.array([_mean_step(value) for value in range(257)], np.uint8),

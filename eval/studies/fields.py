@@ -8,9 +8,6 @@ is counted, and its bytes are taken as they are. Speeds are of processor time of
 SZ3's. `seen`: whether the start state of `interp` was learned from the dataset, or from a part of it.
 """
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportOptionalOperand=false
-
 from __future__ import annotations
 
 import argparse
@@ -46,7 +43,7 @@ def datasets(folder: Path) -> Iterator[tuple[str, Array, bool]]:
         with h5py.File(path) as file:
             file.visititems(lambda name, node, to=names: to.append(name) if isinstance(node, h5py.Dataset) else None)
             for name in names:
-                node = file[name]
+                node: Any = file[name]
                 if node.dtype.kind == "f" and node.ndim >= 2 and node.size >= 4096:
                     yield f"{path.stem}/{name}", np.ascontiguousarray(node[...]), not name.startswith("test")
 

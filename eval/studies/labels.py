@@ -12,9 +12,6 @@ the colours (method 6, quality 100, exact; it finds palettes itself), JPEG XL (e
 indices, the shorter. Sheets of a volume stand below each other. Ours is the whole file of the codec `mix`.
 """
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportArgumentType=false
-
 from __future__ import annotations
 
 import argparse
@@ -51,7 +48,7 @@ class Map:
 # ---- sets
 
 
-def _dense(name: str, values: NDArray[np.integer]) -> Map:
+def _dense(name: str, values: NDArray[np.integer] | NDArray[np.bool_]) -> Map:
     """The map whose labels are the ranks of the values."""
     return Map(name, np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.int32))
 
@@ -214,7 +211,8 @@ def mix(item: Map) -> dict[str, float | int]:
     decoded = codec.decompress(data)
     ended = time.thread_time()
     assert (decoded == array).all()
-    model = LabelModel(item.size, item.labels.shape)
+    n, height, width = item.labels.shape
+    model = LabelModel(item.size, (n, height, width))
     speeds = {"encode_mb_s": middle - begun, "decode_mb_s": ended - middle}
     return {
         "mix": len(data),

@@ -5,9 +5,6 @@ notes the digest of the decoded pixels in golden.json. What is there stays: a fi
 --unreleased: before a first release, throw away files of the current stream version whose weights no longer ship.
 """
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import argparse
@@ -90,7 +87,7 @@ BOUNDS = {  # fields whose bound isn't the usual one
 
 def waves() -> np.ndarray[Any, Any]:
     """Random integers, smoothed exactly."""
-    field = np.random.default_rng(2).integers(-9, 10, (64, 64))
+    field: Any = np.random.default_rng(2).integers(-9, 10, (64, 64))
     for axis in (0, 1, 0, 1):
         field = sum(np.roll(field, k, axis) for k in range(-2, 3))
     return (field / 64).astype(np.float32)

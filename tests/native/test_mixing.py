@@ -1,9 +1,8 @@
 """The callers of the mixing kernels: wrong calls are refused before a pointer is passed."""
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportArgumentType=false
-
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,13 +22,14 @@ PLAN = symbol_plan(4, 2, 1, 4)
 def test_symbols_of_wrong_types_and_shapes_are_refused() -> None:
     coder = compiled(WRITE, Mixer.new(PLAN), None, 100)
     contexts, select, symbols = np.zeros((3, 2), np.uint64), np.zeros(3, np.int32), np.zeros(3, np.int32)
-    for wrong in (
+    calls: tuple[Any, ...] = (
         (contexts[:2], select, symbols),
         (contexts.astype(np.int64), select, symbols),
         (contexts, select.astype(np.int64), symbols),
         (contexts, select, symbols + 16),
         (np.zeros((6, 2), np.uint64)[::2], select, symbols),
-    ):
+    )
+    for wrong in calls:
         with pytest.raises(AssertionError):
             coder.symbols(4, wrong[0], wrong[1], 1, wrong[2])
     for width, chosen in ((4, select + 1), (4, select - 1), (31, select), (0, select)):
@@ -68,7 +68,8 @@ def test_a_stream_that_is_full_is_an_error_and_reserving_makes_room() -> None:
 def test_where_a_stream_may_end() -> None:
     data = np.array([1, 2, 3], np.uint8)
     assert ends_well(3, data) and ends_well(11, data) and not ends_well(2, data) and not ends_well(12, data)
-    assert ends_well(11, data * 0) and not ends_well(10, data * 0)
+    zeros = np.zeros_like(data)
+    assert ends_well(11, zeros) and not ends_well(10, zeros)
 
 
 def test_items_of_wrong_shapes_are_refused() -> None:

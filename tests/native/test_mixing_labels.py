@@ -1,9 +1,8 @@
 """The kernel of label maps: the same as its twin, in every table; and calls that are wrong."""
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportArgumentType=false
-
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +64,7 @@ def test_wrong_calls_never_reach_the_kernel() -> None:
     values, mixer = np.zeros((1, 4, 5), np.int32), _mixer(0, False)
     coder = compiled(WRITE, mixer, None, 200)
     good = _tables((1, 4, 5))
+    signed: Any = good.seen.astype(np.int64)
     wrong = [
         (values.astype(np.int64), 3, 0, False, good),
         (values[:, :, ::-1], 3, 0, False, good),
@@ -77,7 +77,7 @@ def test_wrong_calls_never_reach_the_kernel() -> None:
         (values, 3, 0, False, _tables((1, 5, 5))),
         (values, 3, 0, False, _tables((1, 4, 6))),
         (values, 3, 0, False, Tables(good.pads, good.seen, good.past[:, :16], good.hits)),
-        (values, 3, 0, False, Tables(good.pads, good.seen.astype(np.int64), good.past, good.hits)),
+        (values, 3, 0, False, Tables(good.pads, signed, good.past, good.hits)),
         (values, 3, 0, False, Tables(good.pads, good.seen[:, :31], good.past[:, :31], good.hits)),
     ]
     for array, size, kind, deep, tables in wrong:

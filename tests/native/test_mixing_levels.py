@@ -1,11 +1,9 @@
 """Levels of pictures, mixed: compiled and in Python, the same bytes and the same numbers in every table."""
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportArgumentType=false
-
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,12 +102,13 @@ def test_the_twin_reads_and_prices() -> None:
 def test_wrong_calls_are_refused_before_any_pointer() -> None:
     values, bits = CASES["grey"]
     model = LevelModel.new(values.shape, bits)
-    for wrong in (
+    calls: tuple[Any, ...] = (
         values.astype(np.int32),
         values[0],
         np.asfortranarray(values)[:, ::2],
         np.zeros((1, 2, 2, 5), np.uint16),
-    ):
+    )
+    for wrong in calls:
         with pytest.raises(AssertionError):
             mixing_levels.code_levels(compiled(PRICE, model.mixer()), wrong, bits, BEST, logistic())
     for n_bits, base in ((0, 0), (17, 0), (8, 3), (8, -1), (4, 0)):

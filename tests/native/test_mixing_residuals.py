@@ -1,8 +1,5 @@
 """Mixed residuals: the compiled loops against the twin, on all instruction sets: streams, values and tables."""
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportReturnType=false
-
 from __future__ import annotations
 
 from typing import Any
@@ -44,10 +41,11 @@ def coded(
     mixer = new_mixer(x.size)
     if role == READ:
         _, folded = way.plan.folded(x.shape)
-        made = mixed_fields._coded(READ, folded, bound, way, float(x.flat[0]), stream, kept, None, mixer)
+        made: Any = mixed_fields._coded(READ, folded, bound, way, float(x.flat[0]), stream, kept, None, mixer)
     else:
         made = mixed_fields._code(role, x, bound, way, mixer)
-    return (*made, mixer)
+    first, second, third = made
+    return first, second, third, mixer
 
 
 def same(a: Mixer, b: Mixer) -> bool:

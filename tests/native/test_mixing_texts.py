@@ -1,11 +1,9 @@
 """Tables of texts, mixed: compiled and in Python, the same bytes and the same numbers in every table."""
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportCallIssue=false
-
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,11 +34,12 @@ CASES = {"table": _table(9), "cell": np.array([[b""]]), "one": np.array([[b"abc"
 @pytest.mark.parametrize("case", CASES)
 def test_the_twin_gives_the_same_numbers(case: str) -> None:
     table = CASES[case]
-    model = TextModel.new(*table.shape, max(map(len, table.ravel().tolist())))
+    rows, columns = table.shape
+    model = TextModel.new(rows, columns, max(map(len, table.ravel().tolist())))
     text = model._text(table)
     expected = model.mixer()
     oracle = Oracle(WRITE, expected)
-    assert texts.code_table(oracle, text.copy(), *table.shape, model.longest) == len(text)
+    assert texts.code_table(oracle, text.copy(), rows, columns, model.longest) == len(text)
     stream = oracle.finish()
     for name in native.instruction_sets():
         with native.using(name):
@@ -48,7 +47,7 @@ def test_the_twin_gives_the_same_numbers(case: str) -> None:
                 mixer = model.mixer()
                 room = np.zeros(table.size * (model.longest + 1), np.uint8) if role == READ else text.copy()
                 coder = compiled(role, mixer, given, 64 * len(text))
-                used = mixing_texts.code_table(coder, room, *table.shape, model.longest)
+                used = mixing_texts.code_table(coder, room, rows, columns, model.longest)
                 assert used == len(text) and np.array_equal(room[:used], text), name
                 if role != PRICE:
                     assert coder.finish() == (stream if role == WRITE else b""), name
@@ -58,7 +57,8 @@ def test_the_twin_gives_the_same_numbers(case: str) -> None:
 
 def test_tables_come_back_or_are_refused() -> None:
     table = CASES["table"]
-    model = TextModel.new(*table.shape, 8)
+    rows, columns = table.shape
+    model = TextModel.new(rows, columns, 8)
     data = model.encode(table)
     assert np.array_equal(model.decode(data), table)
     with native.using(None):
@@ -81,10 +81,12 @@ def test_tables_come_back_or_are_refused() -> None:
 @compiled_here
 def test_wrong_calls_are_refused_before_any_pointer() -> None:
     table = CASES["table"]
-    model = TextModel.new(*table.shape, 8)
+    rows, columns = table.shape
+    model = TextModel.new(rows, columns, 8)
     text = model._text(table)
-    for wrong in (text.astype(np.int8), text[::2], text[:-1].copy(), np.append(text, 0).astype(np.uint8)):
+    calls: tuple[Any, ...] = (text.astype(np.int8), text[::2], text[:-1].copy(), np.append(text, 0).astype(np.uint8))
+    for wrong in calls:
         with pytest.raises(AssertionError):
-            mixing_texts.code_table(compiled(PRICE, model.mixer()), wrong, *table.shape, 8)
+            mixing_texts.code_table(compiled(PRICE, model.mixer()), wrong, rows, columns, 8)
     with pytest.raises(AssertionError):
-        mixing_texts.code_table(compiled(PRICE, model.mixer()), text, *table.shape, 2)
+        mixing_texts.code_table(compiled(PRICE, model.mixer()), text, rows, columns, 2)

@@ -1,13 +1,11 @@
 """The codec `mix`: any array or table comes back, each by the model that fits it, and noise doesn't grow."""
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportArgumentType=false, reportCallIssue=false
-
 from __future__ import annotations
 
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,7 +125,8 @@ def test_it_codes_arrays_where_no_codec_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_but_a_name_loads_it() -> None:
-    for wrong in ({"quality": 3}, {"weights": Path("w.safetensors")}):
+    settings: tuple[dict[str, Any], ...] = ({"quality": 3}, {"weights": Path("w.safetensors")})
+    for wrong in settings:
         with pytest.raises(CodecError):
             Codec.load("mix", **wrong)
     with pytest.raises(UsageError):

@@ -1,8 +1,5 @@
 """The mixing model of items: round trips, twins, guides, frozen states, damage."""
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportCallIssue=false
-
 from __future__ import annotations
 
 import hashlib
@@ -101,7 +98,8 @@ def test_a_state_comes_back_from_its_arrays() -> None:
 
 @pytest.mark.parametrize("name", ["mixing.shape", "mixing.splits", "mixing.counts", "mixing.learned"])
 def test_a_damaged_state_is_an_error(name: str) -> None:
-    state = model_of(*CASES[0], False).to_state()
+    shape, sizes = CASES[0]
+    state = model_of(shape, sizes, False).to_state()
     wrong = state[name].astype(np.float64)
     for broken in (state[name][:-1], state[name][:0], -1 - state[name].astype(np.int64), wrong):
         with pytest.raises(ValueError, match="damaged"):

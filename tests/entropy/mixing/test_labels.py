@@ -1,15 +1,14 @@
 """The mixing model of label maps: round trips, its twin, modes, golden streams, damage."""
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportArgumentType=false
-
 from __future__ import annotations
 
 import contextlib
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from codec import native
 from codec.entropy.mixing import labels as module
@@ -65,19 +64,25 @@ def test_streams_never_change(name: str | None, number: int) -> None:
         assert (model.decode(bytes([number]) + data) == values).all()
 
 
+def _model(size: int, labels: NDArray[Any]) -> LabelModel:
+    """The model of a label map (n, h, w)."""
+    n, height, width = labels.shape
+    return LabelModel(size, (n, height, width))
+
+
 def test_modes_are_chosen() -> None:
     draw = np.random.default_rng(1)
     stack = np.repeat(_map(30, (1, 24, 24), noise=0.3), 6, 0)
     noisy = draw.integers(0, 4, (1, 60, 60)).cumsum(2) % 200
-    chosen = [LabelModel(200, x.shape)._best(x.astype(np.int32)) for x in (stack, noisy)]
+    chosen = [_model(200, x)._best(x.astype(np.int32)) for x in (stack, noisy)]
     assert MODES[chosen[0]].deep and MODES[chosen[1]].kind == 1
 
 
 def test_contexts_earn_their_keep() -> None:
     period = np.tile(np.random.default_rng(2).integers(0, 50, (1, 12, 15)), (1, 5, 6))
-    assert len(LabelModel(50, period.shape).encode(period)) < 400  # 180 labels of 5.6 bits, and then a match
+    assert len(_model(50, period).encode(period)) < 400  # 180 labels of 5.6 bits, and then a match
     fresh = np.arange(600).reshape(1, 20, 30).repeat(2, 1).repeat(3, 2)  # segments, numbered in order
-    assert len(LabelModel(600, fresh.shape).encode(fresh)) < 250
+    assert len(_model(600, fresh).encode(fresh)) < 250
 
 
 @pytest.mark.parametrize("name", [None, "compiled"])

@@ -1,8 +1,5 @@
 """The models of levels and of texts: what they take, what they refuse, and streams that must stay as they are."""
 
-# NumPy and h5py tell a type checker less of shapes and kinds than is so here.
-# pyright: reportArgumentType=false
-
 from __future__ import annotations
 
 import contextlib
@@ -100,7 +97,7 @@ def test_the_base_is_chosen_on_a_part() -> None:
     slopes = np.add.outer(np.arange(160) * 300, np.arange(160) * 131)[None, :, :, None]
     noisy = (slopes + draw.normal(0, 4, slopes.shape)).clip(0, 65535).astype(np.uint16)
     assert LevelModel.fitting(noisy, 16).base == BEST
-    few = draw.integers(0, 3, (1, 64, 64, 1)).astype(np.uint16) * 100
+    few = (draw.integers(0, 3, (1, 64, 64, 1)) * 100).astype(np.uint16)
     assert LevelModel.fitting(few, 8).base == ZERO
     for shape in ((1, 3000, 200, 1), (900, 28, 28, 1), (1, 1, 400_000, 1), (1, 400_000, 1, 1), (2, 600, 600, 3)):
         part = middle_part(np.zeros(shape, np.uint16))
