@@ -138,6 +138,7 @@ class Chain:
             for window in self._windows:
                 needs = [self._first(step, window) for step in self._steps]
                 window.forget(min(needs))
+        self._steps.clear()  # they know the chain, which would wait with all its windows for the garbage collector
 
     @staticmethod
     def _first(step: _Step, window: Window) -> int:

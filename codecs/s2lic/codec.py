@@ -29,9 +29,9 @@ from ..base.codec import EncodedPixels
 from ..base.image import ImageCodec
 from ..base.settings import Setting
 from ..base.weights import load_weights
+from ..layers.tiles import CELL
 from . import CARD
 from .config import LARGEST_LATENT, MEAN_BITS
-from .tiles import CELL
 from .weights import S2licModel, read_model
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.progress import tell
+from ..layers.exact_shapes import check_written
 from ..layers.frozen import FrozenState
 from .config import LARGEST_LATENT, S2licConfig
 from .forward import Forward
 from .prediction import Prediction
-from .shapes import check_written, exact_layers
+from .shapes import exact_layers
 from .synthesis import Synthesis
 
 __all__ = ["Engine", "Take"]

@@ -18,11 +18,12 @@ from ...native.floats import Activation, Attention, Conv, Packet, empty, norm, u
 from ...native.grids import Rows
 from ..base.progress import each
 from ..layers.frozen import FrozenState
-from .tiles import CELL
+from ..layers.row_layers import Convolved, ResidualRows, RowLayer, rounded_up
+from ..layers.tiles import CELL
+from ..layers.transform_settings import WAVELET
 
 __all__ = ["Forward"]
 
-WAVELET = 4  # packet levels of the linear shortcut, as in network.py
 WINDOW = 8  # cells to a side of a window of the attention
 BAND = 1024  # cells that pass through the layers together, at least a row of windows
 
@@ -60,7 +61,7 @@ class Forward:
         return [(self._conv(f"{name}.{k}.first"), self._conv(f"{name}.{k}.second")) for k in range(count)]
 
     def gain(self, name: str, step: int) -> Array:
-        """The gain of each channel at a quality step, in float32 as `layers.Gain` has it."""
+        """The gain of each channel at a quality step, in float32 as `Gain` of layers/quality_gains.py has it."""
         values = self.state.floats(f"{name}.values")
         last = np.float32(len(values) - 1)
         place = np.clip(np.float32(step / self.quality_steps) * last, 0, last)
@@ -89,16 +90,16 @@ class Forward:
             self.leave.rows(r, top, bottom, y, gain=gain, residual=y)
         return y.array
 
-    def _network(self, pixels: NDArray[Any], scale: float, step: int) -> _Layer:
+    def _network(self, pixels: NDArray[Any], scale: float, step: int) -> RowLayer:
         """The layers from a picture to what `leave` makes a correction of; sides are multiples of a window's."""
         height, width = (-(-side // (CELL * WINDOW)) * WINDOW for side in pixels.shape[:2])
         first = _Unshuffled(pixels, scale, 4 * height, 4 * width)
-        x: _Layer = _Convolved(first, self.enter, "none", self.gain("analysis.gain4", step))
+        x: RowLayer = Convolved(first, self.enter, "none", self.gain("analysis.gain4", step))
         for size, down, blocks in zip((4, 8, 16), (None, self.down8, self.down16), self.stages, strict=True):
             if down is not None:
-                x = _Convolved(x, down, "leaky", self.gain(f"analysis.gain{size}", step))
+                x = Convolved(x, down, "leaky", self.gain(f"analysis.gain{size}", step))
             for layers in blocks:
-                x = _Residual(x, *layers)
+                x = ResidualRows(x, *layers)
         if not self.swin:
             return x
         branch = x
@@ -121,46 +122,10 @@ class Forward:
         return np.ascontiguousarray(x.array.transpose(2, 0, 1)) * np.float32(8)
 
 
-# ---- layers that are asked for rows, and ask for those they need
+# ---- layers that only S2LIC has
 
 
-class _Layer:
-    """Some rows of an activation, always the last ones that were made; who asks for later rows lets earlier ones go."""
-
-    def __init__(self, height: int, width: int, channels: int) -> None:
-        self.height, self.width, self.channels = height, width, channels
-        self.memory = empty(0, width, channels)
-        self.held = Rows(self.memory, 0, height)
-        self.floor: int | None = None  # a second reader still needs the rows from here on
-
-    def need(self, first: int, stop: int) -> Rows:
-        """The rows, of which first ... stop - 1 are here, as far as the activation has them; earlier ones are lost."""
-        stop = min(stop, self.height)
-        if stop > self.held.stop:
-            start, stop = self.held.stop, min(self.height, self.until(stop))
-            self.room(first if self.floor is None else min(first, self.floor), stop)
-            self.make(start, stop)
-        return self.held
-
-    def room(self, first: int, stop: int) -> None:
-        """Keeps the rows from `first` on, and makes room until `stop`."""
-        first = min(max(first, self.held.first), self.held.stop)
-        kept = self.held.cut(first, self.held.stop)
-        if stop - first > len(self.memory):
-            self.memory = empty(stop - first, self.width, self.channels)
-        self.memory[: len(kept)] = kept
-        self.held = Rows(self.memory[: stop - first], first, self.height)
-
-    def until(self, stop: int) -> int:
-        """The row up to which it makes sense to make rows, if those before `stop` are needed."""
-        return stop
-
-    def make(self, start: int, stop: int) -> None:
-        """Fills the rows start ... stop - 1 of what is held."""
-        raise NotImplementedError
-
-
-class _Unshuffled(_Layer):
+class _Unshuffled(RowLayer):
     """The picture minus 1/2, a cell of 4 x 4 pixels in (row, column, colour) as channels; mirrored over its edges."""
 
     def __init__(self, pixels: NDArray[Any], scale: float, height: int, width: int) -> None:
@@ -171,50 +136,10 @@ class _Unshuffled(_Layer):
         unshuffle(self.pixels, 4, start, stop, self.held, self.scale, -0.5)
 
 
-class _Convolved(_Layer):
-    def __init__(self, source: _Layer, conv: Conv, act: Activation, gain: Array) -> None:
-        super().__init__(conv.height(source.height), conv.height(source.width), conv.outer)
-        self.source, self.conv, self.gain = source, conv, gain
-        self.act: Activation = act
-
-    def until(self, stop: int) -> int:
-        return _rounded_up(stop, self.conv.tile)
-
-    def make(self, start: int, stop: int) -> None:
-        x = self.source.need(*self.conv.seen(start, stop, self.source.height))
-        self.conv.rows(x, start, stop, self.held, act=self.act, gain=self.gain)
-
-
-class _Residual(_Layer):
-    """A residual block, x + second(leaky(first(x)))."""
-
-    def __init__(self, source: _Layer, first: Conv, second: Conv) -> None:
-        super().__init__(source.height, source.width, source.channels)
-        self.source, self.second = source, second
-        self.inner = _Layer(source.height, source.width, first.outer)
-        self.first = first
-
-    def until(self, stop: int) -> int:
-        return _rounded_up(stop, self.second.tile)
-
-    def make(self, start: int, stop: int) -> None:
-        top, bottom = self.second.seen(start, stop, self.height)
-        begin, end = self.inner.held.stop, min(self.height, _rounded_up(bottom, self.first.tile))
-        first, last = self.first.seen(begin, end, self.height)
-        x = self.source.need(min(start, first), max(stop, last))
-        self.inner.room(top, end)
-        self.first.rows(x, begin, end, self.inner.held, act="leaky")
-        self.second.rows(self.inner.held, start, stop, self.held, residual=x)
-
-
-def _rounded_up(n: int, step: int) -> int:
-    return -(-n // step) * step
-
-
-class _Swin(_Layer):
+class _Swin(RowLayer):
     """A SwinV2 block: whole rows of windows."""
 
-    def __init__(self, source: _Layer, block: SwinBlock) -> None:
+    def __init__(self, source: RowLayer, block: SwinBlock) -> None:
         super().__init__(source.height, source.width, source.channels)
         self.source, self.block = source, block
         # a picture of one window has no neighbours to shift to
@@ -222,7 +147,7 @@ class _Swin(_Layer):
         self.attention = Attention(block.scale, block.bias, WINDOW, self.shift)
 
     def until(self, stop: int) -> int:
-        return _rounded_up(stop + self.shift, WINDOW) - self.shift
+        return rounded_up(stop + self.shift, WINDOW) - self.shift
 
     def make(self, start: int, stop: int) -> None:
         x = self.source.need(start, stop)
@@ -246,10 +171,10 @@ class _Swin(_Layer):
         norm(flat(other), *block.norm2, flat(self.held), flat(self.held))
 
 
-class _Sum(_Layer):
+class _Sum(RowLayer):
     """The sum of two layers, of which the second one is made of the first."""
 
-    def __init__(self, source: _Layer, branch: _Layer) -> None:
+    def __init__(self, source: RowLayer, branch: RowLayer) -> None:
         super().__init__(source.height, source.width, source.channels)
         self.source, self.branch = source, branch
 

@@ -1,6 +1,6 @@
 """The networks of S2LIC in torch, as the codec uses them: on GPUs, for the networks of the paper, and where asked for.
 
-`Engine` (engine.py) does the same in integers, without torch. Memory is bounded by tiles (tiles.py).
+`Engine` (engine.py) does the same in integers, without torch. Memory is bounded by tiles (layers/tiles.py).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ..base.progress import each
 from ..layers.inference import own_arithmetic
+from ..layers.tiles import CELL, around, mirrored_pixels, tiles
 from .config import LARGEST_LATENT, MEAN_BITS
 from .refine import STEPS
-from .tiles import CELL, around, mirrored_pixels, tiles
 
 if TYPE_CHECKING:
     from .engine import Take

@@ -36,9 +36,10 @@ from torch import Tensor, nn
 
 from ...entropy.exact import round_half_up, round_half_up_ste
 from ...entropy.models import GaussianConditional, LaplaceConditional, add_noise
+from ..layers.quality_gains import Gain, Knots
 from ..layers.swin import ResidualSwin
 from .config import LEVEL_UNIT, LEVELS, MEAN_BITS, S2licPaperConfig
-from .layers import Gain, Knots, RateDistortion, Take, checkerboard, estimated_bits, start_gain, table_row
+from .layers import RateDistortion, Take, checkerboard, estimated_bits, start_gain, table_row
 
 
 class DenseBlock(nn.Module):

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from ...native.grids import Grid, Rows, round_half_up
 from ...native.wide import CellNetwork, Fine, Wide, cells_of, finest, put_latents, shift_latents
 from ..layers.frozen import FrozenState
-from .config import LEAK, LEVEL_UNIT, LEVELS, MEAN_BITS, S2licConfig
-from .knots import knot_vector
+from ..layers.quality_knots import knot_vector
+from ..layers.transform_settings import LEAK
+from .config import LEVEL_UNIT, LEVELS, MEAN_BITS, S2licConfig
 
 __all__ = ["Prediction", "Take"]
 

@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.backends import mkldnn
 
 from ...entropy.exact import ExactConv2d, FixedPoint
+from ..layers.tiles import CELL, Tile, around, tiles
 from .config import LEVELS
 from .layers import checkerboard, estimated_bits, rate_weight
 from .network import S2licNet, Slice
-from .tiles import CELL, Tile, around, tiles
 
 __all__ = ["HALO", "MARGIN", "STEPS", "Refiner", "refined_tiles", "slices_of"]
 

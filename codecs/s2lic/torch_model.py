@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ from torch import Tensor
 
 from ...entropy.models import GaussianConditional, LaplaceConditional
 from ...entropy.tables import Tables
-from ...errors import WeightsError
-from ..layers.exact_state import check_numbers, check_state, import_state
+from ..layers.exact_network import built
 from .config import LEVELS, OTHER_WEIGHTS, Config, S2licConfig
 from .network import S2licNet
 from .paper import S2licPaperNet
@@ -24,8 +22,6 @@ __all__ = [
     "MOST_PROBABLE",
     "build_network",
     "build_refiner",
-    "check_tensors",
-    "fill_network",
     "make_tables",
     "network_of",
     "table_state",
@@ -49,31 +45,7 @@ def network_of(config: Config) -> S2licNet | S2licPaperNet:
 @torch.inference_mode(False)  # the refiner needs gradients through these weights, wherever they were loaded
 def build_network(config: Config, arrays: Mapping[str, NDArray[Any]], device: str) -> S2licNet | S2licPaperNet:
     """The networks of a weights file, frozen, in eval mode, on a device. WeightsError if the arrays aren't theirs."""
-    with torch.device("cpu"):  # whatever the caller's default device is
-        state = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-    if _exceeds_defaults(config):
-        with torch.device("meta"):  # takes no memory, but a second
-            check_tensors(network_of(config), state)
-    with torch.device("cpu"), _no_random_start():
-        net = network_of(config).float()  # whatever the caller's default dtype is
-    fill_network(net, state)
-    net.requires_grad_(False)
-    net.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    try:
-        return net.freeze()
-    except (ValueError, ArithmeticError) as error:  # sums that don't fit
-        raise WeightsError(f"the integers in these weights can't be right ({error}): {OTHER_WEIGHTS}") from None
-
-
-class _no_random_start(torch.overrides.TorchFunctionMode):
-    """Leaves out the random numbers that layers start from, which a file is about to replace: a quarter second."""
-
-    _LEFT_OUT = frozenset({torch.nn.init.kaiming_uniform_, torch.nn.init.uniform_, torch.nn.init.normal_})
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in self._LEFT_OUT:
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
+    return built(network_of, config, arrays, device, OTHER_WEIGHTS)
 
 
 def build_refiner(net: S2licNet | S2licPaperNet) -> Refiner:
@@ -81,37 +53,6 @@ def build_refiner(net: S2licNet | S2licPaperNet) -> Refiner:
     assert isinstance(net, S2licNet), "the networks of the paper can't be refined"
     with torch.inference_mode(False):
         return Refiner(net)
-
-
-def _exceeds_defaults(config: Config) -> bool:
-    """Whether any size is larger than it is by default, and so may be larger than memory."""
-    for name, usual in asdict(type(config)()).items():
-        value = getattr(config, name)
-        if isinstance(usual, tuple):
-            if len(value) > len(usual) or any(a > b for a, b in zip(value, usual, strict=False)):
-                return True
-        elif not isinstance(usual, str) and value > usual:
-            return True
-    return False
-
-
-def check_tensors(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) -> None:
-    """Raises WeightsError unless the tensors of a weights file, those of the tables left out, are this network's."""
-    try:
-        check_state(net, state)
-    except WeightsError as error:
-        raise WeightsError(f"{error}: {OTHER_WEIGHTS}") from None
-
-
-def fill_network(net: S2licNet | S2licPaperNet, state: Mapping[str, Tensor]) -> None:
-    """Fills a network from the tensors of a weights file; WeightsError if they aren't its own, or aren't numbers."""
-    try:
-        check_numbers(state)
-        import_state(net, state)
-    except WeightsError as error:
-        raise WeightsError(f"{error}: {OTHER_WEIGHTS}") from None
-    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:  # types and exponents nobody writes
-        raise WeightsError(f"these weights can't be read ({error}): {OTHER_WEIGHTS}") from None
 
 
 def table_state(y_tables: Tables, z_tables: Tables) -> dict[str, Tensor]:

@@ -20,10 +20,11 @@ from ... import native
 from ...entropy.tables import Tables
 from ...errors import UsageError, WeightsError
 from ..base.weights import LoadedWeights, reading
+from ..layers.exact_shapes import check_sums
 from ..layers.frozen import check_numbers, check_shapes
 from .config import LEVELS, OTHER_WEIGHTS, Config, S2licConfig, S2licPaperConfig
 from .engine import Engine
-from .shapes import check_sums, tensor_shapes
+from .shapes import exact_layers, tensor_shapes
 
 if TYPE_CHECKING:
     from .network import S2licNet
@@ -158,7 +159,7 @@ def _read_model(weights: LoadedWeights, device: str) -> S2licModel:
         check_shapes(tensor_shapes(config), arrays)
         check_numbers(arrays)
         try:
-            check_sums(arrays, config)
+            check_sums(arrays, exact_layers(config))
         except ValueError as error:
             raise WeightsError(f"the integers in these weights can't be right ({error}): {OTHER_WEIGHTS}") from None
     model = S2licModel(config, tables[0], tables[1], tag, weights.id, distortion, arrays, device)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...codecs.base.weights import SHIPPED, load_tensors
+from ...codecs.layers.exact_network import fill_network
+from ...codecs.s2lic.config import OTHER_WEIGHTS
 from ...codecs.s2lic.network import S2licNet, initialise
-from ...codecs.s2lic.torch_model import fill_network
 from ...errors import UsageError, WeightsError
 from ..checkpoints import fill_task
 from ..photos import first_crops
@@ -42,7 +43,8 @@ def start_from(task: S2licTask, path: Path) -> None:
     try:
         if path.suffix == ".safetensors":
             tensors = load_tensors(path).tensors
-            fill_network(task.net, {name: value for name, value in tensors.items() if "_tables." not in name})
+            own = {name: value for name, value in tensors.items() if "_tables." not in name}
+            fill_network(task.net, own, OTHER_WEIGHTS)
             return
         other = S2licTask(task.config, task.recipe)
         fill_task(other, path)

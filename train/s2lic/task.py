@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from ...codecs.layers.exact_state import export_state
-from ...codecs.s2lic.config import LAMBDA, S2licConfig, check_choice, check_sizes
+from ...codecs.layers.transform_settings import check_choice, check_sizes
+from ...codecs.s2lic.config import LAMBDA, S2licConfig
 from ...codecs.s2lic.layers import rate_weight
 from ...codecs.s2lic.network import S2licNet
 from ...codecs.s2lic.paper import S2licPaperNet

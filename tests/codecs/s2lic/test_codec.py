@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from codec.codecs.base.weights import load_tensors
+from codec.codecs.layers import tiles
+from codec.codecs.layers.quality_gains import Gain, Knots, exp2_table
+from codec.codecs.layers.tiles import mirrored_pixels
 from codec.codecs.s2lic import oracle
-from codec.codecs.s2lic import tiles as s2lic_tiles
 from codec.codecs.s2lic import weights as s2lic_weights
 from codec.codecs.s2lic.codec import S2licCodec, open_streams
 from codec.codecs.s2lic.config import S2licConfig
-from codec.codecs.s2lic.layers import Gain, Knots, checkerboard, exp2_table, rate_weight
+from codec.codecs.s2lic.layers import checkerboard, rate_weight
 from codec.codecs.s2lic.network import S2licNet, Slice, in_strips, initialise
-from codec.codecs.s2lic.tiles import mirrored_pixels
 from codec.container import Chunk, pack, unpack
 from codec.entropy.exact import FixedPoint, set_mode
 from codec.errors import CodecError, StreamError, UsageError, WeightsError
@@ -199,8 +200,8 @@ def test_decoding_in_tiles_changes_nothing(tiny: Tiny, photo: np.ndarray, monkey
     pixels = photo[:500, :560]
     data = tiny.codec.compress(pixels, 70)
     whole = tiny.codec.decompress(data)
-    monkeypatch.setattr(s2lic_tiles, "TILE", 8)
-    assert len(s2lic_tiles.spans(32)) == 4
+    monkeypatch.setattr(tiles, "TILE", 8)
+    assert len(tiles.spans(32)) == 4
     assert np.array_equal(tiny.codec.decompress(data), whole)
 
 
@@ -209,7 +210,7 @@ def test_the_halo_is_no_larger_than_needed(tiny: Tiny, photo: np.ndarray, monkey
     """The test above can fail: with a narrow halo it does."""
     data = tiny.codec.compress(photo[:500, :560], 70)
     whole = tiny.codec.decompress(data)
-    monkeypatch.setattr(s2lic_tiles, "TILE", 8)
+    monkeypatch.setattr(tiles, "TILE", 8)
     monkeypatch.setattr(S2licConfig, "synthesis_halo", 3)
     assert not np.array_equal(tiny.codec.decompress(data), whole)
 
@@ -219,8 +220,8 @@ def test_encoding_in_tiles_costs_nothing(tiny: Tiny, photo: np.ndarray, monkeypa
     pixels = photo[:512, :512]
     data = tiny.codec.compress(pixels, 70)
     whole = psnr(tiny.codec.decompress(data), pixels)
-    monkeypatch.setattr(s2lic_tiles, "TILE", 8)
-    assert len(s2lic_tiles.around(range(8), 32, oracle._HALO_ANALYSIS)) < 32, (
+    monkeypatch.setattr(tiles, "TILE", 8)
+    assert len(tiles.around(range(8), 32, oracle._HALO_ANALYSIS)) < 32, (
         "a tile that sees the whole picture cuts nothing"
     )
     again = tiny.codec.compress(pixels, 70)
@@ -233,7 +234,7 @@ def test_encoding_in_tiles_costs_nothing(tiny: Tiny, photo: np.ndarray, monkeypa
 
 def test_tiles_cover_everything_once() -> None:
     for size in (1, 47, 48, 49, 72, 73, 200):
-        spans = s2lic_tiles.spans(size)
+        spans = tiles.spans(size)
         assert [cell for span in spans for cell in span] == list(range(size))
         assert all(len(span) <= 72 for span in spans)
 

@@ -18,16 +18,17 @@ import torch
 from codec import Codec, native
 from codec.codecs.base.codec import codec_for
 from codec.codecs.base.weights import LoadedWeights, load_weights
+from codec.codecs.layers.exact_shapes import check_sums
 from codec.codecs.layers.exact_state import export_state
+from codec.codecs.layers.quality_gains import Gain, Knots
+from codec.codecs.layers.quality_knots import gain_factor, knot_vector
 from codec.codecs.s2lic import weights as s2lic_weights
 from codec.codecs.s2lic.codec import S2licCodec
 from codec.codecs.s2lic.config import S2licConfig
 from codec.codecs.s2lic.engine import Engine
-from codec.codecs.s2lic.knots import gain_factor, knot_vector
-from codec.codecs.s2lic.layers import Gain, Knots
 from codec.codecs.s2lic.network import S2licNet
 from codec.codecs.s2lic.oracle import Oracle
-from codec.codecs.s2lic.shapes import check_sums, exact_layers, tensor_shapes
+from codec.codecs.s2lic.shapes import exact_layers, tensor_shapes
 from codec.container import read_header
 from codec.errors import WeightsError
 
@@ -149,16 +150,16 @@ def test_bounds_are_those_of_freeze() -> None:
     for parameter in net.parameters():
         torch.nn.init.zeros_(parameter)
     arrays = {name: tensor.numpy() for name, tensor in export_state(net).items()}
-    check_sums(arrays, CONFIG)
+    check_sums(arrays, exact_layers(CONFIG))
     for layer in exact_layers(CONFIG):
         exact: Any = net.get_submodule(f"{layer.name}.layer")
         limit = 2 ** (layer.weight_bits - 1) - 1
         assert (exact._largest_input, exact.weight_bits) == (layer.largest, layer.weight_bits)
         assert limit <= 32767 and 2**layer.carrier == 2 ** {torch.float32: 23, torch.float64: 52}[exact.carrier]
         name = f"{layer.name}.layer.bias"
-        check_sums({**arrays, name: arrays[name] + 2**layer.carrier}, CONFIG)
+        check_sums({**arrays, name: arrays[name] + 2**layer.carrier}, exact_layers(CONFIG))
         with pytest.raises(ValueError, match=layer.name):
-            check_sums({**arrays, name: arrays[name] + 2**layer.carrier + 1}, CONFIG)
+            check_sums({**arrays, name: arrays[name] + 2**layer.carrier + 1}, exact_layers(CONFIG))
 
 
 def changed(weights: LoadedWeights, name: str, value: object) -> LoadedWeights:

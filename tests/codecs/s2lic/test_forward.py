@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from codec import native
 from codec.codecs.layers.exact_state import export_state
 from codec.codecs.layers.frozen import FrozenState
+from codec.codecs.layers.row_layers import RowLayer
+from codec.codecs.layers.tiles import mirrored_pixels
 from codec.codecs.s2lic import forward
 from codec.codecs.s2lic.config import S2licConfig
 from codec.codecs.s2lic.forward import Forward
 from codec.codecs.s2lic.network import S2licNet
-from codec.codecs.s2lic.tiles import mirrored_pixels
 
 CONFIG = S2licConfig(
     latent=48,
@@ -124,12 +125,12 @@ def test_memory_does_not_grow_with_the_height(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(forward, "BAND", 1)
     _, without_torch = network(CONFIG)
     rows: dict[int, int] = {}
-    room = forward._Layer.room
+    room = RowLayer.room
 
-    def counted(layer: forward._Layer, first: int, stop: int) -> None:
+    def counted(layer: RowLayer, first: int, stop: int) -> None:
         room(layer, first, stop)
         rows[id(layer)] = max(rows.get(id(layer), 0), len(layer.memory))
 
-    monkeypatch.setattr(forward._Layer, "room", counted)
+    monkeypatch.setattr(RowLayer, "room", counted)
     without_torch.latents(picture(1500, 20), STEP)
     assert len(rows) > 8 and max(rows.values()) < 100  # of 384 at a quarter of the resolution

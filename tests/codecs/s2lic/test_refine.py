@@ -10,8 +10,8 @@ import torch
 
 from codec import Codec, cli
 from codec.codecs.base.codec import threads
+from codec.codecs.layers import tiles
 from codec.codecs.s2lic import refine as s2lic_refine
-from codec.codecs.s2lic import tiles as s2lic_tiles
 from codec.codecs.s2lic.codec import S2licCodec
 from codec.codecs.s2lic.config import S2licPaperConfig
 from codec.codecs.s2lic.layers import rate_weight
@@ -51,7 +51,7 @@ def test_it_is_worth_it(codec: S2licCodec, crop: np.ndarray, quality: float) -> 
 def test_tiles(codec: S2licCodec, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cost(codec, crop, 60)
     whole = cost(codec.with_settings(effort=0.3), crop, 60)
-    monkeypatch.setattr(s2lic_tiles, "TILE", 4)
+    monkeypatch.setattr(tiles, "TILE", 4)
     assert len(list(refined_tiles(12, 14))) == 12
     tiled = cost(codec.with_settings(effort=0.3), crop, 60)
     assert before - tiled > 0.7 * (before - whole) > 0
@@ -68,12 +68,12 @@ def test_tiles_cover_everything_once(size: tuple[int, int]) -> None:
             assert side.start == 0 or own.start - side.start >= s2lic_refine.HALO
             assert side.stop == length or side.stop - own.stop == s2lic_refine.HALO
     assert (seen == 1).all()
-    assert max(len(cells) for cells in s2lic_tiles.spans(size[0], even=True)) <= 1.5 * s2lic_tiles.TILE
+    assert max(len(cells) for cells in tiles.spans(size[0], even=True)) <= 1.5 * tiles.TILE
 
 
 def test_what_a_tile_moves_and_looks_at(codec: S2licCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Latents of the tile itself; pixels of it and two cells around, none beyond the picture's edges."""
-    monkeypatch.setattr(s2lic_tiles, "TILE", 12)
+    monkeypatch.setattr(tiles, "TILE", 12)
     config, size = codec.model.net.config, (380, 395)
     y = 3 * torch.randn(1, config.latent, 24, 25, generator=torch.Generator().manual_seed(0))
     z_hat = torch.zeros(1, config.hyper, 6, 7)

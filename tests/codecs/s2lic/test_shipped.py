@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from codec import Codec, cli
+from codec.codecs.layers import tiles
 from codec.codecs.s2lic import oracle
-from codec.codecs.s2lic import tiles as s2lic_tiles
 from codec.codecs.s2lic.codec import S2licCodec
 from codec.errors import UsageError
 
@@ -44,8 +44,8 @@ def test_no_seams_between_tiles(
     monkeypatch.setenv("CODEC_ENGINE", "torch")  # the other engines have no tiles
     pixels = gradient(512) if what == "gradient" else np.ascontiguousarray(photo[:512, :512])
     whole = codec.decompress(codec.compress(pixels, quality)).astype(float)
-    monkeypatch.setattr(s2lic_tiles, "TILE", 8)
-    assert len(s2lic_tiles.around(range(8), 32, oracle._HALO_ANALYSIS)) < 32, (
+    monkeypatch.setattr(tiles, "TILE", 8)
+    assert len(tiles.around(range(8), 32, oracle._HALO_ANALYSIS)) < 32, (
         "a tile that sees the whole picture has no seams"
     )
     tiled = codec.decompress(codec.compress(pixels, quality)).astype(float)
@@ -69,7 +69,7 @@ def test_decoding_in_tiles_changes_nothing(
     data = codec.compress(np.ascontiguousarray(photo[:400, :560]), 70)
     whole = codec.decompress(data)
     monkeypatch.setenv("CODEC_ENGINE", "torch")  # the other engines have no tiles
-    monkeypatch.setattr(s2lic_tiles, "TILE", 12)
+    monkeypatch.setattr(tiles, "TILE", 12)
     assert np.array_equal(codec.decompress(data), whole)
     narrow = codec.model.config.synthesis_halo - 4
     monkeypatch.setattr(type(codec.model.config), "synthesis_halo", narrow)

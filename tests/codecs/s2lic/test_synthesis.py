@@ -10,8 +10,8 @@ import torch
 
 from codec import Codec, native
 from codec.codecs.base.weights import LoadedWeights, load_weights
+from codec.codecs.layers import exact_synthesis
 from codec.codecs.layers.frozen import FrozenState
-from codec.codecs.s2lic import synthesis
 from codec.codecs.s2lic.codec import S2licCodec
 from codec.codecs.s2lic.config import S2licConfig
 from codec.codecs.s2lic.network import S2licNet
@@ -67,7 +67,7 @@ def test_rows_that_are_begun_together_change_nothing(
     turn: int, weights: LoadedWeights, net: S2licNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     y_hat = latents(23, 6, 5)
-    monkeypatch.setattr(synthesis, "_TURN", turn)
+    monkeypatch.setattr(exact_synthesis, "TURN", turn)
     parts: list[float] = []
     out = Synthesis(FrozenState(weights.arrays), CONFIG).pixels(y_hat, 200, 360, 90, np.uint8, parts.append)
     assert np.array_equal(out, by_torch(net, y_hat, 200, 360, 90, np.uint8))
@@ -82,7 +82,7 @@ def test_memory_grows_with_the_width_only(weights: LoadedWeights) -> None:
     sizes = []
     for h in (40, 160):
         out = np.empty((16 * h, 16 * 40, 3), np.uint8)
-        run = synthesis._Run(ours, np.zeros((h, 40, CONFIG.latent), np.int16), 100, out, None)
-        run.chain.run()
-        sizes.append(sum(window._room.nbytes for window in run.chain._windows))
+        chain = ours.chain(np.zeros((h, 40, CONFIG.latent), np.int16), 100, out)
+        chain.run()
+        sizes.append(sum(window._room.nbytes for window in chain._windows))
     assert sizes[1] < 1.05 * sizes[0]

@@ -1,4 +1,4 @@
-"""How S2LIC cuts the latents of a picture into tiles, so that memory doesn't grow with the picture.
+"""How the latents of a picture are cut into tiles, so that memory doesn't grow with the picture.
 
 Lengths are in cells: a cell is a place of y, and 16 x 16 pixels of the picture.
 """

@@ -1,6 +1,6 @@
-"""Vectors that depend on the quality in S2LIC, without torch: linear between knots, and gains.
+"""Vectors that depend on the quality, without torch: linear between knots, and gains.
 
-The same numbers as `Knots.exactly` and `Gain.factor` in layers.py, which train them.
+The same numbers as `Knots.exactly` and `Gain.factor` in quality_gains.py, which train them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...native.grids import round_half_up
-from .config import STEPS, TABLE_BITS
+from .transform_settings import STEPS, TABLE_BITS
 
 __all__ = ["gain_factor", "knot_vector"]
 
