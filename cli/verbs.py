@@ -26,6 +26,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "decode": Verb(".decode", "Bring files back."),
         "info": Verb(".info", "Say what files are, without decoding them."),
         "verify": Verb(".verify", "Check files: structure, checksums, weights, and that they decode."),
+        "corrupt": Verb(".corrupt", "Damage files on purpose, to see what is left of them."),
         "list": Verb(".list", "List the codecs."),
         "train": Verb(".train", "Train a codec and export its weights."),
         "fit": Verb(".fit", "Fit a circuit to data of yours: lossless weights for one kind of items."),

@@ -1,4 +1,4 @@
-"""The search for data that are not shipped: a folder named by a recipe, looked for in the usual places."""
+"""The search for what isn't shipped, in the usual places: folders of data that recipes name, weights of measures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..files import PACKAGE
 
-__all__ = ["find_data", "places"]
+__all__ = ["find_data", "find_model", "places"]
 
 
 def places() -> list[Path]:
@@ -28,3 +28,11 @@ def find_data(folder: str, what: str = "training data") -> Path:
         f"no {what}: name a folder with --data{few}, or set CODEC_DATA to one "
         f"that holds {folder or 'what the recipe names as `data`'}"
     )
+
+
+def find_model(name: str, *folders: Path) -> Path | None:
+    """The path of a file of weights, or None. It is looked for in $CODEC_MODELS, in `models` wherever data may be, then
+    in `folders`."""
+    named = [Path(os.environ["CODEC_MODELS"])] if os.environ.get("CODEC_MODELS") else []
+    usual = [place / "models" for place in places()]
+    return next((place / name for place in (*named, *usual, *folders) if (place / name).is_file()), None)

@@ -1,8 +1,8 @@
 """The media: what a file holds, told by its first bytes or its suffix, and the values that codecs take and give back.
 
 `probe` decides once what an input is. The tables here are the only ones of suffixes. Readers and writers lie in the
-modules beside: image, array, hdf5, video. May import files, container and errors; this module imports no NumPy, so that
-a command line can be refused at once.
+modules beside: image, array, hdf5, video. May import files, container and errors; this module imports no NumPy, and the
+container where a file is looked at, so that a command line can be refused at once.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 if "." not in __name__:
     raise ImportError(f"`{__name__}` is here a folder of a codec-suite checkout: use codec.{__name__}, or python -P")
 
-from ..container import MAX_HEADER, MAX_META, SIGNATURE, Header, read_header
 from ..errors import ContainerError
 from ..files import STDIO, read_bytes
 from .signatures import KINDS, describe_unknown, identify
+
+if TYPE_CHECKING:
+    from ..container import Header
 
 __all__ = [
     "ARRAY_FORMS",
@@ -174,6 +177,8 @@ class Probe:
 
     def require_header(self) -> Header:
         """The header of a file of ours. ContainerError, or MediaError, that says what is wrong with any other."""
+        from ..container import read_header
+
         return read_header(self.read()) if self.header is None else self.header
 
 
@@ -183,10 +188,12 @@ def probe(source: str | os.PathLike[str]) -> Probe:
     Of what can't be read, or only once (a pipe, a device), the suffix alone says something: whoever opens it reports
     what is wrong with it. `probe_bytes` looks at what was read from there.
     """
+    from ..container import COMPACT_SIGNATURE, MAX_COMPACT, MAX_HEADER, MAX_META, is_container
+
     if source == STDIO:
         peek = getattr(getattr(sys.stdin, "buffer", None), "peek", None)
         start = peek(_START)[:_START] if peek is not None else b""
-        return Probe(STDIO, start.startswith(SIGNATURE), medium=medium_of(start))
+        return Probe(STDIO, is_container(start), medium=medium_of(start))
     path = os.fspath(source)
     if path == STDIO:  # a file that is called so
         path = os.path.join(os.curdir, path)
@@ -197,12 +204,14 @@ def probe(source: str | os.PathLike[str]) -> Probe:
             return Probe(path, medium=None if stat.S_ISDIR(mode) else by_name)
         with open(path, "rb") as file:
             start = file.read(_START)
-            if not start.startswith(SIGNATURE):
-                return Probe(path, medium=medium_of(start) or by_name)
+            if start.startswith(COMPACT_SIGNATURE) or identify(start, path) is None:
+                start += file.read(MAX_COMPACT)  # of packets any may be damaged, the first ones too
+            if not is_container(start):
+                return _damaged(path, start) or Probe(path, medium=medium_of(start[:_START]) or by_name)
             start += file.read(MAX_HEADER)
             header = _header(start)
-            if header is None:  # metadata of their own chunk, or damage
-                header = _header(start + file.read(MAX_META + MAX_HEADER))
+            if header is None and (more := file.read(MAX_META + MAX_HEADER)):  # metadata of their own chunk, or damage
+                header = _header(start + more)
     except (OSError, ValueError):  # ValueError: a name with a zero byte
         return Probe(path, medium=by_name)
     return Probe(path, ours=True, header=header)
@@ -210,11 +219,27 @@ def probe(source: str | os.PathLike[str]) -> Probe:
 
 def probe_bytes(data: bytes, source: str = STDIO) -> Probe:
     """Look at bytes that are here: a whole file, or all that came through stdin or another `source`."""
-    ours = data.startswith(SIGNATURE)
+    from ..container import is_container
+
+    ours = is_container(data)
+    if not ours and (probe := _damaged(source, data)) is not None:
+        return replace(probe, data=data)
     return Probe(source, ours, _header(data) if ours else None, None if ours else medium_of(data[:_START]), data)
 
 
+def _damaged(source: str, data: bytes) -> Probe | None:
+    """The probe of a file in packets whose first one is damaged, and which begins like nothing else."""
+    from ..container import COMPACT_SIGNATURE
+
+    if COMPACT_SIGNATURE not in data or identify(data[:_START], source) is not None:
+        return None
+    header = _header(data)
+    return None if header is None else Probe(source, ours=True, header=header)
+
+
 def _header(data: bytes) -> Header | None:
+    from ..container import read_header
+
     try:
         return read_header(data)
     except ContainerError:
@@ -222,11 +247,17 @@ def _header(data: bytes) -> Header | None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file begins like one of this package; its suffix is decoration. Nothing is taken from a pipe."""
+    """Whether a file begins like one of this package; its suffix is decoration. Nothing is taken from a pipe.
+
+    There may be a million files: a damaged packet in front of the others is only seen where it is a short one.
+    """
+    from ..container import is_container
+
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return False
         with open(path, "rb") as file:
-            return file.read(len(SIGNATURE)) == SIGNATURE
+            start = file.read(_START)
+        return is_container(start) or _damaged(os.fspath(path), start) is not None
     except OSError:
         return False

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ..container import SIGNATURE
 from ..files import STDIO
 
 __all__ = [
@@ -305,7 +304,9 @@ def identify(start: bytes, path: str = "") -> str | None:
     start: some bytes; 4096 are enough for all. path: the file's name, whose suffix tells the RAW formats that begin
     as any TIFF does.
     """
-    if start.startswith(SIGNATURE):
+    from ..container import is_container  # where a file is looked at: `codec list` starts without
+
+    if is_container(start):
         return "ours"
     if not start:
         return "empty"

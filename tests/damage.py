@@ -25,13 +25,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codec.container import Chunk, Header, pack, unpack
+from codec.codecs.base.weights import find_by_hash
+from codec.container import PACKET, Chunk, Header, pack, unpack
 from codec.errors import CodecError
 
 SECONDS = 1.0
 WALL_SECONDS = 30.0  # a hang, on a machine that does other things as well
 MIB = 1 << 20
 MEMORY = 100 * MIB
+COMPACT = b"\x8aCD"
 _CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 ADDRESS_SPACE = 4096 * MIB  # a second fence: an allocation that is never touched doesn't show in the resident size
 
@@ -40,16 +42,30 @@ class Damage:
     """All kinds of damage to one good file.
 
     good: a small file, of some kilobytes. decode: bytes to a result. same: whether a result is what `good` decodes to;
-    by default equality. Decodes `good` once first, so that imports, caches and thread pools don't count.
+    by default equality. weights: the whole name of its weights; of a file in the compact form, whose attacks come in
+    both layouts. Decodes `good` once first, so that imports, caches and thread pools don't count.
     """
 
-    def __init__(self, good: bytes, decode: Callable[[bytes], Any], same: Callable[[Any], bool] | None = None) -> None:
-        self.good = good
+    def __init__(
+        self,
+        good: bytes,
+        decode: Callable[[bytes], Any],
+        same: Callable[[Any], bool] | None = None,
+        weights: bytes = b"",
+    ) -> None:
+        self.good, self.compact = good, good.startswith(COMPACT)
         self.decode = decode
         expected = decode(good)
         self.same = same or (lambda result: result == expected)
         assert self.same(expected), "the undamaged file doesn't decode to the right picture"
         self.header, self.chunks = unpack(good)
+        if self.compact:
+            assert len(weights) == 16 and weights.startswith(self.header.weights), "a compact file: name its weights"
+            self.header = changed(self.header, weights=weights)
+
+    def pack(self, header: Header, chunks: Iterable[Chunk]) -> bytes:
+        """A file in the layout that `good` has, if that can hold it."""
+        return pack(header, tuple(chunks), self.compact)
 
     # ---- accidents: an error, or the right picture
 
@@ -84,6 +100,8 @@ class Damage:
         with limits():
             for what, data in hostile_headers(self.header, self.chunks):
                 self.check(data, what, only_error=True)
+            for what, data in hostile_starts(self.good) if self.compact else ():
+                self.check(data, what, only_error=True)
 
     def params(self) -> None:
         """Params missing, of another type, out of range; another coder or arithmetic. Any picture will do."""
@@ -93,11 +111,11 @@ class Damage:
             for key in self.header.params:
                 others = {name: value for name, value in self.header.params.items() if name != key}
                 for params in [others, *({**others, key: value} for value in values)]:
-                    data = pack(changed(self.header, params=params), self.chunks)
+                    data = self.pack(changed(self.header, params=params), self.chunks)
                     self.check(data, f"params[{key!r}]: {params.get(key)!r:.40}", any_result=True)
             for name in ("", "int", "float64", "constriction", "webp", "nosuch"):  # torchac: compiles for 20 s
                 for field in ("coder", "arithmetic"):
-                    data = pack(changed(self.header, **{field: name}), self.chunks)
+                    data = self.pack(changed(self.header, **{field: name}), self.chunks)
                     self.check(data, f"{field} {name!r}", any_result=True)
 
     def payloads(self, examples: int = 300) -> None:
@@ -111,7 +129,8 @@ class Damage:
             index = data.draw(st.integers(0, len(chunks) - 1))
             edit = data.draw(edits(lengths[index]))
             chunks[index] = Chunk(chunks[index].tag, edit(chunks[index].payload))
-            self.check(pack(self.header, chunks), "payload", any_result=True)
+            if Chunk(PACKET, b"") not in chunks:  # which isn't written
+                self.check(self.pack(self.header, chunks), "payload", any_result=True)
 
         fixed: list[list[Chunk]] = [[], list(self.chunks) * 2, [Chunk(chunk.tag, b"") for chunk in self.chunks]]
         for index, chunk in enumerate(self.chunks):
@@ -121,7 +140,9 @@ class Damage:
                 fixed.append([*self.chunks[:index], Chunk(chunk.tag, payload), *self.chunks[index + 1 :]])
         with limits():
             for chunks in fixed:
-                self.check(pack(self.header, chunks), "fixed payloads", any_result=True)
+                if Chunk(PACKET, b"") in chunks:
+                    continue
+                self.check(self.pack(self.header, chunks), "fixed payloads", any_result=True)
             if self.chunks:
                 run()
 
@@ -249,6 +270,36 @@ def hostile_headers(header: Header, chunks: Iterable[Chunk]) -> Iterator[tuple[s
 _HARMLESS = {(8, b"\xa0"), (9, b"\xa0")}
 
 
+def hostile_starts(good: bytes) -> Iterator[tuple[str, bytes]]:
+    """(what it is, file): starts of a compact file, behind a right CRC, that must not decode.
+
+    good: a file with one chunk, or in packets; then it is the first that lies.
+    """
+    pieces, end = compact_start(good)
+    _, version, codec, stream, weights, flags, *numbers = range(len(pieces))
+    height, width = numbers[-2:]
+    huge, later = b"\xff\xff\xff\xff\x0f", b"\xe7\x07"
+    lies = [
+        *((f"version {n}", version, bytes([n])) for n in (0, 2, 255)),
+        *((f"codec {n}", codec, bytes([n])) for n in (1, 127)),
+        *(("a later stream", stream, later), ("a stream above 65535", stream, b"\x80\x80\x04")),
+        *(("other weights", weights, b"\x5a" * 4), ("weights cut short", weights, b"")),
+        *((f"coder {n}", flags, bytes([pieces[flags][0] & 0xF8 | n])) for n in (5, 7)),
+        ("arithmetic 3", flags, bytes([pieces[flags][0] | 24])),
+        *((f"no {what}", at, b"\0") for what, at in (("rows", height), ("columns", width))),
+        *((f"{what} of 2**32", at, huge) for what, at in (("rows", height), ("columns", width))),
+        *((f"number {n} isn't in its shortest form", at, _longer(pieces[at])) for n, at in enumerate(numbers)),
+        *((f"number {n} has six bytes", at, b"\x81" * 5 + b"\x01") for n, at in enumerate(numbers)),
+        *((f"number {n} doesn't end", at, b"\xff" * 64) for n, at in enumerate(numbers)),
+        *((f"the {what} twice", at, pieces[at] * 2) for what, at in (("codec", codec), ("weights", weights))),
+    ]
+    lies += [(f"{n} packets", numbers[-3], code) for n, code in ((0, b"\0"), (1025, b"\x81\x08"))] * (
+        pieces[flags][0] >> 7
+    )
+    for what, at, lie in lies:
+        yield what, resealed(b"".join([*pieces[:at], lie, *pieces[at + 1 :]]) + good[end:], good)
+
+
 # ---- taking a file apart by its layout, not by the code under test
 
 
@@ -279,6 +330,46 @@ def reseal(body: bytes, like: bytes, version: int = 1) -> bytes:
     return b"".join(parts)
 
 
+def compact_start(data: bytes) -> tuple[list[bytes], int]:
+    """The pieces of a compact file's start, of the codec in row 0 of docs/format.md, and where that ends.
+
+    They are signature, version, codec, stream, weights, flags, then numbers: `bits`, `k` and `packets` if they are
+    there, height, width.
+    """
+    pieces, at = [data[:3], data[3:4]], 4
+    for n_bytes in (0, 0, 4, 1):  # 0: a varint
+        end = at + (n_bytes or _varint_bytes(data, at))
+        pieces.append(data[at:end])
+        at = end
+    for _ in range(3 + (pieces[5][0] >> 6 & 1) + (pieces[5][0] >> 7)):
+        end = at + _varint_bytes(data, at)
+        pieces.append(data[at:end])
+        at = end
+    return pieces, at
+
+
+def resealed(data: bytes, like: bytes) -> bytes:
+    """A compact file whose first packet, or all of it, has been changed, with a right CRC. like: what it was."""
+    pieces, at = compact_start(like)
+    last = len(like)
+    if pieces[5][0] >> 7:
+        at += _varint_bytes(like, at)
+        n_bytes = int(like[at]) if like[at] < 128 else (like[at] & 127) | like[at + 1] << 7
+        last = at + _varint_bytes(like, at) + n_bytes + 4
+    body = data[: len(data) - (len(like) - last) - 4]
+    return body + struct.pack(">I", zlib.crc32(body)) + like[last:]
+
+
+def _varint_bytes(data: bytes, at: int) -> int:
+    """The length of the varint at a place."""
+    return next(n for n in range(1, 11) if data[at + n - 1] < 128)
+
+
+def _longer(number: bytes) -> bytes:
+    """A varint in one byte more than it needs."""
+    return number[:-1] + bytes([number[-1] | 128, 0])
+
+
 def item_span(body: bytes, index: int) -> tuple[int, int]:
     """Where the item `index` of the header's array begins and ends."""
     position = 1
@@ -307,6 +398,13 @@ def _skip(body: bytes, position: int) -> int:
     for _ in range({4: number, 5: 2 * number}.get(major, 0)):
         position = _skip(body, position)
     return position
+
+
+def long_form(header: Header) -> Header:
+    """The header of a compact file as the long form has it, with all of the weights' name."""
+    if len(header.weights) != 4:
+        return header
+    return changed(header, weights=find_by_hash(header.codec, header.weights).id)
 
 
 def changed(header: Header, **fields: Any) -> Header:

@@ -413,7 +413,7 @@ class Codec(ABC):
             )
         if header.medium != (self.wire_medium or self.medium):
             raise ContainerError(f"a file of {self.name!r} with medium {header.medium!r}; expected {self.medium!r}")
-        if header.weights != self.weights_id:
+        if not header.made_with(self.weights_id):
             raise WeightsError(
                 f"made with other weights of {self.name!r} (sha256 {header.weights.hex() or 'none'}..., these are "
                 f"{self.weights_id.hex() or 'none'}...): use codec.decode(data), which finds them, or weights=..."

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...container import Chunk, Header, check_critical, pack, read_header, unpack
+from ...container import PACKET, Chunk, Header, check_critical, is_whole, pack, read_header, salvage, unpack
 from ...errors import ContainerError, MediaError, StreamError, UsageError
 from ...files import STDIO, is_stream, naming, read_bytes, refuse_existing, whole
 from ...media import IMAGE_WRITES
 from ...media.bands import bands
 from ...media.image import read_picture, to_pil, write_picture
-from ...media.notes import from_meta, to_meta
+from ...media.notes import Note, from_meta, to_meta
 from ...media.values import MAX_PIXELS, Picture
 from . import rate_control
 from .alpha import decode_alpha, encode_alpha, without_hidden
@@ -65,7 +65,8 @@ class ImageCodec(Codec):
     critical_chunks: upper-case tags that the family writes. dtypes: what it takes. pixels_per_byte: no file holds more
     pixels than this times its payload bytes (a flat picture is filled up with zeros), so that a decoder can refuse a
     hostile size before it allocates anything. lossless: whether every value comes back, so that colours under full
-    transparency must, too; other codecs fill those with what costs next to nothing.
+    transparency must, too; other codecs fill those with what costs next to nothing. compact: whether files take the
+    compact form where they can.
     """
 
     medium: ClassVar[str] = "image"
@@ -74,6 +75,8 @@ class ImageCodec(Codec):
     dtypes: ClassVar[tuple[str, ...]] = ("uint8", "uint16")
     pixels_per_byte: ClassVar[int] = 1024
     lossless: ClassVar[bool] = False
+    compact: ClassVar[bool] = False
+    steps: Sequence[float] = ()  # the qualities that differ, rising, if there are but some; goals choose among them
     device: str = "cpu"
     goal: tuple[str, float] | None = None  # "size", "bpp" or "psnr" and its value, in place of a quality
 
@@ -119,7 +122,8 @@ class ImageCodec(Codec):
             return self._encode(picture, quality, kind), {}
         what, value = self.goal
         unlimited = self.with_limits(Limits.none())  # it decodes what it has just made
-        reached = rate_control.GOALS[what](unlimited, picture, value, encode=partial(self._encode, kind=kind))
+        encode = partial(self._encode, kind=kind)
+        reached = rate_control.GOALS[what](unlimited, picture, value, encode=encode, steps=self.steps)
         about = {"quality": round(reached.quality, 2), "encodings": reached.encodings}
         return reached.data, about | ({"psnr": round(reached.value, 3)} if what == "psnr" else {})
 
@@ -160,10 +164,11 @@ class ImageCodec(Codec):
         replace: bool = False,
     ) -> Summary:
         about = opened(source)
-        self.check_request(about.require_header(), target, select, replace)
+        header = about.require_header()
+        self.check_request(header, target, select, replace)
         data = about.read()
         with told(report):
-            picture = self.decode_picture(data)
+            picture = self.decode_picture(data, select.conceal)
         form = IMAGE_WRITES.get(select.form_of(target), "PNG")
         if target == STDIO or is_stream(target):  # nothing of a picture that turns out not to fit the format
             buffer = io.BytesIO()
@@ -173,6 +178,7 @@ class ImageCodec(Codec):
         else:
             with whole(target, replace=replace) as file:
                 notes, n_bytes = write_picture(picture, file, form), file.tell()
+        notes = (*notes, *picture.notes[len(from_meta(header.meta)) :])  # those of this decoding
         facts = {"shape": list(picture.shape), "dtype": str(picture.pixels.dtype)}
         return Summary(len(data), n_bytes, facts, notes=notes)
 
@@ -184,9 +190,13 @@ class ImageCodec(Codec):
         del header, select
         return tuple(IMAGE_WRITES)
 
-    def decode_picture(self, data: Data) -> Picture:
-        """The picture in a file, all 16 bits of it, whatever kind was given to `compress`."""
-        return self._decode(data)[0]
+    def decode_picture(self, data: Data, conceal: bool = False) -> Picture:
+        """The picture in a file, all 16 bits of it, whatever kind was given to `compress`.
+
+        conceal: packets may be lost; `decode_pixels` gets each of those as a chunk `PACKET` without payload, and the
+        last of the picture's notes says how many.
+        """
+        return self._decode(data, conceal)[0]
 
     def _encode(self, picture: Picture, quality: float | None, kind: int) -> bytes:
         if picture.pixels.dtype.name not in self.dtypes:
@@ -215,10 +225,10 @@ class ImageCodec(Codec):
             params={**encoded.params, **({_KIND: kind} if kind != _PIL else {})},
             meta=_to_meta(picture) | to_meta(picture.notes),
         )
-        return pack(header, chunks)
+        return pack(header, chunks, self.compact)
 
-    def _decode(self, data: Data) -> tuple[Picture, int]:
-        header, chunks = unpack(data)
+    def _decode(self, data: Data, conceal: bool = False) -> tuple[Picture, int]:
+        header, chunks = salvage(data) if conceal else unpack(data)
         self.check_made_by_us(header)
         height, width, channels = header.shape
         if height * width > MAX_PIXELS:
@@ -231,6 +241,9 @@ class ImageCodec(Codec):
             raise ContainerError(f"{self.name} with {header.dtype} pixels; expected {' or '.join(self.dtypes)}")
         about = _from_meta(header.meta)
         n_bytes = sum(len(chunk.payload) for chunk in chunks)
+        if conceal:  # a packet that is here says how large those are that were lost
+            packets = [len(chunk.payload) for chunk in chunks if chunk.tag == PACKET]
+            n_bytes += packets.count(0) * max(packets, default=0)
         if height * width > self.pixels_per_byte * n_bytes:
             raise StreamError(
                 f"{n_bytes} bytes can't hold a picture of {width}x{height} (at most {self.pixels_per_byte} pixels "
@@ -246,7 +259,8 @@ class ImageCodec(Codec):
         assert pixels.shape == (height, width, 3) and pixels.dtype == dtype, "decode_pixels broke its contract"
         if channels < 3:
             pixels = _grey(pixels)
-        return Picture(pixels, alpha, notes=from_meta(header.meta), **about), kind
+        damage = _notes_on_damage(data, chunks) if conceal else ()
+        return Picture(pixels, alpha, notes=(*from_meta(header.meta), *damage), **about), kind
 
 
 def open_file(
@@ -263,6 +277,17 @@ def open_file(
         name = "this file" if about.source == STDIO else about.source
         raise MediaError(f"{name} holds {codec.medium}, not an image: use codec.decode")
     return to_pil(codec.decode_picture(data))
+
+
+def _notes_on_damage(data: Data, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
+    """A note on the packets of a file that were lost, or on what else is wrong with it; chunks: those of `salvage`."""
+    packets = [chunk for chunk in chunks if chunk.tag == PACKET]
+    n_lost = sum(not chunk.payload for chunk in packets)
+    if n_lost:
+        return (Note("damage", f"{n_lost} of {len(packets)} packets are missing: what was in them is guessed"),)
+    if not is_whole(data):
+        return (Note("layout", "packets in another order, or bytes beside them, which were left out: all are whole"),)
+    return ()
 
 
 # ---- kinds of picture

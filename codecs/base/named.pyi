@@ -11,6 +11,7 @@ from ..interp.codec import InterpCodec
 from ..mixing.codec import MixCodec
 from ..nirvana.codec import NirvanaCodec
 from ..s2lic.codec import S2licCodec
+from ..vqgan.codec import VqganCodec
 from ..walloc.codec import WallocCodec
 from ..zipgan.codec import ZipganCodec
 from .codec import Codec
@@ -65,6 +66,14 @@ class Load(Generic[C]):
         weights: PathLike | None = None,
         device: str = "cpu",
     ) -> S2licCodec: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["vqgan", "vqgan@small"],
+        quality: float | None = None,
+        weights: PathLike | None = None,
+        device: str = "cpu",
+    ) -> VqganCodec: ...
     @overload
     def __call__(
         self,

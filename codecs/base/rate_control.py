@@ -5,14 +5,15 @@
     reached = at_psnr(codec, picture, 34.0)               # the smallest file of at least 34 dB
 
 log2(file size) and PSNR are nearly straight lines over `quality`, so the search interpolates between the two nearest
-encodings and keeps the goal between them.
+encodings and keeps the goal between them. A codec that knows some qualities only, its `steps`, is asked at those: the
+range is halved until two neighbours are left.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -62,10 +63,12 @@ def at_size(
     quality: tuple[float, float] = (1.0, 100.0),
     tolerance: float = 0.01,
     encode: Encode | None = None,
+    steps: Sequence[float] = (),
 ) -> Reached:
     """The largest file of at most n_bytes, or one that falls short of it by less than `tolerance` of it.
 
-    encode: makes the file of a picture at a quality, in place of the codec's `encode_picture`.
+    encode: makes the file of a picture at a quality, in place of the codec's `encode_picture`. steps: the qualities
+    there are, rising, in place of a range; the largest file of theirs that fits is taken.
     UsageError if the file of the lowest quality is larger already.
     """
 
@@ -73,7 +76,10 @@ def at_size(
         data = (encode or codec.encode_picture)(picture, q)
         return data, math.log2(len(data))
 
-    reached = _search(measure, math.log2(n_bytes), quality, OCTAVES, -math.log2(1 - tolerance))
+    if steps:
+        reached = _halve(measure, math.log2(n_bytes), steps)
+    else:
+        reached = _search(measure, math.log2(n_bytes), quality, OCTAVES, -math.log2(1 - tolerance))
     if len(reached.data) > n_bytes:
         raise UsageError(
             f"{n_bytes:.0f} bytes are too few: {codec.name} at quality {reached.quality:g} makes {len(reached.data)}"
@@ -109,10 +115,11 @@ def at_bpp(
     quality: tuple[float, float] = (1.0, 100.0),
     tolerance: float = 0.01,
     encode: Encode | None = None,
+    steps: Sequence[float] = (),
 ) -> Reached:
     """The largest file of at most so many bits per pixel, all bytes counted; the rest is as for `at_size`."""
     height, width, _ = picture.shape
-    reached = at_size(codec, picture, bpp * height * width / 8, quality, tolerance, encode)
+    reached = at_size(codec, picture, bpp * height * width / 8, quality, tolerance, encode, steps)
     return Reached(reached.data, reached.quality, 8 * len(reached.data) / (height * width), reached.encodings)
 
 
@@ -123,10 +130,11 @@ def at_psnr(
     quality: tuple[float, float] = (1.0, 100.0),
     tolerance: float = 0.05,
     encode: Encode | None = None,
+    steps: Sequence[float] = (),
 ) -> Reached:
     """The smallest file of at least that PSNR over colours, or one that exceeds it by less than `tolerance` decibels.
 
-    encode: as for `at_size`. UsageError if the highest quality doesn't reach it.
+    encode, steps: as for `at_size`. UsageError if the highest quality doesn't reach it.
     """
     colours = 1 if picture.shape[2] < 3 else 3
     peak = float(np.iinfo(picture.pixels.dtype).max)
@@ -136,17 +144,23 @@ def at_psnr(
         data = (encode or codec.encode_picture)(picture, q)
         return data, psnr(codec.decode_picture(data).pixels[..., :colours], picture.pixels, peak, at_most=lossless)
 
+    ends = sum((steps[0], steps[-1]) if steps else quality)
+
     # the same search upside down: the highest quality is where the goal is certainly met
     def mirrored(q: float) -> tuple[bytes, float]:
-        data, value = measure(sum(quality) - q)
+        data, value = measure(ends - q)
         return data, -value
 
-    reached = _search(mirrored, -decibel, quality, 3 * OCTAVES, tolerance)
+    if steps:
+        reached = _halve(mirrored, -decibel, [ends - q for q in reversed(steps)])
+    else:
+        reached = _search(mirrored, -decibel, quality, 3 * OCTAVES, tolerance)
     if -reached.value < decibel:
         raise UsageError(
-            f"{decibel:g} dB is out of reach: {codec.name} at quality {quality[1]:g} has {-reached.value:.2f} dB"
+            f"{decibel:g} dB is out of reach: {codec.name} at quality {ends - reached.quality:g} has "
+            f"{-reached.value:.2f} dB"
         )
-    return Reached(reached.data, sum(quality) - reached.quality, -reached.value, reached.encodings)
+    return Reached(reached.data, ends - reached.quality, -reached.value, reached.encodings)
 
 
 GOALS: Mapping[str, Callable[..., Reached]] = {"size": at_size, "bpp": at_bpp, "psnr": at_psnr}
@@ -190,3 +204,23 @@ def _search(
         data, value = measure(low)
         below = Reached(data, low, value, MOST + 1)
     return Reached(below.data, below.quality, below.value, MOST)
+
+
+def _halve(measure: Callable[[float], tuple[bytes, float]], goal: float, steps: Sequence[float]) -> Reached:
+    """The highest of some rising qualities whose measure is at most `goal`; the lowest one if none is."""
+    best: Reached | None = None
+    lowest: Reached | None = None
+    low, high, count = 0, len(steps), 0  # those below `low` meet the goal, those from `high` on don't
+    most = len(steps).bit_length()
+    while low < high:
+        middle = (low + high) // 2
+        with within(f"encoding {count + 1} of at most {most}", count / most, (count + 1) / most):
+            data, value = measure(steps[middle])
+        count += 1
+        if value <= goal:
+            best, low = Reached(data, steps[middle], value, count), middle + 1
+        else:
+            high, lowest = middle, Reached(data, steps[middle], value, count)
+    reached = best or lowest
+    assert reached is not None, "no steps"
+    return replace(reached, encodings=count)

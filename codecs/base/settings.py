@@ -261,6 +261,7 @@ SIZE = _of_rate("size", "the best file of at most so much: 20kB, 1.5MB, 64KiB", 
 BPP = _of_rate("bpp", "the best file of at most so many bits per pixel, as 0.25", positive, "R")
 PSNR = _of_rate("psnr", "the smallest file of at least so many decibels", positive, "DB")
 EFFORT = Setting("effort", "optimiser steps, as a multiple of the usual number", not_negative, "X")
+PACKETS = Setting("packets", "cut the file into N packets, so that any of them may be lost", count, "N", optional=True)
 CODER = Setting("coder", "how the payload is entropy-coded, as constriction or torchac", metavar="C")
 MAX_ERROR = Setting(
     "max_error", "no value is off by more than E; /t=E: of this dataset", bound_of, "[PATH=]E", several=True
@@ -294,7 +295,7 @@ SELECT_DATASET = Setting("dataset", "this dataset alone, as .npy (or .h5)", data
 SNAPSHOT = Setting("snapshot", "one index of the first axis of --dataset", count, "N")
 AT = Setting("at", "between snapshots of --dataset, as 3.5", not_negative, "T")
 FRAMES = Setting("frames", "these frames only, counted from 0, B not included", frame_range, "A:B")
-CONCEAL = Setting("conceal", "show the last good frame where one is damaged", switch=True)
+CONCEAL = Setting("conceal", "fill in what is damaged: a frame by the last good one, a picture's parts", switch=True)
 ENCODER = Setting("encoder", "as libx264:crf=18 (default: lossless where it can be)", metavar="E")
 
 FIELD_SELECTION = (SELECT_DATASET, SNAPSHOT)
@@ -307,8 +308,8 @@ class Select:
 
     frames: (first, the one after the last, or None for the end). dataset: paths of datasets of an HDF5 file. snapshot:
     an index of the first axis of one dataset. at: a place between two of these. conceal: a damaged frame is replaced by
-    the last good one. encoder: of the video that is written. sound: whether it is written. form: the suffix that says
-    how the output is written where its name has none, as ".tiff".
+    the last good one, damaged parts of a picture by what is likely there. encoder: of the video that is written. sound:
+    whether it is written. form: the suffix that says how the output is written where its name has none, as ".tiff".
     """
 
     frames: tuple[int, int | None] | None = None

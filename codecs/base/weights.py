@@ -157,13 +157,19 @@ def find(codec: str, tag: str | None = None, folder: Path | None = None) -> Mani
     return fitting[0]
 
 
-def find_by_hash(codec: str, first16: bytes, folder: Path | None = None) -> Manifest:
-    """The weights that a file was made with, retired ones included."""
-    for item in manifests(codec, folder):
-        if item.id == first16:
-            return item
+def find_by_hash(codec: str, first: bytes, folder: Path | None = None) -> Manifest:
+    """The weights that a file was made with, retired ones included. first: 4 to 16 bytes of their sha256."""
+    fitting = [item for item in manifests(codec, folder) if item.id.startswith(first)] if len(first) >= 4 else []
+    if len({item.sha256 for item in fitting}) > 1:
+        files = ", ".join(item.file for item in fitting)
+        raise WeightsError(
+            f"{codec!r} weights whose sha256 begins with {first.hex()} are installed more than once ({files}): "
+            "name those of this file with weights=... (--weights)"
+        )
+    if fitting:
+        return fitting[0]
     raise WeightsError(
-        f"the {codec!r} weights this file was made with (sha256 {first16.hex()}...) aren't installed: "
+        f"the {codec!r} weights this file was made with (sha256 {first.hex()}...) aren't installed: "
         "pip install -U codec-suite, or name them with weights=... (--weights)"
     )
 

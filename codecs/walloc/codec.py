@@ -139,7 +139,7 @@ class WallocCodec(ImageCodec):
         codec = self._for_quality(quality)
         return super(WallocCodec, codec)._encode(picture, self.quality if quality is None else quality, kind)
 
-    def _decode(self, data: bytes | bytearray | memoryview) -> tuple[Picture, int]:
+    def _decode(self, data: bytes | bytearray | memoryview, conceal: bool = False) -> tuple[Picture, int]:
         """`ImageCodec._decode`; a codec without a tag reads the files of both models, as it writes them."""
         if not self.pinned:
             header = read_header(data)
@@ -150,8 +150,8 @@ class WallocCodec(ImageCodec):
                 else:
                     check_limits(header, self.limits)  # before other weights are loaded
                     codec = self._sibling(made.tag).with_limits(self.limits)
-                return super(WallocCodec, codec)._decode(data)
-        return super()._decode(data)
+                return super(WallocCodec, codec)._decode(data, conceal)
+        return super()._decode(data, conceal)
 
     def check_made_by_us(self, header: Header) -> None:
         super().check_made_by_us(header)

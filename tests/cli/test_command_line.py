@@ -332,7 +332,7 @@ class TestGoals:
         what, text, value = goal
         asked: list[object] = []
 
-        def reach(codec: Any, picture: Any, goal: float, encode: Any) -> rate_control.Reached:
+        def reach(codec: Any, picture: Any, goal: float, encode: Any, **more: Any) -> rate_control.Reached:
             asked.append(goal)
             return rate_control.Reached(encode(picture, 50.0), 12.3456, 34.5678, 3)
 

@@ -220,3 +220,39 @@ def test_folders_that_are_one_input(tmp_path: Path) -> None:
     (tmp_path / "1.PNG").rename(tmp_path / "1.jpeg")
     assert [name for name, medium in MEDIA.items() if medium.is_one_input(tmp_path)] == ["video"]
     (tmp_path / "1.jpeg").rename(tmp_path / "1.PNG")
+
+
+class TestCompactFiles:
+    """Files of the compact form; of one in packets the first may be damaged."""
+
+    HEADER = Header("vqgan", 1, bytes(16), "fixed", "int", shape=(160, 160, 3), params={"bits": 8, "packets": 4})
+    DATA = pack(HEADER, [Chunk("Pack", bytes([n]) * 25) for n in range(4)], compact=True)
+
+    @pytest.mark.parametrize("start", [0, 1, 30, len(DATA) // 4 + 2])
+    def test_ours(self, tmp_path: Path, start: int) -> None:
+        data = self.DATA[start:]
+        (tmp_path / "a").write_bytes(data)
+        for seen in (media.probe(tmp_path / "a"), media.probe_bytes(data)):
+            assert seen.ours
+            assert seen.header is not None and seen.header.shape == (160, 160, 3)
+            assert seen.read() == data
+
+    @pytest.mark.parametrize("at", [0, 3, 6])  # signature, version, the name of the weights
+    @pytest.mark.parametrize("n_bytes", [5400, 80_000])
+    def test_a_long_first_packet_is_damaged(self, tmp_path: Path, n_bytes: int, at: int) -> None:
+        data = bytearray(pack(self.HEADER, [Chunk("Pack", bytes(n_bytes))] * 4, compact=True))
+        data[at] ^= 64
+        (tmp_path / "a.vqgan").write_bytes(data)
+        for seen in (media.probe(tmp_path / "a.vqgan"), media.probe_bytes(bytes(data))):
+            assert seen.ours and seen.header is not None
+            assert (seen.header.weights, seen.header.shape) == (bytes(4), (160, 160, 3))
+
+    def test_in_a_folder(self, tmp_path: Path) -> None:
+        """A file without a suffix, whose first packet is damaged, isn't left out."""
+        (tmp_path / "a").write_bytes(b"?" + self.DATA[1:])
+        (tmp_path / "b").write_bytes(b"?" + self.DATA[: len(self.DATA) // 4 - 1])
+        assert media.is_ours(tmp_path / "a") and not media.is_ours(tmp_path / "b")
+
+    def test_what_begins_as_something_else(self) -> None:
+        assert not media.probe_bytes(b"\x89PNG\r\n\x1a\n" + self.DATA).ours
+        assert not media.probe_bytes(b"?" + self.DATA[: len(self.DATA) // 4 - 1]).ours

@@ -357,7 +357,7 @@ BAD: tuple[Any, ...] = (
 def loaded() -> Iterator[tuple[str, Any]]:
     for case in CASES.values():
         yield registry.split_tag(case.codec)[0], case.codec
-    yield from (("mix", "mix"), ("s2lic", "s2lic"), ("zipgan", "zipgan@64x"))
+    yield from (("mix", "mix"), ("s2lic", "s2lic"), ("vqgan", "vqgan"), ("zipgan", "zipgan@64x"))
 
 
 def settings_of() -> list[tuple[str, Setting]]:
@@ -396,6 +396,7 @@ GOOD: dict[str, tuple[Any, ...]] = {
     "mix": (True, False),
     "fast": (True, False),
     "jobs": (1, 2),
+    "packets": (1, 20, "7"),
 }
 
 

@@ -20,6 +20,8 @@ from codec.codecs.base.limits import DEFAULTS, FRAMES, LIMITS, PIXELS, VALUES, L
 from codec.codecs.base.video.codec import VideoCodec
 from codec.container import Chunk, Header, pack, unpack
 
+from ...damage import long_form
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 
@@ -30,7 +32,7 @@ def golden(name: str) -> bytes:
 def enlarged(data: bytes, shape: tuple[int, ...]) -> bytes:
     """A file with another shape, right checksums, and as many more bytes as the size needs (the rule of `fill`)."""
     header, chunks = unpack(data)
-    return pack(dataclasses.replace(header, shape=shape), [*chunks, Chunk("fill", bytes(1 << 18))])
+    return pack(dataclasses.replace(long_form(header), shape=shape), [*chunks, Chunk("fill", bytes(1 << 18))])
 
 
 def too_large(name: str) -> list[tuple[str, bytes]]:
@@ -294,6 +296,7 @@ def claimed(name: str, loaded: Any) -> tuple[bytes, bytes]:
         item = int(np.prod(header.shape[1:]))
         most = loaded.values_per_byte * n_bytes // item
         shapes = [(most, *header.shape[1:]), (most + 1, *header.shape[1:])]
+    header = long_form(header)
     right, over = (pack(dataclasses.replace(header, shape=shape), chunks) for shape in shapes)
     return right, over
 

@@ -9,6 +9,7 @@ import pytest
 from codec.codecs.base.image import ImageCodec
 from codec.codecs.base.rate_control import MOST, at_bpp, at_psnr, at_size
 from codec.errors import UsageError
+from codec.media.distortion import psnr
 from codec.media.values import Picture
 
 PICTURE = Picture(np.full((100, 80, 3), 100, np.uint8))
@@ -65,6 +66,30 @@ def test_psnr() -> None:
     assert found.encodings <= MOST
     cheaper = at_psnr(codec(0.5), PICTURE, 39.0)
     assert len(cheaper.data) < len(found.data)
+
+
+STEPS = [10.0, 19.0, 30.0, 45.0, 56.5, 80.0, 96.0]
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 5, 7])
+def test_steps(n_steps: int) -> None:
+    """The best of some qualities is taken, in a few encodings: the largest that fits, the first that is good enough."""
+    steps = STEPS[:n_steps]
+    files = [codec().encode_picture(PICTURE, q) for q in steps]
+    for k, (quality, file) in enumerate(zip(steps, files, strict=True)):
+        behind = len(files[k + 1]) - 1 if k + 1 < n_steps else 10**6
+        for n_bytes in (len(file), behind):
+            fake = codec()
+            reached = at_size(fake, PICTURE, n_bytes, steps=steps)
+            assert (reached.data, reached.quality) == (file, quality)
+            assert reached.encodings == fake.encodings <= n_steps.bit_length()
+        exact = psnr(codec().decode_picture(file).pixels, PICTURE.pixels)
+        assert at_psnr(codec(), PICTURE, exact, steps=steps).quality == pytest.approx(quality)
+        assert at_bpp(codec(), PICTURE, len(file) / 1000 + 1e-4, steps=steps).data == file
+    with pytest.raises(UsageError, match="250 bytes are too few: fake at quality 10 makes 26"):
+        at_size(codec(), PICTURE, 250, steps=steps)
+    with pytest.raises(UsageError, match=f"80 dB is out of reach: fake at quality {steps[-1]:g} has"):
+        at_psnr(codec(), PICTURE, 80, steps=steps)
 
 
 def test_out_of_reach() -> None:

@@ -74,6 +74,21 @@ def test_find_by_hash_also_finds_retired_ones(folder):
         weights.find_by_hash("toy", b"\x07" * 16, folder)
 
 
+def test_find_by_the_beginning_of_a_hash(folder):
+    """Files of the compact form name 4 bytes, which have to fit one file."""
+    path, sha256 = ship(folder, seed=1)
+    ship(folder, seed=2)
+    for n in (4, 6, 16):
+        assert weights.find_by_hash("toy", bytes.fromhex(sha256)[:n], folder).path == path
+    for first in (b"", bytes.fromhex(sha256)[:3]):
+        with pytest.raises(WeightsError, match="aren't installed"):
+            weights.find_by_hash("toy", first, folder)
+    ship(folder, "twin", seed=3, sha256=sha256[:8] + "0" * 56)
+    with pytest.raises(WeightsError, match="more than once"):
+        weights.find_by_hash("toy", bytes.fromhex(sha256)[:4], folder)
+    assert weights.find_by_hash("toy", bytes.fromhex(sha256)[:16], folder).path == path
+
+
 def test_messages_of_find(folder):
     with pytest.raises(WeightsError, match="codec train toy"):
         weights.find("toy", None, folder)
