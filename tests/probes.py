@@ -12,7 +12,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,22 @@ def _s2lic_bits(codec: Any, pixels: np.ndarray) -> float:
     return bits(net.z_density, *z_part) + sum(bits(net.y_density, *part) for part in y_parts)
 
 
-PROBES = {"walloc": Probe(_walloc_latents, _walloc_bits), "s2lic": Probe(_s2lic_latents, _s2lic_bits)}
+def _vqgan_latents(codec: Any, data: bytes) -> bytes:
+    return codec.read_indices(*unpack(data))[0].tobytes()
+
+
+def _vqgan_bits(codec: Any, pixels: np.ndarray) -> float:
+    """What a copy of the index model says that it costs, without a coder."""
+    bits = codec.bits_of(None)
+    model = codec.model.models.mix(bits)
+    return replace(model, mixer=model.mixer.copy()).learn([codec.indices(pixels, bits)])
+
+
+PROBES = {
+    "walloc": Probe(_walloc_latents, _walloc_bits),
+    "s2lic": Probe(_s2lic_latents, _s2lic_bits),
+    "vqgan": Probe(_vqgan_latents, _vqgan_bits),
+}
 
 
 def probe(name: str) -> Probe:
@@ -179,7 +194,7 @@ def coders(codec: Codec) -> tuple[str, ...]:
     if not hasattr(codec, "coders"):
         return ("",)
     known = tuple(codec.coders)  # type: ignore[attr-defined]
-    default = getattr(codec, "coder", known[0])
+    default = getattr(codec, "coder", None) or known[0]
     return (default, *(coder for coder in known if coder != default))
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from codec import Codec
 from codec.media.video.values import Frame, Pixels, VideoInfo
+from codec.registry import names
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 
@@ -88,6 +89,11 @@ def main() -> None:
         path = CORPUS / f"metadata.{name}"
         if not path.exists():
             write(path.name, Codec.load(name).compress(picture))
+    if "vqgan" in names():  # with the weights that ship; tiny.py has others
+        picture = Image.fromarray(rng.integers(0, 256, (40, 56, 3), np.uint8))
+        for name, settings in (("compact", {}), ("packets", {"packets": 4})):
+            if not (CORPUS / f"{name}.vqgan").exists():
+                write(f"{name}.vqgan", Codec.load("vqgan").with_settings(**settings).compress(picture))
 
 
 if __name__ == "__main__":

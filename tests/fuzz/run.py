@@ -4,9 +4,9 @@
     python -P tests/fuzz/run.py --seconds 36000 --out data/fuzz --jobs 4      a night
     python -P tests/fuzz/run.py --again data/fuzz/raised-0123abcd.interp      one finding, in this process
 
-A case is made of its seed ("1:42") and of the corpus: the golden files and tests/fuzz/corpus. What goes wrong (an
-exception that is no CodecError, a worker that dies or needs too long, another file that was touched) is made as small
-as it can be and written into --out, with what it is beside it. Exit status 1 if there was anything.
+A case is made of its seed ("1:42") and of the corpus: the golden files, tests/fuzz/corpus, and files of tiny.py. What
+goes wrong (an exception that is no CodecError, a worker that dies or needs too long, another file that was touched) is
+made as small as it can be and written into --out, with what it is beside it. Exit status 1 if there was anything.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
 if __package__:
-    from . import execute, structure
+    from . import execute, structure, tiny
 else:  # as a script
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     import execute
     import structure
+    import tiny
 
 HERE = Path(__file__).resolve().parent
 WALL_SECONDS = 90.0  # without an answer: the worker is ended
@@ -41,7 +43,7 @@ READY = "ready"  # what a worker says when all is loaded
 
 
 def corpus() -> tuple[list[str], list[bytes]]:
-    """The names and bytes of the files that cases are made of.
+    """The names and bytes of the files that cases are made of; those with weights of their own (tiny.py) come last.
 
     Of the golden files those are left out that need a compiler (torchac) or seconds (circuit, which has smaller ones).
     """
@@ -49,7 +51,9 @@ def corpus() -> tuple[list[str], list[bytes]]:
     files = [file for file in files if file.suffix not in (".json", ".py", ".md") and "torchac" not in file.name]
     files = [file for file in files if file.suffix != ".circuit" or file.parent.name == "corpus"]
     files = [file for file in files if file.is_file() and file.stat().st_size <= LONGEST]
-    return [file.name for file in files], [file.read_bytes() for file in files]
+    made = tiny.files()
+    names = [*(file.name for file in files), *(f"tiny-{name}" for name, _ in made)]
+    return names, [*(file.read_bytes() for file in files), *(data for _, data in made)]
 
 
 # ---- the worker
@@ -60,7 +64,7 @@ def work() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     with tempfile.TemporaryDirectory() as folder:
-        target = execute.Target(Path(folder) / "case")
+        target = execute.Target(Path(folder) / "case", [tiny.codec()])
         target.load(corpus()[1])  # before there is a fence
         print(READY, file=answers, flush=True)
         with execute.fenced():
@@ -153,11 +157,11 @@ def _shortened(data: bytes) -> Iterator[bytes]:
         return
     for index in reversed(range(len(parts.chunks))):
         chunks = parts.chunks[:index] + parts.chunks[index + 1 :]
-        yield structure.Parts(parts.fields, chunks, parts.n_chunks).sealed()
+        yield replace(parts, chunks=chunks).sealed()
     for index, (tag, payload) in enumerate(parts.chunks):
         for keep in (len(payload) // 2, len(payload) // 8):
             chunks = [*parts.chunks[:index], (tag, payload[:keep]), *parts.chunks[index + 1 :]]
-            yield structure.Parts(parts.fields, chunks, parts.n_chunks).sealed()
+            yield replace(parts, chunks=chunks).sealed()
 
 
 def keep(folder: Path, data: bytes, outcome: execute.Outcome, seed: str, about: str) -> Path:
@@ -210,7 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if args.again is not None:
         with tempfile.TemporaryDirectory() as folder, execute.fenced():
-            outcomes = [execute.Target(Path(folder) / "x").run(args.again.read_bytes(), str(i)) for i in range(8)]
+            target = execute.Target(Path(folder) / "x", [tiny.codec()])
+            outcomes = [target.run(args.again.read_bytes(), str(i)) for i in range(8)]
         print(*outcomes, sep="\n")
         return int(any(outcome.is_fault for outcome in outcomes))
     print(f"fuzzing for {args.seconds:.0f} s with --seed {args.seed}", flush=True)

@@ -3,6 +3,7 @@
 A checksum refuses whatever was changed at random, so that nothing behind it is ever tried. Here a file is taken apart,
 changed and put together again by its layout (docs/format.md), not by the code under test. What is compressed inside a
 chunk is changed inside, too: the JSON of an HDF5 description, the times and the table of a video, an index of items.
+Files of the compact form are taken apart as well: the numbers of their start, and their packets.
 
     case = Case.drawn("1:42", corpus)          # the same for the same text and corpus
     case.data()                                # the file
@@ -18,6 +19,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as field_of
 from typing import Any
 
 import cbor2
@@ -25,6 +27,9 @@ import cbor2
 __all__ = ["OPERATIONS", "Case", "Parts"]
 
 SIGNATURE = b"\x89CDC\x01"
+COMPACT = b"\x8aCD"
+FORM = ("vqgan", "Indx", ("mix", "fixed", "histogram", "circuit"), "bits")  # the compact form of docs/format.md
+PACKETS = "packets"
 INTEGERS = (0, 1, 2, 3, 4, 7, 8, 9, 16, 255, 256, 1023, 1024, 4096, 65535, 65536, 1 << 20, 1 << 24, 1 << 28)
 INTEGERS += (*((1 << 31) - 1, (1 << 32) - 1, 1 << 32, 1 << 36, 1 << 40, 1 << 62, (1 << 63) - 1), -1, -2, -(1 << 63))
 FLOATS = (0.0, 0.5, 1.0, -1.0, 1e-323, 1e-310, 1e-30, 1e30, 1e308)
@@ -47,20 +52,31 @@ NAMES = ("path", "kind", "dtype", "shape", "storage", "chunks", "maxshape", "gzi
 NAMES += ("target", "attributes", "fields", "offsets", "size", "enum", "of", "bound", "blocks", "how", "track")
 KINDS = ("group", "dataset", "external", "soft", "hard", "reference", "type", "text", "bool")
 CODES = ("", "int", "float64", "constriction", "webp", "rans", "rans-items", "image", "video", "field", "audio", "text")
+CODES += FORM[2]
 MOST_INSIDE = 1 << 20  # bytes of a compressed part that is changed inside
 
 
 @dataclass
 class Parts:
-    """A file taken apart: the eleven items of its header, and its chunks as (tag, payload), metadata among them."""
+    """A file taken apart: the eleven items of its header, and its chunks as (tag, payload), metadata among them.
+
+    compact: whether it is put together in the compact form, whose start is made of the same items. starts: seeds of
+    changes to the bytes of that start, behind which the checksum is right. harm: seeds of what happens to packets after
+    that: they get lost, damaged or repeated.
+    """
 
     fields: list[Any]
     chunks: list[tuple[bytes, bytes]]
     n_chunks: int | None = None  # that the header announces, where it lies
+    compact: bool = False
+    starts: list[int] = field_of(default_factory=list)
+    harm: list[int] = field_of(default_factory=list)
 
     @staticmethod
     def of(data: bytes) -> Parts:
         """The parts of a file that is whole."""
+        if data.startswith(COMPACT):
+            return _compact_parts(data)
         n_header = struct.unpack(">H", data[5:7])[0]
         fields, at, chunks = list(cbor2.loads(data[7 : 7 + n_header])), 11 + n_header, []
         while at < len(data):
@@ -71,6 +87,8 @@ class Parts:
 
     def sealed(self) -> bytes:
         """The file of these parts, with right checksums and lengths."""
+        if self.compact:
+            return _sealed_compact(self)
         fields = [*self.fields]
         if len(fields) == 11:
             fields[10] = len(self.chunks) if self.n_chunks is None else self.n_chunks
@@ -82,6 +100,100 @@ class Parts:
             frame = tag + struct.pack(">I", len(payload)) + payload
             out += [frame, struct.pack(">I", zlib.crc32(frame, zlib.crc32(struct.pack(">II", crc, index))))]
         return b"".join(out)
+
+
+def _compact_parts(data: bytes) -> Parts:
+    """The parts of a file in the compact form; the one chunk, or its packets in their order."""
+    start, at = _compact_start(data, 0)
+    fields: list[Any] = [*start, 1]
+    if PACKETS not in start[8]:
+        return Parts(fields, [(FORM[1].encode(), data[at:-4])], compact=True)
+    chunks, at = [], 0
+    while at < len(data):
+        _, position = _compact_start(data, at)
+        _, position = _varint(data, position)
+        n_bytes, position = _varint(data, position)
+        chunks.append((b"Pack", data[position : position + n_bytes]))
+        at = position + n_bytes + 4
+    return Parts(fields, chunks, compact=True)
+
+
+def _compact_start(data: bytes, at: int) -> tuple[list[Any], int]:
+    """The first ten items of the header whose compact form begins at a place, and where it ends."""
+    _, at = _varint(data, at + 4)  # the codec: there is one
+    stream, at = _varint(data, at)
+    weights, flags, at = data[at : at + 4], data[at + 4], at + 5
+    params: dict[str, int] = {}
+    for name in (FORM[3], *["k"] * (flags >> 6 & 1), *[PACKETS] * (flags >> 7)):
+        params[name], at = _varint(data, at)
+    height, at = _varint(data, at)
+    width, at = _varint(data, at)
+    shape = [height, width, 1 if flags & 32 else 3]
+    return [FORM[0], stream, weights, FORM[2][flags & 7], flags >> 3 & 3, 0, shape, 0, params, {}], at
+
+
+def _sealed_compact(parts: Parts) -> bytes:
+    """The compact file nearest to what parts say: it can't hold all of that."""
+    _, stream, weights, coder, arithmetic, _, shape, _, params, *_ = parts.fields
+    params = dict(params) if isinstance(params, dict) else {}
+    if parts.n_chunks is not None:
+        params[PACKETS] = parts.n_chunks
+    sides = [*shape, 1, 1, 3] if isinstance(shape, (list, tuple)) else [1, 1, 3]
+    flags = FORM[2].index(coder) if coder in FORM[2] else _number(coder) & 7
+    flags |= (_number(arithmetic) & 3) << 3 | (sides[2] == 1) << 5 | ("k" in params) << 6 | (PACKETS in params) << 7
+    names = (FORM[3], *(name for name in ("k", PACKETS) if name in params))
+    start = [COMPACT, b"\x01", b"\0", _varint_bytes(_number(stream))]
+    start += [(weights if isinstance(weights, bytes) else b"")[:4].ljust(4, b"\0"), bytes([flags])]
+    start += [_varint_bytes(_number(number)) for number in (*(params.get(name) for name in names), *sides[:2])]
+    if PACKETS in params:
+        payloads = [payload for _, payload in parts.chunks]
+        frames = [[*start, _varint_bytes(n), _varint_bytes(len(p)), p] for n, p in enumerate(payloads)]
+    else:
+        frames = [[*start, b"".join(payload for _, payload in parts.chunks)]]
+    for seed in parts.starts:
+        _change_start(random.Random(seed), frames)
+    bodies = [b"".join(frame) for frame in frames]
+    out = [body + struct.pack(">I", zlib.crc32(body)) for body in bodies]
+    for seed in parts.harm:
+        _harm(random.Random(seed), out)
+    return b"".join(out)
+
+
+def _change_start(rng: random.Random, frames: list[list[bytes]]) -> None:
+    """Changes a piece of the start of all packets, or of a few."""
+    if not frames:
+        return
+    at, kind, seed = rng.randrange(len(frames[0]) - 1), rng.randrange(5), rng.getrandbits(32)
+    for frame in frames if rng.random() < 0.6 else rng.sample(frames, rng.randint(1, len(frames))):
+        piece = frame[at]
+        if kind == 0:  # a number that isn't in its shortest form
+            frame[at] = piece[:-1] + bytes([piece[-1] | 128, 0]) if piece else b""
+        elif kind == 1:
+            frame[at] = edited(random.Random(seed), piece)
+        elif kind == 2:
+            frame[at] = b""
+        else:
+            frame[at] = _varint_bytes(_number(integer(random.Random(seed), _varint(piece, 0)[0])))
+
+
+def _harm(rng: random.Random, packets: list[bytes]) -> None:
+    """Packets lost, damaged, repeated, in another order."""
+    for _ in range(rng.randint(1, 1 + len(packets) // 2)):
+        if packets:
+            at, kind = rng.randrange(len(packets)), rng.randrange(5)
+            if kind <= 1:
+                del packets[at]
+            elif kind == 2:
+                packets[at] = edited(rng, packets[at])
+            elif kind == 3:
+                packets.insert(rng.randint(0, len(packets)), packets[at])
+            else:
+                packets[at] = packets[at][: rng.randint(0, len(packets[at]))]
+
+
+def _number(value: Any) -> int:
+    """A number that a varint can hold, of anything."""
+    return abs(value) if type(value) is int else 0
 
 
 @dataclass(frozen=True)
@@ -211,7 +323,8 @@ def table(rng: random.Random, parts: Parts, corpus: Sequence[bytes]) -> None:
     """An entry of params or of metadata."""
     at = rng.choice((8, 8, 8, 9))
     entries = dict(parts.fields[at]) if isinstance(parts.fields[at], dict) else {}
-    key = rng.choice([*entries, rng.choice(("k", "q", "g", "c", "s", "p", "n", "preset", "tb", "notes", "icc"))])
+    names = ("k", "q", "g", "c", "s", "p", "n", "preset", "tb", "notes", "icc", "bits", PACKETS)
+    key = rng.choice([*entries, rng.choice(names)])
     if rng.random() < 0.15:
         entries.pop(key, None)
     else:
@@ -241,6 +354,33 @@ def order(rng: random.Random, parts: Parts, corpus: Sequence[bytes]) -> None:
             parts.chunks.insert(j, parts.chunks[i])
         else:
             parts.chunks[i], parts.chunks[j] = parts.chunks[j], parts.chunks[i]
+
+
+def packets(rng: random.Random, parts: Parts, corpus: Sequence[bytes]) -> None:
+    """The params say as many packets as there are chunks, or none."""
+    if isinstance(parts.fields[8], dict):
+        parts.fields[8] = {**parts.fields[8], PACKETS: len(parts.chunks)} if rng.random() < 0.8 else {FORM[3]: 3}
+
+
+def start(rng: random.Random, parts: Parts, corpus: Sequence[bytes]) -> None:
+    """The numbers of a compact file's start; of other files a field."""
+    if parts.compact:
+        parts.starts.append(rng.getrandbits(48))
+    else:
+        field(rng, parts, corpus)
+
+
+def harm(rng: random.Random, parts: Parts, corpus: Sequence[bytes]) -> None:
+    """Packets are lost, damaged or repeated on their way; of files without some a chunk."""
+    if parts.compact:
+        parts.harm.append(rng.getrandbits(48))
+    else:
+        order(rng, parts, corpus)
+
+
+def layout(rng: random.Random, parts: Parts, corpus: Sequence[bytes]) -> None:
+    """The same in the other of the two layouts."""
+    parts.compact = not parts.compact
 
 
 def splice(rng: random.Random, parts: Parts, corpus: Sequence[bytes]) -> None:
@@ -310,6 +450,10 @@ OPERATIONS: tuple[tuple[Callable[[random.Random, Parts, Sequence[bytes]], None],
     (inside, 6),
     (described, 6),
     (filled, 1),
+    (packets, 1),
+    (start, 2),
+    (harm, 2),
+    (layout, 1),
 )
 
 

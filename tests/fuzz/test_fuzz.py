@@ -19,7 +19,7 @@ from codec.container import pack, unpack
 from codec.errors import StreamError
 
 from ..damage import alarm
-from . import execute, run, structure
+from . import execute, run, structure, tiny
 
 NAMES, FILES = run.corpus()
 CASES = 300  # of every run of the tests
@@ -27,7 +27,7 @@ CASES = 300  # of every run of the tests
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[execute.Target]:
-    target = execute.Target(tmp_path_factory.mktemp("fuzz") / "case")
+    target = execute.Target(tmp_path_factory.mktemp("fuzz") / "case", [tiny.codec()])
     target.load(FILES)
     with execute.fenced():
         yield target
@@ -66,8 +66,9 @@ def test_changed_files(target: execute.Target) -> None:
 
 def test_every_codec_is_in_the_corpus() -> None:
     codecs = {unpack(data)[0].codec for data in FILES}
-    assert codecs == set(registry.names())
-    media = Counter(registry.entry(unpack(data)[0].codec).medium for data in FILES)
+    assert codecs == {*registry.names(), tiny.codec().name}
+    names = [name for data in FILES if (name := unpack(data)[0].codec) in registry.names()]
+    media = Counter(registry.entry(name).medium for name in names)
     assert all(media[medium] >= 2 for medium in media)
     assert sum(map(len, FILES)) < 1 << 20
 
@@ -76,7 +77,39 @@ def test_every_codec_is_in_the_corpus() -> None:
 def test_a_file_taken_apart_is_sealed_as_it_was(name: str) -> None:
     data = FILES[NAMES.index(name)]
     assert structure.Parts.of(data).sealed() == data
-    assert pack(*unpack(data)) == data or "meta" in str(structure.Parts.of(data).chunks[:1])
+    compact = data.startswith(structure.COMPACT)
+    assert pack(*unpack(data), compact) == data or "meta" in str(structure.Parts.of(data).chunks[:1])
+
+
+def test_compact_files_are_in_the_corpus() -> None:
+    """Each coder that has a model, packets, and both layouts; what is changed in them is refused and accepted."""
+    made = dict(tiny.files())
+    compact = {name for name, data in made.items() if data.startswith(structure.COMPACT)}
+    assert compact == {name for name in made if name not in ("packets-metadata.vqgan", "deep.vqgan")}
+    assert {unpack(data)[0].coder for data in made.values()} == {"histogram", "mix", "fixed"}
+    assert sum("packets" in unpack(data)[0].params for data in made.values()) == 3
+
+
+@pytest.mark.parametrize("name", [name for name, data in tiny.files() if data.startswith(structure.COMPACT)])
+def test_changed_compact_files(name: str, target: execute.Target) -> None:
+    """Each operation, on each of them."""
+    data, counts = dict(tiny.files())[name], Counter[str]()
+    for operation, (change, _) in enumerate(structure.OPERATIONS):
+        case = structure.Case([data, *FILES[-len(tiny.files()) :]], 0, ((operation, 1), (operation, 2)))
+        with alarm(f"{change.__name__} doesn't end"):
+            outcome = target.run(case.data(), f"{name}:{operation}")
+        counts[outcome.kind] += 1
+        assert not outcome.is_fault, f"{change.__name__}: {outcome}"
+    assert counts["accepted"] and counts["refused"] > 4
+
+
+def test_packets_that_are_lost_are_restored(target: execute.Target) -> None:
+    names = [operation.__name__ for operation, _ in structure.OPERATIONS]
+    data, counts = dict(tiny.files())["packets.vqgan"], Counter[str]()
+    for seed in range(12):
+        case = structure.Case([data], 0, ((names.index("harm"), seed),))
+        counts[target.run(case.data(), str(seed)).kind] += 1
+    assert set(counts) <= {"accepted", "refused"} and counts["accepted"] > 6
 
 
 def test_a_seed_is_a_case() -> None:
@@ -95,7 +128,8 @@ def test_changes_are_behind_right_checksums() -> None:
     refused = Counter[bool]()
     for number in range(300):
         case = structure.Case.drawn(f"8:{number}", FILES)
-        if case.last is None:
+        behind = ("start", "harm")  # a start that ends elsewhere, and packets that were whole
+        if case.last is None and not any(structure.OPERATIONS[k][0].__name__ in behind for k, _ in case.changes):
             try:
                 unpack(case.data())
             except Exception as error:
