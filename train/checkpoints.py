@@ -16,7 +16,15 @@ from ..errors import UsageError
 from ..files import whole
 from .task import CompressionTask
 
-__all__ = ["check_resumable", "checkpoint_to_resume", "fill_task", "load_run", "read_checkpoint", "save_run"]
+__all__ = [
+    "check_resumable",
+    "checkpoint_to_resume",
+    "fill_task",
+    "load_run",
+    "read_checkpoint",
+    "read_state",
+    "save_run",
+]
 
 GO_BACK = "delete it, and --resume goes on from last.ckpt, before the decay"
 START_OVER = "delete it, and --resume begins anew"
@@ -37,6 +45,24 @@ def read_checkpoint(path: Path, advice: str, device: torch.device | str = "cpu")
     if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(k), kind) for k, kind in _FIELDS.items()):
         raise UsageError(f"{path} isn't a checkpoint of `codec train`: {advice}")
     return checkpoint
+
+
+def read_state(path: Path, advice: str) -> dict[str, torch.Tensor]:
+    """Reads the tensors of a checkpoint of any program, by name: its `state_dict`, or a file of that alone.
+
+    UsageError, which ends in the advice, for anything else. Objects that aren't tensors are never loaded.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what is raised depends on which byte is wrong, or which object is in it
+        raise UsageError(
+            f"it can't be read ({type(error).__name__}). If it holds other objects than tensors, save those alone: its "
+            f"'state_dict', by torch.save, on a machine where you trust the file. Or {advice}"
+        ) from None
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UsageError(f"it has no `state_dict` of tensors: {advice}")
+    return state
 
 
 def fill_task(task: CompressionTask, path: Path) -> int:

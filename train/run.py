@@ -24,6 +24,7 @@ FAMILIES: Mapping[str, str] = {
     "circuit": "circuit",
     "nirvana": "nirvana.paper",
     "s2lic": "s2lic.run",
+    "vqgan": "vqgan.run",
     "walloc": "walloc",
     "zipgan": "zipgan",
 }
