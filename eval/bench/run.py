@@ -17,10 +17,10 @@ import os
 import platform
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from .crops import equal_rate_crops
 from .items import Item, Skipped, find_items, guess_medium, n_values, printable, raw_bytes, seconds_of, shape_of
 from .measure import explain, measure
 from .rows import Failure, Row, RowFile, Table
-from .specs import Curve, parse
+from .specs import Curve, Point, parse
 
 __all__ = [
     "RunProgress",
@@ -70,21 +70,25 @@ def rate_distortion(
     again: bool = False,
     max_frames: int | None = None,
     progress: RunProgress | None = None,
+    families: Mapping[str, Family] | None = None,
 ) -> Table:
     """Measures codecs on every item of a file or folder.
 
     codecs: a codec string (specs.py), or several; None: our codecs of the medium and its usual anchors. metrics:
     names, of those in `metrics/`, "all" for all that can run here; None: the medium's default ones. out: a folder
     that keeps the rows (`rows.csv`), and is gone on with; None keeps nothing. again: measures what is there
-    already, too. n_threads: for each codec that can be told; None: the cores divided by `jobs`. What can't be read
-    or coded is in the table's `skipped` and `failed`.
+    already, too. n_threads: for each codec that can be told; None: the cores divided by `jobs`. families: the codecs
+    that strings may name, in place of all there are; with one job only, since they don't travel to other processes.
+    What can't be read or coded is in the table's `skipped` and `failed`.
 
     Raises UsageError for what can't be run as asked: an unknown or missing codec or metric, codecs of several media.
     """
     if codecs is None:
         codecs = default_codecs(medium or guess_medium(data))
     codecs = codecs if isinstance(codecs, str) else ",".join(codecs)
-    curves = curves_of(codecs)
+    if families is not None and jobs != 1:
+        raise UsageError(f"{jobs} jobs with codecs of one's own: expected 1")
+    curves = curves_of(codecs, families)
     kind = _one_medium(curves, medium)
     _check_families(curves)
     chosen = _metrics(kind, [metrics] if isinstance(metrics, str) else metrics)
@@ -126,9 +130,9 @@ def rate_distortion(
     )
 
 
-def curves_of(codecs: str) -> tuple[Curve, ...]:
-    """The curves of a codec string, with the codecs there are."""
-    return parse(codecs, peers.families())
+def curves_of(codecs: str, families: Mapping[str, Family] | None = None) -> tuple[Curve, ...]:
+    """The curves of a codec string, with the codecs there are, or with these."""
+    return parse(codecs, peers.families() if families is None else families)
 
 
 def default_codecs(medium: Medium) -> str:
@@ -223,6 +227,15 @@ class _Run:
     jobs: int
     threads: int
     machine: str
+    own: dict[str, Peer] = field(default_factory=dict)  # codecs that the registry doesn't know, by full codec string
+
+    def peer(self, point: Point) -> Peer:
+        """A codec with a point's settings, kept for the next item."""
+        if peers.families().get(point.family.name) is point.family:
+            return ready_peer(point.spec, self.threads)
+        if point.spec not in self.own:
+            self.own[point.spec] = point.family.make(point.settings, self.threads)
+        return self.own[point.spec]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "curves": tuple(_full_spec(curve) for curve in self.curves)}
@@ -259,7 +272,7 @@ def ready_peer(spec: str, n_threads: int) -> Peer:
 def _try_settings(run: _Run) -> None:
     for curve in run.curves:
         for point in curve.points:
-            ready_peer(point.spec, run.threads)
+            run.peer(point)
 
 
 def _version(family: Family) -> str:
@@ -419,7 +432,7 @@ def _measure(
     for number in points:
         point = run.curves[curve].points[number]
         try:
-            measured = measure(ready_peer(point.spec, run.threads), value, chosen, run.repeat, family.lossless)
+            measured = measure(run.peer(point), value, chosen, run.repeat, family.lossless)
         except Exception as error:
             yield Failure(item.name, point.spec, explain(error))
             continue

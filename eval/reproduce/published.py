@@ -17,11 +17,19 @@ from ...files import PACKAGE
 
 __all__ = ["PublishedSeries", "names", "series"]
 
+_COLUMNS = {  # of the file, by what they are called here
+    "bpp": "bpp",
+    "psnr-rgb": "psnr",
+    "ms-ssim-rgb": "ms_ssim",
+    "lpips-alex": "lpips_alex",
+    "dists": "dists",
+}
+
 
 @dataclass(frozen=True)
 class PublishedSeries:
     """A rate-distortion curve that somebody published. points: bits per pixel, and by metric ("psnr-rgb" in dB,
-    "ms-ssim-rgb" 0 to 1), means over the 24 pictures."""
+    "ms-ssim-rgb" 0 to 1, "lpips-alex", "dists"), means over the 24 pictures."""
 
     name: str
     source: str
@@ -45,7 +53,7 @@ def series(name: str) -> PublishedSeries:
     if about is None:
         near = difflib.get_close_matches(name, _all(), n=3, cutoff=0.4)
         raise UsageError(f"no published series {name!r}: " + (f"near are {', '.join(near)}" if near else "see names()"))
-    columns = {"bpp": about["bpp"], "psnr-rgb": about.get("psnr"), "ms-ssim-rgb": about.get("ms_ssim")}
-    given = {key: values for key, values in columns.items() if values is not None}
+    columns = {metric: about.get(key) for metric, key in _COLUMNS.items()}
+    given = {metric: values for metric, values in columns.items() if values is not None}
     points = tuple(dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True))
     return PublishedSeries(name, about["source"], about["kind"], points)

@@ -1,6 +1,7 @@
 """The cost of the engines: processor seconds and memory of the same work by compiled kernels, and by what they replace.
 
     python -P -m codec.eval.studies.engine process warm walloc circuit interp nirvana --data ../shared/data --out DIR
+    python -P -m codec.eval.studies.engine vqgan --data ../shared/data --out DIR
     python -P -m codec.eval.studies.engine large --data ../shared/data --out DIR      # 33 megapixels: ten minutes
 
 Each part measures its sides in turn, so that what else the machine does falls on all of them, and writes
@@ -234,6 +235,27 @@ def measure_walloc(data: Path, repeat: int, against: Path | None) -> dict[str, A
     return report
 
 
+def measure_vqgan(data: Path, repeat: int, against: Path | None) -> dict[str, Any]:
+    """VQGAN on a Kodak picture: its smallest codebook, its default and its largest; the default by each index coder."""
+    pixels = np.asarray(Image.open(data / "images" / "test-kodak" / "kodim19.png").convert("RGB"))
+    report: dict[str, Any] = {}
+    for label, quality, coder in (
+        ("smallest", 1, None),
+        ("default", None, None),
+        ("largest", 100, None),
+        ("default fixed", None, "fixed"),
+        ("default histogram", None, "histogram"),
+    ):
+        vqgan = Codec.load("vqgan", quality=quality).with_settings(**({"coder": coder} if coder else {}))
+        coded = vqgan.compress(pixels)
+        engines = ("native", "torch") if coder is None else ("native",)
+        report[f"{label} bytes"] = len(coded)
+        for verb, call, given in (("encode", vqgan.compress, pixels), ("decode", vqgan.decompress, coded)):
+            sides = {engine: by_engine(engine, call, given) for engine in engines}
+            report[f"{label} {verb}"] = interleaved(sides, repeat)
+    return report
+
+
 def measure_circuit(data: Path, repeat: int, against: Path | None) -> dict[str, Any]:
     """The 10 000 test images of MNIST, both ways."""
     with gzip.open(data / "mnist" / "t10k-images-idx3-ubyte.gz") as file:
@@ -299,6 +321,7 @@ PARTS: Mapping[str, Callable[[Path, int, Path | None], dict[str, Any]]] = {
     "process": measure_process,
     "warm": measure_warm,
     "walloc": measure_walloc,
+    "vqgan": measure_vqgan,
     "circuit": measure_circuit,
     "interp": measure_interp,
     "nirvana": measure_nirvana,

@@ -124,6 +124,17 @@ class TestDistances:
         assert measure(x, x) == pytest.approx(0, abs=1e-12)
         assert measure(x, jpeg(x, 5)) == pytest.approx(measure(jpeg(x, 5), x), abs=1e-6)
 
+    def test_kept_features_are_those_of_the_picture(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a large original none are kept; distances are the same."""
+        measure = measure_of("dists")
+        x = dog(64)
+        pairs = [(x, jpeg(x, 20)), (jpeg(x, 20), x), (x, jpeg(x, 50)), (x[:32], jpeg(x, 50)[:32])]
+        kept = [measure(*pair) for pair in pairs]
+        assert perceptual._kept_taps.cache_info().currsize == 1
+        monkeypatch.setattr(perceptual, "_KEPT_PIXELS", 0)
+        assert kept == pytest.approx([measure(*pair) for pair in pairs], abs=1e-6)
+        assert len({round(value, 4) for value in kept}) == 3  # the first two are equal
+
     @pytest.mark.parametrize(("name", "least"), [("lpips-alex", 31), ("lpips-vgg", 16), ("dists", 1)])
     def test_small_pictures(self, name: str, least: int) -> None:
         measure = measure_of(name)
