@@ -237,10 +237,12 @@ FORBIDDEN = {
     "codec.eval": {"train", "lightning"},
 }
 UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-# CompressAI's published weights, and our own checkpoints: torch reads tensors only (weights_only=True, checked below).
+# Published weights of CompressAI and EfficientNet-Lite0, and our own checkpoints: torch reads tensors only
+# (weights_only=True, checked below).
 EXCEPTIONS = {
     ("codec.eval.peers.zoo", "torch.load"),
     ("codec.train.checkpoints", "torch.load"),
+    ("codec.train.vqgan.extractors", "torch.load"),
 }
 UNSAFE_CALLS = {"np.load", "numpy.load", "torch.load", "eval", "exec", "yaml.load"}
 

@@ -134,8 +134,12 @@ def main() -> int:
             if isinstance(codec, InterpCodec):
                 values |= {"waves": waves()}  # wavelets are shorter for it
                 values |= {"scaled": 1e300 * values["field64"], "masked": np.ma.masked_less(probes.field(), -5)}
-        for number, coder in enumerate(probes.coders(codec)):
-            writer: Any = codec.with_settings(coder=coder) if coder else codec
+        writers: list[tuple[str, Any]] = [
+            (coder, codec.with_settings(coder=coder) if coder else codec) for coder in probes.coders(codec)
+        ]
+        if any(setting.name == "packets" for setting in codec.settings):
+            writers.append(("packets", codec.with_settings(packets=5)))
+        for number, (coder, writer) in enumerate(writers):
             for what, value in values.items():
                 if number and what not in ("rgb", "items"):
                     continue
@@ -151,7 +155,7 @@ def main() -> int:
                     "stream": header.stream,
                     "tag": tag or "",
                     "coder": header.coder,
-                    "weights": header.weights.hex(),
+                    "weights": codec.weights_id.hex(),  # a compact file has its first bytes
                     "shape": list(header.shape),
                     "dtype": header.dtype,
                     "bytes": len(data),
