@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..base.progress import each
 from ..layers.inference import own_arithmetic
-from ..layers.tiles import CELL, around, mirrored_pixels, tiles
+from ..layers.tiles import CELL, around, tiles
+from ..layers.torch_tiles import cut, slice_of
 from .config import LARGEST_LATENT, MEAN_BITS
 from .refine import STEPS
 
@@ -53,11 +54,11 @@ class Oracle:
         for rows, columns in each(list(tiles(h, w)), "tile", 0.0, 0.7):  # the rest is coding
             seen_rows = around(rows, h, _HALO_ANALYSIS, window)
             seen_columns = around(columns, w, _HALO_ANALYSIS, window)
-            x = _cut(pixels, seen_rows, seen_columns, self.device).contiguous(memory_format=torch.channels_last)
+            x = cut(pixels, seen_rows, seen_columns, self.device).contiguous(memory_format=torch.channels_last)
             inside = (min(h, seen_rows.stop) - seen_rows.start, min(w, seen_columns.stop) - seen_columns.start)
             y = self.net.latents(x, t, (CELL * inside[0], CELL * inside[1]))
-            out[..., _slice(rows), _slice(columns)] = y[
-                ..., _slice(rows, seen_rows.start), _slice(columns, seen_columns.start)
+            out[..., slice_of(rows), slice_of(columns)] = y[
+                ..., slice_of(rows, seen_rows.start), slice_of(columns, seen_columns.start)
             ]
         out.clamp_(-LARGEST_LATENT / 2, LARGEST_LATENT / 2)
         return _last(out).cpu().numpy()
@@ -104,7 +105,7 @@ class Oracle:
         for rows, columns in each(list(tiles(h, w)), "tile", 0.3, 1.0):  # what comes before is decoding
             seen_rows = around(rows, h, config.synthesis_halo, config.multiple)
             seen_columns = around(columns, w, config.synthesis_halo, config.multiple)
-            x = self.net.pixels(y_hat[..., _slice(seen_rows), _slice(seen_columns)], step)[0]
+            x = self.net.pixels(y_hat[..., slice_of(seen_rows), slice_of(seen_columns)], step)[0]
             top, left = CELL * (rows.start - seen_rows.start), CELL * (columns.start - seen_columns.start)
             target = out[CELL * rows.start : CELL * rows.stop, CELL * columns.start : CELL * columns.stop]
             x = x[:, top : top + target.shape[0], left : left + target.shape[1]]
@@ -124,9 +125,9 @@ def refined(
 ) -> NDArray[np.float32]:
     """Latents that gradient steps have made better for this picture (refine.py), (h, w, M) as y."""
     steps = max(1, round(STEPS * effort))
-    cut = functools.partial(_cut, pixels, device=device)
+    part = functools.partial(cut, pixels, device=device)
     size = (pixels.shape[0], pixels.shape[1])
-    better = _Refinement(refiner, device)(_first(y), torch.from_numpy(z_hat)[None], cut, size, step, steps)
+    better = _Refinement(refiner, device)(_first(y), torch.from_numpy(z_hat)[None], part, size, step, steps)
     return _last(better.clamp_(-LARGEST_LATENT / 2, LARGEST_LATENT / 2)).cpu().numpy()
 
 
@@ -146,17 +147,6 @@ def checksum(y_hat: Tensor) -> int:
 
 def _units(y_hat: Tensor) -> Tensor:
     return torch.round(y_hat * 2**MEAN_BITS).to(torch.int32)
-
-
-def _cut(pixels: NDArray[Any], rows: range, columns: range, device: str) -> Tensor:
-    """The pixels of rows and columns of cells, mirrored over the edges: (1, 3, H, W) float32 in [0, 1]."""
-    tile = pixels[mirrored_pixels(rows, pixels.shape[0])][:, mirrored_pixels(columns, pixels.shape[1])]
-    x = torch.from_numpy(tile.transpose(2, 0, 1).astype(np.float32)).to(device)[None]
-    return x * (1.0 / float(np.iinfo(pixels.dtype).max))
-
-
-def _slice(cells: range, origin: int = 0) -> slice:
-    return slice(cells.start - origin, cells.stop - origin)
 
 
 def _last(x: Tensor) -> Tensor:
