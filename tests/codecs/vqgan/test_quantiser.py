@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -219,6 +220,17 @@ class TestGradients:
         assert torch.allclose(gradient.norm(dim=1), seen.norm(dim=1), rtol=1e-4)
         angle = torch.cosine_similarity(gradient, z.detach())
         assert torch.allclose(angle, torch.cosine_similarity(seen, codes), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["average", "learned"])
+def test_words_of_unknown_use_are_not_dead_at_once(kind: Any) -> None:
+    """A codebook that was filled from elsewhere keeps the words that the first batch doesn't use."""
+    torch.manual_seed(0)
+    quantiser, book = VectorQuantiser(32, 4, codebook=kind, restart=0.5), torch.randn(32, 4)
+    quantiser.fill(book)
+    quantiser.train()
+    quantiser(book[0].view(1, 4, 1, 1).expand(1, 4, 32, 32).contiguous())
+    torch.testing.assert_close(quantiser.codebook.detach(), book, rtol=1e-4, atol=1e-4)
 
 
 class TestFiniteScalars:
