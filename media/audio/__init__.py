@@ -1,0 +1,1 @@
+"""Sound as values and as files. Values: values; reading: reader and the modules of formats; rates: resample; writing: writer."""
