@@ -31,6 +31,7 @@ __all__ = [
     "ARRAY_READS",
     "ARRAY_WRITES",
     "AUDIO_READS",
+    "AUDIO_WRITES",
     "FIELD_READS",
     "IMAGE_READS",
     "IMAGE_WRITES",
@@ -77,6 +78,9 @@ IMAGE_WRITES: Mapping[str, str] = MappingProxyType(
 VIDEO_READS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".y4m")
 VIDEO_WRITES = (".mkv", ".mp4", ".mov", ".webm", ".y4m")
 AUDIO_READS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wv")
+AUDIO_WRITES: Mapping[str, str] = MappingProxyType(
+    {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
+)
 FIELD_READS = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".nc4", ".cdf", ".mat", ".nxs", ".h5ad")
 ARRAY_READS = (".idx", ".gz", ".npy", ".csv", ".tsv", ".png")
 ARRAY_FORMS = ("array", "idx", "npy", "csv", "picture", "pictures")  # stored by number in files: append only
@@ -118,7 +122,7 @@ class Medium:
 
 _ALL = (
     Medium("image", tuple(suffix for group in IMAGE_READS.values() for suffix in group), tuple(IMAGE_WRITES)),
-    Medium("audio", AUDIO_READS),
+    Medium("audio", AUDIO_READS, tuple(AUDIO_WRITES)),
     Medium("video", VIDEO_READS, (*VIDEO_WRITES, ".png", ""), folders=(".png", ".jpg", ".jpeg"), by_name=True),
     Medium(
         "array",
