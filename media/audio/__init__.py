@@ -1,1 +1,1 @@
-"""Sound as values and as files. Values: values; reading: reader and the modules of formats; rates: resample; writing: writer."""
+"""Sound as values and as files. Values: values; reading: reader; other rates: resample; writing: writer."""

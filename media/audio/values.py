@@ -1,6 +1,6 @@
-"""Values of sound: samples with their rate, channels, tags and cover, and the exact arithmetic between kinds of sample.
+"""Values of sound: samples with their rate, channels, tags and cover, and the exact arithmetic between types of sample.
 
-Samples are (n, channels), time first, in the order of channels that WAV has (front left, front right, centre, low, ...).
+Samples are (n, channels), time first, in the order of channels that WAV has (front left, right, centre, low, ...).
 A sample of b bits is an integer v in [-2**(b-1), 2**(b-1)) that means v / 2**(b-1); 24 bits lie in an int32, at its
 lower end. 0 dB is 1.0; floats may go beyond. May import errors.
 """
@@ -31,6 +31,7 @@ __all__ = [
     "AudioInfo",
     "Cover",
     "SampleType",
+    "check_shape",
     "from_float",
     "to_float",
 ]
@@ -55,7 +56,7 @@ _LOSSY = frozenset({"mp3", "aac", "opus", "vorbis", "ac3", "eac3", "mp2", "amr",
 
 @dataclass(frozen=True)
 class Cover:
-    """A picture that goes with the sound, as its file has it. mime: "image/jpeg", "image/png". kind: "front", "other"."""
+    """A picture that goes with the sound, as it is stored. mime: "image/jpeg", "image/png". kind: "front", "other"."""
 
     data: bytes = field(repr=False)
     mime: str = "image/jpeg"
@@ -68,9 +69,9 @@ class AudioInfo:
 
     rate: samples a second. n_samples: of each channel, without the delay and the padding of an encoder; None where only
     the end of the input says it (a pipe). layout: FFmpeg's name of what the channels are, "" for the usual one of
-    LAYOUTS. sample: the type of sample that the source has. tags: by names of Vorbis comments in capital letters (TITLE,
-    ARTIST, ALBUM, TRACKNUMBER, DATE, GENRE, COMMENT, REPLAYGAIN_TRACK_GAIN; others as they are called), each with its
-    values in order. format: how the source codes its samples, "pcm", "flac", "mp3", ...; "" for an array.
+    LAYOUTS. sample: the type of sample that the source has. tags: by names of Vorbis comments in capital letters
+    (TITLE, ARTIST, ALBUM, TRACKNUMBER, DATE, GENRE, COMMENT, REPLAYGAIN_TRACK_GAIN; others as they are called), each
+    with its values in order. format: how the source codes its samples, "pcm", "flac", "mp3", ...; "" for an array.
     """
 
     rate: int
@@ -83,13 +84,7 @@ class AudioInfo:
     format: str = ""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.rate <= MAX_RATE:
-            raise MediaError(f"{self.rate} samples a second; expected 1 to {MAX_RATE}")
-        if not 1 <= self.channels <= MAX_CHANNELS:
-            raise MediaError(
-                f"sound of {self.channels} channels; expected 1 to {MAX_CHANNELS}: take some of them, as with "
-                "ffmpeg -i IN -ac 2 OUT.wav"
-            )
+        check_shape(self.rate, self.channels)
         if self.n_samples is not None and not 0 <= self.n_samples <= MAX_SAMPLES:
             raise MediaError(f"{self.n_samples} samples; expected 0 to {MAX_SAMPLES}")
         if self.sample not in DTYPES:
@@ -131,7 +126,8 @@ class Audio:
         samples, info = self.samples, self.info
         if samples.ndim != 2 or samples.shape != (info.n_samples, info.channels) or samples.dtype != info.dtype:
             raise UsageError(
-                f"samples are {samples.dtype} {samples.shape}; expected {info.dtype} ({info.n_samples}, {info.channels})"
+                f"samples are {samples.dtype} {samples.shape}; "
+                f"expected {info.dtype} ({info.n_samples}, {info.channels})"
             )
 
     @staticmethod
@@ -179,10 +175,21 @@ class Audio:
         """The same sound with another type of sample, rounded to the nearest and clipped where that is coarser."""
         if sample == self.info.sample:
             return self
-        samples = self.to_float()
-        if sample != "float32":
-            samples = from_float(samples, BITS[sample])
+        if sample == "float32":
+            samples: NDArray[Any] = self.to_float()
+        else:  # in float64, which holds 32 bits
+            whole = 1.0 if self.info.sample == "float32" else 2.0 ** (self.info.bits - 1)
+            samples = from_float(self.samples.astype(np.float64) / whole, BITS[sample])
         return Audio(samples, replace(self.info, sample=sample))
+
+
+def check_shape(rate: int, channels: int) -> None:
+    """Raise MediaError unless sound of so many samples a second and channels is within our caps."""
+    if not 1 <= rate <= MAX_RATE:
+        raise MediaError(f"{rate} samples a second; expected 1 to {MAX_RATE}")
+    if not 1 <= channels <= MAX_CHANNELS:
+        mixed = ": mix them down, ffmpeg -i IN -ac 2 OUT.wav" if channels > MAX_CHANNELS else ""
+        raise MediaError(f"sound of {channels} channels; expected 1 to {MAX_CHANNELS}{mixed}")
 
 
 def to_float(samples: NDArray[Any], bits: int) -> NDArray[np.float32]:
@@ -205,5 +212,5 @@ def from_float(samples: NDArray[Any], bits: int) -> NDArray[Any]:
     if bits not in (16, 24, 32):
         raise UsageError(f"bits {bits}; expected 16, 24 or 32")
     scale = 2.0 ** (bits - 1)
-    scaled = np.rint(np.nan_to_num(samples.astype(np.float64), nan=0.0) * scale)
-    return np.clip(scaled, -scale, scale - 1.0).astype(np.int16 if bits == 16 else np.int32)
+    clipped = np.nan_to_num(np.clip(samples.astype(np.float64), -1.0, 1.0), nan=0.0)
+    return np.minimum(np.rint(clipped * scale), scale - 1.0).astype(np.int16 if bits == 16 else np.int32)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +23,7 @@ from ...errors import MediaError, UsageError
 from ...files import STDIO, is_stream, name_of, naming
 from ..notes import Note
 from ..signatures import describe_unknown
+from ..streams import MAX_MEMORY, Again, Joined, keep
 from . import sound as sounds
 from . import y4m
 from .base import TAKES, VideoReader
@@ -32,9 +32,6 @@ from .folder import FolderReader
 from .values import FULL, Chapter, Frame, VideoInfo, frames_of, yuv_to_rgb
 
 __all__ = ["MAX_MEMORY", "VideoReader", "VideoSource", "chapters_of", "cut", "open_video"]
-
-MAX_MEMORY = 1 << 30  # bytes of a file that comes through a pipe, and is kept in a temporary file
-_IN_MEMORY = 1 << 24  # bytes of it that are kept in memory before there is a file
 
 VideoSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any]
 
@@ -95,7 +92,7 @@ def _open_stream(stream: BinaryIO, name: str, owned: bool = False) -> VideoReade
     while len(head) < len(y4m.MAGIC) and (more := stream.read(len(y4m.MAGIC) - len(head))):
         head += more
     if head == y4m.MAGIC:
-        once: list[BinaryIO] = [io.BufferedReader(_Joined(head, stream, owned), 1 << 16)]
+        once: list[BinaryIO] = [io.BufferedReader(Joined(head, stream, owned), 1 << 16)]
 
         def opened() -> BinaryIO:
             if not once:
@@ -103,64 +100,8 @@ def _open_stream(stream: BinaryIO, name: str, owned: bool = False) -> VideoReade
             return once.pop()
 
         return _Y4mReader(opened, name, keep=True)
-    kept = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  its reader closes it
-    kept.write(head)
-    n_bytes = len(head)
-    while part := stream.read(1 << 20):
-        n_bytes += len(part)
-        if n_bytes > MAX_MEMORY:
-            kept.close()
-            raise MediaError(f"{name}: more than {MAX_MEMORY} bytes through a pipe; name the file, or pipe Y4M")
-        kept.write(part)
-    if owned:
-        stream.close()
-    return _open_bytes(lambda: io.BufferedReader(_Again(kept), 1 << 16), name)
-
-
-class _Again(io.RawIOBase):
-    """The bytes of a temporary file from their start, which stay when this is closed."""
-
-    def __init__(self, kept: Any) -> None:
-        self._kept, self._at = kept, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = self._at if whence == os.SEEK_CUR else 0 if whence == os.SEEK_SET else self._kept.seek(0, os.SEEK_END)
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        self._kept.seek(self._at)
-        data = self._kept.read(len(buffer))
-        self._at += len(data)
-        buffer[: len(data)] = data
-        return len(data)
-
-
-class _Joined(io.RawIOBase):
-    """A stream of bytes that were already read, and then the rest, which is closed with this if it is owned."""
-
-    def __init__(self, head: bytes, rest: BinaryIO, owned: bool) -> None:
-        self._head, self._rest, self._owned = head, rest, owned
-
-    def close(self) -> None:
-        if self._owned:
-            self._rest.close()
-        super().close()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._head[: len(buffer)] or self._rest.read(len(buffer)) or b""
-        self._head = self._head[len(data) :]
-        buffer[: len(data)] = data
-        return len(data)
+    kept = keep(stream, head, name, owned, "name the file, or pipe Y4M", MAX_MEMORY)
+    return _open_bytes(lambda: io.BufferedReader(Again(kept), 1 << 16), name)
 
 
 def _format_of(head: bytes) -> str | None:
