@@ -1,12 +1,13 @@
 """The media: what a file holds, told by its first bytes or its suffix, and the values that codecs take and give back.
 
 `probe` decides once what an input is. The tables here are the only ones of suffixes. Readers and writers lie in the
-modules beside: image, array, hdf5, video. May import files, container and errors; this module imports no NumPy, and the
-container where a file is looked at, so that a command line can be refused at once.
+modules beside: image, array, hdf5, audio, video. May import files, container and errors; this module imports no NumPy,
+and the container where a file is looked at, so that a command line can be refused at once.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if "." not in __name__:
     raise ImportError(f"`{__name__}` is here a folder of a codec-suite checkout: use codec.{__name__}, or python -P")
@@ -77,7 +78,10 @@ IMAGE_WRITES: Mapping[str, str] = MappingProxyType(
 )
 VIDEO_READS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".y4m")
 VIDEO_WRITES = (".mkv", ".mp4", ".mov", ".webm", ".y4m")
-AUDIO_READS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wv")
+AUDIO_READS = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".mka", ".aac"),
+    *(".aif", ".aiff", ".aifc", ".w64", ".rf64", ".wv"),
+)
 AUDIO_WRITES: Mapping[str, str] = MappingProxyType(
     {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
 )
@@ -157,6 +161,16 @@ def medium_of(start: bytes) -> str | None:
     return medium if medium in MEDIA else None
 
 
+def _medium_within(start: bytes, file: BinaryIO) -> str | None:
+    """The same of a file that can be looked into: one of videos' kinds, without pictures, is sound."""
+    medium = medium_of(start)
+    if medium == "video" and identify(start) in ("mp4", "mov", "mkv", "3gp"):
+        from .audio.tracks import is_only_sound
+
+        return "audio" if is_only_sound(file, start) else medium
+    return medium
+
+
 # ---- probing
 
 
@@ -211,7 +225,7 @@ def probe(source: str | os.PathLike[str]) -> Probe:
             if start.startswith(COMPACT_SIGNATURE) or identify(start, path) is None:
                 start += file.read(MAX_COMPACT)  # of packets any may be damaged, the first ones too
             if not is_container(start):
-                return _damaged(path, start) or Probe(path, medium=medium_of(start[:_START]) or by_name)
+                return _damaged(path, start) or Probe(path, medium=_medium_within(start[:_START], file) or by_name)
             start += file.read(MAX_HEADER)
             header = _header(start)
             if header is None and (more := file.read(MAX_META + MAX_HEADER)):  # metadata of their own chunk, or damage
@@ -228,7 +242,8 @@ def probe_bytes(data: bytes, source: str = STDIO) -> Probe:
     ours = is_container(data)
     if not ours and (probe := _damaged(source, data)) is not None:
         return replace(probe, data=data)
-    return Probe(source, ours, _header(data) if ours else None, None if ours else medium_of(data[:_START]), data)
+    medium = None if ours else _medium_within(data[:_START], io.BytesIO(data))
+    return Probe(source, ours, _header(data) if ours else None, medium, data)
 
 
 def _damaged(source: str, data: bytes) -> Probe | None:

@@ -56,7 +56,7 @@ _FLOATS = "whose values have no upper end, which pictures here have; with the lo
 _REMUX = (
     "which isn't read as it is; without loss: ffmpeg -fflags +genpts -i {IN} -map 0:v -map '0:a?' -c copy {STEM}.mkv"
 )
-_SOUND = "and sound has no codec here yet; a lossless file that others read: ffmpeg -i {IN} {STEM}.flac"
+_SOUND = _convert("ffmpeg -i {IN} {STEM}.flac")
 _UNPACK = "an archive: unpack it, "
 _TABLE = "name a codec for arrays: codec encode {IN} -c mix"
 _HEIF = "which needs an extra: pip install 'codec-suite[heif]', or heif-convert {IN} {STEM}.png"
@@ -134,13 +134,22 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "rm": Kind("a RealMedia file", "video", _convert("ffmpeg -i {IN} {STEM}.mkv"), (".rm", ".rmvb")),
         "h264": Kind("a bare video stream", "video", _REMUX, (".h264", ".264", ".h265", ".265", ".hevc", ".obu")),
         # sound
-        "wav": Kind("a WAV file", "audio", _SOUND, (".wav", ".w64", ".rf64")),
-        "flac": Kind("a FLAC file", "audio", _SOUND.partition(";")[0], (".flac",)),
-        "mp3": Kind("an MP3 file", "audio", _SOUND, (".mp3",)),
-        "m4a": Kind("an M4A file", "audio", _SOUND, (".m4a", ".m4b", ".aac")),
-        "ogg": Kind("an Ogg file", "audio", _SOUND, (".ogg", ".oga", ".opus")),
-        "aiff": Kind("an AIFF file", "audio", _SOUND, (".aif", ".aiff")),
-        "wv": Kind("a WavPack file", "audio", _SOUND, (".wv",)),
+        "wav": Kind("a WAV file", "audio", "", (".wav", ".w64", ".rf64")),
+        "flac": Kind("a FLAC file", "audio", "", (".flac",)),
+        "mp3": Kind("an MP3 file", "audio", "", (".mp3",)),
+        "m4a": Kind("an M4A file", "audio", "", (".m4a", ".m4b", ".aac")),
+        "ogg": Kind("an Ogg file", "audio", "", (".ogg", ".oga", ".opus", ".spx")),
+        "aiff": Kind("an AIFF file", "audio", "", (".aif", ".aiff", ".aifc")),
+        "wv": Kind("a WavPack file", "audio", "", (".wv",)),
+        "mka": Kind("a Matroska file of sound", "audio", "", (".mka",)),
+        "caf": Kind("a CAF file", "audio", _SOUND, (".caf",)),
+        "au": Kind("an AU file", "audio", _SOUND, (".au", ".snd")),
+        "ape": Kind("a Monkey's Audio file", "audio", _SOUND, (".ape",)),
+        "mpc": Kind("a Musepack file", "audio", _SOUND, (".mpc",)),
+        "tta": Kind("a TTA file", "audio", _SOUND, (".tta",)),
+        "dsf": Kind("a DSD file", "audio", _SOUND, (".dsf", ".dff")),
+        "amr": Kind("an AMR file", "audio", _SOUND, (".amr", ".awb")),
+        "ac3": Kind("an AC-3 file", "audio", _SOUND, (".ac3", ".eac3")),
         "midi": Kind(
             "a MIDI file, which has notes and no samples", "audio", "play it into a WAV file first", (".mid",)
         ),
@@ -247,10 +256,21 @@ _AT_0 = (  # bytes that a file begins with; longer ones before those that they b
     (b"\0\0\0\x01\x40\x01", "h264"),
     (b"\0\0\0\x01\x09", "h264"),
     (b"RF64", "wav"),
+    (b"BW64", "wav"),
     (b"riff\x2e\x91\xcf\x11", "wav"),
     (b"fLaC", "flac"),
     (b"ID3", "mp3"),
     (b"wvpk", "wv"),
+    (b"caff\0", "caf"),
+    (b".snd\0", "au"),
+    (b"MAC ", "ape"),
+    (b"MPCK", "mpc"),
+    (b"MP+", "mpc"),
+    (b"TTA1", "tta"),
+    (b"DSD ", "dsf"),
+    (b"FRM8", "dsf"),
+    (b"#!AMR", "amr"),
+    (b"\x0b\x77", "ac3"),
     (b"MThd", "midi"),
     (b"CDF\x01", "netcdf3"),
     (b"CDF\x02", "netcdf3"),

@@ -283,7 +283,7 @@ class CodedReader(AudioReader):
         if kind == "s16" and info.sample != "int16":
             return None
         if kind == "s32" and info.sample != "int32":
-            array = array >> (8 if info.sample == "int24" else 16)
+            array = np.asarray(array, np.int32) >> (8 if info.sample == "int24" else 16)
         samples = array.astype(DTYPES[info.sample], order="C")
         if info.sample == "float32" and not np.isfinite(samples).all():
             self._note("sound", "samples that are infinite or no numbers (NaN): taken as 0")

@@ -1,4 +1,4 @@
-"""The metadata of FLAC files (RFC 9639 section 8): length, bits, comments, pictures. The frames are FFmpeg's to decode."""
+"""The metadata of FLAC files (RFC 9639 section 8): length, bits, comments, pictures. Frames are FFmpeg's."""
 
 from __future__ import annotations
 

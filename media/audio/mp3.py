@@ -25,7 +25,7 @@ _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 
 
 class XingTag(NamedTuple):
-    """An encoder's tag. frames: of sound, None if it doesn't say it; delay, padding: samples, None without LAME's part."""
+    """An encoder's tag. frames: of sound, if it says it; delay, padding: samples, None without LAME's part."""
 
     n_each: int  # samples of a frame
     frames: int | None

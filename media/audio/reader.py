@@ -21,7 +21,7 @@ from ...files import STDIO, is_stream, name_of, naming
 from ..notes import Note
 from ..signatures import START, describe_unknown, identify
 from ..streams import MAX_MEMORY, Again, Joined, keep
-from . import aiff, flac, mp3, mp4, pages, wav
+from . import aiff, boxes, flac, mp3, pages, wav
 from .base import TAKES, AudioReader
 from .coded import CodedReader
 from .pcm import PcmLayout, PcmReader, read_all
@@ -195,7 +195,7 @@ def _ogg(opened: Opened, name: str, n_bytes: int, track: int) -> AudioReader:
 
 def _mp4(opened: Opened, name: str, n_bytes: int, track: int) -> AudioReader:
     with opened() as stream:
-        timing = mp4.timing_of(stream, n_bytes, track)
+        timing = boxes.timing_of(stream, n_bytes, track)
     reader = CodedReader(opened, name, "mov", timing, track)
     reader.look_beside()
     return reader

@@ -1,8 +1,8 @@
-"""The exact beginning and length of coded sound: what an encoder put in front of it and behind it, by a file's own words.
+"""The exact beginning and length of coded sound: what an encoder put around it, by the file's own words.
 
 Encoders give more samples than they got: a delay in front, and padding that fills the last packet. Each format says in
 a way of its own how many there are. Here it is read, so that files join without a gap (gapless) and nothing depends on
-the version of a decoder. FLAC: flac; MP3: mp3; Ogg: pages; MP4: mp4.
+the version of a decoder. FLAC: flac; MP3: mp3; Ogg: pages; MP4: boxes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Timing:
     """A file's words about its sound.
 
     skip: samples that a decoder gives before the first one. n_samples: of each channel after that; None if the file
-    doesn't say it. end: the time at which the sound ends, in samples, where that is what it says; skip included. rate: in
-    whose samples these count; 0 for the decoder's. late: seconds by which the sound begins after the file's time does.
-    bits: of a sample as they were, 0 where that isn't said.
+    doesn't say it. end: the time at which the sound ends, in samples, where that is what it says; skip included. rate:
+    in whose samples these count; 0 for the decoder's. late: seconds by which the sound begins after the file's time
+    does. bits: of a sample as they were, 0 where that isn't said.
     """
 
     skip: int = 0

@@ -26,8 +26,10 @@ _MAX_EDITS = 1 << 10
 
 @dataclass
 class Mp4Timing(Timing):
-    """The words of an MP4 file about a track of sound. has_fragments: whether packets are described among themselves, so
-    that only reading them tells the length."""
+    """The words of an MP4 file about a track of sound.
+
+    has_fragments: whether packets are described among themselves, so that only reading them tells the length.
+    """
 
     has_fragments: bool = False
 
