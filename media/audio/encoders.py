@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...errors import MediaError
 from ..notes import Note
-from .layouts import is_usual, mask_of
+from .layouts import MASK_TAG, is_usual, mask_of
 from .ogg import OggWriter
 from .riff import little_endian
 from .tagging import flac_blocks, id3, vorbis_comment
@@ -95,9 +95,9 @@ class FlacSink:
         self._extradata = bytes(self._encoder.context.extradata or b"")
         if len(self._extradata) != _FLAC_INFO:
             raise MediaError(f"FFmpeg's header of FLAC has {len(self._extradata)} bytes; expected {_FLAC_INFO}")
-        tags = dict(info.tags)
-        if not is_usual(info.layout, info.channels) and (mask := mask_of(info.layout, info.channels)):
-            tags["WAVEFORMATEXTENSIBLE_CHANNEL_MASK"] = (f"0x{mask:X}",)
+        mask = mask_of(info.layout, info.channels)
+        is_said = info.channels > 2 or not is_usual(info.layout, info.channels)  # readers differ on what 5.1 is
+        tags = {**info.tags, MASK_TAG: (f"0x{mask:X}",)} if mask and is_said else info.tags
         blocks, self.notes = flac_blocks(self._stream_info(), tags, info.cover)
         self._file.write(blocks)
 
@@ -146,9 +146,10 @@ class OpusSink:
 
     def __init__(self, file: BinaryIO, info: AudioInfo, kbps: int, rate_before: int) -> None:
         self._channels = info.channels
-        self._encoder = _Encoder(
-            "libopus", info, "flt", kbps * 1000, application="audio", vbr="on", compression_level="10"
-        )
+        options = {"application": "audio", "vbr": "on", "compression_level": "10"}
+        if info.channels > 2:
+            options["mapping_family"] = "1"  # without it, FFmpeg mixes up the channels of 5.0 and 6.1
+        self._encoder = _Encoder("libopus", info, "flt", kbps * 1000, **options)
         head = bytearray(self._encoder.context.extradata or b"")
         if head[:8] != b"OpusHead" or len(head) < 19:
             raise MediaError(f"FFmpeg's header of Opus is {bytes(head)!r}; expected OpusHead")
@@ -210,12 +211,13 @@ class Mp3Sink:
         self._n_samples = self._n_packets = 0
         self._start = file.write(id3(info.tags, info.cover))
         options = {"id3v2_version": "0", "write_xing": "1"}  # 0: none, there is ours
-        self._output = av.open(_Behind(file, self._start), "w", format="mp3", options=options)
+        self._behind = _Behind(file, self._start)
+        self._output = av.open(self._behind, "w", format="mp3", options=options)
         self._output.flags |= Flags.bitexact.value
         layout = LAYOUTS[info.channels]
         stream: Any = self._output.add_stream("libmp3lame", rate=info.rate, layout=layout, format="fltp")
         stream.bit_rate = kbps * 1000
-        stream.codec_context.options = {"compression_level": "2"}
+        stream.codec_context.options = {"compression_level": "3"}
         stream.codec_context.thread_count = 1
         self._stream = stream
         self._output.start_encoding()
@@ -244,6 +246,7 @@ class Mp3Sink:
         self._file.write(frame[: at + _CRC_AT + 2])
 
     def drop(self) -> None:
+        self._behind.is_open = False  # FFmpeg finishes a file that it closes, and a full disk would speak up again
         with contextlib.suppress(Exception):
             self._output.close()
 
@@ -254,19 +257,22 @@ class Mp3Sink:
 
 
 class _Behind:
-    """A part of a file from a position on, as a file."""
+    """A part of a file from a position on, as a file. is_open: whether anything still goes there."""
 
     def __init__(self, file: BinaryIO, start: int) -> None:
         self._file, self._start = file, start
+        self.is_open = True
 
     def write(self, data: bytes) -> int:
-        return self._file.write(data)
+        return self._file.write(data) if self.is_open else len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if not self.is_open:
+            return 0
         return self._file.seek(offset + (self._start if whence == io.SEEK_SET else 0), whence) - self._start
 
     def tell(self) -> int:
-        return self._file.tell() - self._start
+        return self._file.tell() - self._start if self.is_open else 0
 
 
 def _crc16(data: bytes | bytearray) -> int:

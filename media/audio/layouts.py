@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from .values import LAYOUTS
 
-__all__ = ["MASKS", "is_usual", "mask_of"]
+__all__ = ["MASKS", "MASK_TAG", "is_usual", "mask_of"]
 
 MASKS: Mapping[str, int] = MappingProxyType(  # a bit for each loudspeaker; the channels come in the order of the bits
     {
@@ -39,6 +39,9 @@ MASKS: Mapping[str, int] = MappingProxyType(  # a bit for each loudspeaker; the 
         "octagonal": 0x737,
     }
 )
+
+
+MASK_TAG = "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"  # the Vorbis comment that says a mask, in FLAC and Ogg
 
 
 def mask_of(layout: str, channels: int) -> int:

@@ -28,6 +28,7 @@ from .. import AUDIO_WRITES
 from ..ffmpeg import errors
 from ..notes import Note
 from .encoders import MP3_RATES, OPUS_RATE, FlacSink, Mp3Sink, OpusSink
+from .layouts import MASK_TAG
 from .resample import Resampler, length_at
 from .riff import WavSink
 from .values import BITS, Audio, AudioInfo, SampleType, from_float, to_float
@@ -133,6 +134,7 @@ class AudioWriter:
     ) -> None:
         key = _format_of(target, format)
         self._name = "stdout" if target == STDIO else os.fspath(target)
+        info = replace(info, tags={name: values for name, values in info.tags.items() if name != MASK_TAG})
         self.info, self.n_samples, self.notes = info, 0, list[Note]()
         self._format = _FORMATS[key]
         self._stored = _stored(self._format, info, bits, kbps, self.notes)  # the sound as the file has it
@@ -192,7 +194,7 @@ class AudioWriter:
             self._sink.drop()
         if self._is_open:
             self._is_open = False
-            with contextlib.suppress(_Abandoned):
+            with contextlib.suppress(OSError):  # of a full disk, again
                 self._writing.__exit__(_Abandoned, _Abandoned(), None)
 
     def __enter__(self) -> AudioWriter:
