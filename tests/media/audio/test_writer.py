@@ -23,6 +23,7 @@ from codec.files import TargetExistsError
 from codec.media.audio import riff
 from codec.media.audio.layouts import MASKS
 from codec.media.audio.ogg import OggWriter, checksum
+from codec.media.audio.reader import read_audio
 from codec.media.audio.resample import length_at, resample
 from codec.media.audio.tagging import TOTALS
 from codec.media.audio.values import LAYOUTS, Audio, AudioInfo, Cover, SampleType, from_float, to_float
@@ -89,13 +90,13 @@ def samples_of(frame: av.AudioFrame, channels: int) -> NDArray[Any]:
         return frame.to_ndarray().reshape(-1, channels)
     # PyAV 18 finds a ninth plane where there are eight: to_ndarray() reads beyond its memory.
     assert frame.format.name == "fltp"
-    planes = [np.frombuffer(plane, np.float32)[: frame.samples] for plane in frame.planes[:channels]]
+    planes = [np.frombuffer(bytes(plane), np.float32)[: frame.samples] for plane in frame.planes[:channels]]
     return np.stack(planes, axis=1)
 
 
 def by_sndfile(path: Path, sample: SampleType) -> NDArray[Any]:
     dtype: Any = {"int16": "int16", "float32": "float32"}.get(sample, "int32")
-    array, _ = soundfile.read(path, dtype=dtype, always_2d=True)
+    array: Any = soundfile.read(path, dtype=dtype, always_2d=True)[0]
     return array >> 8 if sample == "int24" else array
 
 
@@ -518,6 +519,58 @@ def test_totals_stand_behind_their_numbers(tmp_path: Path) -> None:
         assert all(frame in (tmp_path / "a.mp3").read_bytes() for frame in frames)
 
 
+# ---- read again
+
+
+@pytest.mark.parametrize(
+    ("format", "channels"),
+    [(format, channels) for format in FORMATS for channels in (1, 2, 5, 6) if format != "mp3" or channels <= 2],
+)
+@pytest.mark.parametrize("rate", [48000, 44100, 16000])
+def test_our_reader_gives_back_what_was_written(tmp_path: Path, format: str, channels: int, rate: int) -> None:
+    path = tmp_path / f"a.{format}"
+    for n in (1, 46, 500, 1153, 30_001):
+        samples = music(n, rate, channels)
+        audio = Audio.from_array(samples, rate, tags=TAGS, cover=COVER)
+        notes = write_audio(audio, path, replace=True, bits=24 if format in ("wav", "flac") else None)
+        back = read_audio(path)
+        written = 48000 if format == "opus" else rate
+        assert (back.info.rate, back.info.channels, back.info.layout) == (written, channels, LAYOUTS[channels])
+        assert back.info.n_samples == length_at(n, rate, written)
+        assert dict(back.info.tags) == TAGS and back.info.cover == COVER
+        if format in ("wav", "flac"):
+            np.testing.assert_array_equal(back.samples, from_float(samples, 24))
+        elif n > 2000:
+            assert lag(back.to_float(), resample(samples, rate, written)) == 0
+        assert len(notes) == (written != rate)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_track_that_is_cut_in_two_joins_without_a_gap(tmp_path: Path, format: str) -> None:
+    """An album's tracks follow on each other: neither a sample too many nor one too few, and no click between them."""
+    n, cut = 60_000, 24_321
+    samples = music(n, 48000)
+    parts = []
+    for name, part in (("1", samples[:cut]), ("2", samples[cut:])):
+        write_audio(
+            Audio.from_array(part, 48000), tmp_path / f"{name}.{format}", kbps=None if is_exact(format) else 192
+        )
+        parts.append(read_audio(tmp_path / f"{name}.{format}").to_float())
+    joined = np.concatenate(parts)
+    assert joined.shape == samples.shape
+    error = np.abs(joined - samples)
+    if is_exact(format):
+        assert error.max() < 2.0**-23
+    assert error[cut - 500 : cut + 500].max() < 0.1
+    assert lag(joined[cut - 8000 : cut], samples[cut - 8000 : cut]) == 0
+    assert lag(joined[cut : cut + 8000], samples[cut : cut + 8000]) == 0
+    assert snr(joined[cut - 8000 : cut + 8000], samples[cut - 8000 : cut + 8000]) > 20
+
+
+def is_exact(format: str) -> bool:
+    return format in ("wav", "flac")
+
+
 # ---- whole or not at all
 
 
@@ -618,7 +671,7 @@ print(write(sys.argv[1] + "/long.wav", 1200) - short, write(sys.argv[1] + "/long
 
 def test_calls_that_are_refused(tmp_path: Path) -> None:
     stereo = AudioInfo(44100, 2, 10)
-    for target, info, options, words in (
+    calls: tuple[tuple[str, AudioInfo, dict[str, Any], str], ...] = (
         ("a.aac", stereo, {}, r"a\.aac: unknown suffix '\.aac'; expected one of \.wav, \.flac"),
         ("a", stereo, {}, "unknown suffix ''"),
         ("a.wav", stereo, {"format": "aiff"}, "can't write 'aiff'; expected one of wav, flac, opus, mp3"),
@@ -628,7 +681,8 @@ def test_calls_that_are_refused(tmp_path: Path) -> None:
         ("a.flac", AudioInfo(768000, 2, 10), {}, "FLAC can't hold 768000 samples a second: write .wav"),
         ("a.flac", AudioInfo(65537, 2, 10), {}, "FLAC can't hold 65537 samples a second: write .wav"),
         ("a.mp3", AudioInfo(500, 2, 10), {}, "a sample rate of 500 Hz"),
-    ):
+    )
+    for target, info, options, words in calls:
         with pytest.raises(UsageError, match=words):
             open_writer(tmp_path / target, info, **options)
     with pytest.raises(UsageError, match="can't write to a BytesIO"):
