@@ -70,10 +70,10 @@ def _index(stream: BinaryIO, n_bytes: int) -> tuple[memoryview, bool]:
     """The box that describes the tracks (moov), empty if there is none; and whether there are fragments (moof)."""
     at, index, has_fragments = 0, memoryview(b""), False
     for _ in range(_MAX_BOXES):
+        if at + 8 > n_bytes:
+            break
         stream.seek(at)
         head = read_all(stream, 16)
-        if len(head) < 8:
-            break
         size, name, start = int.from_bytes(head[:4], "big"), head[4:8], 8
         if size == 1:
             size, start = int.from_bytes(head[8:16], "big"), 16

@@ -36,7 +36,9 @@ __all__ = ["CodedReader"]
 
 # Decoders that need so many packets before a sample to give it as from the start; others decode from the start.
 _LEAD = {"flac": 0, "alac": 0, "wavpack": 0, "mp3": 64, "mp3float": 64}
-_CHECKED = frozenset({"flac", "ogg"})  # formats whose packets have exact times: packets that are missing are seen
+_EXACT = frozenset({"flac", "ogg", "mp3", "mov", "wv"})  # formats whose packets say how many samples they hold
+# Codecs whose frames have times in FLAC and Ogg files, so that missing ones are seen; and by how many samples they err.
+_SLACK = {"flac": 0, "opus": 0, "vorbis": 8192}
 _NAMES = {"mp3float": "mp3", "aac_fixed": "aac", "libopus": "opus", "libvorbis": "vorbis", "libspeex": "speex"}
 _PATIENCE = 60  # seconds that may be missing, beside as much as was decoded
 _TRIES = 64  # packets in which a first frame is looked for
@@ -62,11 +64,15 @@ class CodedReader(AudioReader):
         self._opened, self._name, self._format, self._number = opened, name, format, number
         self._timing = timing
         self._skip = 0
+        self._slack: int | None = None  # samples by which times of frames err, None if they have none
         with self._about(), self._open() as (container, stream):
             frame = self._first(container, stream)
             self.info = self._described(frame, stream)
+            self._slack = _SLACK.get(self.info.format) if format in ("flac", "ogg") else None
             if timing is not None:
-                self._trim(timing, stream)
+                self._trim(timing, frame, stream)
+            elif format in ("wv", "wav", "aiff") and stream.duration and (base := ratio(stream.time_base)):
+                self.info = replace(self.info, n_samples=round(stream.duration * base * self.info.rate))
         if count:
             self._count(frame.samples)
 
@@ -79,6 +85,8 @@ class CodedReader(AudioReader):
             except MediaError:
                 raise
             except (*errors(), ValueError) as error:
+                if isinstance(error, EOFError):
+                    raise MediaError("no sound in it: the file is damaged or cut") from error
                 words = getattr(error, "strerror", None) or error
                 raise MediaError(f"can't be read, damaged? ({words})") from error
 
@@ -133,7 +141,7 @@ class CodedReader(AudioReader):
             format="pcm" if name.startswith("pcm_") else _NAMES.get(name, name),
         )
 
-    def _trim(self, timing: Timing, stream: AudioStream) -> None:
+    def _trim(self, timing: Timing, frame: AudioFrame, stream: AudioStream) -> None:
         """Keep what the file says of its beginning and its length."""
         rate = self.info.rate
         unit = Fraction(rate, timing.rate or rate)
@@ -141,7 +149,10 @@ class CodedReader(AudioReader):
         n_samples = None if timing.n_samples is None else round(timing.n_samples * unit)
         base = ratio(stream.time_base)
         if n_samples is None and timing.end and base is not None:  # times of a stream may begin anywhere
-            n_samples = max(0, round(timing.end * unit - (stream.start_time or 0) * base * rate) - self._skip)
+            start = stream.start_time or 0
+            if self.info.format == "vorbis" and frame.pts is not None:  # which has no delay that it says
+                self._skip = max(0, round((start - frame.pts) * base * rate))
+            n_samples = max(0, round(timing.end * unit - start * base * rate) - round(timing.skip * unit))
         self.info = replace(self.info, n_samples=n_samples, tags=timing.tags.values, cover=timing.tags.cover)
         self._notes += [*timing.notes, *timing.tags.notes]
         if timing.late:
@@ -178,7 +189,7 @@ class CodedReader(AudioReader):
         """Count the packets of a format whose packets hold equally many samples, and set the length by it."""
         n_packets = 0
         with self._about(), self._open() as (container, stream):
-            n_packets = sum(1 for packet in container.demux(stream) if packet.size)
+            n_packets = sum(1 for packet in self._demux(container, stream) if packet.size)
         n_samples = max(0, n_packets * n_each - self._skip)
         expected = self.info.n_samples
         if expected is not None and n_samples < expected:
@@ -203,8 +214,7 @@ class CodedReader(AudioReader):
         self, container: InputContainer, stream: AudioStream, first: int
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """All that the decoder gives, with its place; where `first` is far from the start, only what it needs."""
-        at = n_lost = 0
-        n_each = 0  # samples of a packet
+        at = n_lost = n_each = pending = 0  # pending: samples that can't be decoded, if others follow
         zero: Fraction | None = None
         for packet, skipped in self._packets(container, stream, first):
             at += skipped
@@ -213,39 +223,53 @@ class CodedReader(AudioReader):
             try:
                 frames: list[Any] = packet.decode()
             except errors():
-                frames = []
-                n_samples = n_each or _samples_of(packet, self.info.rate)
-                for part in self._silence(n_samples):
-                    yield at, part
-                    at, n_lost = at + len(part), n_lost + len(part)
+                pending += n_each or _samples_of(packet, self.info.rate)
+                continue
             for frame in frames:
+                samples = self._samples(frame)
+                if samples is None:
+                    pending += frame.samples
+                    continue
                 time = self._time(frame)
                 zero = time - at if zero is None and time is not None else zero
                 missing = 0 if time is None or zero is None else round(time - zero) - at
-                samples = self._samples(frame)
-                if samples is None:
-                    missing, samples = frame.samples, np.zeros((0, self.info.channels), self.info.dtype)
-                if missing > 0:
-                    n_lost += missing
-                    self._refuse_loss(n_lost, at + missing)
-                    for part in self._silence(missing):
-                        yield at, part
-                        at += len(part)
+                missing = missing if missing > max(pending, self._slack or 0) else pending
+                pending, n_lost = 0, n_lost + missing
+                self._refuse_loss(n_lost, at + missing)
+                for part in self._silence(missing):
+                    yield at, part
+                    at += len(part)
                 yield at, samples
                 at, n_each = at + len(samples), len(samples)
         if n_lost:
-            self._refuse_loss(n_lost, at)
             self._note("damage", f"{n_lost} samples can't be decoded: they are silent")
+        if pending and not at:
+            raise MediaError("no sound in it that can be decoded: the file is damaged")
+
+    def _demux(self, container: InputContainer, stream: AudioStream) -> Iterator[Packet]:
+        """The packets of the sound; damage that FFmpeg can't get over is the end of the file."""
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except errors() as error:
+                if self.info.n_samples is None:
+                    words = getattr(error, "strerror", None) or error
+                    self._note("cut", f"the file can't be read to its end ({words}): what comes behind is missing")
+                return
+            yield packet
 
     def _packets(
         self, container: InputContainer, stream: AudioStream, first: int
     ) -> Iterator[tuple[Packet | None, int]]:
         """The packets to decode; in front of the first one, the samples of those that are passed over."""
-        lead = _LEAD.get(stream.codec_context.name)
+        lead = _LEAD.get(stream.codec_context.name) if self._format in _EXACT else None
         kept: list[tuple[Packet, int]] = []
         passing = lead is not None and first > 0
         passed = at = 0
-        for packet in container.demux(stream):
+        for packet in self._demux(container, stream):
             if not passing:
                 yield packet, 0
                 continue
@@ -264,7 +288,7 @@ class CodedReader(AudioReader):
     def _time(self, frame: AudioFrame) -> Fraction | None:
         """The place of a frame in samples by its own time, where that is exact."""
         base = ratio(frame.time_base)
-        if self._format not in _CHECKED or frame.pts is None or base is None:
+        if self._slack is None or frame.pts is None or base is None:
             return None
         return frame.pts * base * self.info.rate
 
@@ -296,7 +320,7 @@ class CodedReader(AudioReader):
 
     def _refuse_loss(self, n_lost: int, n_samples: int) -> None:
         """Raise MediaError where more is missing than a damaged file would lack."""
-        if (2 * n_lost > n_samples and n_lost > _PATIENCE * self.info.rate) or n_lost == n_samples:
+        if 2 * n_lost > n_samples and n_lost > _PATIENCE * self.info.rate:
             raise MediaError(
                 f"damaged: {n_lost} of {n_samples} samples can't be decoded; what can be, "
                 "ffmpeg -err_detect ignore_err -i IN OUT.flac saves"

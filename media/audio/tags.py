@@ -82,7 +82,8 @@ INFO_NAMES: Mapping[str, str] = MappingProxyType(
 FFMPEG_NAMES: Mapping[str, str] = MappingProxyType(
     {"TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "ALBUM_ARTIST": "ALBUMARTIST", "ENCODED_BY": "ENCODED-BY"}
 )
-_PROGRAM = frozenset({"ENCODER", "TSSE", "ISFT", "TLEN", "SOFTWARE"})  # what wrote the file, and its length
+# What wrote the file, its length, and its loudspeakers, which the layout says.
+_NO_TAGS = frozenset({"ENCODER", "TSSE", "ISFT", "TLEN", "SOFTWARE", "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"})
 _TECHNICAL = frozenset(  # of FFmpeg's
     {"MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "HANDLER_NAME", "VENDOR_ID", "DURATION", "CREATION_TIME"}
     | {"ITUNSMPB", "ITUNNORM", "GAPLESS_PLAYBACK"}
@@ -104,7 +105,7 @@ class Tags:
         """Add a value, unless it is there or empty, or names the program that wrote the file."""
         name = "".join(c for c in name.upper().strip() if " " <= c <= "}" and c != "=")
         text = text.strip("\0").strip()
-        if not name or not text or name in _PROGRAM or text in self.values.get(name, ()):
+        if not name or not text or name in _NO_TAGS or text in self.values.get(name, ()):
             return
         self._left -= len(name) + len(text)
         self._n_values += 1
@@ -250,7 +251,7 @@ def from_id3(data: bytes, tags: Tags) -> None:
         body = body[_synchsafe(body[:4]) if version > 3 else 4 + _u32(body, 0, ">") :]
     left_out: set[str] = set()
     for name, frame in _frames(body, version):
-        if not _add_frame(name, frame, version, tags) and name not in _PROGRAM:
+        if not _add_frame(name, frame, version, tags) and name not in _NO_TAGS:
             left_out.add(name)
     if left_out:
         tags.note("metadata", f"frames of ID3 left out: {', '.join(sorted(left_out)[:8])}")

@@ -63,9 +63,11 @@ class Forward:
         if self.n_bytes is None:
             self.at += skip(self._stream, at - self.at)
             return self.at == at
+        if at > self.n_bytes:
+            return False
         self._stream.seek(at)
         self.at = at
-        return at <= self.n_bytes
+        return True
 
 
 def layout_of(stream: BinaryIO, n_bytes: int | None) -> PcmLayout | None:
