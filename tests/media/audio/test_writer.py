@@ -405,9 +405,10 @@ def test_lossy_formats_of_nothing(tmp_path: Path) -> None:
         assert by_av(tmp_path / f"a.{format}").shape == (0, 2)
 
 
-def test_the_tag_of_lame(tmp_path: Path) -> None:
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_tag_of_lame(tmp_path: Path, channels: int) -> None:
     """Frames, delay, padding and the checksum, which players other than FFmpeg look at."""
-    write_audio(Audio.from_array(music(1153, 44100), 44100), tmp_path / "a.mp3")
+    write_audio(Audio.from_array(music(1153, 44100, channels), 44100), tmp_path / "a.mp3")
     data = (tmp_path / "a.mp3").read_bytes()
     at = data.index(b"Info")
     n_frames = int.from_bytes(data[at + 8 : at + 12], "big")
@@ -508,12 +509,13 @@ def test_what_tags_cannot_hold_is_said(tmp_path: Path) -> None:
     assert by_av(tmp_path / "b.flac").shape == (100, 1)
 
 
-def test_totals_stand_behind_their_numbers(tmp_path: Path) -> None:
+def test_frames_of_id3(tmp_path: Path) -> None:
     assert TOTALS["TRACKNUMBER"] == "TRACKTOTAL"
     for tags, frames in (
         ({"TRACKNUMBER": ("3",), "TRACKTOTAL": ("12",)}, [b"TRCK\0\0\0\5\0\0\x033/12"]),
         ({"TRACKNUMBER": ("A1",), "TRACKTOTAL": ("12",)}, [b"TRCK\0\0\0\3\0\0\x03A1", b"TRACKTOTAL\x0012"]),
         ({"DISCTOTAL": ("2",)}, [b"DISCTOTAL\x002"]),
+        ({"COMMENT": ("x", "y")}, [b"COMM\0\0\0\6\0\0\x03XXX\0x", b"COMM\0\0\0\7\0\0\x03XXX2\0y"]),
     ):
         write_audio(Audio.from_array(np.zeros(100, np.int16), 48000, tags=tags), tmp_path / "a.mp3", replace=True)
         assert all(frame in (tmp_path / "a.mp3").read_bytes() for frame in frames)
@@ -594,6 +596,10 @@ def test_nothing_is_left_of_what_fails(tmp_path: Path, format: str) -> None:
     ):
         writer.write(broken)
     assert left_in(tmp_path) == []
+    writer = open_writer(tmp_path / f"a.{format}", info)
+    with pytest.raises(MediaError):
+        writer.write(broken)
+    assert left_in(tmp_path) == []  # even before anybody closes it
     writer = open_writer(tmp_path / f"a.{format}", info)
     writer.write(music(50_000, 44100))
     writer.abort()
