@@ -71,8 +71,8 @@ class CodedReader(AudioReader):
             self._slack = _SLACK.get(self.info.format) if format in ("flac", "ogg") else None
             if timing is not None:
                 self._trim(timing, frame, stream)
-            elif format in ("wv", "wav", "aiff") and stream.duration and (base := ratio(stream.time_base)):
-                self.info = replace(self.info, n_samples=round(stream.duration * base * self.info.rate))
+            elif self.info.format in ("wavpack", "pcm") and ratio(stream.time_base) == Fraction(1, self.info.rate):
+                self.info = replace(self.info, n_samples=stream.duration)
         if count:
             self._count(frame.samples)
 
@@ -148,7 +148,7 @@ class CodedReader(AudioReader):
         self._skip = round(timing.skip * unit)
         n_samples = None if timing.n_samples is None else round(timing.n_samples * unit)
         base = ratio(stream.time_base)
-        if n_samples is None and timing.end and base is not None:  # times of a stream may begin anywhere
+        if n_samples is None and timing.end >= 0 and base is not None:  # times of a stream may begin anywhere
             start = stream.start_time or 0
             if self.info.format == "vorbis" and frame.pts is not None:  # which has no delay that it says
                 self._skip = max(0, round((start - frame.pts) * base * rate))
@@ -269,11 +269,15 @@ class CodedReader(AudioReader):
         kept: list[tuple[Packet, int]] = []
         passing = lead is not None and first > 0
         passed = at = 0
+        lengths: dict[int, int] = {}  # by duration
         for packet in self._demux(container, stream):
             if not passing:
                 yield packet, 0
                 continue
-            n_samples = _samples_of(packet, self.info.rate) if packet.size else 0
+            duration = packet.duration or 0 if packet.size else 0
+            if duration not in lengths:
+                lengths[duration] = _samples_of(packet, self.info.rate) if duration else 0
+            n_samples = lengths[duration]
             kept.append((packet, n_samples))
             at += n_samples
             if len(kept) > (lead or 0) + 1:
@@ -287,10 +291,10 @@ class CodedReader(AudioReader):
 
     def _time(self, frame: AudioFrame) -> Fraction | None:
         """The place of a frame in samples by its own time, where that is exact."""
-        base = ratio(frame.time_base)
-        if self._slack is None or frame.pts is None or base is None:
+        if self._slack is None or frame.pts is None:
             return None
-        return frame.pts * base * self.info.rate
+        base = ratio(frame.time_base)
+        return None if base is None else frame.pts * base * self.info.rate
 
     def _samples(self, frame: AudioFrame) -> NDArray[Any] | None:
         """The samples of a frame, (n, channels); None if they aren't like those of the first one."""

@@ -28,13 +28,17 @@ class XingTag(NamedTuple):
     """An encoder's tag. frames: of sound, if it says it; delay, padding: samples, None without LAME's part."""
 
     n_each: int  # samples of a frame
+    n_bytes: int  # of all frames, this one included; 0 if it doesn't say it
     frames: int | None
     delay: int | None
     padding: int | None
 
 
-def timing_of(stream: BinaryIO) -> Timing:
-    """The words of an MP3 file's beginning. stream: at its start."""
+def timing_of(stream: BinaryIO, n_bytes: int) -> tuple[Timing, bool]:
+    """The words of an MP3 file's beginning, and whether they tell its length: else its frames are to be counted.
+
+    stream: at its start. n_bytes: of the file. What an encoder says of the length isn't believed of a cut file.
+    """
     timing = Timing()
     at = 0
     while size := size_of_id3(read_all(stream, 10)):
@@ -44,13 +48,14 @@ def timing_of(stream: BinaryIO) -> Timing:
         stream.seek(at)
     stream.seek(at)
     head = read_all(stream, _START)
-    tag = next((xing_of(head[i : i + 256]) for i in range(len(head) - 3) if _length(head, i)), None)
+    first = next((i for i in range(len(head) - 3) if _length(head, i)), len(head))
+    tag = xing_of(head[first : first + 256])
     if tag is None or tag.delay is None or tag.padding is None:
-        return timing
+        return timing, False
     timing.skip = tag.delay + DECODER_DELAY
     if tag.frames:  # what the decoder is late by must be in the padding
         timing.n_samples = max(0, tag.frames * tag.n_each - tag.delay - max(tag.padding, DECODER_DELAY))
-    return timing
+    return timing, bool(tag.frames and tag.n_bytes and at + first + tag.n_bytes <= n_bytes)
 
 
 def _length(data: bytes, at: int) -> int:
@@ -86,9 +91,11 @@ def xing_of(frame: bytes) -> XingTag | None:
     flags = int.from_bytes(frame[at + 4 : at + 8], "big")
     at += 8
     frames = int.from_bytes(frame[at : at + 4], "big") if flags & 1 else None
+    where = at + 4 * (flags & 1)
+    n_bytes = int.from_bytes(frame[where : where + 4], "big") if flags & 2 else 0
     at += sum(size for bit, size in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit)
     packed = frame[at + 21 : at + 24]
     if frame[at : at + 4] not in (b"LAME", b"Lavf", b"Lavc") or len(packed) < 3:
-        return XingTag(samples_of_frame(frame), frames, None, None)
+        return XingTag(samples_of_frame(frame), n_bytes, frames, None, None)
     value = int.from_bytes(packed, "big")
-    return XingTag(samples_of_frame(frame), frames, value >> 12, value & 0xFFF)
+    return XingTag(samples_of_frame(frame), n_bytes, frames, value >> 12, value & 0xFFF)

@@ -57,7 +57,7 @@ def timing_of(stream: BinaryIO, n_bytes: int) -> OggTiming:
             if serial is None:
                 timing.codec = next((name for mark, name in _SOUND.items() if _begins(stream, page, mark)), "")
                 serial = page.serial if timing.codec else None
-            elif done and timing.end:
+            elif done and timing.end >= 0:
                 words = f"the file goes on after {timing.end} samples with another stream: left out"
                 timing.notes.append(Note("track", words))
                 break

@@ -82,7 +82,7 @@ def _opened(source: Any, track: int) -> AudioReader:
         path = Path(source)
         if is_stream(path):  # a pipe, which can be opened once
             return _of_stream(_open(path), str(path), True, track)
-        return _of_file(lambda: _open(path), str(path), track)
+        return _of_file(lambda: _open(path), str(path), track, str(path))
     return _of_stream(source, str(getattr(source, "name", "the stream")), False, track)
 
 
@@ -114,15 +114,15 @@ def _of_stream(stream: BinaryIO, name: str, owned: bool, track: int) -> AudioRea
 # ---- formats
 
 
-def _of_file(opened: Opened, name: str, track: int) -> AudioReader:
-    """The reader of a file that `opened` opens anew, at its start."""
+def _of_file(opened: Opened, name: str, track: int, path: str = "") -> AudioReader:
+    """The reader of a file that `opened` opens anew, at its start. path: its name in commands, "" if it has none."""
     with naming(name):
         try:
             with opened() as stream:
                 n_bytes = stream.seek(0, os.SEEK_END)
                 stream.seek(0)
                 head = stream.read(START)
-                key = _key_of(stream, head, name)
+                key = _key_of(stream, head, path)
                 stream.seek(0)
                 if key in ("wav", "aiff"):
                     layout = wav.layout_of(stream, n_bytes) if key == "wav" else aiff.layout_of(stream, n_bytes)
@@ -131,34 +131,34 @@ def _of_file(opened: Opened, name: str, track: int) -> AudioReader:
                         return PcmReader(opened, name, layout, cover)
             reader = _FORMATS.get(key or "")
             if reader is None:
-                raise MediaError(_what_it_is(head, name))
+                raise MediaError(_what_it_is(head, path))
             return reader(opened, name, n_bytes, track)
         except OSError as error:
             raise MediaError(f"can't be read ({error.strerror or error})") from None
 
 
-def _key_of(stream: BinaryIO, head: bytes, name: str) -> str | None:
+def _key_of(stream: BinaryIO, head: bytes, path: str) -> str | None:
     """The format's key in signatures.KINDS, or "aac" for bare AAC; what is behind an ID3 tag is looked at."""
-    key = identify(head, name)
+    key = identify(head, path)
     if head[:3] == b"ID3":
         at = 0
         while size := size_of_id3(head):
             at += size
             stream.seek(at)
             head = read_all(stream, START)
-        key = identify(head, name) or "mp3"
+        key = identify(head, path) or "mp3"
     if key == "m4a" and head[4:8] != b"ftyp":
         return "aac"
-    if key is None and name.lower().endswith(".mp3"):  # something in front of its first frame
+    if key is None and path.lower().endswith(".mp3"):  # something in front of its first frame
         return "mp3"
     return key
 
 
-def _what_it_is(head: bytes, name: str) -> str:
+def _what_it_is(head: bytes, path: str) -> str:
     """The words for a file that isn't taken: its format, and the command that makes one of it that is."""
     if not head:
         return "the file is empty: its recording or download wasn't finished"
-    return f"not sound that can be read here, but {describe_unknown(head, name, TAKES)}"
+    return f"not sound that can be read here, but {describe_unknown(head, path, TAKES)}"
 
 
 def _with_id3(layout: PcmLayout) -> tuple[PcmLayout, Any]:
@@ -179,8 +179,8 @@ def _flac(opened: Opened, name: str, n_bytes: int, track: int) -> AudioReader:
 
 def _mp3(opened: Opened, name: str, n_bytes: int, track: int) -> AudioReader:
     with opened() as stream:
-        timing = mp3.timing_of(stream)
-    return CodedReader(opened, name, "mp3", timing, count=True)
+        timing, is_whole = mp3.timing_of(stream, n_bytes)
+    return CodedReader(opened, name, "mp3", timing, count=not is_whole)
 
 
 def _aac(opened: Opened, name: str, n_bytes: int, track: int) -> AudioReader:

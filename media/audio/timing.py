@@ -20,14 +20,14 @@ class Timing:
     """A file's words about its sound.
 
     skip: samples that a decoder gives before the first one. n_samples: of each channel after that; None if the file
-    doesn't say it. end: the time at which the sound ends, in samples, where that is what it says; skip included. rate:
+    doesn't say it. end: the time at which the sound ends, in samples, skip included; -1 if that isn't said. rate:
     in whose samples these count; 0 for the decoder's. late: seconds by which the sound begins after the file's time
     does. bits: of a sample as they were, 0 where that isn't said.
     """
 
     skip: int = 0
     n_samples: int | None = None
-    end: int = 0
+    end: int = -1
     rate: int = 0
     late: float = 0.0
     bits: int = 0

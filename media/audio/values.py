@@ -155,7 +155,8 @@ class Audio:
         if samples.dtype.kind == "f":
             if not np.isfinite(samples).all():
                 raise UsageError("samples that are infinite or no numbers (NaN); expected finite ones")
-            samples = samples.astype(np.float32, copy=False)
+            with np.errstate(over="ignore"):
+                samples = samples.astype(np.float32, copy=False)
             if not np.isfinite(samples).all():
                 raise UsageError("samples beyond what float32 can hold; expected about -1.0 to 1.0")
         else:
