@@ -156,7 +156,10 @@ class AudioWriter:
             self._sink = _sink(key, file, self._stored, not streams, self._kbps, info.rate)
 
     def write(self, samples: NDArray[Any]) -> None:
-        """Add samples, (n, channels): of the type that info says, or float32, or others of int16 and int32."""
+        """Add samples, (n, channels) of int16, int32 or float32, whatever the source has.
+
+        int32 are 24 bits where info says so, else 32.
+        """
         if not self._is_open:
             raise UsageError(f"{self._name}: samples after the end: the file is closed")
         if samples.ndim != 2 or samples.shape[1] != self.info.channels or samples.dtype not in _TYPES:
@@ -211,6 +214,8 @@ class AudioWriter:
     def _add(self, samples: NDArray[Any]) -> None:
         if samples.dtype.kind == "f" and not np.isfinite(samples).all():
             raise MediaError("samples that are infinite or no numbers (NaN); expected finite ones")
+        if samples.dtype == np.int32 and self._bits_of(samples) == 24 and len(samples) and not _fits(samples):
+            raise MediaError("samples beyond 24 bits, which info says they have; expected -8388608 to 8388607")
         if self._format.samples:
             self._store(self._converted(samples))
             return
@@ -272,6 +277,10 @@ class AudioWriter:
                 words = getattr(error, "strerror", None) or error
                 raise MediaError(f"{self._name}: can't be written ({words})") from error
             raise
+
+
+def _fits(samples: NDArray[Any]) -> bool:
+    return int(samples.min()) >= -(1 << 23) and int(samples.max()) < 1 << 23
 
 
 class _Abandoned(Exception):

@@ -8,6 +8,7 @@ import resource
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,15 @@ def test_bits_that_are_asked_for(tmp_path: Path, bits: Any, sample: SampleType) 
     assert [note.words.split()[0] for note in notes] == ([str(n_clipped)] if n_clipped else [])
     with pytest.raises(UsageError, match="bits 12 of WAV; expected one of 16, 24, 32, float"):
         write_audio(audio, tmp_path / "b.wav", bits=12)
+
+
+def test_24_bits_that_have_more(tmp_path: Path) -> None:
+    with (
+        pytest.raises(MediaError, match=r"a\.wav: samples beyond 24 bits"),
+        open_writer(tmp_path / "a.wav", AudioInfo(44100, 1, 1000, sample="int24")) as writer,
+    ):
+        writer.write(integers(1000, 1, "int32").samples)
+    assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("sample", ["int32", "float32"])
@@ -718,7 +728,19 @@ def test_formats_by_name_and_suffix(tmp_path: Path) -> None:
     ):
         write_audio(audio, tmp_path / name, format=format)
         assert (tmp_path / name).read_bytes().startswith(start)
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "f.mp3")
-        with pytest.raises(UsageError, match="MP3 is written in place"):
-            write_audio(audio, tmp_path / "f.mp3", replace=True)
+
+
+def test_a_named_pipe(tmp_path: Path) -> None:
+    samples = integers(50_000, 2, "int16").samples
+    for name in ("a.wav", "a.mp3"):
+        os.mkfifo(tmp_path / name)
+    data: list[bytes] = []
+    reader = threading.Thread(target=lambda: data.append((tmp_path / "a.wav").read_bytes()), daemon=True)
+    reader.start()
+    with open_writer(tmp_path / "a.wav", AudioInfo(44100, 2, None), replace=True) as writer:
+        writer.write(samples)
+    reader.join(60)
+    np.testing.assert_array_equal(by_av(io.BytesIO(data[0])), samples)
+    for name, words in (("a.wav", "exists already"), ("a.mp3", "MP3 is written in place")):
+        with pytest.raises(UsageError, match=words):
+            open_writer(tmp_path / name, AudioInfo(44100, 2, None), replace=name == "a.mp3")
