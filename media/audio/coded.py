@@ -42,6 +42,7 @@ _SLACK = {"flac": 0, "opus": 0, "vorbis": 8192}
 _NAMES = {"mp3float": "mp3", "aac_fixed": "aac", "libopus": "opus", "libvorbis": "vorbis", "libspeex": "speex"}
 _PATIENCE = 60  # seconds that may be missing, beside as much as was decoded
 _TRIES = 64  # packets in which a first frame is looked for
+_NUMBERS = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}  # NumPy's types, by FFmpeg's
 
 
 class CodedReader(AudioReader):
@@ -301,9 +302,14 @@ class CodedReader(AudioReader):
         info = self.info
         if frame.sample_rate != info.rate or frame.layout.nb_channels != info.channels:
             return None
-        array = frame.to_ndarray()
-        array = array.T if frame.format.is_planar else array.reshape(-1, info.channels)
         kind = frame.format.name.rstrip("p")
+        if kind not in _NUMBERS:
+            return None
+        if frame.format.is_planar:  # PyAV 18 finds nine planes of eight channels: to_ndarray() reads beyond its memory
+            planes = [np.frombuffer(plane, _NUMBERS[kind]) for plane in frame.planes[: info.channels]]
+            array: NDArray[Any] = np.stack([plane[: frame.samples] for plane in planes], axis=1)
+        else:
+            array = frame.to_ndarray().reshape(-1, info.channels)
         if kind == "u8":
             return (array.astype(np.int16) - 128) << 8
         if kind not in ("s16", "s32", "flt", "dbl") or (kind in ("flt", "dbl")) != (info.sample == "float32"):

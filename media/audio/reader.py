@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError, UsageError
@@ -27,7 +28,7 @@ from .coded import CodedReader
 from .pcm import PcmLayout, PcmReader, read_all
 from .resample import Resampler, length_at
 from .tags import Tags, from_id3, size_of_id3
-from .values import MAX_RATE, Audio, AudioInfo, to_float
+from .values import MAX_RATE, Audio, AudioInfo, SampleType, to_float
 
 if TYPE_CHECKING:
     pass
@@ -174,6 +175,10 @@ def _with_id3(layout: PcmLayout) -> tuple[PcmLayout, Any]:
 def _flac(opened: Opened, name: str, n_bytes: int, track: int) -> AudioReader:
     with opened() as stream:
         timing = flac.timing_of(stream)
+    if timing.is_nothing and timing.frames_at == n_bytes:  # which FFmpeg doesn't take for sound
+        sample: SampleType = "int24" if timing.bits > 16 else "int16"
+        info = AudioInfo(timing.samples_a_second, timing.channels, 0, "", sample, timing.tags.values, timing.tags.cover)
+        return _ArrayReader(Audio(np.zeros((0, info.channels), info.dtype), replace(info, format="flac")))
     return CodedReader(opened, name, "flac", timing)
 
 

@@ -18,6 +18,7 @@ from codec.media import probe, probe_bytes
 from codec.media.audio.reader import open_audio, probe_audio, read_audio
 from codec.media.audio.resample import length_at, resample
 from codec.media.audio.values import Audio
+from codec.media.audio.writer import write_audio
 
 from .making import Pipe, clip, coded, integers, lag, music, snr, stored, vorbis, wav
 
@@ -100,6 +101,31 @@ def test_six_channels_in_their_order(codec: str, format: str) -> None:
     audio = read_audio(coded(samples, codec, format, rate=rate))
     assert audio.info.layout == "5.1"
     assert all(snr(audio.to_float()[9000:30000, c], samples[9000:30000, c]) > 6 for c in range(6))
+
+
+@pytest.mark.parametrize("channels", [7, 8])
+@pytest.mark.parametrize("kind", ["vorbis", "flac", "wav"])
+def test_eight_channels(kind: str, channels: int) -> None:
+    samples = music(9000, channels)
+    data = {
+        "vorbis": vorbis(samples),
+        "flac": stored(integers(samples, 16), "FLAC", "PCM_16"),
+        "wav": stored(integers(samples, 16), "WAV", "PCM_16"),
+    }[kind]
+    audio = read_audio(data)
+    assert audio.samples.shape == samples.shape and audio.info.layout == {7: "6.1", 8: "7.1"}[channels]
+    if kind != "vorbis":
+        np.testing.assert_array_equal(audio.samples, integers(samples, 16))
+
+
+def test_flac_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    write_audio(Audio.from_array(np.zeros((0, 2), np.int16), 32000, tags={"TITLE": ("T",)}), path)
+    audio = read_audio(path)
+    assert audio.samples.shape == (0, 2) and audio.info.rate == 32000 and audio.info.format == "flac"
+    assert audio.info.tags == {"TITLE": ("T",)}
+    with pytest.raises(MediaError, match="no sound in it that can be decoded"):
+        read_audio(FILES["flac"][: FILES["flac"].index(b"\xff\xf8")])  # a file that was cut there
 
 
 def test_mono_at_a_low_rate() -> None:
