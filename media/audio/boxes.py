@@ -85,7 +85,9 @@ def _index(stream: BinaryIO, n_bytes: int) -> tuple[memoryview, bool]:
             if size > _MAX_INDEX:
                 raise MediaError(f"an index of {size} bytes; expected at most {_MAX_INDEX}")
             stream.seek(at + start)
-            index = memoryview(read_all(stream, size - start))
+            body = read_all(stream, size - start)
+            if len(body) == size - start:
+                index = memoryview(body)
         has_fragments = has_fragments or name == b"moof"
         at += size
         if index and has_fragments:
@@ -107,7 +109,7 @@ def timing_of(stream: BinaryIO, n_bytes: int, number: int = 0) -> Mp4Timing:
     index, has_fragments = _index(stream, n_bytes)
     if not index:
         raise MediaError(
-            "the index (moov) is missing: the recording or the download wasn't finished; get the file again"
+            "the index (moov) is missing or cut: the recording or the download wasn't finished; get the file again"
         )
     tracks = [_track(body) for name, body in _boxes(index) if name == b"trak"]
     tracks = [track for track in tracks if track.kind == b"soun"]

@@ -70,9 +70,9 @@ def timing_of(stream: BinaryIO, n_bytes: int) -> OggTiming:
         ended = ended or bool(page.flags & _LAST)
     if serial is None:
         raise MediaError("an Ogg file without a stream of Opus, Vorbis, FLAC or Speex; expected one")
-    if not ended and at < n_bytes:
-        timing.notes.append(Note("cut", "the file ends early, within a page: the sound behind it is missing"))
     _describe(packets, timing)
+    if not ended and at < n_bytes and timing.n_samples is None:
+        timing.notes.append(Note("cut", "the file ends early, within a page: the sound behind it is missing"))
     return timing
 
 

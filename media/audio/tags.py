@@ -191,6 +191,8 @@ def from_comments(data: bytes, tags: Tags) -> None:
         at += 4
         for _ in range(count):
             size = _u32(data, at)
+            if at + 4 + size > len(data):
+                raise struct.error("a comment that ends behind the last byte")
             name, _, text = data[at + 4 : at + 4 + size].partition(b"=")
             at += 4 + size
             if name.upper() == b"METADATA_BLOCK_PICTURE":
