@@ -306,7 +306,8 @@ class CodedReader(AudioReader):
         if kind not in _NUMBERS:
             return None
         if frame.format.is_planar:  # PyAV 18 finds nine planes of eight channels: to_ndarray() reads beyond its memory
-            planes = [np.frombuffer(plane, _NUMBERS[kind]) for plane in frame.planes[: info.channels]]
+            buffers: Any = frame.planes[: info.channels]
+            planes = [np.frombuffer(plane, _NUMBERS[kind]) for plane in buffers]
             array: NDArray[Any] = np.stack([plane[: frame.samples] for plane in planes], axis=1)
         else:
             array = frame.to_ndarray().reshape(-1, info.channels)

@@ -106,6 +106,7 @@ def test_info() -> None:
     assert all(AudioInfo(8000, n).layout == name for n, name in LAYOUTS.items())
     assert AudioInfo(48000, 2, format="opus", sample="float32").wav_sample == "int16"
     assert AudioInfo(48000, 2, format="pcm", sample="float32").wav_sample == "float32"
-    for refused in ({"rate": 0}, {"channels": 9}, {"channels": 0}, {"n_samples": -1}, {"n_samples": 1 << 50}):
+    cases: list[tuple[int, int, int]] = [(0, 1, 5), (8000, 9, 5), (8000, 0, 5), (8000, 1, -1), (8000, 1, 1 << 50)]
+    for rate, channels, n_samples in cases:
         with pytest.raises(MediaError, match="expected"):
-            AudioInfo(**{"rate": 8000, "channels": 1, **refused})
+            AudioInfo(rate, channels, n_samples)
