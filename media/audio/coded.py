@@ -249,13 +249,15 @@ class CodedReader(AudioReader):
 
     def _demux(self, container: InputContainer, stream: AudioStream) -> Iterator[Packet]:
         """The packets of the sound; damage that FFmpeg can't get over is the end of the file."""
+        from av.error import EOFError, InvalidDataError
+
         packets = container.demux(stream)
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
-            except errors() as error:
+            except (InvalidDataError, EOFError) as error:
                 if self.info.n_samples is None:
                     words = getattr(error, "strerror", None) or error
                     self._note("cut", f"the file can't be read to its end ({words}): what comes behind is missing")

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError, UsageError
 from ...files import STDIO, is_stream, name_of, naming
+from .. import Probe
 from ..notes import Note
 from ..signatures import START, describe_unknown, identify
 from ..streams import MAX_MEMORY, Again, Joined, keep
@@ -30,17 +31,13 @@ from .resample import Resampler, length_at
 from .tags import Tags, from_id3, size_of_id3
 from .values import MAX_RATE, Audio, AudioInfo, SampleType, to_float
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["AudioReader", "AudioSource", "open_audio", "probe_audio", "read_audio"]
 
-AudioSource = "str | os.PathLike[str] | bytes | BinaryIO | Audio | Probe"
-
+AudioSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Audio | Probe
 Opened = Callable[[], BinaryIO]
 
 
-def open_audio(source: Any, rate: int | None = None, track: int = 0) -> AudioReader:
+def open_audio(source: AudioSource, rate: int | None = None, track: int = 0) -> AudioReader:
     """Open a file of sound or the sound of a video: a path, "-" for stdin, bytes, a binary stream, a probe, or `Audio`.
 
     rate: samples a second to which it is resampled, as floats; its own if not given. track: which of a video's tracks
@@ -54,24 +51,24 @@ def open_audio(source: Any, rate: int | None = None, track: int = 0) -> AudioRea
     return _ResampledReader(reader, rate)
 
 
-def read_audio(source: Any, rate: int | None = None) -> Audio:
+def read_audio(source: AudioSource, rate: int | None = None) -> Audio:
     """All sound of a source, in memory. Raises MediaError."""
     with open_audio(source, rate) as reader:
         return reader.read()
 
 
-def probe_audio(source: Any) -> AudioInfo:
+def probe_audio(source: AudioSource) -> AudioInfo:
     """The description of a source, without its samples. Raises MediaError."""
     with open_audio(source) as reader:
         return reader.info
 
 
-def _opened(source: Any, track: int) -> AudioReader:
+def _opened(source: AudioSource, track: int) -> AudioReader:
     if isinstance(source, Audio):
         return _ArrayReader(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _of_bytes(bytes(source), "the data", track)
-    if hasattr(source, "medium") and hasattr(source, "data"):  # a probe
+    if isinstance(source, Probe):
         if source.data is not None:
             return _of_bytes(source.data, name_of(source.source), track)
         source = source.source
@@ -107,7 +104,8 @@ def _of_stream(stream: BinaryIO, name: str, owned: bool, track: int) -> AudioRea
             layout = wav.layout_of(joined, None)
             if layout is None:
                 raise MediaError("a WAV with coded samples can't come through a pipe: name the file")
-        return PcmReader(lambda: joined, name, layout, _with_id3(layout)[1], kept=joined)
+        layout, cover = _with_id3(layout)
+        return PcmReader(lambda: joined, name, layout, cover, kept=joined)
     kept = keep(stream, head, name, owned, "name the file, or pipe WAV", MAX_MEMORY)
     return _of_file(lambda: io.BufferedReader(Again(kept), 1 << 16), name, track)
 

@@ -30,13 +30,17 @@ def integers(samples: NDArray[np.float32], bits: int) -> NDArray[Any]:
     return np.round(samples * (2 ** (bits - 1) - 1)).astype(np.int16 if bits == 16 else np.int32)
 
 
-def coded(samples: NDArray[np.float32], codec: str, format: str, rate: int = 0, bits: int = 0, **options: str) -> bytes:
-    """A file of sound, coded by FFmpeg. bits: 16 or 24, of a lossless codec. options: of its container."""
+def coded(
+    samples: NDArray[np.float32], codec: str, format: str, rate: int = 0, bits: int = 0, kbps: int = 0, **options: str
+) -> bytes:
+    """A file of sound, coded by FFmpeg. bits: 16 or 24, of a lossless codec; kbps: of others; options: of files."""
     buffer = io.BytesIO()
     rate = rate or RATES.get(codec, 44100)
     with av.open(buffer, "w", format=format, container_options=options) as output:
         stream: Any = output.add_stream(codec, rate=rate)
         stream.layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+        if kbps:
+            stream.bit_rate = 1000 * kbps
         if bits:
             stream.format = {("flac", 16): "s16", ("flac", 24): "s32", ("alac", 16): "s16p"}[codec, bits]
         _mux(output, stream, samples, rate, bits)

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from codec.media.audio.mp3 import DECODER_DELAY
+from codec.media.audio.ogg import checksum
 from codec.media.audio.reader import open_audio, read_audio
 
 from .making import coded, integers, lag, music, snr, stored, vorbis
@@ -138,26 +139,40 @@ def with_itunes_tag(data: bytes, words: str) -> bytes:
 
 def test_opus_that_was_cut_out_of_a_stream_begins_at_its_first_page() -> None:
     """Positions of a recording that began in the middle of a stream are not from 0 on."""
-    data = bytearray(coded(music(96_000), "libopus", "ogg", page_duration="200000"))
-    marks = [at for at in range(len(data)) if data[at : at + 4] == b"OggS"]
-    for at in marks[2:]:
-        granule = int.from_bytes(data[at + 6 : at + 14], "little") + 1_000_000
-        data[at + 6 : at + 14] = granule.to_bytes(8, "little")
-        data[at + 22 : at + 26] = bytes(4)
-        end = next((mark for mark in marks if mark > at), len(data))
-        data[at + 22 : at + 26] = struct.pack("<I", ogg_checksum(bytes(data[at:end])))
-    audio = read_audio(bytes(data))
+    pages = pages_of(coded(music(96_000), "libopus", "ogg", page_duration="200000"))
+    late = [int.from_bytes(page[6:14], "little") + 1_000_000 for page in pages]
+    data = b"".join(page if k < 2 else changed(page, granule=late[k]) for k, page in enumerate(pages))
+    audio = read_audio(data)
     assert audio.info.n_samples == 96_000
     assert lag(audio.to_float()[20000:30000], music(96_000)[20000:30000]) == 0
 
 
-def ogg_checksum(page: bytes) -> int:
-    value = 0
-    for byte in page:
-        value ^= byte << 24
-        for _ in range(8):
-            value = (value << 1 ^ (0x04C11DB7 if value & 0x80000000 else 0)) & 0xFFFFFFFF
-    return value
+def test_of_streams_that_take_turns_the_first_is_read() -> None:
+    """Two streams in one file, page by page: the end of the other one, which is longer, is nothing to the first."""
+    first = pages_of(coded(music(30_000), "libopus", "ogg", page_duration="100000"))
+    second = [changed(page, serial=77) for page in pages_of(coded(music(90_000, seed=1), "libopus", "ogg"))]
+    data = first[0] + second[0] + first[1] + b"".join(second[1:3]) + b"".join(first[2:]) + b"".join(second[3:])
+    with open_audio(data) as reader:
+        assert reader.info.n_samples == 30_000
+        assert lag(reader.read().samples[10000:20000], music(30_000)[10000:20000]) == 0
+
+
+def pages_of(data: bytes) -> list[bytes]:
+    """The pages of an Ogg file."""
+    marks = [at for at in range(len(data)) if data[at : at + 5] == b"OggS\0"]
+    return [data[start:stop] for start, stop in zip(marks, [*marks[1:], len(data)], strict=True)]
+
+
+def changed(page: bytes, granule: int | None = None, serial: int | None = None) -> bytes:
+    """A page with another position or another stream's number, and the checksum that belongs to it."""
+    head = bytearray(page[:27])
+    if granule is not None:
+        head[6:14] = granule.to_bytes(8, "little")
+    if serial is not None:
+        head[14:18] = serial.to_bytes(4, "little")
+    head[22:26] = bytes(4)
+    head[22:26] = struct.pack("<I", checksum(bytes(head) + page[27:]))
+    return bytes(head) + page[27:]
 
 
 def test_a_second_stream_behind_the_first_is_left_out() -> None:

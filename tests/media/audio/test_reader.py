@@ -31,6 +31,7 @@ FILES: dict[str, bytes] = {
     "flac in matroska": coded(LONG, "flac", "matroska", bits=16),
     "alac": coded(LONG, "alac", "ipod", bits=16),
     "mp3": coded(LONG, "libmp3lame", "mp3"),
+    "mp3 of few bits": coded(LONG[:, :1], "libmp3lame", "mp3", kbps=32),  # a frame needs many before it
     "aac": coded(LONG, "aac", "ipod"),
     "bare aac": coded(LONG, "aac", "adts"),
     "opus": coded(LONG, "libopus", "ogg"),

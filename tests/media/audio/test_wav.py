@@ -165,6 +165,17 @@ class TestPipes:
                 np.testing.assert_array_equal(reader.read(7, 9).samples, INT16[7:9])
 
 
+def test_large_files_say_their_length_elsewhere() -> None:
+    """RF64: the length of the samples is in a chunk of its own, and what is behind them is no sound."""
+    data = INT16.tobytes()
+    sizes = chunk(b"ds64", struct.pack("<QQQI", 0, len(data), N, 0))
+    info = chunk(b"LIST", b"INFO" + chunk(b"INAM", b"Name\0"))
+    large = b"RF64\xff\xff\xff\xffWAVE" + sizes + wav(data, n_bytes=0xFFFFFFFF, after=info)[12:]
+    for source in (large, io.BufferedReader(Pipe(large))):
+        np.testing.assert_array_equal(read_audio(source).samples, INT16)
+    assert read_audio(large).info.tags == {"TITLE": ("Name",)}
+
+
 def test_cut_file_says_what_is_missing() -> None:
     with open_audio(wav(INT16.tobytes()[:-402], n_bytes=4 * N)) as reader:
         assert reader.info.n_samples == N - 101
