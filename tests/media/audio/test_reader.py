@@ -146,7 +146,9 @@ class TestOtherRates:
             assert reader.info.rate == rate and reader.info.sample == "float32"
             assert reader.info.n_samples == length_at(N, 44100, rate) == len(expected)
             np.testing.assert_array_equal(reader.read().samples, expected)
-            np.testing.assert_array_equal(reader.read(20_001, 20_500).samples, expected[20_001:20_500])
+            for start in (20_001, len(expected) - 700):
+                part = reader.read(start, start + 500).samples
+                np.testing.assert_array_equal(part, expected[start : start + 500])
             assert not reader.notes
 
     def test_its_own_rate_changes_nothing(self) -> None:
