@@ -20,7 +20,6 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
@@ -28,6 +27,7 @@ from .errors import ContainerError
 
 __all__ = [
     "COMPACT_SIGNATURE",
+    "END_TAG",
     "MAX_PACKETS",
     "PACKET",
     "SIGNATURE",
@@ -35,6 +35,7 @@ __all__ = [
     "Chunk",
     "ChunkPlace",
     "ChunkReader",
+    "ChunkWriter",
     "Header",
     "Scalar",
     "Value",
@@ -72,6 +73,8 @@ MAX_ITEMS = 1 << 16  # of all arrays and maps of the metadata: keys, values and 
 MAX_CHUNKS = 1 << 20
 MAX_CHUNK = 0xFFFF_FFFF
 META_TAG = "meta"
+END_TAG = "Ends"  # of the last chunk of an open-ended file
+OPEN = -1  # in place of the number of chunks of one
 MAX_COMPACT = 1 << 24  # bytes of a compact file's payload, or of all its packets
 MAX_PACKETS = 1 << 10
 PACKET = "Pack"  # the tag of a packet; one that was lost is an empty chunk with this tag
@@ -154,42 +157,75 @@ def write(file: BinaryIO, header: Header, chunks: Iterable[Chunk], n_chunks: int
 
 def _parts(header: Header, chunks: Iterable[Chunk], n_chunks: int) -> Iterator[bytes]:
     """The bytes of a file in pieces: its start, then frame, payload and CRC-32 of each chunk."""
-    check_header(header)
-    if len(header.weights) == 4:
-        raise ContainerError("header: weights named by 4 bytes are for the compact form, which can't hold this file")
-    n_items = sum(2 + (len(value) if isinstance(value, tuple) else 0) for value in header.meta.values())
-    if n_items > MAX_ITEMS:
-        raise ContainerError(f"metadata of {n_items} values and keys: a file holds up to {MAX_ITEMS}; drop some")
-    meta = _dump(dict(header.meta))
-    if len(meta) > MAX_META:
-        raise ContainerError(f"metadata of {len(meta)} bytes: a file holds up to {MAX_META}; drop some (ICC, EXIF)")
-    inline = len(meta) <= MAX_META_INLINE
-    first: list[Chunk] = []
-    if not inline:
-        small = zlib.compress(meta, 9)
-        first = [Chunk(META_TAG, b"\x01" + small if len(small) < len(meta) else b"\x00" + meta)]
-    announced = n_chunks + len(first)
-    if announced > MAX_CHUNKS:
-        raise ContainerError(f"{announced} chunks: a file holds up to {MAX_CHUNKS}")
-    body = _dump(_fields(header, dict(header.meta) if inline else None, announced))
-    if len(body) > MAX_HEADER:
-        raise ContainerError(f"a header of {len(body)} bytes: at most {MAX_HEADER}; put large params into chunks")
-    start = _PREFIX.pack(SIGNATURE, VERSION, len(body)) + body
-    crc = zlib.crc32(start)
-    yield start + _CRC.pack(crc)
-    index = 0
-    for index, chunk in enumerate(chain(first, chunks), 1):
-        if not _TAG.fullmatch(chunk.tag) or (chunk.tag == META_TAG and (inline or index > 1)):
+    writer = ChunkWriter(header, n_chunks)
+    yield writer.start
+    n_written = 0
+    for chunk in chunks:
+        yield from writer.parts(chunk)
+        n_written += 1
+    assert n_written == n_chunks, f"{n_written} chunks; {n_chunks} were announced"
+
+
+class ChunkWriter:
+    """A writer of a file chunk by chunk, into bytes.
+
+    start: what a file begins with. n_chunks: how many will come; None where nobody knows: the file is open-ended then,
+    and its last chunk is the one that `end` makes.
+    """
+
+    def __init__(self, header: Header, n_chunks: int | None = None) -> None:
+        check_header(header)
+        if len(header.weights) == 4:
+            raise ContainerError(
+                "header: weights named by 4 bytes are for the compact form, which can't hold this file"
+            )
+        n_items = sum(2 + (len(value) if isinstance(value, tuple) else 0) for value in header.meta.values())
+        if n_items > MAX_ITEMS:
+            raise ContainerError(f"metadata of {n_items} values and keys: a file holds up to {MAX_ITEMS}; drop some")
+        meta = _dump(dict(header.meta))
+        if len(meta) > MAX_META:
+            raise ContainerError(f"metadata of {len(meta)} bytes: a file holds up to {MAX_META}; drop some (ICC, EXIF)")
+        self._inline = len(meta) <= MAX_META_INLINE
+        first = [] if self._inline else [_chunk_of_meta(meta)]
+        announced = None if n_chunks is None else n_chunks + len(first)
+        if announced is not None and announced > MAX_CHUNKS:
+            raise ContainerError(f"{announced} chunks: a file holds up to {MAX_CHUNKS}")
+        body = _dump(_fields(header, dict(header.meta) if self._inline else None, announced))
+        if len(body) > MAX_HEADER:
+            raise ContainerError(f"a header of {len(body)} bytes: at most {MAX_HEADER}; put large params into chunks")
+        start = _PREFIX.pack(SIGNATURE, VERSION, len(body)) + body
+        self._crc, self._index = zlib.crc32(start), 0
+        parts = (part for chunk in first for part in self.parts(chunk))
+        self.start = b"".join([start, _CRC.pack(self._crc), *parts])
+
+    def parts(self, chunk: Chunk) -> tuple[bytes, bytes, bytes]:
+        """The frame, the payload and the CRC-32 of the next chunk. ContainerError for one that can't be."""
+        is_meta = chunk.tag == META_TAG and (self._inline or self._index > 0)
+        if not _TAG.fullmatch(chunk.tag) or is_meta:
             raise ContainerError(f"chunk tag {chunk.tag!r}: expected four ASCII letters, and not {META_TAG!r}")
         if chunk == _LOST:
             raise ContainerError("an empty packet can't be told from a lost one: write fewer packets")
         if len(chunk.payload) > MAX_CHUNK:
             raise ContainerError(f"chunk {chunk.tag} of {len(chunk.payload)} bytes: at most {MAX_CHUNK}; split it")
+        if self._index >= MAX_CHUNKS:
+            raise ContainerError(f"more than {MAX_CHUNKS} chunks: a file holds no more")
         frame = _CHUNK.pack(chunk.tag.encode("ascii"), len(chunk.payload))
-        yield frame
-        yield chunk.payload
-        yield _CRC.pack(_chunk_crc(crc, index - 1, frame, chunk.payload))
-    assert index == announced, f"{index} chunks; {announced} were announced"
+        crc = _chunk_crc(self._crc, self._index, frame, chunk.payload)
+        self._index += 1
+        return frame, chunk.payload, _CRC.pack(crc)
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        """The bytes of the next chunk."""
+        return b"".join(self.parts(chunk))
+
+    def end(self, payload: bytes) -> bytes:
+        """The last chunk of an open-ended file."""
+        return self.chunk(Chunk(END_TAG, payload))
+
+
+def _chunk_of_meta(meta: bytes) -> Chunk:
+    small = zlib.compress(meta, 9)
+    return Chunk(META_TAG, b"\x01" + small if len(small) < len(meta) else b"\x00" + meta)
 
 
 def unpack(data: Buffer) -> tuple[Header, tuple[Chunk, ...]]:
@@ -219,9 +255,9 @@ def _unpack_whole(view: memoryview) -> tuple[Header, tuple[Chunk, ...]]:
             f"the file announces {n_chunks} chunks and has {len(view) - position} bytes left for them: "
             "it was cut short, or is damaged; get it again"
         )
-    chunks = []
-    for index in range(n_chunks):
-        chunk, position = _read_chunk(view, position, index, crc)
+    chunks: list[Chunk] = []
+    while len(chunks) < n_chunks or (n_chunks == OPEN and not (chunks and chunks[-1].tag == END_TAG)):
+        chunk, position = _read_chunk(view, position, len(chunks), crc)
         chunks.append(chunk)
     _check_end(len(view) - position)
     return _with_metadata(header, chunks, spilled)
@@ -279,7 +315,8 @@ class ChunkPlace(NamedTuple):
 class ChunkReader:
     """A reader of a file on disk (or `io.BytesIO`), chunk by chunk, as strict as `unpack`: what is read is verified.
 
-    header; n_chunks: beside the metadata; start: position of the first of them. Raises ContainerError.
+    header; n_chunks: beside the metadata, OPEN where the file doesn't say it; start: position of the first of them.
+    Raises ContainerError.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -296,7 +333,7 @@ class ChunkReader:
         if self._spilled:
             chunk, self.start = self._chunk(self.start, 0)
             self.header = replace(self.header, meta=_parse_meta(chunk))
-        self.n_chunks = n_chunks - self._spilled
+        self.n_chunks = OPEN if n_chunks == OPEN else n_chunks - self._spilled
 
     def read(self, index: int, position: int) -> tuple[Chunk, int]:
         """Reads chunk number `index`, which begins at `position`. Returns it, and the position where it ends."""
@@ -328,8 +365,12 @@ class ChunkReader:
                 f"the file announces {self.n_chunks} chunks and has {self.n_bytes - self.start} bytes left for them: "
                 "it was cut short, or is damaged; get it again"
             )
-        out, position = [], self.start
-        for index in range(self.n_chunks):
+        out: list[ChunkPlace] = []
+        position, is_open = self.start, self.n_chunks == OPEN
+        while len(out) < self.n_chunks or (is_open and not (out and out[-1].tag == END_TAG)):
+            index = len(out)
+            if index >= MAX_CHUNKS:
+                raise ContainerError(f"more than {MAX_CHUNKS} chunks: the file is damaged")
             frame = self._read(position, _CHUNK.size)
             if len(frame) < _CHUNK.size:
                 raise ContainerError(f"cut short inside chunk {index}: get the file again")
@@ -365,6 +406,23 @@ class ChunkReader:
         if _PACKETS not in self.header.params:
             return ""
         return _what_is_left(memoryview(self._read(0, 4 * MAX_COMPACT)))
+
+    def check(self, data: bytes, index: int) -> Chunk:
+        """The chunk number `index` of the bytes of it alone, as they come through a pipe. ContainerError."""
+        chunk, end = _read_chunk(memoryview(data), 0, index + self._spilled, self._crc)
+        _check_end(len(data) - end)
+        return chunk
+
+    def whole_chunks(self) -> dict[int, Chunk]:
+        """The chunks of an open-ended file that are whole, by their numbers: for a file that is damaged.
+
+        A chunk is known by its tag, its length and its checksum, wherever it lies.
+        """
+        view = memoryview(self._read(self.start, self.n_bytes - self.start))
+        whole: dict[int, Chunk] = {}
+        for number, chunk in _whole_chunks(view, 0, MAX_CHUNKS, self._crc, None):
+            whole.setdefault(number - self._spilled, chunk)
+        return whole
 
     def _read_compact(self, view: memoryview) -> None:
         """A compact file is read and verified whole: it is small."""
@@ -486,7 +544,7 @@ def _check_shape(medium: str, shape: object) -> None:
 # ---- layout
 
 
-def _fields(header: Header, meta: dict[str, Value] | None, n_chunks: int) -> list[object]:
+def _fields(header: Header, meta: dict[str, Value] | None, n_chunks: int | None) -> list[object]:
     return [
         header.codec,
         header.stream,
@@ -525,7 +583,9 @@ def _read_start(view: memoryview) -> tuple[Header, bool, int, int, int]:
     if not isinstance(fields, tuple) or len(fields) != 11:
         raise ContainerError("header: expected a CBOR array of 11 fields")
     codec, stream, weights, coder, arithmetic, medium, shape, dtype, params, meta, n_chunks = fields
-    if type(n_chunks) is not int or not 0 <= n_chunks <= MAX_CHUNKS:
+    if n_chunks is None:
+        n_chunks = OPEN
+    elif type(n_chunks) is not int or not 0 <= n_chunks <= MAX_CHUNKS:
         raise ContainerError(f"header: {n_chunks!r} chunks; expected 0 to {MAX_CHUNKS}")
     spilled = meta is None
     if spilled and n_chunks == 0:
@@ -902,10 +962,12 @@ def _salvaged_chunks(view: memoryview) -> tuple[Header, tuple[Chunk, ...]] | Non
     return _with_metadata(header, [whole.get(number, _LOST) for number in range(n_chunks)], spilled)
 
 
-def _whole_chunks(view: memoryview, at: int, n_chunks: int, crc: int) -> Iterator[tuple[int, Chunk]]:
+def _whole_chunks(
+    view: memoryview, at: int, n_chunks: int, crc: int, most: int | None = _MOST_WHOLE
+) -> Iterator[tuple[int, Chunk]]:
     """The whole chunks from a position on, in their order, and their numbers. Hostile bytes end the search early."""
     spent, n_whole = 0, 0
-    while spent <= MAX_SEARCHED and n_whole < _MOST_WHOLE and (place := _RAW_TAG.search(view, at)):
+    while spent <= MAX_SEARCHED and (most is None or n_whole < most) and (place := _RAW_TAG.search(view, at)):
         at = place.start()
         if len(view) - at < _CHUNK.size + _CRC.size:
             return
