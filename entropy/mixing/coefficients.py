@@ -30,7 +30,7 @@ from .mixer import Mixer, Plan
 from .oracle import Oracle, hashed
 from .tables import Rates
 
-__all__ = ["PRICE", "READ", "WRITE", "Band", "CoefficientCoder", "new_mixer"]
+__all__ = ["PRICE", "READ", "WRITE", "Band", "CoefficientCoder", "Numbers", "half", "new_mixer", "quarter", "small"]
 
 _RATES = Rates(limit=1023, delay=1.5, lean=6.0, first=0.02, last=0.002, fall=128)
 _WORD = (1 << 64) - 1
@@ -133,17 +133,17 @@ def _ends() -> StreamError:
 # ---- the twin
 
 
-def _half(v: int) -> int:
+def half(v: int) -> int:
     e = v.bit_length()
     return e if e < 2 else 2 * e - 2 + (v >> (e - 2) & 1)
 
 
-def _quarter(v: int) -> int:
+def quarter(v: int) -> int:
     e = v.bit_length()
     return v if e < 3 else 4 * e - 8 + (v >> (e - 3) & 3)
 
 
-def _small(v: int) -> int:
+def small(v: int) -> int:
     return v if v < 4 else min(15, v.bit_length() + 1)
 
 
@@ -173,15 +173,13 @@ def _sizes(values: NDArray[np.int32] | None) -> _Row:
     return _Row() if values is None else _Row(np.minimum(np.abs(values), _MOST).tolist())
 
 
-class _Twin:
-    """The model on an oracle. values: the coefficients, of five axes."""
+class Numbers:
+    """Numbers on an oracle, under contexts that a model sets before each: a part of the model, sizes and a place."""
 
-    def __init__(self, coder: Oracle, bands: Sequence[Band], values: NDArray[np.int32]) -> None:
-        self.coder, self.bands, self.values = coder, bands, values
+    def __init__(self, coder: Oracle) -> None:
+        self.coder = coder
         self.zone = self.size = self.place = 0
         self.contexts: list[int] = []
-
-    # ---- numbers
 
     def _open(self, group: int, more: int) -> None:
         self.coder.open(
@@ -200,7 +198,7 @@ class _Twin:
         coder.refine = [by_size, 2 * STAGES * SIZES + by_place]
         return coder.code(node, bit)
 
-    def _magnitude(self, v: int) -> int:
+    def magnitude(self, v: int) -> int:
         own = v if v <= 2 else 1 + (v - 1).bit_length()
         kind = 0
         self._open(0, 0)
@@ -223,15 +221,23 @@ class _Twin:
             prefix, first = 2 * prefix + bit, False
         return 1 + (1 << (kind - 2)) + made
 
-    def _number(self, own: int, signs: Any) -> int:
+    def number(self, own: int, signs: Any) -> int:
         """A number with its sign; signs: what gives the contexts of the sign of a magnitude."""
         reading = self.coder.role == READ
-        size = self._magnitude(0 if reading else abs(own))
+        size = self.magnitude(0 if reading else abs(own))
         if not size:
             return 0
         self.contexts = signs(size)
         self._open(3, 0)
         return -size if self._bit(1, int(not reading and own < 0), 47, 6) else size
+
+
+class _Twin(Numbers):
+    """The model on an oracle. values: the coefficients, of five axes."""
+
+    def __init__(self, coder: Oracle, bands: Sequence[Band], values: NDArray[np.int32]) -> None:
+        super().__init__(coder)
+        self.bands, self.values = bands, values
 
     # ---- coefficients
 
@@ -282,32 +288,30 @@ class _Twin:
             near += 5 * b.at(x) + around_b
             coarse, s, around_s = 2 * a.at(xa) + around_a, beside[x], beside.at(x - 1) + beside.at(x + 1)
             expected = 16 * (near + coarse + 2 * s + around_s) // parts
-            self.size = min(31, _half(expected))
+            self.size = min(31, half(expected))
             above_zero = (v > 0 for v in (w, north_x, p.at(x), a.at(xa), s, b.at(x)))
             self.place = sum(odd << i for i, odd in enumerate(above_zero))
-            h_near, h_coarse = _half(16 * near // parts_near), _half(2 * coarse)
-            h_beside = _half(4 * (2 * s + around_s) // len(sisters)) if sisters else 0
+            h_near, h_coarse = half(16 * near // parts_near), half(2 * coarse)
+            h_beside = half(4 * (2 * s + around_s) // len(sisters)) if sisters else 0
             kind, where = band.kind, (number * 65536 + y) * 65536 + x
             self.contexts = [
-                _packed(_quarter(expected), 64, place),
+                _packed(quarter(expected), 64, place),
                 _packed(h_near, 64, h_coarse, 64, h_beside),
-                _packed(_small(w), 16, _small(north_x), 16, _small(p.at(x)), 16, _small(b.at(x))),
-                _packed(
-                    _half(w + north_x + p.at(x)), 64, _half(nw + ne + ww + nn.at(x) + around_p), 64, _half(a.at(xa))
-                ),
-                _packed(h_coarse, 64, _half(a.at(xa)), 64, _half(w + north_x + p.at(x)), 16, kind),
-                _packed(_half(b.at(x)), 64, _half(around_b), 64, h_near),
-                _packed(_small(w), 16, _small(ww), 16, _small(nw), 16, _small(ne)),
-                _packed(_half(s), 64, _half(around_s), 64, _half(w + north_x), 16, kind),
-                _packed(_small(north_x), 16, _small(nn.at(x)), 16, _small(ne), 64, place),
-                _packed(_small(p.at(x)), 64, _half(around_p), 16, _small(o.at(x)), 64, place),
+                _packed(small(w), 16, small(north_x), 16, small(p.at(x)), 16, small(b.at(x))),
+                _packed(half(w + north_x + p.at(x)), 64, half(nw + ne + ww + nn.at(x) + around_p), 64, half(a.at(xa))),
+                _packed(h_coarse, 64, half(a.at(xa)), 64, half(w + north_x + p.at(x)), 16, kind),
+                _packed(half(b.at(x)), 64, half(around_b), 64, h_near),
+                _packed(small(w), 16, small(ww), 16, small(nw), 16, small(ne)),
+                _packed(half(s), 64, half(around_s), 64, half(w + north_x), 16, kind),
+                _packed(small(north_x), 16, small(nn.at(x)), 16, small(ne), 64, place),
+                _packed(small(p.at(x)), 64, half(around_p), 16, small(o.at(x)), 64, place),
                 where,
                 number,
             ]
 
             near_x = (own, north, back, past, outer, above)
             signs = functools.partial(_signs_of_coefficient, near_x, (x, xa, y), place, (where, number))
-            own[x] = self._number(int(own[x]), signs)
+            own[x] = self.number(int(own[x]), signs)
             sizes[x] = min(abs(int(own[x])), _MOST)
 
     def _above(self, band: Band, t: int, index: Sequence[int]) -> tuple[Any, ...]:
@@ -378,8 +382,8 @@ class _Twin:
             near = 2 * (w + north_x + p.at(x)) + nw + ne + ww + nn.at(x) + around_p + b.at(x) + o.at(x)
             odd = parity + (x & halved[3])
             self.place = odd * 4 + min(near, 3)
-            self.size = min(31, _half(4 * sum(act)))
-            h0, h1, h2 = (_half(v) for v in act)
+            self.size = min(31, half(4 * sum(act)))
+            h0, h1, h2 = (half(v) for v in act)
             w3, n3, p3 = min(w, 3), min(north_x, 3), min(p.at(x), 3)
             self.contexts = [
                 _packed(h0, 64, h1, 16, odd),
@@ -389,8 +393,8 @@ class _Twin:
                 _packed(h1, 64, h2, 16, odd),
                 _packed(w3, 4, min(ww, 3), 4, min(nw, 3), 4, min(ne, 3), 4, min(nn.at(x), 3)),
                 _packed(min(b.at(x), 3), 4, min(o.at(x), 3), 16, min(around_p, 15), 4, p3),
-                _packed(h0, 64, _half(side[0]), 64, _half(side[1])),
-                _packed(_quarter(sum(act)), 16, odd, 4, min(near, 3)),
+                _packed(h0, 64, half(side[0]), 64, half(side[1])),
+                _packed(quarter(sum(act)), 16, odd, 4, min(near, 3)),
                 odd,
                 y * 65536 + x,
                 min(near, 15),
@@ -416,7 +420,7 @@ class _Twin:
                     _packed(dw + dn + 14, 4, min(size, 3)),
                 ]
 
-            own[x] = self._number(int(own[x]), signs)
+            own[x] = self.number(int(own[x]), signs)
             sizes[x] = min(abs(int(own[x])), _MOST)
 
 

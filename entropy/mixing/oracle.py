@@ -117,6 +117,10 @@ class Oracle:
             self._learn(node, bit, cells, x, y, p, plain, place, rows)
         return bit
 
+    def plain(self, bit: int = 0) -> int:
+        """One decision of which nothing is known, as likely as not. Returns the bit: given, or read."""
+        return self._coded(bit, 1 << 15)
+
     def _learn(
         self,
         node: int,

@@ -12,6 +12,7 @@
 #include "args_mixing_items.h"
 #include "args_mixing_labels.h"
 #include "args_mixing_coefficients.h"
+#include "args_mixing_sound.h"
 #include "args_mixing_residuals.h"
 #include "args_motion.h"
 #include "args_passes.h"

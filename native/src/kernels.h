@@ -29,5 +29,6 @@ namespace CODEC_ISA {
 #include "mixing_items.h"
 #include "mixing_labels.h"
 #include "mixing_coefficients.h"
+#include "mixing_sound.h"
 #include "mixing_residuals.h"
 } // namespace CODEC_ISA

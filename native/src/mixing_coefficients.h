@@ -43,7 +43,8 @@ INLINE void coef_choose(Mix *m, const CoefContext *at, int step, int stage) {
 
 INLINE void coef_open(Mix *m, const CoefContext *at, int group, uint64_t more) {
   uint64_t hashes[COEF_CONTEXTS];
-  for (int k = 0; k < COEF_CONTEXTS; k++)
+  const int n = (int)m->c->n_contexts;
+  for (int k = 0; k < n; k++)
     hashes[k] = mix_hash((uint64_t)((k * 2 + at->zone) * 4 + group), at->value[k] * 64 + more);
   mix_open(m, hashes);
 }
