@@ -8,7 +8,6 @@ used. Imports nothing heavy, so that `codec list` answers at once.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import os
@@ -146,6 +145,8 @@ def entry(name: str) -> Card:
         return cards[plain]
     if plain in broken():
         raise UsageError(f"the codec plug-in {plain!r} can't be used ({broken()[plain]})")
+    import difflib  # only where something is wrong: it takes milliseconds
+
     near = difflib.get_close_matches(plain.lower(), cards, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names())}."
     raise UsageError(f"unknown codec {plain!r}: {hint} `codec list` shows all")

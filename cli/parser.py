@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import re
 from typing import Any, NoReturn
@@ -42,6 +41,8 @@ class TopParser(Parser):
 
     def error(self, message: str) -> NoReturn:
         if "invalid choice" in message and len(parts := message.split("'")) > 2:
+            import difflib  # only where something is wrong: it takes milliseconds
+
             near = difflib.get_close_matches(parts[1], verbs.VERBS, n=1, cutoff=0.5)
             message = f"no command {parts[1]!r}: " + (f"did you mean {near[0]!r}? " if near else "")
             message += f"There are {', '.join(verbs.VERBS)}"

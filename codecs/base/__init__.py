@@ -1,4 +1,4 @@
-"""The contract of all codecs (codec, settings), and a base for each medium: image, array, field, video.
+"""The contract of all codecs (codec, settings), and a base for each medium: image, audio, array, field, video.
 
 A base owns the kinds of value its medium has, their files, the container, and the checks that hostile files need; a
 family owns its networks and symbols. Bases may import entropy, media, container and files, and no family.
@@ -17,6 +17,7 @@ _BASES = MappingProxyType(
     {
         "image": ".image:ImageCodec",
         "array": ".array:ArrayCodec",
+        "audio": ".audio.codec:AudioCodec",
         "field": ".field:FieldCodec",
         "video": ".video.codec:VideoCodec",
     }

@@ -23,6 +23,7 @@ __all__ = ["DEFAULTS", "LIMITS", "Limits", "amount", "check", "note_of", "rounde
 
 PIXELS = 178_956_970  # where Pillow refuses a picture: twice the pixels that fill 256 MiB as RGB
 VALUES = 3 * PIXELS  # the samples of a picture of that size, in three channels
+SECONDS = 86_400  # a day of sound
 FRAMES = 216_000  # an hour at 60 frames a second
 BYTES = 8 * VALUES  # all values in float64: 4.3 GB
 
@@ -52,6 +53,7 @@ def amount(given: str | int | None) -> int | None:
 LIMITS = (
     Setting("max_pixels", "pixels of a picture, or of a group of frames (default 179M; or none)", amount, "N"),
     Setting("max_frames", "frames of a video (default 216k; or none)", amount, "N"),
+    Setting("max_seconds", "seconds of sound (default 86.4k, a day; or none)", amount, "N"),
     Setting("max_values", "values of an array, of fields, of an HDF5 file (default 537M; or none)", amount, "N"),
     Setting("max_bytes", "bytes of an array, of fields, of an HDF5 file (default 4.3G; or none)", amount, "N"),
 )
@@ -61,12 +63,14 @@ LIMITS = (
 class Limits:
     """The most that a file may decode to; None lifts a limit.
 
-    pixels: of a picture, or of the frames of a video that are decoded at once, a group. frames: of a video. values,
-    bytes: of an array, of fields, of all datasets of an HDF5 file. Text is read as the command reads it, "200M".
+    pixels: of a picture, or of the frames of a video that are decoded at once, a group. frames: of a video. seconds: of
+    sound. values, bytes: of an array, of fields, of all datasets of an HDF5 file, of a sound in memory. Text is read as
+    the command reads it, "200M".
     """
 
     pixels: int | None = PIXELS
     frames: int | None = FRAMES
+    seconds: int | None = SECONDS
     values: int | None = VALUES
     bytes: int | None = BYTES
 
@@ -82,7 +86,7 @@ class Limits:
     @staticmethod
     def none() -> Limits:
         """Limits that refuse nothing."""
-        return Limits(None, None, None, None)
+        return Limits(None, None, None, None, None)
 
     @staticmethod
     def of_options(given: Mapping[str, int | None]) -> Limits:
@@ -137,6 +141,8 @@ def _needs(header: Header) -> list[tuple[str, int, str]]:
             ("pixels", frame, f"frames of {shape[2]}x{shape[1]}, {rounded(frame)} pixels each"),
             ("frames", shape[0], f"a video of {rounded(shape[0])} frames"),
         ]
+    if header.medium == "audio":  # its length is at its end: the base of sound looks there
+        return []
     values = math.prod(shape)
     n_bytes = values * _item_bytes(header.dtype)
     return [

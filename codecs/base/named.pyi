@@ -12,6 +12,7 @@ from ..mixing.codec import MixCodec
 from ..nirvana.codec import NirvanaCodec
 from ..s2lic.codec import S2licCodec
 from ..vqgan.codec import VqganCodec
+from ..walloc.audio.codec import WallocAudioCodec
 from ..walloc.codec import WallocCodec
 from ..zipgan.codec import ZipganCodec
 from .codec import Codec
@@ -82,6 +83,14 @@ class Load(Generic[C]):
         weights: PathLike | None = None,
         device: str = "cpu",
     ) -> WallocCodec: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["walloc-audio", "walloc-audio@lapped"],
+        quality: float | None = None,
+        weights: PathLike | None = None,
+        device: str = "cpu",
+    ) -> WallocAudioCodec: ...
     @overload
     def __call__(
         self,

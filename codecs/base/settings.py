@@ -7,6 +7,7 @@ the `__init__` of its folder.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import operator
@@ -23,6 +24,8 @@ from ...media import MEDIA
 __all__ = [
     "ARRAY_SETTINGS",
     "AT",
+    "AUDIO_SELECTION",
+    "AUDIO_SETTINGS",
     "BOUND",
     "BPP",
     "CODER",
@@ -37,6 +40,7 @@ __all__ = [
     "GROUP",
     "IMAGE_SETTINGS",
     "JOBS",
+    "KBPS",
     "KEY_EVERY",
     "MAX_ERROR",
     "PSNR",
@@ -45,6 +49,7 @@ __all__ = [
     "REL_ERROR",
     "RESERVED",
     "RMSE",
+    "SECONDS",
     "SIZE",
     "SKIP",
     "SNAPSHOT",
@@ -177,6 +182,27 @@ def frame_range(given: str | Iterable[int | None]) -> tuple[int, int | None]:
     return start, stop
 
 
+def second_range(given: str | Iterable[float | None]) -> tuple[Fraction, Fraction | None]:
+    """Seconds as "30:45", "1.5:", ":45", or as a pair: the first one, and the end or None.
+
+    UsageError for what isn't one.
+    """
+    start, stop = Fraction(-1), None
+    with contextlib.suppress(ValueError, TypeError, OverflowError, ZeroDivisionError):
+        if isinstance(given, str):
+            first, colon, last = given.partition(":")
+            begin, end = first or 0, last or None
+            if not colon:
+                raise ValueError(given)
+        else:
+            begin, end = given
+        start, stop = Fraction(begin or 0), None if end is None else Fraction(end)
+    if start < 0 or (stop is not None and stop <= start):
+        shown = f"--seconds {given}" if isinstance(given, str) else f"seconds {given!r}"
+        raise UsageError(f"{shown}: expected START:STOP in seconds, as in 30:45, 1.5:2.25 or 90:")
+    return start, stop
+
+
 # ---- settings
 
 
@@ -259,6 +285,7 @@ def _of_rate(name: str, help: str, parse: Callable[[Any], Any], metavar: str, sh
 QUALITY = _of_rate("quality", "higher is better; the codec says what its numbers mean", number, "Q", "q")
 SIZE = _of_rate("size", "the best file of at most so much: 20kB, 1.5MB, 64KiB", size_in_bytes, "N")
 BPP = _of_rate("bpp", "the best file of at most so many bits per pixel, as 0.25", positive, "R")
+KBPS = _of_rate("kbps", "the best file of at most so many kilobits a second, as 64", positive, "R")
 PSNR = _of_rate("psnr", "the smallest file of at least so many decibels", positive, "DB")
 EFFORT = Setting("effort", "optimiser steps, as a multiple of the usual number", not_negative, "X")
 PACKETS = Setting("packets", "cut the file into N packets, so that any of them may be lost", count, "N", optional=True)
@@ -286,6 +313,7 @@ THREADS = Setting("threads", "of each fit", count, command=False)
 JOBS = Setting("jobs", "worker processes for the groups of one video", count, command=False)
 
 IMAGE_SETTINGS = (QUALITY, SIZE, BPP, PSNR)
+AUDIO_SETTINGS = (QUALITY, SIZE, KBPS)
 FIELD_SETTINGS = (QUALITY, MAX_ERROR, REL_ERROR, PW_REL_ERROR, RMSE, BOUND, DATASET, SKIP)
 ARRAY_SETTINGS = (CODER,)
 VIDEO_SETTINGS = (QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, FPS, GROUP, SCENE_CUTS, SEED, THREADS, JOBS)
@@ -295,9 +323,11 @@ SELECT_DATASET = Setting("dataset", "this dataset alone, as .npy (or .h5)", data
 SNAPSHOT = Setting("snapshot", "one index of the first axis of --dataset", count, "N")
 AT = Setting("at", "between snapshots of --dataset, as 3.5", not_negative, "T")
 FRAMES = Setting("frames", "these frames only, counted from 0, B not included", frame_range, "A:B")
+SECONDS = Setting("seconds", "these seconds only, as 30:45 or 1.5:2.25, B not included", second_range, "A:B")
 CONCEAL = Setting("conceal", "fill in what is damaged: a frame by the last good one, a picture's parts", switch=True)
 ENCODER = Setting("encoder", "as libx264:crf=18 (default: lossless where it can be)", metavar="E")
 
+AUDIO_SELECTION = (SECONDS, CONCEAL)
 FIELD_SELECTION = (SELECT_DATASET, SNAPSHOT)
 VIDEO_SELECTION = (FRAMES, CONCEAL, ENCODER, SOUND)
 
@@ -306,13 +336,15 @@ VIDEO_SELECTION = (FRAMES, CONCEAL, ENCODER, SOUND)
 class Select:
     """The part of a file that is decoded, and how it is written; by default all of it. UsageError for what can't be.
 
-    frames: (first, the one after the last, or None for the end). dataset: paths of datasets of an HDF5 file. snapshot:
-    an index of the first axis of one dataset. at: a place between two of these. conceal: a damaged frame is replaced by
-    the last good one, damaged parts of a picture by what is likely there. encoder: of the video that is written. sound:
-    whether it is written. form: the suffix that says how the output is written where its name has none, as ".tiff".
+    frames: (first, the one after the last, or None for the end). seconds: the same of sound, as fractions. dataset:
+    paths of datasets of an HDF5 file. snapshot: an index of the first axis of one dataset. at: a place between two of
+    these. conceal: a damaged frame is replaced by the last good one, damaged parts of a picture or a sound by what is
+    likely there. encoder: of the video that is written. sound: whether it is written. form: the suffix that says how
+    the output is written where its name has none, as ".tiff".
     """
 
     frames: tuple[int, int | None] | None = None
+    seconds: tuple[Fraction, Fraction | None] | None = None
     dataset: tuple[str, ...] = ()
     snapshot: int | None = None
     at: float | None = None
@@ -322,7 +354,7 @@ class Select:
     form: str = ""
 
     def __post_init__(self) -> None:
-        for setting in (FRAMES, SELECT_DATASET, SNAPSHOT, AT, CONCEAL, ENCODER, SOUND):
+        for setting in (FRAMES, SECONDS, SELECT_DATASET, SNAPSHOT, AT, CONCEAL, ENCODER, SOUND):
             given = getattr(self, setting.name)
             if given is not None:
                 object.__setattr__(self, setting.name, setting.checked(given))
@@ -353,7 +385,7 @@ RESERVED = frozenset(
     [
         *("codec", "debug", "device", "force", "format", "help", "inputs", "json", "output", "quiet", "replace"),
         *("dry_run", "keep_suffix", "partial"),
-        *("limits", "max_bytes", "max_frames", "max_pixels", "max_values"),
+        *("limits", "max_bytes", "max_frames", "max_pixels", "max_seconds", "max_values"),
         *("report", "select", "skip_existing", "source", "target", "verb", "weights"),
     ]
 )
