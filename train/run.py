@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, str] = {
     "s2lic": "s2lic.run",
     "vqgan": "vqgan.run",
     "walloc": "walloc",
+    "walloc-lapped": "walloc_lapped",
     "zipgan": "zipgan",
 }
 TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)

@@ -1,10 +1,11 @@
-"""WaLLoC for images: wavelet packets, a linear encoder and a neural decoder.
+"""WaLLoC for images and for sound: a linear encoder, and a decoder that knows more.
 
 Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv 2412.09405. This is the
-card. The codec is in codec.py, its networks are in network.py. How to use it: docs/codecs/walloc.md.
+card. The codec of images is in codec.py, its networks are in network.py; that of sound is in audio/. How to use
+them: docs/codecs/walloc.md and docs/codecs/walloc-audio.md.
 """
 
-from ..base.settings import CODER, IMAGE_SETTINGS, Card
+from ..base.settings import AUDIO_SELECTION, AUDIO_SETTINGS, CODER, IMAGE_SETTINGS, Card
 
 CARD = Card(
     name="walloc",
@@ -15,4 +16,15 @@ CARD = Card(
     settings=(*IMAGE_SETTINGS, CODER),
     citation="Jacobellis, Yadwadkar, DCC 2025, arXiv 2412.09405",
 )
-CARDS = (CARD,)
+AUDIO_CARD = Card(
+    name="walloc-audio",
+    medium="audio",
+    suffix=".walloca",
+    summary="WaLLoC for sound: lapped transform, context mixing, noise in the holes; any rate, exact and seekable",
+    target="audio.codec:WallocAudioCodec",
+    settings=AUDIO_SETTINGS,
+    selection=AUDIO_SELECTION,
+    default=True,
+    citation="Jacobellis, Yadwadkar, DCC 2025, arXiv 2412.09405",
+)
+CARDS = (CARD, AUDIO_CARD)
