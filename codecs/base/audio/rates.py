@@ -82,7 +82,7 @@ class Search:
         sizes: dict[float, float] = {}
         best: tuple[float, bytes] | None = None
         for count in range(_MOST):
-            quality = min(max(round(guess * 3) / 3, low), high)
+            quality = _untried(min(max(round(3 * guess), 3), 300), sizes, round(3 * low), round(3 * high)) / 3
             if quality in sizes:
                 break
             data = self._encoded(quality)
@@ -137,3 +137,10 @@ class Search:
             with contextlib.suppress(UsageError):
                 return search.run(None).quality or 50.0
         return 1.0
+
+
+def _untried(guess: int, sizes: Mapping[float, float], low: int, high: int) -> int:
+    """A quality near a guess that wasn't tried, in thirds, between those that fit and those that don't."""
+    if guess / 3 not in sizes:
+        return guess
+    return next((third for third in (guess - 1, guess + 1) if low < third < high and third / 3 not in sizes), guess)
