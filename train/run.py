@@ -27,6 +27,7 @@ FAMILIES: Mapping[str, str] = {
     "vqgan": "vqgan.run",
     "walloc": "walloc",
     "walloc-lapped": "walloc_lapped",
+    "walloc-audio": "walloc_audio",
     "zipgan": "zipgan",
 }
 TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)

@@ -1,0 +1,101 @@
+"""Random crops of recordings, held in memory as int16: no decoding while training.
+
+Folder of FLAC, OGG, WAV, AIFF or MP3 files, searched recursively. All are brought to one rate and to two channels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from ..errors import MediaError
+
+__all__ = ["RandomSounds", "find_sounds", "load_sound"]
+
+SUFFIXES = {".flac", ".ogg", ".oga", ".wav", ".aiff", ".aif", ".mp3"}
+
+
+def find_sounds(folder: str | Path, without: Sequence[str] = ()) -> list[Path]:
+    """Sorted sound files below `folder`, but for those below a folder of a name in `without`. MediaError if none is."""
+    root = Path(folder)
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    files = [p for p in files if not set(p.relative_to(root).parts) & set(without)]
+    if not files:
+        raise MediaError(f"{folder}: no recordings ({', '.join(sorted(SUFFIXES))}) in this folder; name one with --data")
+    return files
+
+
+def load_sound(file: Path, rate: int, channels: int) -> NDArray[np.float32]:
+    """A recording as (n, channels) float32 in [-1, 1] at a rate: of mono all channels are the same.
+
+    Of more channels than asked for the first ones are taken; to one channel they are averaged. MediaError if the file
+    can't be read.
+    """
+    import soundfile
+    import soxr
+
+    try:
+        samples, own_rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        raise MediaError(f"{file}: can't read this recording ({error!s:.200}); take it out of the folder") from None
+    samples = samples.mean(1, keepdims=True) if channels == 1 else samples[:, :channels]
+    if samples.shape[1] < channels:
+        samples = np.repeat(samples[:, :1], channels, 1)
+    if own_rate != rate:
+        samples = soxr.resample(samples, own_rate, rate)
+    return np.ascontiguousarray(samples, np.float32)
+
+
+class RandomSounds(IterableDataset[Tensor]):
+    """Endless batches of crops at random places; batch n depends on seed and n only.
+
+    Yields (batch, channels, size) float32, from batch `start` on, so that a resumed run goes on where it stopped.
+    sounds: (n, channels) float32 in [-1, 1]; they are kept as int16. Recordings are drawn in proportion to their
+    length; one that is shorter than a crop lies somewhere in silence. gains: the range of a random factor of each crop,
+    in dB. flips: whether channels trade places and change their sign, half of the time each.
+    """
+
+    def __init__(
+        self,
+        sounds: Sequence[NDArray[np.float32]],
+        size: int,
+        batch: int,
+        seed: int,
+        gains: tuple[float, float] = (0.0, 0.0),
+        flips: bool = True,
+        start: int = 0,
+    ) -> None:
+        self.sounds = [np.clip(np.rint(s * 32767), -32768, 32767).astype(np.int16) for s in sounds]
+        self.size, self.batch, self.seed, self.start = size, batch, seed, start
+        self.gains, self.flips = gains, flips
+        lengths = np.array([len(s) for s in sounds], dtype=np.float64)
+        self.weights = lengths / lengths.sum()
+
+    def crop(self, generator: np.random.Generator) -> Tensor:
+        """A random crop, (channels, size)."""
+        sound = self.sounds[generator.choice(len(self.sounds), p=self.weights)]
+        crop = np.zeros((self.size, sound.shape[1]), np.float32)
+        spare = len(sound) - self.size
+        place = int(generator.integers(abs(spare) + 1))
+        if spare >= 0:
+            crop[:] = sound[place : place + self.size]
+        else:
+            crop[place : place + len(sound)] = sound
+        crop *= 10 ** (generator.uniform(*self.gains) / 20) / 32767
+        if self.flips and generator.integers(2):
+            crop = crop[:, ::-1]
+        if self.flips and generator.integers(2):
+            crop = -crop
+        return torch.from_numpy(np.ascontiguousarray(crop.T))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for index in itertools.count(self.start):
+            generator = np.random.default_rng([self.seed, index])
+            yield torch.stack([self.crop(generator) for _ in range(self.batch)])
