@@ -28,7 +28,9 @@ def find_sounds(folder: str | Path, without: Sequence[str] = ()) -> list[Path]:
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
     files = [p for p in files if not set(p.relative_to(root).parts) & set(without)]
     if not files:
-        raise MediaError(f"{folder}: no recordings ({', '.join(sorted(SUFFIXES))}) in this folder; name one with --data")
+        raise MediaError(
+            f"{folder}: no recordings ({', '.join(sorted(SUFFIXES))}) in this folder; name one with --data"
+        )
     return files
 
 

@@ -47,7 +47,9 @@ def mel_matrix(window: int, bands: int, rate: int, device: torch.device) -> Tens
     """The mel filters (bands, window / 2 + 1): triangles of equal area, Slaney's scale, from 0 Hz to half the rate."""
 
     def mel(hertz: Tensor) -> Tensor:
-        return torch.where(hertz < 1000, hertz * 3 / 200, 15 + 27 * torch.log(hertz.clamp(min=1) / 1000) / math.log(6.4))
+        return torch.where(
+            hertz < 1000, hertz * 3 / 200, 15 + 27 * torch.log(hertz.clamp(min=1) / 1000) / math.log(6.4)
+        )
 
     def hertz(mels: Tensor) -> Tensor:
         return torch.where(mels < 15, mels * 200 / 3, 1000 * torch.exp((mels - 15) * math.log(6.4) / 27))

@@ -171,7 +171,9 @@ class WallocAudioTask(CompressionTask):
         if self.recipe.mel:
             total = total + self.recipe.mel * mel_distance(batch, x_hat, self.config.rate)
         if self.recipe.spread:
-            total = total + self.recipe.spread * torch.log2(self.net.latents_of(self.net.coefficients(batch), log2_gain).std())
+            total = total + self.recipe.spread * torch.log2(
+                self.net.latents_of(self.net.coefficients(batch), log2_gain).std()
+            )
         return Loss(total, {name: value.detach() for name, value in metrics.items()})
 
     # ---- what comes out
@@ -196,7 +198,9 @@ def si_sdr(x: Tensor, x_hat: Tensor) -> float:
     """The scale-invariant signal-to-distortion ratio in dB, over all channels and samples together."""
     x, x_hat = x.double().flatten(), x_hat.double().flatten()
     target = (x @ x_hat) / (x @ x).clamp(min=1e-20) * x
-    return float(10 * torch.log10((target @ target).clamp(min=1e-20) / (x_hat - target).square().sum().clamp(min=1e-20)))
+    return float(
+        10 * torch.log10((target @ target).clamp(min=1e-20) / (x_hat - target).square().sum().clamp(min=1e-20))
+    )
 
 
 @torch.no_grad()

@@ -9,12 +9,12 @@ from ...errors import MediaError, StreamError, UsageError
 from ...media.webp import decode_webp, encode_webp
 from .config import WallocConfig
 
-__all__ = ["latents_from_webp", "webp_from_latents"]
+__all__ = ["WEBP_SIDE", "latents_from_webp", "webp_from_latents", "webp_tiling"]
 
-_WEBP_SIDE = 16383
+WEBP_SIDE = 16383
 
 
-def _webp_tiling(config: WallocConfig) -> tuple[int, int]:
+def webp_tiling(config: WallocConfig) -> tuple[int, int]:
     """The tiling (planes, n): latent = planes * n**2, with 3 planes (RGB) or 1 (grey)."""
     for planes in (3, 1):
         n = round((config.latent / planes) ** 0.5)
@@ -25,11 +25,11 @@ def _webp_tiling(config: WallocConfig) -> tuple[int, int]:
 
 def webp_from_latents(latents: NDArray[np.int16], config: WallocConfig) -> bytes:
     """The latents (latent, h, w) as a lossless WebP: channel (plane, i, j) is the tile (i, j) of its plane."""
-    planes, n = _webp_tiling(config)
+    planes, n = webp_tiling(config)
     _, h, w = latents.shape
-    if max(n * h, n * w) > _WEBP_SIDE:
+    if max(n * h, n * w) > WEBP_SIDE:
         raise MediaError(
-            f"the latents of this picture make a WebP of {n * w}x{n * h}, over its limit of {_WEBP_SIDE}: "
+            f"the latents of this picture make a WebP of {n * w}x{n * h}, over its limit of {WEBP_SIDE}: "
             "use another coder"
         )
     tiled = (latents + 2 ** (config.latent_bits - 1)).astype(np.uint8).reshape(planes, n, n, h, w)
@@ -39,7 +39,7 @@ def webp_from_latents(latents: NDArray[np.int16], config: WallocConfig) -> bytes
 
 def latents_from_webp(payload: bytes, config: WallocConfig, h: int, w: int) -> NDArray[np.int16]:
     """The inverse of `webp_from_latents`; StreamError unless the picture is what the header says."""
-    planes, n = _webp_tiling(config)
+    planes, n = webp_tiling(config)
     try:
         tiled = decode_webp(payload, n * h, n * w)[:, :, :planes]
     except MediaError as error:

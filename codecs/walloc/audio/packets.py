@@ -1,8 +1,8 @@
 """The sizes of WaLLoC's audio models, and their one-dimensional wavelet packets as small matrices, without torch.
 
 Jacobellis and Yadwadkar, "Learned Compression for Compressed Learning", DCC 2025, arXiv 2412.09405, and their
-`train_stereo.ipynb`; `PAPER_CONFIGS` are their two stereo models. The transform is J levels of the CDF 9/7 filters, every
-band split again, bands in natural order (the latest split fastest).
+`train_stereo.ipynb`; `PAPER_CONFIGS` are their two stereo models. The transform is J levels of the CDF 9/7 filters,
+every band split again, bands in natural order (the latest split fastest).
 
 Differs: J levels are one or two filter banks of up to 16 bands, a matrix over nine blocks each, in place of J splits: a
 block of 2**l samples, l <= 4, depends on the four blocks to either side of it. `decoder="small"` is a model of our own:
@@ -60,7 +60,7 @@ class PacketConfig:
         if any(taps % 2 == 0 for taps in (self.kernel, self.linear_taps, self.post_taps)):
             raise ValueError("kernel, linear_taps and post_taps must be odd")
         if self.decoder == "oobleck" and self.width < self.latent:
-            raise ValueError(f"width is {self.width}; the decoder of the paper needs {self.latent}, one for each latent")
+            raise ValueError(f"width is {self.width}; the decoder of the paper needs at least {self.latent}")
 
     @property
     def frame(self) -> int:

@@ -44,6 +44,7 @@ LARGEST_FACTOR = 2**24  # of frequencies and amplitudes: products stay in int64
 CARRIER = 2**53
 POST_BLOCK = 64  # samples to a block of the post-filter
 CHUNK = 256  # frames that are worked on at once
+MOST_GAIN16 = 96  # magnitude of 16 log2(gain)
 
 
 def tensor_shapes(config: PacketConfig) -> dict[str, tuple[int, ...]]:
@@ -119,7 +120,9 @@ class Layer:
     exponent: of the weights, for each output. ValueError if a sum could leave float64.
     """
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], name: str, largest: float, more: Array | float = 0.0) -> None:
+    def __init__(
+        self, arrays: Mapping[str, NDArray[Any]], name: str, largest: float, more: Array | float = 0.0
+    ) -> None:
         """Reads the layer of a name. largest: magnitude of its inputs; more: what else is added to an output."""
         weight, bias, exponent = (arrays[f"{name}.{part}"] for part in ("weight", "bias", "weight_exponent"))
         if any(array.dtype.kind != "i" for array in (weight, bias, exponent)):
@@ -181,7 +184,7 @@ class PacketDecoder:
         self.input_scale = np.exp2(-arrays["decoder.input_exponent"].astype(np.float64))[:, None]
         self.gain = arrays["decoder.gain"].astype(np.float64)
         self.linear = Layer(arrays, "decoder.linear", LARGEST_INPUT)
-        self.first = Layer(arrays, "decoder.first", LARGEST_INPUT, 96 * np.abs(self.gain))
+        self.first = Layer(arrays, "decoder.first", LARGEST_INPUT, MOST_GAIN16 * np.abs(self.gain))
         names = [f"decoder.units.{k}" for k in range(config.blocks * len(DILATIONS))]
         self.units = [
             (

@@ -171,7 +171,6 @@ class SmallDecoder(nn.Module):
         with torch.autocast(v.device.type, enabled=False):
             return self.linear(normed) + x.to(v.dtype) * torch.exp2(self.output_exponent.to(v.dtype))[:, None]
 
-
     def normed(self, v: Tensor) -> Tensor:
         """The expanded latents v (B, latent, T), each divided by the power of two that is about its usual size."""
         return v * torch.exp2(-self.input_exponent.to(v.dtype))[:, None]
