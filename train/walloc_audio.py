@@ -65,6 +65,7 @@ class SoundRecipe:
     clip: float = 1.0
     initial_kbps: float = 64.0  # estimated rate of the closed-form start at gain 1
     initial_crops: int = 192
+    initial_steps: int = 250  # of the rate model alone, three times
     without: tuple[str, ...] = ("speech-digits-8k",)  # folders that are left out
     bf16: bool = False
     seed: int = 1
@@ -79,7 +80,6 @@ class WallocAudioTask(CompressionTask):
     family, title, default_tag = "walloc-audio", "WaLLoC audio", ""
     log_every = 25
     codes_along = False
-    codes_files = False  # rates are estimates: which coder a file has is the codec's own
     validate_seconds = 420.0
     net: PacketNet
     ema: PacketNet
@@ -141,7 +141,7 @@ class WallocAudioTask(CompressionTask):
 
     def start_from(self, sounds: Tensor) -> dict[str, float]:
         """Gives the network its closed-form start, and the squared error the weight that fits the encoder's steps."""
-        about = initialise(self.net, sounds, self.recipe.initial_kbps)
+        about = initialise(self.net, sounds, self.recipe.initial_kbps, self.recipe.initial_steps)
         step = 1 / (LINEAR_STEP * about["scale"])
         # where the slope of rate over distortion is that of a fine uniform quantiser: dR/dD = 1 / (2 ln 2 D), in bits
         self.distortion.fill_(self.recipe.distortion * 6 / (math.log(2) * step**2))
@@ -178,6 +178,11 @@ class WallocAudioTask(CompressionTask):
 
     # ---- what comes out
 
+    @property
+    def codes_files(self) -> bool:
+        """False: rates are estimates here, since which coder a file has is the codec's own matter."""
+        return False
+
     def estimate(self) -> dict[str, float]:
         """Measures the held-out recordings at three gains; of the paper's models at the one that they have."""
         gains = (0,) if self.recipe.loss == "log10" else (self.gain16[0], 0, self.gain16[1])
@@ -207,7 +212,7 @@ def si_sdr(x: Tensor, x_hat: Tensor) -> float:
 def measure(net: PacketNet, sounds: Sequence[Tensor], gain16: int) -> tuple[float, float]:
     """Returns kbps by the network's own rate model (0 without one), and mean SI-SDR, of sounds (channels, n)."""
     config = net.config
-    bits, seconds, ratios = 0.0, 0.0, []
+    bits, n, ratios = 0.0, 0, []
     log2_gain = torch.full((1,), gain16 / 16)
     was_training = net.training
     net.eval()
@@ -217,10 +222,10 @@ def measure(net: PacketNet, sounds: Sequence[Tensor], gain16: int) -> tuple[floa
         u = torch.round(net.latents_of(net.coefficients(padded), log2_gain))
         x_hat = net.reconstruct(u, log2_gain)[0, :, config.frame * 8 :][:, : sound.shape[-1]]
         bits += 0.0 if net.rate is None else float(net.rate.bits(u, log2_gain).sum())
-        seconds += sound.shape[-1] / config.rate
+        n += sound.shape[-1]
         ratios.append(si_sdr(sound, x_hat.clamp(-1, 1)))
     net.train(was_training)
-    return bits / seconds / 1000, sum(ratios) / max(1, len(ratios))
+    return bits * config.rate / max(1, n) / 1000, sum(ratios) / max(1, len(ratios))
 
 
 def sounds_in(folder: Path, recipe: SoundRecipe, config: PacketConfig) -> tuple[list[Any], list[Tensor]]:
@@ -260,6 +265,6 @@ def train(
         first = RandomSounds(sounds, recipe.crop, recipe.initial_crops, recipe.seed, recipe.level)
         row = task.start_from(next(iter(first)))
         task.ema.load_state_dict(task.net.state_dict())
-        return row | task.estimate()
+        return row | (task.estimate() if held_out else {})
 
     fit(task, batches, begin, folder, resume, device, about)

@@ -16,10 +16,11 @@ LINEAR_STEP = 1.49  # the compander's slope at zero: integers to a unit
 
 
 @torch.no_grad()
-def initialise(net: PacketNet, sounds: Tensor, kbps: float) -> dict[str, float]:
+def initialise(net: PacketNet, sounds: Tensor, kbps: float, steps: int = 250) -> dict[str, float]:
     """Sets a start from sounds (N, channels, samples), so that the estimated rate at gain 1 is `kbps`.
 
-    Each crop counts by its shape, whatever its loudness. Returns what was measured of the start.
+    Each crop counts by its shape, whatever its loudness. steps: for which the rate model is fitted, three times.
+    Returns what was measured of the start.
     """
     config, decoder = net.config, net.decoder
     assert isinstance(decoder, SmallDecoder)
@@ -33,7 +34,7 @@ def initialise(net: PacketNet, sounds: Tensor, kbps: float) -> dict[str, float]:
 
     low = 8.0
     for _ in range(3):
-        low = scale_for(net, v, kbps, low)
+        low = scale_for(net, v, kbps, low, steps)
     net.encoder.weight.copy_((basis * low)[..., None])
     cast(Tensor, net.encoder.bias).zero_()
 
@@ -62,9 +63,9 @@ def rate_at(net: PacketNet, v: Tensor, scale: float) -> float:
     return bits / (len(v) * v.shape[2]) * net.config.rate / net.config.frame / 1000
 
 
-def scale_for(net: PacketNet, v: Tensor, kbps: float, scale: float) -> float:
+def scale_for(net: PacketNet, v: Tensor, kbps: float, scale: float, steps: int) -> float:
     """The scale of latents v at which the rate model, fitted at `scale`, says `kbps`; at most 16 times another one."""
-    fit_rate(cast(RateModel, net.rate), net, v, scale)
+    fit_rate(cast(RateModel, net.rate), net, v, scale, steps)
     low, high = scale / 16, scale * 16
     for _ in range(8):
         middle = (low * high) ** 0.5
@@ -73,7 +74,7 @@ def scale_for(net: PacketNet, v: Tensor, kbps: float, scale: float) -> float:
 
 
 @torch.enable_grad()
-def fit_rate(model: RateModel, net: PacketNet, v: Tensor, scale: float, steps: int = 250) -> None:
+def fit_rate(model: RateModel, net: PacketNet, v: Tensor, scale: float, steps: int) -> None:
     """Fits the rate model to latents v times a scale, at random gains."""
     optimizer = torch.optim.Adam(model.parameters(), 0.04, betas=(0.9, 0.99))
     for step in range(steps):

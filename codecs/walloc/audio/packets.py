@@ -86,7 +86,8 @@ class PacketConfig:
     def receptive_field(self) -> int:
         """The frames to either side that a frame of the decoder's coefficients depends on."""
         if self.decoder == "oobleck":
-            return 3 + 2 * (1 + 3 * sum(DILATIONS)) + 3  # a transposed convolution of two taps sees a frame more
+            # seven taps at both ends, and in the units; two transposed convolutions of two taps, one to either side
+            return 3 + 2 * 3 * sum(DILATIONS) + 1 + 3
         return max(self.linear_taps // 2, self.kernel // 2 * (2 + self.blocks * sum(DILATIONS)))
 
     @property

@@ -3,8 +3,8 @@
 A decoder's values are integers held in float64, and no sum of products can reach 2**53, whatever the latents are: the
 bounds are checked when weights are read. Sums are exact then, so that their order makes no difference: thread count,
 library, instruction set, where a recording is cut into windows. What isn't a sum of products is one operation of IEEE
-754 on each value. Grids: latents as they are expanded 2**-16, activations 2**-12, wavelet coefficients 2**-22, samples
-2**-23; what goes beyond a grid's limit stays at it. Snake is a table of sin**2 over a period, 2**14 entries of 2**-20.
+754 on each value. Grids: latents as they are expanded 2**-16, activations 2**-14, wavelet coefficients 2**-22, samples
+2**-23; what goes beyond a grid's limit stays at it. Snake is a table of sin**2 over a period, 2**15 entries of 2**-20.
 
 A recording is an endless sequence of frames, whose latents are zero beyond its own. A frame of samples depends on
 `PacketConfig.halo` frames to either side: any part can be decoded alone, and is the same as in the whole.
@@ -30,15 +30,15 @@ __all__ = ["PacketDecoder", "PacketEncoder", "frames_of", "integer_bank", "snake
 Array = NDArray[np.float64]
 
 INPUT_BITS = EXPANSION_BITS  # fractional bits of expanded latents
-ACTIVATION_BITS = 12  # of the network's activations
+ACTIVATION_BITS = 14  # of the network's activations
 COEFFICIENT_BITS = 22  # of wavelet coefficients, and of samples before the post-filter
 BANK_BITS = 18  # of the filter banks and of the post-filter
 SAMPLE_BITS = 23  # of decoded samples
 LARGEST_INPUT = 2**30  # in units of each grid
-LARGEST_ACTIVATION = 2**23
+LARGEST_ACTIVATION = 2**25
 LARGEST_COEFFICIENT = 2**27
 LARGEST_SAMPLE = 2**26
-PHASE_BITS, TABLE_BITS = 20, 14  # of a frequency, in periods; of the table's index
+PHASE_BITS, TABLE_BITS = 20, 15  # of a frequency, in periods; of the table's index
 SINE_BITS, AMPLITUDE_BITS = 20, 10  # of the table's entries; of an amplitude
 LARGEST_FACTOR = 2**24  # of frequencies and amplitudes: products stay in int64
 CARRIER = 2**53
@@ -120,9 +120,7 @@ class Layer:
     exponent: of the weights, for each output. ValueError if a sum could leave float64.
     """
 
-    def __init__(
-        self, arrays: Mapping[str, NDArray[Any]], name: str, largest: float, more: Array | float = 0.0
-    ) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], name: str, largest: float, more: Any = 0.0) -> None:
         """Reads the layer of a name. largest: magnitude of its inputs; more: what else is added to an output."""
         weight, bias, exponent = (arrays[f"{name}.{part}"] for part in ("weight", "bias", "weight_exponent"))
         if any(array.dtype.kind != "i" for array in (weight, bias, exponent)):

@@ -156,7 +156,7 @@ class SmallDecoder(nn.Module):
         self.register_buffer("input_exponent", torch.zeros(latent, dtype=torch.int32))
         self.register_buffer("output_exponent", torch.zeros(config.bands, dtype=torch.int32))
         for unit in self.units:
-            nn.init.zeros_(cast(SnakeUnit, unit).conv2.weight)
+            nn.init.zeros_(cast(Tensor, cast(SnakeUnit, unit).conv2.weight))
             nn.init.zeros_(cast(Tensor, cast(SnakeUnit, unit).conv2.bias))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(cast(Tensor, self.last.bias))
@@ -232,7 +232,7 @@ class PacketNet(nn.Module):
                 self.post.weight[:, :, taps // 2] = torch.eye(config.channels)
 
     def parts(self, x: Tensor) -> Tensor:
-        """What is transformed: the sound itself, or its middle and side, (l + r) / sqrt 2 and (l - r) / sqrt 2."""
+        """The sound itself, or its middle and side, (l + r) / sqrt 2 and (l - r) / sqrt 2: what is transformed."""
         if self.config.decoder == "oobleck" or self.config.channels == 1:
             return x
         left, right = x[:, :1], x[:, 1:]
@@ -254,7 +254,7 @@ class PacketNet(nn.Module):
             return self.filtered(self.parts(synthesis(coefficients.float(), self.config.levels)))
 
     def filtered(self, x: Tensor) -> Tensor:
-        """The sound after the filter of `post`, by Fourier transforms: a convolution of two channels is slow on CPUs."""
+        """The sound after the filter of `post`, by Fourier transforms: so few channels are slow to convolve on CPUs."""
         n, taps = x.shape[-1], self.config.post_taps
         length = n + taps - 1  # longer than it need be, so that nothing wraps round
         weight = torch.fft.rfft(self.post.weight.flip(2), length)

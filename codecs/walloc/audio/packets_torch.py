@@ -126,7 +126,7 @@ def _put_snake(arrays: dict[str, NDArray[Any]], name: str, snake: Snake) -> None
 
 
 class TorchPackets:
-    """A model of the paper for use: float32 in torch, so that samples may differ in their last bits between machines."""
+    """A model of the paper for use: float32 in torch, so that machines may differ in the last bits of samples."""
 
     def __init__(self, config: PacketConfig, tensors: Mapping[str, Tensor], device: str) -> None:
         """Builds the network. WeightsError if the tensors are another's."""
