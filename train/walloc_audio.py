@@ -112,14 +112,11 @@ class WallocAudioTask(CompressionTask):
 
     @property
     def hard(self) -> bool:
-        """Whether latents are rounded and the encoder is frozen."""
+        """Whether latents are rounded, so that no gradient reaches the encoder."""
         return HARD in self.entered
 
     def phases(self) -> Mapping[str, float]:
         return {HARD: self.recipe.hard_from * self.recipe.steps} if self.config.decoder == "small" else {}
-
-    def enter_phase(self, name: str) -> None:
-        self.net.encoder.requires_grad_(False)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         relative = {

@@ -179,6 +179,27 @@ def test_banks_are_integers_far_from_rounding_boundaries() -> None:
         assert np.array_equal(integer_bank(levels), np.rint(integer_bank(levels)))
 
 
+def test_rounding_is_to_the_nearest() -> None:
+    x = np.array([-1.5, -0.51, -0.5, 0.49, 0.5, 1.5, 7e9])
+    assert exact.rounded(4 * x, 0.25, 100).tolist() == [-1, -1, 0, 0, 1, 2, 100]
+
+
+def test_snake_is_as_good_as_its_table() -> None:
+    rng = np.random.default_rng(0)
+    alpha, beta = rng.uniform(0.2, 5, 16), rng.uniform(0.5, 4, 16)
+    arrays = {
+        "s.frequency": np.rint(alpha / np.pi * 2**exact.PHASE_BITS).astype(np.int32),
+        "s.amplitude": np.rint(2**exact.AMPLITUDE_BITS / beta).astype(np.int32),
+    }
+    x = np.rint(rng.uniform(-30, 30, (500, 16)) * 2**exact.ACTIVATION_BITS)
+    frequency, amplitude = arrays["s.frequency"] / 2**exact.PHASE_BITS, arrays["s.amplitude"] / 2**exact.AMPLITUDE_BITS
+    real = x / 2**exact.ACTIVATION_BITS
+    expected = real + np.sin(np.pi * frequency * real) ** 2 * amplitude
+    error = exact.Snake(arrays, "s")(x) / 2**exact.ACTIVATION_BITS - expected
+    largest = amplitude * np.pi / 2 ** (exact.TABLE_BITS + 1) + 2.0 ** -(exact.ACTIVATION_BITS + 1)
+    assert (np.abs(error) < 1.05 * largest).all()
+
+
 PROGRAM = """
 import hashlib, sys
 import numpy as np
