@@ -61,7 +61,8 @@ class RandomSounds(IterableDataset[Tensor]):
     Yields (batch, channels, size) float32, from batch `start` on, so that a resumed run goes on where it stopped.
     sounds: (n, channels) float32 in [-1, 1]; they are kept as int16. Recordings are drawn in proportion to their
     length; one that is shorter than a crop lies somewhere in silence. gains: the range of a random factor of each crop,
-    in dB. flips: whether channels trade places and change their sign, half of the time each.
+    in dB. flips: whether channels trade places and change their sign, half of the time each. mixed: the share of crops
+    that are two, the second one up to 20 dB below the first. speeds: the range of a random factor of tempo and pitch.
     """
 
     def __init__(
@@ -72,17 +73,33 @@ class RandomSounds(IterableDataset[Tensor]):
         seed: int,
         gains: tuple[float, float] = (0.0, 0.0),
         flips: bool = True,
+        mixed: float = 0.0,
+        speeds: tuple[float, float] = (1.0, 1.0),
         start: int = 0,
     ) -> None:
         self.sounds = [np.clip(np.rint(s * 32767), -32768, 32767).astype(np.int16) for s in sounds]
         self.size, self.batch, self.seed, self.start = size, batch, seed, start
-        self.gains, self.flips = gains, flips
+        self.gains, self.flips, self.mixed, self.speeds = gains, flips, mixed, speeds
         lengths = np.array([len(s) for s in sounds], dtype=np.float64)
         self.weights = lengths / lengths.sum()
 
     def crop(self, generator: np.random.Generator) -> Tensor:
-        """A random crop, (channels, size)."""
+        """A random crop, or the sum of two, (channels, size)."""
+        crop = self._part(generator)
+        if generator.random() < self.mixed:
+            crop = crop + self._part(generator) * 10 ** float(generator.uniform(-1, 0))
+        return crop * 10 ** float(generator.uniform(*self.gains) / 20)
+
+    def _part(self, generator: np.random.Generator) -> Tensor:
         sound = self.sounds[generator.choice(len(self.sounds), p=self.weights)]
+        slow, fast = self.speeds
+        if slow < fast:  # a stretch of it, played so much faster or slower
+            import soxr
+
+            speed = float(generator.uniform(slow, fast))
+            start = int(generator.integers(max(1, len(sound) - round(self.size * speed))))
+            stretch = sound[start : start + round(self.size * speed) + 1].astype(np.float32)
+            sound = soxr.resample(stretch, speed, 1.0, "MQ")
         crop = np.zeros((self.size, sound.shape[1]), np.float32)
         spare = len(sound) - self.size
         place = int(generator.integers(abs(spare) + 1))
@@ -90,7 +107,7 @@ class RandomSounds(IterableDataset[Tensor]):
             crop[:] = sound[place : place + self.size]
         else:
             crop[place : place + len(sound)] = sound
-        crop *= 10 ** (generator.uniform(*self.gains) / 20) / 32767
+        crop /= 32767
         if self.flips and generator.integers(2):
             crop = crop[:, ::-1]
         if self.flips and generator.integers(2):

@@ -22,6 +22,7 @@ from ..codecs.walloc.audio.packets import PacketConfig
 from ..codecs.walloc.audio.packets_network import PacketNet, SmallDecoder
 from ..datasets.sounds import RandomSounds, find_sounds, load_sound
 from ..errors import UsageError
+from .checkpoints import NAME_ONE, read_checkpoint
 from .fit import fit
 from .settings import fill
 from .sound_losses import mel_distance, stft_distance
@@ -60,6 +61,8 @@ class SoundRecipe:
     spread: float = 0.0  # weight of log2 of the latents' standard deviation, for "log10"
     log2_gain: tuple[float, float] = (-2.0, 2.0)  # range of the random gain, for variable rate
     level: tuple[float, float] = (-12.0, 6.0)  # range of the random loudness of each crop, dB
+    mixed: float = 0.5  # share of crops that are the sum of two recordings
+    speeds: tuple[float, float] = (0.75, 1.33)  # range of the random tempo and pitch of each
     hard_from: float = 0.8  # share of the steps in phase 1
     ema: float = 0.999
     clip: float = 1.0
@@ -67,6 +70,7 @@ class SoundRecipe:
     initial_crops: int = 192
     initial_steps: int = 250  # of the rate model alone, three times
     without: tuple[str, ...] = ("speech-digits-8k",)  # folders that are left out
+    start: str = ""  # a checkpoint whose encoder, linear decoder and post-filter are taken, in place of the closed form
     bf16: bool = False
     seed: int = 1
 
@@ -143,6 +147,28 @@ class WallocAudioTask(CompressionTask):
         # where the slope of rate over distortion is that of a fine uniform quantiser: dR/dD = 1 / (2 ln 2 D), in bits
         self.distortion.fill_(self.recipe.distortion * 6 / (math.log(2) * step**2))
         return about
+
+    def start_from_checkpoint(self, path: Path) -> dict[str, float]:
+        """Takes encoder, linear decoder, post-filter and rate model of another run; its residual network is left."""
+        state = read_checkpoint(path, NAME_ONE)["state_dict"]
+        kept = (
+            "distortion",
+            "ema.encoder.",
+            "ema.decoder.linear.",
+            "ema.post.",
+            "ema.rate.",
+            "ema.decoder.input_",
+            "ema.decoder.output_",
+        )
+        taken = {name.removeprefix("ema."): tensor for name, tensor in state.items() if name.startswith(kept)}
+        try:
+            self.distortion.copy_(taken.pop("distortion"))
+            self.net.load_state_dict({**self.net.state_dict(), **taken})
+        except (KeyError, RuntimeError) as error:
+            raise UsageError(
+                f"recipe: start: {path} doesn't fit this model ({str(error).splitlines()[0]:.200})"
+            ) from None
+        return {}
 
     def loss(self, batch: Tensor) -> Loss:
         """Weighs the terms of a batch (B, channels, N) in [-1, 1]."""
@@ -254,11 +280,16 @@ def train(
     task.held_out = held_out
 
     def batches(seed: int) -> RandomSounds:
-        return RandomSounds(sounds, recipe.crop, recipe.batch, seed, recipe.level, config.channels == 2)
+        flips = config.channels == 2
+        return RandomSounds(sounds, recipe.crop, recipe.batch, seed, recipe.level, flips, recipe.mixed, recipe.speeds)
 
     def begin() -> dict[str, float]:
         if config.decoder != "small":
             return {}
+        if recipe.start:
+            row = task.start_from_checkpoint(Path(recipe.start))
+            task.ema.load_state_dict(task.net.state_dict())
+            return row | (task.estimate() if held_out else {})
         first = RandomSounds(sounds, recipe.crop, recipe.initial_crops, recipe.seed, recipe.level)
         row = task.start_from(next(iter(first)))
         task.ema.load_state_dict(task.net.state_dict())

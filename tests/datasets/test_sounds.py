@@ -70,3 +70,22 @@ def test_crops() -> None:
     assert 1.5 < float(peaks.max()) < 2
     left = loud[:, 0].abs().amax(1) > loud[:, 1].abs().amax(1)
     assert 10 < int(left.sum()) < 54
+
+
+def test_two_in_a_crop() -> None:
+    """The second recording is 0 to 20 dB below the first; a share of the crops has one."""
+    steady = np.full((5000, 1), 0.4, np.float32)
+    crops = next(iter(RandomSounds([steady], 1000, 64, seed=1, flips=False, mixed=0.5)))
+    levels = crops.mean((1, 2)) / 0.4
+    alone = (levels - 1).abs() < 1e-3
+    assert 20 < int(alone.sum()) < 44
+    assert float(levels[~alone].min()) > 1.09
+    assert float(levels.max()) <= 2.001
+
+
+def test_tempo_and_pitch() -> None:
+    crops = next(iter(RandomSounds([tone(20000, 8000, 2)], 4000, 8, seed=1, flips=False, speeds=(0.5, 1.5))))
+    assert crops.shape == (8, 2, 4000)
+    peaks = torch.fft.rfft(crops[:, 0] * torch.hann_window(4000)).abs().argmax(1) * 8000 / 4000
+    assert 145 < float(peaks.min()) < 250
+    assert 350 < float(peaks.max()) < 455

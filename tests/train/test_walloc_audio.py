@@ -173,6 +173,23 @@ def test_resuming(finished: Path, recordings: Path, tmp_path: Path) -> None:
     assert not torch.equal(before.net.decoder.first.weight, after.net.decoder.first.weight)  # type: ignore[union-attr]
 
 
+def test_a_run_from_another_ones_checkpoint(finished: Path, recordings: Path, tmp_path: Path) -> None:
+    """Its averaged encoder and linear decoder are taken; the residual network, of another width, begins at zero."""
+    recipe = write_recipe(
+        tmp_path / "c.yaml", {**SMALL, "width": 4}, steps=2, hard_from=0, start=str(finished / "last.ckpt")
+    )
+    folder = training.main("walloc-audio", recipe, recordings, tmp_path, device="cpu")
+    before, after = task_of(finished), PacketModel.read(folder / "walloc-audio-tiny.safetensors")
+    assert after.config.width == 4
+    np.testing.assert_array_equal(after.weights.arrays["encoder.weight"], before.ema.encoder.weight[..., 0].numpy())
+    missing = write_recipe(tmp_path / "d.yaml", start=str(tmp_path / "nosuch.ckpt"))
+    with pytest.raises(UsageError, match=r"nosuch\.ckpt can't be read"):
+        training.main("walloc-audio", missing, recordings, tmp_path / "d", device="cpu")
+    other = write_recipe(tmp_path / "e.yaml", {**SMALL, "latent": 9}, start=str(finished / "last.ckpt"))
+    with pytest.raises(UsageError, match="doesn't fit this model"):
+        training.main("walloc-audio", other, recordings, tmp_path / "e", device="cpu")
+
+
 def test_spectral_terms_count(recordings: Path) -> None:
     batch = torch.from_numpy(np.stack([melody(4096, seed).T for seed in (1, 2)]))
     losses = {}

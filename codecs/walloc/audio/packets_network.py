@@ -272,5 +272,6 @@ class PacketNet(nn.Module):
             u = torch.round(u.detach()) if hard else u + torch.empty_like(u).uniform_(-0.5, 0.5)
             bits = x.new_zeros(len(x))
             if self.rate is not None:
-                bits = self.rate.bits(u, log2_gain).sum((1, 2))
+                with torch.set_grad_enabled(not hard and torch.is_grad_enabled()):  # it only weighs, then
+                    bits = self.rate.bits(u, log2_gain).sum((1, 2))
         return RateDistortion(self.reconstruct(u, log2_gain), bits)
