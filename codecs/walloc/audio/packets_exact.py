@@ -91,6 +91,11 @@ def rounded(x: Array, scale: Array | float, limit: int) -> Array:
     return np.clip(x, -limit, limit, out=x)
 
 
+def power_of_two(exponent: NDArray[np.int64]) -> Array:
+    """The powers of two of whole exponents, exactly: `np.exp2` promises no more than a small error."""
+    return np.ldexp(1.0, exponent)
+
+
 @lru_cache(maxsize=16)
 def integer_bank(levels: int) -> Array:
     """The inverse filter bank as a matrix (9 m, m) of integers of 2**-BANK_BITS: nine blocks of bands to m samples."""
@@ -126,7 +131,7 @@ class Layer:
         if any(array.dtype.kind != "i" for array in (weight, bias, exponent)):
             raise ValueError(f"{name} isn't a layer of integers")
         self.weight, self.bias = weight.astype(np.float64), bias.astype(np.float64)
-        self.exponent = exponent.astype(np.float64)
+        self.exponent = exponent.astype(np.int64)
         if float((np.abs(self.weight).sum((0, 1)) * largest + np.abs(self.bias) + more).max()) >= CARRIER:
             raise ValueError(f"the sums of {name} don't fit 53 bits")
 
@@ -142,7 +147,7 @@ class Layer:
 
     def scale(self, source: int, target: int) -> Array:
         """The factor that brings sums over inputs of 2**-source to 2**-target."""
-        return np.exp2(target - source - self.exponent)
+        return power_of_two(target - source - self.exponent)
 
 
 class Snake:
@@ -179,7 +184,7 @@ class PacketDecoder:
         self.config = config
         self.largest = largest_latent(config.latent_bits)
         self.table = expansion_integers(config.latent_bits).astype(np.float64)
-        self.input_scale = np.exp2(-arrays["decoder.input_exponent"].astype(np.float64))[:, None]
+        self.input_scale = power_of_two(-arrays["decoder.input_exponent"].astype(np.int64))[:, None]
         self.gain = arrays["decoder.gain"].astype(np.float64)
         self.linear = Layer(arrays, "decoder.linear", LARGEST_INPUT)
         self.first = Layer(arrays, "decoder.first", LARGEST_INPUT, MOST_GAIN16 * np.abs(self.gain))
@@ -196,7 +201,7 @@ class PacketDecoder:
         ]
         self.snake = Snake(arrays, "decoder.snake")
         self.last = Layer(arrays, "decoder.last", LARGEST_ACTIVATION)
-        self.output_scale = np.exp2(arrays["decoder.output_exponent"].astype(np.float64))
+        self.output_scale = power_of_two(arrays["decoder.output_exponent"].astype(np.int64))
         self.post = _post_matrix(arrays["post.weight"])
         banks = [np.abs(integer_bank(level)).sum(0).max() for level in stage_levels(config.levels)]
         if max(*banks, float(np.abs(self.post).sum(0).max())) * LARGEST_COEFFICIENT >= CARRIER:

@@ -181,7 +181,7 @@ def test_banks_are_integers_far_from_rounding_boundaries() -> None:
 
 def test_rounding_is_to_the_nearest() -> None:
     x = np.array([-1.5, -0.51, -0.5, 0.49, 0.5, 1.5, 7e9])
-    assert exact.rounded(4 * x, 0.25, 100).tolist() == [-1, -1, 0, 0, 1, 2, 100]
+    assert exact.rounded(x.astype(np.float64) * 4.0, 0.25, 100).tolist() == [-1, -1, 0, 0, 1, 2, 100]
 
 
 def test_snake_is_as_good_as_its_table() -> None:
