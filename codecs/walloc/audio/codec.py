@@ -11,20 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....container import Header, Value
-from ....errors import StreamError, UsageError
+from ....errors import MediaError, StreamError, UsageError
 from ...base.audio.codec import AudioCodec
+from ...base.audio.pieces import PieceDecoder, PieceEncoder
 from ...base.settings import Setting
 from ...base.weights import load_weights
 from .. import AUDIO_CARD as CARD
 from .bands import MAX_BASE, frame_size
 from .blocks import FULL_SCALE
 from .lapped import Format
+from .packets_model import PacketModel
+from .packets_pieces import WEBP, PacketPieceDecoder, PacketPieceEncoder
 from .pieces import FRAMES, DecodedPiece, PieceCoder, PieceJoiner, PieceSplitter
 from .weights import LappedModel, read_model
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from ....media.audio.values import AudioInfo
 
 _BASE = "s"  # of the steps
+_GAIN = "g"  # of the packet model
 _DEFAULT_QUALITY = 50.0
 _DEFAULT_TAG = "lapped"
 
@@ -46,19 +50,26 @@ def base_of_quality(quality: float) -> int:
 class WallocAudioCodec(AudioCodec):
     """The codec `walloc-audio`: see the module's docstring.
 
-    quality: 1 to 100. Of stereo music at 44.1 kHz, 50 comes to about 64 kilobits a second.
+    A tag chooses the model: "lapped", the default, or "packets", which has the parts of the paper's: wavelet packets,
+    a 1x1 convolution, a compander, a decoder with a residual network, a post-filter. coder: "mix", or "webp", the
+    paper's lossless picture of latents, which packets alone have. quality: 1 to 100; the louder and the richer a sound
+    is, the more bits it takes.
     """
 
     name: ClassVar[str] = CARD.name
     settings: ClassVar[tuple[Setting, ...]] = CARD.settings
     stream: ClassVar[int] = 1
 
-    def __init__(self, model: LappedModel, quality: float | None = None, device: str = "cpu") -> None:
-        self.model, self.quality, self.device = model, quality, device
+    coders: ClassVar[tuple[str, ...]] = ("mix", WEBP)
+
+    def __init__(
+        self, model: LappedModel | PacketModel, quality: float | None = None, device: str = "cpu", coder: str = "mix"
+    ) -> None:
+        self.model, self.quality, self.device, self.coder = model, quality, device, coder
 
     @classmethod
     def from_weights(cls, tag: str | None, quality: float | None, weights: Path | None, device: str) -> Self:
-        return cls(read_model(load_weights(cls.name, tag or _DEFAULT_TAG, weights)), quality, device)
+        return cls(read_model(load_weights(cls.name, tag or _DEFAULT_TAG, weights), device), quality, device)
 
     @property
     def weights_id(self) -> bytes:
@@ -67,15 +78,38 @@ class WallocAudioCodec(AudioCodec):
     def check_settings(self) -> None:
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality:g}: {self.name} takes 1 to 100")
+        if self.coder not in self.coders:
+            raise UsageError(f"{self.name} has no coder {self.coder!r}: there are {', '.join(self.coders)}")
+        if self.coder == WEBP and isinstance(self.model, LappedModel):
+            raise UsageError(f"the coder webp is for the latents of the paper's model: {self.name}@packets")
 
-    def encoder(self, info: AudioInfo, quality: float | None) -> _Encoder:
+    def encoder(self, info: AudioInfo, quality: float | None) -> PieceEncoder:
+        if isinstance(self.model, PacketModel):
+            self._check_packets(self.model, info.channels)
+            return PacketPieceEncoder(self.model, info.channels, quality, self.coder)
         quality = _DEFAULT_QUALITY if quality is None else quality
         if not 1 <= quality <= 100:
             raise UsageError(f"quality {quality:g}: {self.name} takes 1 to 100")
         form = Format(info.rate, info.channels, frame_size(info.rate))
         return _Encoder(PieceCoder(form, base_of_quality(quality), self.model.start, self.model.tuning))
 
-    def decoder(self, header: Header, rate: int, channels: int) -> _Decoder:
+    @staticmethod
+    def _check_packets(model: PacketModel, channels: int) -> None:
+        if not model.exact:
+            raise UsageError("a model of the paper's size has no files: its decoder isn't exact")
+        if channels > model.config.channels:
+            raise MediaError(
+                f"{channels} channels: the packet model takes {model.config.channels}; leave the tag out, or mix them "
+                "down: ffmpeg -i IN -ac 2 OUT.wav"
+            )
+
+    def decoder(self, header: Header, rate: int, channels: int) -> PieceDecoder[Any]:
+        if isinstance(self.model, PacketModel):
+            gain16 = header.params.get(_GAIN)
+            if type(gain16) is not int or not -96 <= gain16 <= 96 or channels > self.model.config.channels:
+                raise StreamError(f"gain {gain16!r} of {channels} channels: the file is damaged")
+            self._check_packets(self.model, channels)
+            return PacketPieceDecoder(self.model, channels, gain16, header.coder)
         base = header.params.get(_BASE)
         if type(base) is not int or not 0 <= base < MAX_BASE:
             raise StreamError(f"steps {base!r}: expected an integer from 0 to {MAX_BASE - 1}; the file is damaged")

@@ -12,6 +12,7 @@ from ....entropy.mixing.mixer import Mixer
 from ....errors import StreamError, WeightsError
 from ...base.weights import LoadedWeights, about_of, reading
 from .lapped import Tuning
+from .packets_model import PacketModel
 
 __all__ = ["STATE", "LappedModel", "metadata", "read_model"]
 
@@ -35,8 +36,10 @@ def metadata(tuning: Tuning, tag: str) -> dict[str, str]:
     return {"codec": CODEC, CODEC: json.dumps(fields, sort_keys=True)}
 
 
-def read_model(weights: LoadedWeights) -> LappedModel:
-    """The model of a weights file. WeightsError if it holds anything else."""
+def read_model(weights: LoadedWeights, device: str = "cpu") -> LappedModel | PacketModel:
+    """The model of a weights file, of either kind. WeightsError if it holds anything else."""
+    if STATE not in weights.arrays:
+        return PacketModel.read(weights, device)
     with reading(CODEC):
         about = about_of(weights, CODEC)
         numbers = [about[name] for name in ("loudness", "fill", "threshold")]
