@@ -12,8 +12,8 @@ from ..mixing.codec import MixCodec
 from ..nirvana.codec import NirvanaCodec
 from ..s2lic.codec import S2licCodec
 from ..vqgan.codec import VqganCodec
-from ..walloc.audio.codec import WallocAudioCodec
 from ..walloc.codec import WallocCodec
+from ..walloc.audio.codec import WallocAudioCodec
 from ..zipgan.codec import ZipganCodec
 from .codec import Codec
 
@@ -86,7 +86,7 @@ class Load(Generic[C]):
     @overload
     def __call__(
         self,
-        name: Literal["walloc-audio", "walloc-audio@lapped"],
+        name: Literal["walloc-audio", "walloc-audio@lapped", "walloc-audio@packets"],
         quality: float | None = None,
         weights: PathLike | None = None,
         device: str = "cpu",
