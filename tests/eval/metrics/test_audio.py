@@ -180,6 +180,39 @@ print(metric("audio", "pesq").measure(Audio(x, 8000), Audio(x_hat, 8000)))
         assert 1 < float(out.stdout) < 4.6
 
 
+class TestVisqol:
+    """Sounds of little more than a second: it is slow."""
+
+    def test_is_the_package_s_of_the_mid_signal(self) -> None:
+        package = importlib.import_module("visqol")
+        x = np.stack([voice(1.2, 48_000, seed=1), voice(1.2, 48_000, seed=2)]).astype(np.float32)
+        x_hat = with_noise(x, 0.01).astype(np.float32)
+        api = package.VisqolApi()
+        api.create(mode="audio")
+        mid, mid_hat = (np.asarray(v, np.float64).mean(axis=0) for v in (x, x_hat))
+        value = measure("visqol", x, x_hat, 48_000)
+        assert value == pytest.approx(api.measure_from_arrays(mid, mid_hat, 48_000).moslqo, abs=1e-4)
+        sides = np.stack([x_hat[0] + 0.1, x_hat[1] - 0.1])  # the difference of the channels isn't heard
+        assert measure("visqol", x, sides, 48_000) == pytest.approx(value, abs=1e-3)
+
+    def test_falls_with_noise_and_bandwidth(self) -> None:
+        x = voice(1.2, 22_050) + with_noise(np.zeros(26_460), 0.01, seed=3)
+        dull = np.fft.irfft(np.fft.rfft(x) * (np.arange(x.size // 2 + 1) < 0.25 * x.size / 2), x.size)  # to 2.8 kHz
+        values = [measure("visqol", x, x_hat, 22_050) for x_hat in (x, with_noise(x, 1e-3), with_noise(x, 0.1), dull)]
+        assert values[0] > 4.7
+        assert values[0] >= values[1] > values[2] + 0.5
+        assert values[3] < values[0] - 0.5
+
+    def test_where_it_is_not_defined(self) -> None:
+        x = voice(1.2, 48_000)
+        assert math.isnan(measure("visqol", 0 * x, x, 48_000)), "the tool calls noise on silence perfect"
+        assert math.isnan(measure("visqol", np.stack([x, -x]), np.stack([x, -x]), 48_000)), "nothing in the middle"
+        assert math.isnan(measure("visqol", x[:46_079], x[:46_079], 48_000))
+        assert measure("visqol", x[:46_080], x[:46_080], 48_000) > 4.7, "the shortest that it compares"
+        assert math.isnan(measure("visqol", x, x, 7_999))
+        assert measure("visqol", x, 0 * x, 48_000) == 1.0
+
+
 class TestSilenceAndShortSounds:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("n", [1, 2, 100, 1000, 1024, 1025, 3999, 4000, 6399, 6400, 8000])
@@ -212,6 +245,8 @@ class TestSilenceAndShortSounds:
             assert (value == 0) if kind == "silence" else (0 < value < 200)
         if name == "pesq" and (n < 4000 or kind in ("silence", "lost", "on silence")):
             assert math.isnan(value)
+        if name == "visqol":
+            assert math.isnan(value), "0.5 seconds at most"
         if name == "stoi" and (n < 6400 or kind in ("silence", "lost", "on silence", "impulse")):
             assert math.isnan(value)
 
@@ -223,6 +258,7 @@ class TestSilenceAndShortSounds:
         if (name, rate) in {
             ("mel-distance", 3999),
             ("mel-distance", 1),
+            ("visqol", 7999),
             ("pesq", 44_101),
             ("pesq", 7999),
             ("stoi", 4000),

@@ -16,10 +16,22 @@ from codec.errors import UsageError
 from codec.eval.bench.contract import MEDIA, Audio, Medium, Video
 from codec.eval.metrics import DEFAULT, METRICS, metric, names, support
 
-HEAVY = ("torch", "torchaudio", "scipy", "pytorch_msssim", "auraloss", "pesq", "pystoi", "lpips", "PIL")
+HEAVY = (
+    "torch",
+    "torchaudio",
+    "scipy",
+    "pytorch_msssim",
+    "auraloss",
+    "pesq",
+    "pystoi",
+    "visqol",
+    "soxr",
+    "lpips",
+    "PIL",
+)
 PERFECT = {"higher": math.inf, "lower": 0.0}
 PERFECT_BY_NAME = {"ssim-rgb": 1.0, "ms-ssim-rgb": 1.0}
-OPINION = {"pesq": 4.5, "stoi": 0.99}  # at least this for an identity
+OPINION = {"pesq": 4.5, "stoi": 0.99, "visqol": 4.7}  # at least this for an identity
 
 
 def pair(medium: Medium) -> tuple[Any, Any]:
