@@ -152,7 +152,8 @@ class CodedReader(AudioReader):
         if n_samples is None and timing.end >= 0 and base is not None:  # times of a stream may begin anywhere
             start = stream.start_time or 0
             if self.info.format == "vorbis" and frame.pts is not None:  # which has no delay that it says
-                self._skip = max(0, round((start - frame.pts) * base * rate))
+                # The first packet gives nothing of its own; FFmpeg counts it as sound in a file of a single page.
+                self._skip = max(frame.samples, round((start - frame.pts) * base * rate))
             n_samples = max(0, round(timing.end * unit - start * base * rate) - round(timing.skip * unit))
         self.info = replace(self.info, n_samples=n_samples, tags=timing.tags.values, cover=timing.tags.cover)
         self._notes += [*timing.notes, *timing.tags.notes]

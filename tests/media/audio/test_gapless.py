@@ -78,6 +78,14 @@ def test_any_length(name: str, n: int) -> None:
         assert not reader.notes
 
 
+@pytest.mark.parametrize("seconds", [0.25, 0.5, 2.0])
+def test_vorbis_of_a_single_page_is_in_place(seconds: float) -> None:
+    """A calm tone: its first page is its last, or its first blocks are of two sizes."""
+    t = np.arange(round(seconds * 48000)) / 48000
+    tone = (0.4 * np.sin(2 * np.pi * (440 * t + 300 * t * t))).astype(np.float32)[:, None]
+    assert snr(read_audio(vorbis(tone, 48000)).to_float(), tone) > 15
+
+
 def test_a_seam_of_silence_is_heard_as_none() -> None:
     """Loud sound up to the end of a file and from the start of the next: no click, no dip between them."""
     whole = music(N, 1)
