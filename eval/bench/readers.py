@@ -1,9 +1,9 @@
 """Files as values to be measured: sound, video and arrays. Pictures are read by `media/image.py`.
 
-Sound and video are read with PyAV (FFmpeg's libraries): what FFmpeg can open, these can. Arrays are NumPy's NPY,
-versions 1 and 2, and datasets of HDF5. Every reader has a cap on what it will hold in memory, checked before memory is
-asked for where the file says how much it has, and while reading in any case. Whatever goes wrong is a MediaError that
-names the file.
+Sound is read by the media layer, as our codecs read it, and video with PyAV (FFmpeg's libraries). Arrays are NumPy's
+NPY, versions 1 and 2, and datasets of HDF5. Every reader has a cap on what it will hold in memory, checked before
+memory is asked for where the file says how much it has, and while reading in any case. Whatever goes wrong is a
+MediaError that names the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 
 from ...errors import MediaError
 from ...media import AUDIO_READS, VIDEO_READS, ffmpeg
+from ...media.audio.reader import open_audio
+from ...media.audio.values import AudioInfo, to_float
 from ...media.ffmpeg import open_input, ratio
+from ...media.notes import PARTIAL
 from .contract import Audio, Medium, Video
 
 if TYPE_CHECKING:
@@ -65,7 +68,8 @@ def _about(path: PathLike) -> Iterator[None]:
     try:
         yield
     except MediaError as error:
-        raise MediaError(f"{path}: {error}") from None
+        words = str(error)  # a reader of the media layer has named the file already
+        raise MediaError(words if words.startswith(f"{path}: ") else f"{path}: {words}") from None
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise MediaError(f"{path}: can't be read ({error.strerror})") from error
     except (*ffmpeg.errors(), ValueError, RuntimeError, KeyError) as error:
@@ -85,23 +89,41 @@ class Decoded:
 
 
 def read_audio(path: PathLike) -> Audio:
-    """The first sound track of a file, all channels.
+    """The first sound track of a file, all channels, as our own codecs read it (media/audio/reader.py).
 
     Integer PCM of b bits is divided by 2**(b - 1); floats are kept, also beyond [-1, 1]. Delay and padding that the
-    file declares (Opus pre-skip, the LAME tag, MP4 edit lists) are cut off; of Vorbis, FFmpeg may return some hundred
-    samples more or less at the end. MediaError beyond MAX_AUDIO_SECONDS or MAX_AUDIO_SAMPLES, and for what FFmpeg
-    can't decode.
+    file declares (Opus pre-skip, the LAME tag, MP4 edit lists) are cut off. MediaError beyond MAX_AUDIO_SECONDS or
+    MAX_AUDIO_SAMPLES, for what holds no sound, and for a file that is cut off or damaged: it isn't the sound that its
+    name says.
     """
-    with _about(path):
-        decoded = audio_samples(str(Path(path)))
-        return Audio(decoded.samples, decoded.rate)
+    with _about(path), open_audio(os.fspath(path)) as reader:
+        info = reader.info
+        _check_audio(info.n_samples or 0, info)
+        parts: list[NDArray[np.float32]] = []
+        n = 0
+        for block in reader.blocks():
+            n += len(block)
+            _check_audio(n, info)
+            parts.append(to_float(block, info.bits))
+        if n == 0:
+            raise MediaError("no samples in it")
+        broken = [note.words for note in reader.notes if note.kind in PARTIAL]
+        if broken:
+            raise MediaError(f"{broken[0]}; only whole sound is measured")
+        return Audio(np.ascontiguousarray(np.concatenate(parts).T), info.rate)
+
+
+def _check_audio(n_samples: int, info: AudioInfo) -> None:
+    """MediaError for more samples of a channel than the bench holds in memory."""
+    _check_seconds(n_samples / info.rate)
+    _check_samples(n_samples, info.channels)
 
 
 def audio_samples(source: str | BinaryIO, format: str | None = None) -> Decoded:
-    """Decodes the first sound track, as `read_audio`, from a path or a seekable stream. format: FFmpeg's name of the
-    container, None to guess.
+    """Decodes the first sound track of what a peer wrote, by FFmpeg alone, from a path or a seekable stream.
 
-    Raises MediaError, or PyAV's own errors on damage.
+    Of Vorbis, FFmpeg may return some hundred samples more or less at the end. format: FFmpeg's name of the container,
+    None to guess. Raises MediaError, or PyAV's own errors on damage.
     """
     parts: list[NDArray[np.float32]] = []
     with open_input(source, format) as container:
@@ -125,8 +147,7 @@ def audio_samples(source: str | BinaryIO, format: str | None = None) -> Decoded:
                 )
             n += part.shape[1]
             _check_seconds(n / rate)
-            if n * channels > MAX_AUDIO_SAMPLES:
-                raise MediaError(f"more than {MAX_AUDIO_SAMPLES} samples in {channels} channels: cut it into parts")
+            _check_samples(n, channels)
             parts.append(part)
         if n == 0:
             raise MediaError("no samples in it")
@@ -155,6 +176,11 @@ def frame_samples(frame: AudioFrame) -> NDArray[np.float32]:
 def _check_seconds(seconds: float) -> None:
     if seconds > MAX_AUDIO_SECONDS:
         raise MediaError(f"longer than {MAX_AUDIO_SECONDS // 60} minutes ({seconds:.0f} s so far): cut it into parts")
+
+
+def _check_samples(n_samples: int, channels: int) -> None:
+    if n_samples * channels > MAX_AUDIO_SAMPLES:
+        raise MediaError(f"more than {MAX_AUDIO_SAMPLES} samples in {channels} channels: cut it into parts")
 
 
 # ---- video

@@ -249,8 +249,8 @@ class PointMean:
     """One codec with one setting over its items. rate: see RATES and the module's docstring. complete: has all items.
 
     metrics: None where the mean isn't defined on any item; metric_items: over how many items each mean is. Seconds and
-    processor seconds are per item; mpx_s: megapixels a second, pictures and videos only; peak_mib: of the hungriest
-    item. kbps: of videos.
+    processor seconds are per item; mpx_s: megapixels a second, pictures and videos only; realtime: seconds of sound
+    for each second of work, sound only; peak_mib: of the hungriest item. kbps: of videos.
     """
 
     setting: OptionValue | None
@@ -270,6 +270,8 @@ class PointMean:
     decode_runs: int
     encode_mpx_s: float | None = None
     decode_mpx_s: float | None = None
+    encode_realtime: float | None = None
+    decode_realtime: float | None = None
     encode_peak_mib: float | None = None
     decode_peak_mib: float | None = None
     kbps: float | None = None
@@ -371,6 +373,8 @@ class Table:
             sides[f"{side}_runs"] = min(getattr(row, f"{side}_runs") for row in rows)
             if self.medium in ("image", "video") and seconds:
                 sides[f"{side}_mpx_s"] = sum(row.n_values for row in rows) / seconds / 1e6
+            if self.medium == "audio" and seconds:
+                sides[f"{side}_realtime"] = sum(row.duration or 0.0 for row in rows) / seconds
             peaks = [peak for row in rows if (peak := getattr(row, f"{side}_peak")) is not None]
             sides[f"{side}_peak_mib"] = max(peaks) if peaks else None
         values: dict[str, float | None] = {}

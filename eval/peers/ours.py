@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ... import __version__
 from ...codecs.base.codec import Codec
 from ...codecs.base.settings import Setting as Declared
 from ...codecs.base.settings import count, not_negative, positive
 from ...codecs.base.weights import manifests
 from ...errors import WeightsError
+from ...media.audio.values import Audio as Sound
+from ...media.audio.values import to_float
 from ...media.video.values import Frame, VideoInfo, frames_of, stack, to_yuv420
 from ...registry import entry, load_class, names
-from ..bench.contract import Family, Medium, Option, OptionValue, Peer, Video
+from ..bench.contract import Audio, Family, Medium, Option, OptionValue, Peer, Video
 
 __all__ = ["families", "to_420"]
 
@@ -48,6 +52,20 @@ class _OurVideo:
             return Video(stack(file.info, file.frames()), file.info.frame_rate)
 
 
+class _OurSound:
+    """One of our codecs of sound. Samples come as floats, time first, as the media layer has them."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec: Any = codec
+
+    def encode(self, value: Audio) -> bytes:
+        return self.codec.compress(Sound.from_array(np.ascontiguousarray(value.samples.T), value.rate))
+
+    def decode(self, data: bytes) -> Audio:
+        sound: Sound = self.codec.decompress(data)
+        return Audio(np.ascontiguousarray(to_float(sound.samples, sound.info.bits).T), sound.info.rate)
+
+
 class _Ours:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -57,6 +75,9 @@ class _Ours:
 
     def decode(self, data: bytes) -> Any:
         return self.codec.decompress(data)
+
+
+_WRAPPERS: Mapping[str, Callable[[Codec], Peer]] = {"video": _OurVideo, "audio": _OurSound}
 
 
 def families() -> tuple[Family, ...]:
@@ -81,7 +102,7 @@ def _family(name: str) -> Family:
         given = {key: settings.get(key, option.default) for key, option in declared.items()}
         changes = {key: value for key, value in given.items() if value != declared[key].default}
         codec = codec.with_settings(**changes) if changes else codec
-        return _OurVideo(codec) if card.medium == "video" else _Ours(codec)
+        return _WRAPPERS.get(card.medium, _Ours)(codec)
 
     def versions() -> Mapping[str, str]:
         shipped = [item for item in manifests(name) if not item.retired]
@@ -102,10 +123,12 @@ def _family(name: str) -> Family:
 
 
 def _option(setting: Declared, cls: type[Codec]) -> Option | None:
-    """The option of a declared setting that a codec string can name: coders, and numbers that aren't a rate or a
-    bound, of which -1 stands for the codec's own choice."""
+    """The option of a declared setting that a codec string can name: coders, the bit rate of sound, and numbers that
+    aren't a rate or a bound, of which -1 stands for the codec's own choice."""
     if setting.name == "coder":
         return Option("", "entropy coder; default: the codec's choice", choices=("", *getattr(cls, "coders", ())))
+    if setting.name == "kbps":
+        return Option(0.0, f"{setting.help}; 0: the quality decides", 0, 1000)
     if setting.rivals is None and setting.command and setting.parse in (count, positive, not_negative):
         default = -1 if setting.parse is count else -1.0  # says whether a codec string may give a fraction
         return Option(default, f"{setting.help}; -1: the codec's choice", -1, 1000)
