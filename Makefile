@@ -21,6 +21,7 @@ help:
 	@echo "               networks that training vqgan compares features of (HED, EfficientNet-Lite0; 78 MB)"
 	@echo "make kodak     measure everything on Kodak (DATA=folder) into eval/results/kodak, and the table of docs/results.md"
 	@echo "make vqgan     measure vqgan at extreme rates, and lost packets, into eval/results/vqgan (DATA=folder; two hours)"
+	@echo "make audio     measure sound beside Opus, MP3 and AAC into eval/results/walloc-audio (SOUNDS=folder; two hours)"
 	@echo "make zipgan    simulate turbulence that no weights have seen, and measure into eval/results/zipgan (an hour and a half)"
 	@echo "make native    the compiled kernels, again after a change of native/src"
 	@echo "make sanitize  the kernels under sanitizers, and damaged files for SECONDS"
@@ -160,6 +161,15 @@ vqgan: $(READY)
 	$(PY) -P -m codec.eval.studies.memory $(DATA) vqgan --out $(VQGAN_OUT)/memory_8k.json
 	$(VENV)/bin/codec reproduce vqgan --data $(DATA) --out reproduce-vqgan --json \
 	  | $(PY) -m json.tool --indent 1 > eval/results/reproduce/vqgan.json
+
+# Sound beside Opus, MP3 and AAC: an hour and a half of one core, nearly all of it ViSQOL, or a quarter of that after
+# pip install 'visqol-python[accel]'; rows that are there are kept. The tables of docs/results.md, and the paper's numbers.
+SOUNDS ?= ../shared/data/audio/test
+.PHONY: audio
+audio: $(READY)
+	$(PY) -P -m codec.eval.studies.audio_rates --data $(SOUNDS) --out eval/results/walloc-audio --page docs/results.md
+	$(VENV)/bin/codec reproduce walloc-audio --data $(SOUNDS) --out reproduce-walloc-audio --json \
+	  | $(PY) -m json.tool --indent 1 > eval/results/reproduce/walloc-audio.json
 
 # ZipGAN: simulations that no weights have seen (half an hour of one core), then all of eval/results/zipgan (an hour), and
 # what could be read of the paper beside it. Simulations that are there are kept, and interrupted ones go on.

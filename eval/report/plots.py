@@ -40,6 +40,7 @@ __all__ = [
     "Rate",
     "Shown",
     "conditions",
+    "curve_style",
     "figure_defaults",
     "in_decibels",
     "log_rate",
@@ -412,7 +413,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _style(curve: PlotSeries) -> dict[str, Any]:
+def curve_style(curve: PlotSeries) -> dict[str, Any]:
     """The style of a curve: ours thick and filled, others thin and hollow, published dashed grey."""
     if curve.kind == "published":
         dashes = _GREY_DASHES[curve.slot % len(_GREY_DASHES)]
@@ -449,7 +450,7 @@ def _rd_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries], metric:
     labels: list[str] = []
     partial = False
     for curve in drawn:
-        style = _style(curve)
+        style = curve_style(curve)
         points = [p for p in curve.points if math.isfinite(metric.height(p))]
         whole = [p for p in points if p.complete]
         line = _alone(style) if len(whole) < 2 else style
@@ -468,7 +469,7 @@ def _rd_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries], metric:
     perfect = [(c, p) for c in curves for p in c.points if math.isinf(metric.height(p))]
     for curve, point in perfect:
         if low <= point.rate <= high:
-            colour = _style(curve)["color"]
+            colour = curve_style(curve)["color"]
             axes.axvline(point.rate, 0, 0.04, color=colour, linewidth=2)
             place = axes.get_xaxis_transform()
             axes.text(
@@ -506,7 +507,7 @@ def _speed_figure(summary: Mapping[str, Any], curves: Sequence[PlotSeries]) -> F
             points = [p for p in curve.points if 0 < p.values.get(key, math.nan) < math.inf]
             if not points:
                 continue
-            style = _style(curve)
+            style = curve_style(curve)
             line = _alone(style) if len(points) < 2 else style
             (handle,) = panel.plot([p.rate for p in points], [p.values[key] for p in points], **line)
             handles.setdefault(curve.label, handle)
