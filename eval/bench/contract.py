@@ -107,7 +107,7 @@ class Metric:
     """A distance or likeness of two values of one medium.
 
     measure(original, decoded): a number; infinity for a perfect PSNR or SNR, NaN where it isn't defined (and why is
-    said in `about`). better: which way is better.
+    said in `about`). better: which way is better. slow: whether it takes about as long as the value lasts, or longer.
     """
 
     name: str
@@ -118,3 +118,4 @@ class Metric:
     measure: Callable[[Any, Any], float]
     missing: Callable[[], str | None] = lambda: None
     versions: Callable[[], Mapping[str, str]] = field(default=dict)
+    slow: bool = False

@@ -1,4 +1,5 @@
-"""Crops of the same picture under several codecs at the same rate, for the report's before/after slider.
+"""The same picture or sound under several codecs at the same rate: crops for the report's before/after slider, and
+parts of sounds for its players.
 
 The setting of each codec is searched on its axis, between the settings that were measured, for the file that comes
 nearest to the target from either side. A codec that has no setting within `TOLERANCE` of it is left out.
@@ -8,33 +9,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...media.audio.values import from_float
 from .. import peers
-from ..report.html import Crop, CropSet
-from .contract import OptionValue
+from ..report.html import Crop, CropSet, SoundSet, Take
+from .contract import Audio, OptionValue, Value
 from .items import Item
 from .rows import Table
 from .specs import Curve, Point
 
-__all__ = ["TOLERANCE", "at_rate", "busiest", "equal_rate_crops"]
+__all__ = ["TOLERANCE", "at_rate", "busiest", "equal_rate_crops", "equal_rate_sounds", "loudest"]
 
 TOLERANCE = 0.15  # of the rate
 NEAR = 0.02  # of the rate: no further encoding, some codecs take long for one
 SIDE = (384, 256)  # width and height of a crop
+BPP, KBPS = 0.5, 64.0  # what is aimed at, moved into common range
+SECONDS, STEP = 5.0, 0.25  # the duration of a part of a sound, and of the grid that it begins on
 
 
 def equal_rate_crops(table: Table, n: int) -> list[CropSet]:
     """Crops of up to n pictures, spread evenly over the items: every lossy codec's at about the same bits per pixel."""
-    usable = table.sources
-    places = {round(k * (len(usable) - 1) / max(1, n - 1)) for k in range(min(n, len(usable)))}
-    picked = [usable[place] for place in sorted(places)]
+    picked = _spread(table, n)
     curves = [curve for curve in table.curves if not curve.family.lossless]
     sets = []
     for item in picked:
-        target = _target(table, curves, item)
+        target = _target(table, curves, item, BPP)
         try:
             pixels = item.load()
         except Exception:  # noqa: S112  gone since it was measured: the report can do without it
@@ -53,15 +56,65 @@ def equal_rate_crops(table: Table, n: int) -> list[CropSet]:
     return sets
 
 
-def _target(table: Table, curves: Sequence[Curve], item: Item) -> float:
-    """The rate in bits per pixel where most curves are: that of our codec if it has one point, else half a bit, moved
-    into common range."""
+def equal_rate_sounds(table: Table, n: int) -> list[SoundSet]:
+    """Parts of up to n sounds, spread evenly over the items, as FLAC of 16 bits: every lossy codec's at about the same
+    rate. Sounds of more than two channels, which FLAC's peer doesn't take, are left out."""
+    curves = [curve for curve in table.curves if not curve.family.lossless]
+    sets = []
+    for item in _spread(table, n):
+        target = _target(table, curves, item, KBPS)
+        try:
+            sound = item.load()
+        except Exception:  # noqa: S112  gone since it was measured: the report can do without it
+            continue
+        assert isinstance(sound, Audio)
+        if len(sound.samples) > 2:
+            continue
+        start, stop = loudest(sound)
+        takes = [
+            Take(curve.label, point.spec, kbps, values, _flac(decoded, start, stop))
+            for curve in curves
+            if (nearest := at_rate(table, curve, item, sound, target)) is not None
+            for point, kbps, values, decoded in [nearest]
+        ]
+        if takes:
+            span = (start / sound.rate, stop / sound.rate)
+            sets.append(SoundSet(item.name, span, float(f"{target:.3g}"), _flac(sound, start, stop), takes))
+    return sets
+
+
+def loudest(sound: Audio, seconds: float = SECONDS) -> tuple[int, int]:
+    """The part of so many seconds with the most energy: its first sample, and the one after its last."""
+    n_samples, length, step = sound.samples.shape[1], round(seconds * sound.rate), max(1, round(STEP * sound.rate))
+    energy = np.concatenate([[0.0], np.square(sound.samples.astype(np.float64)).sum(axis=0).cumsum()])
+    starts = np.arange(0, max(1, n_samples - length + 1), step)
+    start = int(starts[np.argmax(energy[np.minimum(starts + length, n_samples)] - energy[starts])])
+    return start, min(start + length, n_samples)
+
+
+def _flac(sound: Audio, start: int, stop: int) -> bytes:
+    """A part of a sound as a FLAC file that browsers play: what is beyond full scale is clipped."""
+    flac = peers.families()["flac"]
+    part = from_float(sound.samples[:, start:stop], 16).astype(np.float32) / np.float32(1 << 15)
+    return flac.make({key: option.default for key, option in flac.options.items()}, 1).encode(Audio(part, sound.rate))
+
+
+def _spread(table: Table, n: int) -> list[Item]:
+    """Up to n items, spread evenly over all."""
+    usable = table.sources
+    places = {round(k * (len(usable) - 1) / max(1, n - 1)) for k in range(min(n, len(usable)))}
+    return [usable[place] for place in sorted(places)]
+
+
+def _target(table: Table, curves: Sequence[Curve], item: Item, usual: float) -> float:
+    """The rate where most curves are: that of our codec if it has one point, else the usual one, moved into common
+    range."""
     rates = {
         curve.label: [row.rate for row in table.rows if row.item == item.name and row.codec == curve.label]
         for curve in curves
     }
     fixed = [rates[curve.label][0] for curve in curves if peers.is_ours(curve.family) and len(rates[curve.label]) == 1]
-    target = fixed[0] if fixed else 0.5
+    target = fixed[0] if fixed else usual
     lows = sorted(min(own) for own in rates.values() if len(own) > 1)
     highs = sorted(max(own) for own in rates.values() if len(own) > 1)
     if not fixed and lows:
@@ -71,10 +124,13 @@ def _target(table: Table, curves: Sequence[Curve], item: Item) -> float:
 
 
 def at_rate(
-    table: Table, curve: Curve, item: Item, pixels: NDArray[np.uint8], target: float
-) -> tuple[Point, float, dict[str, float], NDArray[np.uint8]] | None:
-    """The point of a curve nearest to a rate, what it costs, and its picture; None if there is none near it."""
-    area = pixels.shape[0] * pixels.shape[1]
+    table: Table, curve: Curve, item: Item, value: Value, target: float
+) -> tuple[Point, float, dict[str, float], Any] | None:
+    """The point of a curve nearest to a rate, what it costs, its metrics, and what it decodes to; None if there is none
+    near it. value: the item's, a picture or a sound, whose rate is in bits per pixel or kbit/s.
+
+    metrics: of a picture the first two of the run; of a sound all, without slow ones that weren't measured before.
+    """
     threads = int(table.settings.get("threads", 1))
     rows = sorted(
         (row for row in table.rows if row.item == item.name and row.codec == curve.label), key=lambda r: r.rate
@@ -86,8 +142,8 @@ def at_rate(
 
     def rate(point: Point) -> float:
         if point.setting not in tried:
-            data = curve.family.make(point.settings, threads).encode(pixels)
-            tried[point.setting] = (8 * len(data) / area, point, data)
+            data = curve.family.make(point.settings, threads).encode(value)
+            tried[point.setting] = (_rate(value, len(data)), point, data)
         return tried[point.setting][0]
 
     try:
@@ -104,8 +160,22 @@ def at_rate(
         decoded = curve.family.make(point.settings, threads).decode(tried[point.setting][2])
     except Exception:  # whatever a library says of this picture at this setting: it isn't shown
         return None
-    values = {metric.name: metric.measure(pixels, decoded) for metric in table.metrics[:2]}
+    row = next((row for row in rows if row.spec == point.spec), None)
+    known = {} if row is None or not isinstance(value, Audio) else row.metrics
+    values = {
+        metric.name: known[metric.name] if metric.name in known else metric.measure(value, decoded)
+        for metric in (table.metrics if isinstance(value, Audio) else table.metrics[:2])
+        if metric.name in known or not metric.slow
+    }
     return point, bpp, values, decoded
+
+
+def _rate(value: Value, n_bytes: int) -> float:
+    """Bits per pixel of a picture, kbit/s of a sound."""
+    if isinstance(value, Audio):
+        return 8 * n_bytes * value.rate / value.samples.shape[1] / 1000
+    assert isinstance(value, np.ndarray)
+    return 8 * n_bytes / (value.shape[0] * value.shape[1])
 
 
 def _off(bpp: float, target: float) -> float:

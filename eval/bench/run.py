@@ -36,7 +36,7 @@ from ..report.plots import rd_plots
 from ..reproduce import published
 from ..reproduce.published import PublishedSeries
 from .contract import Family, Medium, Metric, Peer, Value
-from .crops import equal_rate_crops
+from .crops import equal_rate_crops, equal_rate_sounds
 from .items import Item, Skipped, find_items, guess_medium, n_values, printable, raw_bytes, seconds_of, shape_of
 from .measure import explain, measure
 from .rows import Failure, Row, RowFile, Table
@@ -497,7 +497,7 @@ def write_results(
     crops: int = 3,
 ) -> dict[str, Any]:
     """Writes summary.json, curves/*.json (the form CompressAI's plotting tools read), plots and report.html; returns
-    the summary. window: of the first metric, for BD. crops: how many pictures the report shows crops of.
+    the summary. window: of the first metric, for BD. crops: how many pictures or sounds the report shows a part of.
     """
     out = Path(out)
     summary = {"command": command, **table.summary(anchors, references, window)}
@@ -508,8 +508,7 @@ def write_results(
     for label, curve in table.compressai():
         write_json(out / "curves" / (label.replace(":", "-").replace("=", "-").replace("/", "-") + ".json"), curve)
     rd_plots(summary, out)
-    crop_sets = []
-    if table.medium == "image" and crops:
-        crop_sets = equal_rate_crops(table, crops)
-    write_report(summary, crop_sets, out / "report.html")
+    crop_sets = equal_rate_crops(table, crops) if table.medium == "image" and crops else []
+    sounds = equal_rate_sounds(table, crops) if table.medium == "audio" and crops else []
+    write_report(summary, crop_sets, out / "report.html", sounds)
     return summary

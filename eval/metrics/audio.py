@@ -356,6 +356,7 @@ AUDIO_METRICS = (
         visqol,
         needs("visqol"),
         versions_of("visqol-python", "soxr"),
+        slow=True,
     ),
     Metric(
         "pesq",

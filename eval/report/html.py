@@ -1,11 +1,13 @@
 """The results of a bench run as one HTML file that needs nothing else: no server, no network, no library.
 
 Inside: curves to explore, every point in a table, Bjøntegaard deltas with their windows, speed with its conditions,
-crops of the same detail at equal rate under a slider, what failed, and what it was made with. The part after # in the
+crops of the same detail at equal rate under a slider, players of the same sound at equal rate, what failed, and what it
+was made with. The part after # in the
 address holds the view (metric, rate, hide, picture, left, right, slider, zoom), so that it can be sent as a link.
 
-The page's own policy forbids everything but inline pictures, its style, and the one script whose hash it names. Text of
-the summary is escaped wherever it goes; without JavaScript the tables and static figures are still there.
+The page's own policy forbids everything but inline pictures and sounds, its style, and the one script whose hash it
+names. Text of the summary is escaped wherever it goes; without JavaScript the tables and static figures are still
+there, and the players, too.
 The templates are the files in `assets/`.
 """
 
@@ -32,7 +34,7 @@ from ..output import write_file
 from . import plots
 from .plots import PlotPoint, PlotSeries, Rate, Shown
 
-__all__ = ["Crop", "CropSet", "write_report"]
+__all__ = ["Crop", "CropSet", "SoundSet", "Take", "write_report"]
 
 _ASSETS = PACKAGE / "eval" / "report" / "assets"
 _WORDS = {  # of what was measured besides metrics: name and unit
@@ -79,16 +81,48 @@ class CropSet:
     crops: Sequence[Crop]
 
 
-def write_report(summary: Mapping[str, Any], crops: Sequence[CropSet], path: Path) -> None:
+@dataclass(frozen=True, eq=False)
+class Take:
+    """A part of what one codec made of a sound.
+
+    codec: its name, as in the summary. spec: the codec string with all settings. kbps and metrics: of the whole sound.
+    data: a FLAC file.
+    """
+
+    codec: str
+    spec: str
+    kbps: float
+    metrics: Mapping[str, float]
+    data: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class SoundSet:
+    """The same part of one sound from several codecs, at about the same rate.
+
+    span: its first and last second in the sound. target_kbps: the rate that was aimed at. original: a FLAC file.
+    A report with 3 sets of 5 takes stays below 10 MB with five seconds of stereo at 44.1 kHz each.
+    """
+
+    item: str
+    span: tuple[float, float]
+    target_kbps: float
+    original: bytes
+    takes: Sequence[Take]
+
+
+def write_report(
+    summary: Mapping[str, Any], crops: Sequence[CropSet], path: Path, sounds: Sequence[SoundSet] = ()
+) -> None:
     """Write the report of a summary (see `codec bench`) to `path`, whole or not at all.
 
-    crops: none for sound and arrays. Without matplotlib the static figures are missing, and the page says so.
-    UsageError for a summary or crops that can't be right, CodecError if the file can't be written.
+    crops: of pictures; sounds: of sound. Without matplotlib the static figures are missing, and the page says so.
+    UsageError for a summary, crops or sounds that can't be right, CodecError if the file can't be written.
     """
-    write_file(path, _page(summary, crops).encode("utf-8", "replace"))
+    write_file(path, _page(summary, crops, sounds).encode("utf-8", "replace"))
 
 
-def _page(summary: Mapping[str, Any], crops: Sequence[CropSet]) -> str:
+def _page(summary: Mapping[str, Any], crops: Sequence[CropSet], sounds: Sequence[SoundSet]) -> str:
     rate, curves = plots.rate_of(summary), plots.series(summary)
     shown = plots.metrics(summary, curves)
     images = _Images()
@@ -110,7 +144,8 @@ def _page(summary: Mapping[str, Any], crops: Sequence[CropSet]) -> str:
     }
     script = _asset("report.js")
     policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+        "form-action 'none'; "
         f"script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
     )
     return _fill(
@@ -125,6 +160,7 @@ def _page(summary: Mapping[str, Any], crops: Sequence[CropSet]) -> str:
             "figures": _figures(summary, shown),
             "reference": _reference(curves),
             "compare": _asset("compare.html") if crops else "",
+            "listen": _listen(summary, sounds),
             "bd": _bd(summary),
             "speed": _speed(summary, curves, rate),
             "points": _points(summary, curves, rate, shown),
@@ -445,6 +481,45 @@ def _speed(summary: Mapping[str, Any], curves: Sequence[PlotSeries], rate: Rate)
     if memory:
         words += " Memory is how far it rose above the start, at the hungriest point."
     return _section("speed", "Speed", f'<p class="muted small">{_text(words)}</p>' + _table("Speed", heads, rows))
+
+
+# ---- sounds
+
+
+def _listen(summary: Mapping[str, Any], sounds: Sequence[SoundSet]) -> str:
+    """Players of the same parts, that work without JavaScript; with it, one goes on where another one was."""
+    if not sounds:
+        return ""
+    body = (
+        '<p class="muted small">Parts of the sounds that were measured, each codec at about the same rate. Rates and '
+        "metrics are of the whole sounds. A player that is started while another one plays goes on from there.</p>"
+    )
+    ours = _ours(summary)
+    listed = _mapping(summary.get("metrics"))
+    for sound in sounds:
+        place = f"{_figure(sound.span[0], 1)} to {_figure(sound.span[1], 1)} seconds"
+        body += f"<h3>{_text(sound.item)}, {sound.target_kbps:.3g} kbit/s, {place}</h3>"
+        players = _player(sound.item, "original", ["as it was given to the codecs"], sound.original)
+        for take in sorted(sound.takes, key=lambda take: take.codec not in ours):
+            lines = [take.spec, f"{take.kbps:.{_places([take.kbps], 3)}f} kbit/s"]
+            lines += [
+                _value(name, str(_mapping(listed.get(name)).get("unit") or ""), float(value))
+                for name, value in take.metrics.items()
+            ]
+            players += _player(sound.item, take.codec, lines, take.data)
+        body += f'<div class="takes">{players}</div>'
+    return _section("listen", "The same sound at equal rate", body)
+
+
+def _player(item: str, name: str, lines: Sequence[str], data: bytes) -> str:
+    if not data.startswith(b"fLaC"):
+        raise UsageError(f"the sound of {name}, {item}, begins with {data[:4]!r}; expected a FLAC file")
+    source = f"data:audio/flac;base64,{base64.b64encode(data).decode('ascii')}"
+    words = "".join(f"<br>{_text(line)}" for line in lines)
+    return (
+        f"<figure><figcaption><b>{_text(name)}</b>{words}</figcaption>"
+        f'<audio controls preload="metadata" aria-label="{_text(f"{item}, {name}")}" src="{source}"></audio></figure>'
+    )
 
 
 # ---- the rest of the page

@@ -384,6 +384,20 @@
     addEventListener("resize", sizeStage);
   };
 
+  // ---- sounds: one at a time, and the next goes on where the last one was
+
+  const startPlayers = () => {
+    const players = [...document.querySelectorAll(".takes audio")];
+    for (const player of players)
+      player.addEventListener("play", () => {
+        for (const other of players) {
+          if (other === player || other.paused) continue;
+          other.pause();
+          if (other.closest(".takes") === player.closest(".takes")) player.currentTime = other.currentTime;
+        }
+      });
+  };
+
   // ---- tables
 
   const startTables = () => {
@@ -446,6 +460,7 @@
   readAddress();
   startChart();
   startComparison();
+  startPlayers();
   startTables();
   startDeltas();
   show();

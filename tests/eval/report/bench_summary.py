@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from codec.eval.report.html import Crop, CropSet
+from codec.eval.bench.contract import Audio
+from codec.eval.peers.audio import FAMILIES
+from codec.eval.report.html import Crop, CropSet, SoundSet, Take
 
 SAMPLE = Path(__file__).resolve().parents[3] / "samples" / "dog.png"
 QUALITIES = (5, 15, 30, 50, 70, 85, 95)
@@ -206,3 +208,37 @@ def crop_sets(width: int = 192, height: int = 192) -> tuple[CropSet, ...]:
             crops.append(Crop(name, spec, 8 * n_bytes / (width * height), metrics, decoded))
         found.append(CropSet("dog.png", (left, top, width, height), target, original, crops))
     return tuple(found)
+
+
+def flac(samples: NDArray[np.float32], rate: int) -> bytes:
+    """A FLAC file of (C, N) samples, rounded to 16 bits."""
+    family = next(family for family in FAMILIES if family.name == "flac")
+    rounded = np.rint(samples * 2**15) / np.float32(2**15)
+    return family.make({"level": 5}, 1).encode(Audio(rounded.astype(np.float32), rate))
+
+
+def sound_summary() -> dict[str, Any]:
+    """The same summary as one of sound, by SI-SDR."""
+    given = summary()
+    given["data"]["medium"] = "audio"
+    given["rate"] = {"key": "kbps", "unit": "kbit/s"}
+    given["metrics"] = {"si-sdr": {"unit": "dB", "better": "higher", "about": "scale-invariant SDR"}}
+    given["bd"] = []
+    for curve in (*given["curves"], *given["reference"]):
+        for item in curve["points"]:
+            item["kbps"], item["si-sdr"] = 100 * item.pop("bpp"), item.pop("psnr-rgb", None)
+    return given
+
+
+def sound_sets(seconds: float = 1.0, rate: int = 44_100) -> list[SoundSet]:
+    """Two sounds, each with what three codecs made of it; the second of them is ours."""
+    t = np.arange(round(seconds * rate)) / rate
+    sets = []
+    for item, pitch in (("piano.flac", 440), ("voice.wav", 180)):
+        tone = np.stack([0.4 * np.sin(2 * np.pi * pitch * t), 0.2 * np.sin(2 * np.pi * 1.5 * pitch * t)])
+        takes = [
+            Take(name, f"{name}:kbps={kbps}", kbps + 0.4, {"si-sdr": 30.0 + kbps / 10}, flac(level * tone, rate))
+            for name, kbps, level in (("opus", 64, 0.9), ("walloc@16x", 62, 0.8), ("mp3", 66, 0.7))
+        ]
+        sets.append(SoundSet(item, (2.0, 2.0 + seconds), 64, flac(tone, rate), takes))
+    return sets

@@ -24,7 +24,7 @@ from codec.errors import CodecError, UsageError
 from codec.eval.report import plots
 from codec.eval.report.html import Crop, CropSet, write_report
 
-from .bench_summary import crop_sets, summary
+from .bench_summary import crop_sets, sound_sets, sound_summary, summary
 from .browser import Browser, Page, retry, started
 
 EVIL = "</script><script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>&amp;{{js}}$&"
@@ -65,9 +65,9 @@ class Parsed(HTMLParser):
                 self.rows[-1][-1] += data
 
 
-def written(tmp_path: Path, given: dict[str, Any], crops: Any = ()) -> Parsed:
+def written(tmp_path: Path, given: dict[str, Any], crops: Any = (), sounds: Any = ()) -> Parsed:
     path = tmp_path / "report.html"
-    write_report(given, crops, path)
+    write_report(given, crops, path, sounds)
     return Parsed(path.read_text(encoding="utf-8"))
 
 
@@ -312,6 +312,61 @@ class TestCrops:
         assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
+@pytest.mark.usefixtures("no_figures")
+class TestSounds:
+    def test_players_hold_the_files(self, tmp_path: Path) -> None:
+        sets = sound_sets()
+        parsed = written(tmp_path, sound_summary(), (), sets)
+        players = [a for t, a in parsed.elements if t == "audio"]
+        assert len(players) == 8 and all("controls" in a for a in players)
+        wanted = [data for s in sets for data in (s.original, s.takes[1].data, s.takes[0].data, s.takes[2].data)]
+        for player, data in zip(players, wanted, strict=True):
+            kind, _, text = (player["src"] or "").partition(",")
+            assert kind == "data:audio/flac;base64" and base64.b64decode(text) == data
+        assert [a["aria-label"] for a in players[:3]] == [
+            "piano.flac, original",
+            "piano.flac, walloc@16x",
+            "piano.flac, opus",
+        ], "the original, then ours"
+        assert "media-src data:;" in str(
+            [a["content"] for _, a in parsed.elements if a.get("http-equiv") == "Content-Security-Policy"]
+        )
+
+    def test_players_say_place_setting_rate_and_metrics(self, tmp_path: Path) -> None:
+        parsed = written(tmp_path, sound_summary(), (), sound_sets())
+        assert "piano.flac, 64 kbit/s, 2.0 to 3.0 seconds" in parsed.text
+        assert "opusopus:kbps=6464.4 kbit/ssi-sdr 36.40 dB" in parsed.text
+        assert "originalas it was given to the codecs" in parsed.text
+
+    def test_names_are_text(self, tmp_path: Path) -> None:
+        sets = [
+            dataclasses.replace(
+                s,
+                item=EVIL,
+                takes=[dataclasses.replace(t, codec=EVIL, spec=EVIL, metrics={EVIL: 1.0}) for t in s.takes],
+            )
+            for s in sound_sets()
+        ]
+        plain = written(tmp_path, sound_summary(), (), sound_sets())
+        parsed = written(tmp_path, sound_summary(), (), sets)
+        assert len(parsed.scripts) == 2 and parsed.scripts[1] == plain.scripts[1]
+        assert {tag for tag, _ in parsed.elements} == {tag for tag, _ in plain.elements}
+        assert not [a for _, a in parsed.elements for name in a if name.startswith("on")]
+
+    def test_what_is_no_flac_is_refused(self, tmp_path: Path) -> None:
+        good = sound_sets()[0]
+        for wrong in (
+            dataclasses.replace(good, original=b"RIFF"),
+            dataclasses.replace(good, takes=[dataclasses.replace(good.takes[0], data=b"<scr")]),
+        ):
+            with pytest.raises(UsageError, match="expected a FLAC file"):
+                write_report(sound_summary(), [], tmp_path / "report.html", [wrong])
+        assert not list(tmp_path.iterdir())
+
+    def test_without_sounds_there_is_no_section(self, tmp_path: Path) -> None:
+        assert not [1 for _, a in written(tmp_path, sound_summary()).elements if a.get("id") == "listen"]
+
+
 # ---- in Chromium
 
 
@@ -538,3 +593,45 @@ class TestInBrowser:
             assert retry(lambda: not page.evaluate("tip.hidden"))
             assert EVIL in page.evaluate("tip.innerText")
             assert page.evaluate("window.hacked") is None
+
+
+@pytest.fixture(scope="module")
+def sound_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sound") / "report.html"
+    write_report(sound_summary(), [], path, sound_sets(3.0))
+    return path
+
+
+class TestPlayersInChromium:
+    def test_they_play_what_they_hold(self, browser: Browser, sound_report: Path) -> None:
+        with browser.page(sound_report) as page:
+            ready = "[...document.querySelectorAll('.takes audio')].every(a => a.readyState >= 1 && !a.error)"
+            assert retry(lambda: page.evaluate(ready), 20)
+            durations = page.evaluate("[...document.querySelectorAll('.takes audio')].map(a => a.duration)")
+            assert durations == pytest.approx([3.0] * 8, abs=0.01)
+            assert all(page.evaluate("[...document.querySelectorAll('.takes audio')].map(a => a.clientWidth > 200)")), (
+                "no room for the controls"
+            )
+            assert page.complaints() == []
+            assert page.requests() == [sound_report.resolve().as_uri()]
+
+    def test_the_next_goes_on_where_the_last_was(self, browser: Browser, sound_report: Path) -> None:
+        with browser.page(sound_report) as page:
+            page.evaluate("window.players = [...document.querySelectorAll('.takes audio')]; players.length")
+            assert retry(lambda: page.evaluate("players.every(a => a.readyState >= 1)"), 20)
+            page.click("h1")  # nothing plays before the first one
+            page.evaluate("players.forEach(a => { a.muted = true; }); players[0].currentTime = 1.5; players[0].play()")
+            assert retry(lambda: page.evaluate("players[0].currentTime > 1.5"), 20)
+            page.evaluate("players[1].play()")
+            assert retry(lambda: page.evaluate("players[0].paused && players[1].currentTime >= 1.5"), 20)
+            page.evaluate("players[5].play()")  # of another sound: from its own start
+            assert retry(lambda: page.evaluate("players[1].paused"), 20)
+            assert page.evaluate("players[5].currentTime < 1.5")
+            assert page.complaints() == []
+
+    def test_narrow_and_without_script(self, browser: Browser, sound_report: Path) -> None:
+        with browser.page(sound_report, width=360, script=False) as page:
+            wide = page.call("Page.getLayoutMetrics")["cssContentSize"]["width"]
+            assert wide <= 360, "the page scrolls sideways"
+            _, _, width, height = page.box(".takes audio")
+            assert width > 200 and height > 20
