@@ -30,7 +30,7 @@ from .support import check_audio, library, needs, versions_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AUDIO_METRICS", "mel_distance", "pesq", "si_sdr", "snr", "stft_distance", "stoi", "visqol"]
+__all__ = ["AUDIO_METRICS", "mel_distance", "pesq", "psnr", "si_sdr", "snr", "stft_distance", "stoi", "visqol"]
 
 # Of Parallel WaveGAN, table 1; in samples, made for 24 kHz.
 _FFT_SIZES, _HOPS, _WINDOWS = (1024, 2048, 512), (120, 240, 50), (600, 1200, 240)
@@ -65,6 +65,18 @@ def snr(original: Audio, decoded: Audio) -> float:
         return -math.inf
     x = original.samples.astype(np.float64)
     return _decibels(float(np.square(x).sum()), float(np.square(x - decoded.samples).sum()))
+
+
+def psnr(original: Audio, decoded: Audio) -> float:
+    """The PSNR in dB: the square of full scale from peak to peak, 2.0, over the mean squared error of all channels.
+
+    So WaLLoC's authors measure sound, as pictures are: with a peak of 1.0 it would be 6.02 dB less.
+    """
+    check_audio(original, decoded)
+    if _broken(decoded):
+        return -math.inf
+    error = original.samples.astype(np.float64) - decoded.samples
+    return _decibels(4.0, float(np.square(error).mean()))
 
 
 def si_sdr(original: Audio, decoded: Audio) -> float:
@@ -314,6 +326,16 @@ AUDIO_METRICS = (
         "higher",
         "energy of all channels over that of the difference; infinite for equal sounds, NaN for noise on silence",
         snr,
+        versions=versions_of("numpy"),
+    ),
+    Metric(
+        "psnr",
+        "audio",
+        "dB",
+        "higher",
+        "full scale from peak to peak, squared, over the mean squared error of all channels, 6.02 dB more than with a "
+        "peak of 1; infinite for equal sounds",
+        psnr,
         versions=versions_of("numpy"),
     ),
     Metric(

@@ -11,11 +11,14 @@ A recipe (`eval/reproduce/*.yaml`) names the data, the codec string, and two kin
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +44,9 @@ class Claim:
     paper: the number as printed there, in `unit`; mark: how it is known and where it stands.
 
     value: which of our numbers: a metric's name, "bpp", "ratio", "encode_seconds", "decode_seconds" (of one item),
-    "encode_mpx_s", "decode_mpx_s", or "bd_rate" (by the first metric, against `anchor`, a curve of the run or a
-    published series, over `window` of the metric if there is one). codec: label of a curve of the run, of which
+    "encode_mpx_s", "decode_mpx_s", "encode_realtime", "decode_realtime" (seconds of sound a second), or "bd_rate" (by
+    the first metric, against `anchor`, a curve of the run or a published series, over `window` of the metric if there
+    is one); "" for what isn't measured here, and then `note` says why. codec: label of a curve of the run, of which
     `setting` is one point (None: its only one). at: a rate, where `value` is a metric that is read off our curve,
     interpolated; None where it doesn't reach. note: what differs.
     """
@@ -78,8 +82,11 @@ class Check:
 class ReproduceRecipe:
     """A paper to reproduce: its data, codecs, metrics, claims and checks.
 
-    items: how many the paper's data has; a run on anything else is shown, and marked as not comparable. also: what
-    else belongs to the paper and isn't measured here, each with the command that does, or where it stands."""
+    items: how many the paper's data has; a run on anything else is shown, and marked as not comparable. instead: the
+    folder that is measured where the paper's data isn't at hand. only: patterns of the items' paths in the folder
+    (MUSDB18-HQ has a mix beside its parts); those that fit the first one that any item fits, or all items if none
+    does. also: what else belongs to the paper and isn't measured here, each with the command that does, or where it
+    stands."""
 
     name: str
     title: str
@@ -93,6 +100,8 @@ class ReproduceRecipe:
     claims: tuple[Claim, ...]
     checks: tuple[Check, ...]
     also: tuple[str, ...] = ()
+    instead: str = ""
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,9 +140,15 @@ class Reproduction:
         return f"{len(self.table.items)} items of {self.table.settings['data']['name']!r}"
 
     @property
+    def stands_in(self) -> bool:
+        """Whether this is the data that the recipe names in place of the paper's."""
+        return bool(self.recipe.instead) and self.table.settings["data"]["name"] == Path(self.recipe.instead).name
+
+    @property
     def holds(self) -> bool:
-        """Whether all of the paper's data was measured, and every check that is expected to hold does."""
-        whole = self.same_data and not self.table.failed
+        """Whether all of the paper's data was measured, or what the recipe takes in its place, and every check that is
+        expected to hold does."""
+        whole = (self.same_data or self.stands_in) and not self.table.failed
         return whole and all(outcome.holds or outcome.check.differs for outcome in self.checked)
 
     def as_json(self) -> dict[str, Any]:
@@ -192,12 +207,13 @@ def load(name: str | os.PathLike[str]) -> ReproduceRecipe:
     if not isinstance(raw, dict):
         raise UsageError(f"{path}: not a recipe; expected keys such as title, data, codecs")
     try:
-        raw = {"name": path.stem, "references": (), "claims": (), "checks": (), "also": (), **raw}
+        raw = {"name": path.stem, "references": (), "claims": (), "checks": (), "also": (), "only": (), **raw}
         lists = {
             "metrics": tuple(map(str, raw.pop("metrics"))),
             "references": tuple(map(str, raw.pop("references"))),
             "claims": tuple(_claim(values) for values in raw.pop("claims")),
             "also": tuple(map(str, raw.pop("also"))),
+            "only": tuple(map(str, raw.pop("only"))),
             "checks": tuple(Check(**values) for values in raw.pop("checks")),
         }
         recipe = ReproduceRecipe(**raw, **lists)
@@ -225,28 +241,64 @@ def run(
 ) -> Reproduction:
     """Measures what the recipe names, and puts the numbers beside the paper's. out: a folder as of `codec bench`,
     gone on with; None: `reproduce-NAME` here."""
-    folder = Path(data) if data is not None else find_data(recipe.data, "data to measure on")
     out = Path(f"reproduce-{recipe.name}") if out is None else Path(out)
-    table = rate_distortion(folder, recipe.codecs, metrics=recipe.metrics, out=out, repeat=repeat, progress=progress)
-    curves = {curve.label: curve for curve in table.curves}
-    for label in [*(claim.codec for claim in recipe.claims), *(check.codec for check in recipe.checks)]:
-        if label not in curves:
-            raise UsageError(f"recipe {recipe.name}: no curve {label!r} in the run; there are {', '.join(curves)}")
-    published = [series(name) for name in recipe.references]
-    anchors: list[Curve | PublishedSeries] = [curves[claim.anchor] for claim in recipe.claims if claim.anchor in curves]
-    summary = write_results(
-        table,
-        out,
-        command=f"codec reproduce {recipe.name} --data DATA --out DIR",
-        anchors=list(dict.fromkeys(anchors)),
-        references=published,
-    )
+    with _measured_data(recipe, data) as folder:
+        table = rate_distortion(
+            folder, recipe.codecs, metrics=recipe.metrics, out=out, repeat=repeat, progress=progress
+        )
+        curves = {curve.label: curve for curve in table.curves}
+        for label in [*(claim.codec for claim in recipe.claims), *(check.codec for check in recipe.checks)]:
+            if label not in curves:
+                there_are = ", ".join(curves)
+                raise UsageError(f"recipe {recipe.name}: no curve {label!r} in the run; there are {there_are}")
+        anchors: list[Curve | PublishedSeries] = [
+            curves[claim.anchor] for claim in recipe.claims if claim.anchor in curves
+        ]
+        summary = write_results(
+            table,
+            out,
+            command=f"codec reproduce {recipe.name} --data DATA --out DIR",
+            anchors=list(dict.fromkeys(anchors)),
+            references=[series(name) for name in recipe.references],
+        )
     ours = tuple(_ours(table, curves, claim) for claim in recipe.claims)
     checked = tuple(_check(table, curves[check.codec], check) for check in recipe.checks)
     return Reproduction(recipe, table, ours, checked, summary)
 
 
+@contextlib.contextmanager
+def _measured_data(recipe: ReproduceRecipe, data: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """The folder that is measured: the one given, the paper's, or what stands in for it. One of links to those items
+    that the recipe's patterns pick, if it has any that fit."""
+    if data is not None:
+        folder = Path(data)
+    else:
+        try:
+            folder = find_data(recipe.data, "data to measure on")
+        except UsageError:
+            if not recipe.instead:
+                raise
+            folder = find_data(recipe.instead, "data to measure on")
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if recipe.only else []
+    for pattern in recipe.only:
+        fitting = [path for path in files if fnmatchcase(path.relative_to(folder).as_posix(), pattern)]
+        if fitting:
+            break
+    else:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as parent:
+        picked = Path(parent, folder.resolve().name)
+        for path in fitting:
+            link = picked / path.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+        yield picked
+
+
 def _ours(table: Table, curves: Mapping[str, Curve], claim: Claim) -> float | None:
+    if not claim.value:
+        return None
     if claim.value == "bd_rate":
         anchor = curves.get(claim.anchor) or series(claim.anchor)
         return table.delta(curves[claim.codec], anchor, table.metrics[0], claim.window).rate

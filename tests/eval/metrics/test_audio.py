@@ -54,6 +54,14 @@ class TestSnr:
         assert measure("snr", x, x_hat) == pytest.approx(10 * math.log10(0.26 / 0.01), abs=1e-5)
 
 
+class TestPsnr:
+    def test_known(self) -> None:
+        x = np.zeros((2, 1000))
+        assert measure("psnr", x, x + 0.02) == pytest.approx(40, abs=1e-4)
+        assert measure("psnr", x, np.stack([x[0], x[0] + 0.02])) == pytest.approx(40 + 10 * math.log10(2), abs=1e-4)
+        assert measure("psnr", x, x) == math.inf
+
+
 class TestSiSdr:
     def test_scale_and_offset_do_not_matter(self) -> None:
         x = voice()
