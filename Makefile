@@ -167,7 +167,8 @@ vqgan: $(READY)
 SOUNDS ?= ../shared/data/audio/test
 .PHONY: audio
 audio: $(READY)
-	$(PY) -P -m codec.eval.studies.audio_rates --data $(SOUNDS) --out eval/results/walloc-audio --page docs/results.md
+	$(PY) -P -m codec.eval.studies.audio_rates --data $(SOUNDS) --out eval/results/walloc-audio --listen \
+	  --page docs/results.md
 	$(VENV)/bin/codec reproduce walloc-audio --data $(SOUNDS) --out reproduce-walloc-audio --json \
 	  | $(PY) -m json.tool --indent 1 > eval/results/reproduce/walloc-audio.json
 

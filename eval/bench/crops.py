@@ -22,7 +22,7 @@ from .items import Item
 from .rows import Table
 from .specs import Curve, Point
 
-__all__ = ["TOLERANCE", "at_rate", "busiest", "equal_rate_crops", "equal_rate_sounds", "loudest"]
+__all__ = ["TOLERANCE", "at_rate", "busiest", "equal_rate_crops", "equal_rate_sounds", "flac_part", "loudest"]
 
 TOLERANCE = 0.15  # of the rate
 NEAR = 0.02  # of the rate: no further encoding, some codecs take long for one
@@ -72,14 +72,14 @@ def equal_rate_sounds(table: Table, n: int) -> list[SoundSet]:
             continue
         start, stop = loudest(sound)
         takes = [
-            Take(curve.label, point.spec, kbps, values, _flac(decoded, start, stop))
+            Take(curve.label, point.spec, kbps, values, flac_part(decoded, start, stop))
             for curve in curves
             if (nearest := at_rate(table, curve, item, sound, target)) is not None
             for point, kbps, values, decoded in [nearest]
         ]
         if takes:
             span = (start / sound.rate, stop / sound.rate)
-            sets.append(SoundSet(item.name, span, float(f"{target:.3g}"), _flac(sound, start, stop), takes))
+            sets.append(SoundSet(item.name, span, float(f"{target:.3g}"), flac_part(sound, start, stop), takes))
     return sets
 
 
@@ -92,7 +92,7 @@ def loudest(sound: Audio, seconds: float = SECONDS) -> tuple[int, int]:
     return start, min(start + length, n_samples)
 
 
-def _flac(sound: Audio, start: int, stop: int) -> bytes:
+def flac_part(sound: Audio, start: int, stop: int) -> bytes:
     """A part of a sound as a FLAC file that browsers play: what is beyond full scale is clipped."""
     flac = peers.families()["flac"]
     part = from_float(sound.samples[:, start:stop], 16).astype(np.float32) / np.float32(1 << 15)

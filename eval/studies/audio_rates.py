@@ -12,8 +12,9 @@ Encoding times of walloc-audio at a wished bit rate include the search for it. S
 its default quality, and are given against Opus at complexity 10 in the same run.
 
 In --out: a folder for each kind with rows.csv (a row for each clip and point: a run that was stopped goes on from
-there), and one for speed; rates.json, rates.md, rates.svg. --page: also replaces the table of docs/results.md.
-ViSQOL takes nearly all of the time: pip install 'visqol-python[accel]' makes it ten times as fast.
+there), and one for speed; rates.json, rates.md, rates.svg. --page also replaces the table of docs/results.md. --listen
+also writes four seconds of a clip of music and of one of speech, the original, Opus and ours at the rates of LISTEN, as
+FLAC. ViSQOL takes nearly all of the time: pip install 'visqol-python[accel]' makes it ten times as fast.
 """
 
 from __future__ import annotations
@@ -38,14 +39,27 @@ from ...media.audio.reader import open_audio
 from ...media.audio.values import Audio
 from ...media.audio.writer import write_audio
 from .. import peers
+from ..bench.contract import Audio as Sound
 from ..bench.contract import Family
+from ..bench.crops import at_rate, flac_part, loudest
 from ..bench.rows import PointMean, Table
 from ..bench.run import anchors_of, curves_of, rate_distortion
 from ..output import write_file, write_json
 from ..report.plots import curve_style, figure_defaults, new_figure, render, series, style_axes
 from ..report.readme import between
 
-__all__ = ["clips_of", "figure", "interpolated", "kind_of", "main", "markdown", "measured", "page_table", "prepare"]
+__all__ = [
+    "clips_of",
+    "figure",
+    "interpolated",
+    "kind_of",
+    "listening",
+    "main",
+    "markdown",
+    "measured",
+    "page_table",
+    "prepare",
+]
 
 DATA = "audio/test"
 OURS, ANCHOR = "walloc-audio", "opus"
@@ -67,6 +81,11 @@ AT = (24, 32, 48, 64, 96)  # kbit/s at which curves are read off
 METRICS = ("si-sdr", "visqol", "snr", "stft-distance", "mel-distance")
 SPEECH_METRICS = ("pesq", "stoi")
 MIN_RATE, SECONDS = 16_000, 10.0
+LISTEN: Mapping[str, tuple[str, float]] = {  # by kind: a clip, or the first one where that isn't there, and kbit/s
+    "music": ("music-librosa/sugar_plum_fairy_008s.wav", 64),
+    "speech": ("speech-ljspeech/LJ001-0004.wav", 24),
+}
+LISTEN_SECONDS = 4.0
 _SPEED_KBPS, _MARK = 64, "walloc-audio"
 
 Say = Callable[[str], None]
@@ -309,6 +328,33 @@ def figure(kinds: Mapping[str, Mapping[str, Any]], names: Sequence[str] = ("si-s
         return render(canvas, "svg")
 
 
+def listening(table: Table, kind: str) -> dict[str, bytes]:
+    """FLAC files by name: a part of a clip, the original and what Opus and ours make of it at the rate of its kind. A
+    codec that doesn't come near the rate is left out. Only while the clips are there."""
+    name, kbps = LISTEN[kind]
+    item = next((item for item in table.sources if item.name == name), table.sources[0])
+    sound = item.load()
+    assert isinstance(sound, Sound)
+    span = loudest(sound, LISTEN_SECONDS)
+    files = {f"listen-{kind}-original.flac": flac_part(sound, *span)}
+    for curve in table.curves:
+        if curve.family.name not in (ANCHOR, OURS):
+            continue
+        if (nearest := at_rate(table, curve, item, sound, kbps)) is not None:
+            _, rate, _, decoded = nearest
+            files[f"listen-{kind}-{curve.family.name}-{rate:.0f}kbps.flac"] = flac_part(decoded, *span)
+    return files
+
+
+def write_listening(tables: Mapping[str, Table], out: Path) -> None:
+    """Writes the files of `listening`, in place of those of an earlier run."""
+    files = {name: data for kind, table in tables.items() for name, data in listening(table, kind).items()}
+    for old in out.glob("listen-*.flac"):
+        old.unlink()
+    for name, data in files.items():
+        write_file(out / name, data)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures, and writes everything into --out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -317,6 +363,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--codecs", default=",".join(CODECS), help="names, each at the rates of the kind")
     parser.add_argument("--metrics", nargs="+", default=list(METRICS), help="PESQ and STOI come with speech")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each clip, from its beginning")
+    parser.add_argument("--listen", action="store_true", help="also writes parts of two clips to listen to")
     parser.add_argument("--page", type=Path, help="a page with marks, whose table is replaced")
     options = parser.parse_args(argv)
 
@@ -334,6 +381,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         fastest = max(counts, key=lambda kind: (kind == "music", counts[kind]))
         speed = speeds(Path(folder) / fastest, codecs, out / "speed", say)
+        if options.listen:
+            write_listening({kind: table for kind, table in tables.items() if kind in LISTEN}, out)
     for table in (*tables.values(), speed):
         for failure in table.failed:
             say(f"{failure.item} {failure.spec}: {failure.reason}")

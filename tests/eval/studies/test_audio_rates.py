@@ -97,7 +97,7 @@ def test_whole(clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     page = tmp_path / "page.md"
     page.write_text("# Sound\n\n<!-- walloc-audio -->\nold\n<!-- /walloc-audio -->\n\nmore\n")
     arguments = ["--data", str(clips), "--out", str(tmp_path / "out"), "--codecs", "opus,mp3", "--seconds", "1.5"]
-    arguments += ["--metrics", "si-sdr", "snr", "--page", str(page)]
+    arguments += ["--metrics", "si-sdr", "snr", "--page", str(page), "--listen"]
     assert study.main(arguments) == 0
     first = capfd.readouterr()
     assert "speech 1/10" in first.err
@@ -118,6 +118,14 @@ def test_whole(clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     assert table in (tmp_path / "out" / "rates.md").read_text()
     svg = (tmp_path / "out" / "rates.svg").read_bytes()
     assert svg == study.figure(about["kinds"], ("si-sdr", "visqol")), "what isn't measured isn't drawn"
+    files = {path.name for path in (tmp_path / "out").glob("*.flac")}
+    assert {"listen-music-original.flac", "listen-speech-original.flac"} <= files and len(files) == 4
+    [coded] = [name for name in files if name.startswith("listen-music-opus-")]
+    original = read_audio(tmp_path / "out" / "listen-music-original.flac")
+    assert original.info.rate == 44_100 and original.info.n_samples == 66_150, "shorter than four seconds: all of it"
+    assert 54 < int(coded.removesuffix("kbps.flac").rpartition("-")[2]) < 74
+    error = read_audio(tmp_path / "out" / coded).to_float() - original.to_float()
+    assert np.square(original.to_float()).mean() > 30 * np.square(error).mean()
     rows = {kind: (tmp_path / "out" / kind / "rows.csv").read_bytes() for kind in (*about["kinds"], "speed")}
     assert study.main(arguments) == 0
     second = capfd.readouterr()
