@@ -9,7 +9,8 @@ its seconds. A codec's bit rate is a wish, so its curve is read off at the rates
 of the rate, never beyond its ends.
 
 Encoding times of walloc-audio at a wished bit rate include the search for it. Speeds are therefore measured apart, at
-its default quality, and are given against Opus at complexity 10 in the same run.
+its default quality, and are given against Opus at complexity 10 in the same run: on the music as it is, and at 48 kHz,
+since at 44.1 kHz half of what Opus takes to encode here is its resampling, and two thirds of what it takes to decode.
 
 In --out: a folder for each kind with rows.csv (a row for each clip and point: a run that was stopped goes on from
 there), and one for speed; rates.json, rates.md, rates.svg. --page also replaces the table of docs/results.md. --listen
@@ -35,8 +36,8 @@ import numpy as np
 from ...datasets.places import find_data
 from ...errors import CodecError, UsageError
 from ...media import AUDIO_READS
-from ...media.audio.reader import open_audio
-from ...media.audio.values import Audio
+from ...media.audio.reader import open_audio, read_audio
+from ...media.audio.values import Audio, from_float
 from ...media.audio.writer import write_audio
 from .. import peers
 from ..bench.contract import Audio as Sound
@@ -218,6 +219,16 @@ def read_off(table: Table) -> dict[str, dict[str, dict[str, float | None]]]:
     }
 
 
+def at_48_khz(folder: Path, target: Path) -> Path:
+    """Writes the sounds of a folder at Opus's rate into another one, 16 bits; returns it."""
+    for path in sorted(folder.rglob("*.wav")):
+        place = target / path.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sound = read_audio(path, 48_000)
+        write_audio(Audio.from_array(from_float(sound.to_float(), 16), 48_000), place)
+    return target
+
+
 def speed_ratios(table: Table) -> dict[str, dict[str, float | None]]:
     """By codec: seconds of sound that one second codes, and how many times those of Opus that is."""
     points = {curve.label: table.points(curve) for curve in table.curves}
@@ -234,15 +245,16 @@ def speed_ratios(table: Table) -> dict[str, dict[str, float | None]]:
     return out
 
 
-def results(tables: Mapping[str, Table], speed: Table | None, command: str) -> dict[str, Any]:
-    """Everything as one JSON-able object: for each kind the summary of `codec bench`, and the curves read off at AT."""
+def results(tables: Mapping[str, Table], speed: Mapping[str, Table], command: str) -> dict[str, Any]:
+    """Everything as one JSON-able object: for each kind the summary of `codec bench`, and the curves read off at AT;
+    speeds by what they were measured on."""
     kinds = {}
     for kind, table in tables.items():
         anchors = anchors_of(table.curves, [ANCHOR]) if ANCHOR in [curve.label for curve in table.curves] else []
         seconds = {row.item: row.duration or 0.0 for row in table.rows}
         about = {"clips": len(table.items), "seconds": sum(seconds.values()), "at": read_off(table)}
         kinds[kind] = {**about, "summary": table.summary(anchors)}
-    return {"command": command, "kinds": kinds, "speed": None if speed is None else speed_ratios(speed)}
+    return {"command": command, "kinds": kinds, "speed": {where: speed_ratios(table) for where, table in speed.items()}}
 
 
 # ---- what is written
@@ -256,9 +268,11 @@ def page_table(about: Mapping[str, Any]) -> str:
             cells = [f"{_cell(at[str(k)], 'si-sdr', 1)}, {_cell(at[str(k)], 'visqol', 2)}" for k in AT]
             lines.append(f"| {kind}, {_name(codec)} | {' | '.join('-' if c == '-, -' else c for c in cells)} |")
     if speed := about["speed"]:
-        lines += ["", "| speed, times Opus (complexity 10) | encode | decode |", "|---|---|---|"]
-        for codec, own in speed.items():
-            cells = [_times(own[f"{side}_against_{ANCHOR}"]) for side in ("encode", "decode")]
+        heads = [f"{side}, {where}" for where in speed for side in ("encode", "decode")]
+        lines += ["", f"| speed, times Opus (complexity 10) | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+        for codec in next(iter(speed.values())):
+            own = [speed[where].get(codec, {}) for where in speed]
+            cells = [_times(at.get(f"{side}_against_{ANCHOR}")) for at in own for side in ("encode", "decode")]
             lines.append(f"| {_name(codec)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -380,10 +394,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             kind: measured(Path(folder) / kind, kind, codecs, out / kind, options.metrics, say) for kind in counts
         }
         fastest = max(counts, key=lambda kind: (kind == "music", counts[kind]))
-        speed = speeds(Path(folder) / fastest, codecs, out / "speed", say)
+        music, resampled = Path(folder) / fastest, at_48_khz(Path(folder) / fastest, Path(folder) / "speed" / fastest)
+        speed = {
+            f"{fastest} as it is": speeds(music, codecs, out / "speed", say),
+            f"{fastest} at 48 kHz": speeds(resampled, codecs, out / "speed-48khz", say),
+        }
         if options.listen:
             write_listening({kind: table for kind, table in tables.items() if kind in LISTEN}, out)
-    for table in (*tables.values(), speed):
+    for table in (*tables.values(), *speed.values()):
         for failure in table.failed:
             say(f"{failure.item} {failure.spec}: {failure.reason}")
     command = f"python -P -m codec.eval.studies.audio_rates --data {data.name} --out OUT"
@@ -398,7 +416,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.page is not None:
         write_file(options.page, between(options.page.read_text(encoding="utf-8"), page_table(about), _MARK))
     sys.stdout.write(page)
-    return 1 if any(table.failed for table in (*tables.values(), speed)) else 0
+    return 1 if any(table.failed for table in (*tables.values(), *speed.values())) else 0
 
 
 if __name__ == "__main__":

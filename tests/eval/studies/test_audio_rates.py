@@ -106,7 +106,11 @@ def test_whole(clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     assert about["kinds"]["speech"]["clips"] == 1 and about["kinds"]["speech"]["seconds"] == 1.5
     assert {"pesq", "stoi"} <= set(about["kinds"]["speech"]["summary"]["metrics"])
     assert set(about["kinds"]["music"]["summary"]["metrics"]) == {"si-sdr", "snr"}
-    assert about["speed"]["opus"]["encode_against_opus"] == 1 and about["speed"]["mp3"]["decode_realtime"] > 0
+    assert list(about["speed"]) == ["music as it is", "music at 48 kHz"]
+    for own in about["speed"].values():
+        assert own["opus"]["encode_against_opus"] == 1 and own["mp3"]["decode_realtime"] > 0
+    speed = (tmp_path / "out" / "speed-48khz" / "rows.csv").read_text()
+    assert "2x72000" in speed, "a second and a half at 48 kHz"
     music = about["kinds"]["music"]
     points = {curve["codec"]: [p["kbps"] for p in curve["points"]] for curve in music["summary"]["curves"]}
     assert set(points) == {"opus", "mp3"} and len(points["opus"]) == 5
@@ -126,10 +130,12 @@ def test_whole(clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     assert 54 < int(coded.removesuffix("kbps.flac").rpartition("-")[2]) < 74
     error = read_audio(tmp_path / "out" / coded).to_float() - original.to_float()
     assert np.square(original.to_float()).mean() > 30 * np.square(error).mean()
-    rows = {kind: (tmp_path / "out" / kind / "rows.csv").read_bytes() for kind in (*about["kinds"], "speed")}
+    rows = {
+        kind: (tmp_path / "out" / kind / "rows.csv").read_bytes() for kind in (*about["kinds"], "speed", "speed-48khz")
+    }
     assert study.main(arguments) == 0
     second = capfd.readouterr()
-    assert second.out == first.out and second.err.count("rows are there already") == 4
+    assert second.out == first.out and second.err.count("rows are there already") == 5
     assert rows == {kind: (tmp_path / "out" / kind / "rows.csv").read_bytes() for kind in rows}
 
 
@@ -172,11 +178,15 @@ def test_tables_of_numbers_that_are_missing() -> None:
     at = {str(kbps): {"si-sdr": None, "visqol": None} for kbps in study.AT}
     ours = {**at, "24": {"si-sdr": 12.345, "visqol": 4.011}, "32": {"si-sdr": 13.0, "visqol": None}}
     kinds = {"music": {"at": {"opus": at, "walloc-audio": ours}}}
-    speed = {"walloc-audio": {"encode_against_opus": 3.21, "decode_against_opus": 0.0123}}
+    speed = {
+        "as it is": {"walloc-audio": {"encode_against_opus": 3.21, "decode_against_opus": 0.0123}},
+        "at 48 kHz": {"walloc-audio": {"encode_against_opus": 2.0, "decode_against_opus": None}},
+    }
     lines = study.page_table({"kinds": kinds, "speed": speed}).splitlines()
     assert lines[2] == "| music, `opus` | - | - | - | - | - |"
     assert lines[3] == "| music, **`walloc-audio`** | 12.3, 4.01 | 13.0, - | - | - | - |"
-    assert lines[-1] == "| **`walloc-audio`** | 3.2 x | 0.012 x |"
+    assert lines[-3].endswith("| encode, as it is | decode, as it is | encode, at 48 kHz | decode, at 48 kHz |")
+    assert lines[-1] == "| **`walloc-audio`** | 3.2 x | 0.012 x | 2 x | - |"
 
 
 def test_a_codec_that_is_not_there_is_named_at_once(clips: Path, tmp_path: Path) -> None:
