@@ -22,11 +22,13 @@ import torch
 from codec import Codec, registry
 from codec.codecs.base import weights
 from codec.codecs.base.array import ArrayCodec
+from codec.codecs.base.audio.codec import AudioCodec
 from codec.codecs.base.codec import codec_for
 from codec.codecs.base.field import FieldCodec
 from codec.codecs.base.image import ImageCodec
 from codec.codecs.base.video.codec import VideoCodec
 from codec.container import read_header, unpack
+from codec.media.audio.values import Audio
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,15 @@ def field_cases() -> list[str]:
     return out
 
 
+def audio_cases() -> list[str]:
+    """name@tag of all weights that ship, for codecs of sound; a codec without weights by its name."""
+    out = []
+    for name in registry.names("audio"):
+        tags = [manifest.tag for manifest in weights.manifests(name) if not manifest.retired]
+        out += [f"{name}@{tag}" for tag in tags] or [name]
+    return out
+
+
 def video_cases() -> list[str]:
     """name@preset of every codec of videos."""
     families: list[tuple[str, Any]] = [(name, registry.load_class(name)) for name in registry.names("video")]
@@ -127,7 +138,7 @@ def video_cases() -> list[str]:
 
 def load(name: str) -> Any:
     codec = Codec.load(name)
-    assert isinstance(codec, (ImageCodec, ArrayCodec, FieldCodec, VideoCodec))
+    assert isinstance(codec, (ImageCodec, ArrayCodec, FieldCodec, VideoCodec, AudioCodec))
     return codec
 
 
@@ -137,6 +148,23 @@ def clip(n: int = 6, height: int = 34, width: int = 42) -> np.ndarray:
     square = (abs(y - 15 - t) < 6) & (abs(x - 12 - 2 * t) < 6)
     planes = [3 * x + 2 * y, 4 * y + x + t, 255 - 3 * x]
     return np.stack([np.where(square, 230 - 60 * i, plane) for i, plane in enumerate(planes)], -1).astype(np.uint8)
+
+
+def sound(n: int, channels: int = 1, rate: int = 8000, bits: int = 16) -> Audio:
+    """Two saw teeth of each channel that swell, a click and a hiss, by integer arithmetic: the same anywhere.
+
+    bits: 16, 24 or 32 of integers; 0 for floats.
+    """
+    t, k = np.arange(n, dtype=np.int64)[:, None], np.arange(channels)
+    period = rate // (200 + 30 * k)
+    saws = (t % period) * 65536 // period - 32768 + ((3 * t + 7 * k) % (2 * period)) * 32768 // period - 32768
+    hiss = (t * 1103515245 + 12345 * (k + 1) ^ t >> 3) * 2654435761 % (1 << 32) // 65536 - 32768
+    swell = 40 + np.abs(t * 8 // max(1, n // 24) % 64 - 32)
+    x = np.where(t % max(1, n // 3) < 3, 25000, saws * swell // 400 + hiss // 60) * 256  # of 24 bits
+    if bits == 0:
+        return Audio.from_array((x / (1 << 23)).astype(np.float32), rate)
+    integers = x >> 8 if bits == 16 else x + hiss % 256 if bits == 24 else (x << 8) + hiss
+    return Audio.from_array(integers.astype(np.int16 if bits == 16 else np.int32), rate, bits)
 
 
 def field(shape: tuple[int, ...] = (3, 12, 13, 14)) -> np.ndarray:
@@ -213,12 +241,15 @@ def sha256(data: bytes) -> str:
 
 
 def digest_of_pixels(data: bytes) -> str:
-    """Of shape, type and samples (little-endian) of the picture or array in a file, whoever wrote it."""
+    """Of shape, type and samples (little-endian) of the picture, array or sound in a file, whoever wrote it."""
     codec = codec_for(read_header(data))
     if isinstance(codec, ArrayCodec):
         pixels = codec.decode_array_file(data).array
     elif isinstance(codec, (FieldCodec, VideoCodec)):
         pixels = codec.decompress(data)
+    elif isinstance(codec, AudioCodec):
+        with codec.open_file(data) as file:
+            pixels = file.read().samples
     else:
         assert isinstance(codec, ImageCodec)
         pixels = codec.decode_picture(data).stacked()
@@ -239,7 +270,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
         out["encode"][name] = sha256(load(name).compress(array))
     for file in job.get("decode", []):
         data = Path(file).read_bytes()
-        latents = [] if read_header(data).medium == "field" else [digest_of_latents(data)]
+        latents = [] if read_header(data).medium in ("field", "audio") else [digest_of_latents(data)]
         out["decode"][file] = [digest_of_pixels(data), *latents]
     return out
 

@@ -195,8 +195,7 @@ def _salvaged(data: bytes) -> tuple[container.Header, tuple[container.Chunk, ...
 def _by_chunks(data: bytes) -> tuple[container.Header, tuple[container.Chunk, ...]]:
     reader = container.ChunkReader(io.BytesIO(data))
     chunks, at = [], reader.start
-    reader.places()
-    for index in range(reader.n_chunks):
+    for index in range(len(reader.places())):
         chunk, at = reader.read(index, at)
         chunks.append(chunk)
     return reader.header, tuple(chunks)

@@ -27,6 +27,7 @@ import probes  # noqa: E402
 from codec import Picture, registry  # noqa: E402
 from codec.codecs.base import weights  # noqa: E402
 from codec.codecs.base.array import ArrayCodec  # noqa: E402
+from codec.codecs.base.audio.codec import AudioCodec  # noqa: E402
 from codec.codecs.base.field import Bound, FieldCodec  # noqa: E402
 from codec.codecs.base.image import ImageCodec  # noqa: E402
 from codec.codecs.base.video.codec import VideoCodec  # noqa: E402
@@ -76,6 +77,19 @@ def arrays() -> dict[str, Any]:
     }
 
 
+def sounds() -> dict[str, Any]:
+    """Sounds of each type of sample, as short as they can be: kernels' twins decode them, too."""
+    return {
+        "mono": probes.sound(16_500),  # two pieces
+        "stereo": probes.sound(4_200, 2, 44_100),
+        "bits24": probes.sound(2_500, 1, 16_000, 24),
+        "bits32": probes.sound(1_000, 1, 11_025, 32),
+        "float": probes.sound(1_500, 2, 22_050, 0),
+        "three": probes.sound(1_200, 3, 8_000),
+        "none": probes.sound(0),
+    }
+
+
 BOUNDS = {  # fields whose bound isn't the usual one
     "pointwise": Bound(1e-3, kind="pointwise"),
     "rmse": Bound(0.05, kind="rmse"),
@@ -116,7 +130,8 @@ def main() -> int:
             if current and entry["weights"] and entry["weights"] not in shipped:
                 (HERE / file).unlink(missing_ok=True)
                 del index[file]
-    for case in [*probes.cases(), *probes.array_cases(), *probes.field_cases(), *probes.video_cases()]:
+    media = (probes.cases, probes.array_cases, probes.field_cases, probes.video_cases, probes.audio_cases)
+    for case in [case for cases in media for case in cases()]:
         codec = probes.load(case)
         name, tag = registry.split_tag(case)
         if isinstance(codec, ImageCodec):
@@ -125,6 +140,8 @@ def main() -> int:
             values = arrays() if name == "mix" else {"items": probes.items(codec, 8)}
         elif isinstance(codec, VideoCodec):
             codec, values = codec.with_settings(effort=0.02), {"clip": probes.clip()}
+        elif isinstance(codec, AudioCodec):
+            values = sounds()
         else:
             values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
             values |= {what: probes.field() for what in BOUNDS if isinstance(codec, InterpCodec)}
