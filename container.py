@@ -29,6 +29,8 @@ __all__ = [
     "COMPACT_SIGNATURE",
     "END_TAG",
     "MAX_PACKETS",
+    "META_TAG",
+    "OPEN",
     "PACKET",
     "SIGNATURE",
     "Buffer",

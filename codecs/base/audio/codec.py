@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -21,8 +22,8 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
 
 import numpy as np
 
-from ....container import ChunkReader, Header
-from ....errors import MediaError, UsageError
+from ....container import END_TAG, ChunkReader, Header
+from ....errors import ContainerError, MediaError, UsageError
 from ....files import STDIO, naming, refuse_existing, whole
 from ....media import AUDIO_WRITES
 from ....media.audio.reader import AudioReader, open_audio
@@ -183,10 +184,17 @@ class AudioCodec(Codec):
         with io.BytesIO(content_of(source)) as file:
             reader = ChunkReader(file)
             places = reader.places()
+            if not places or places[-1].tag != END_TAG:
+                raise ContainerError("a sound without an end: the file is damaged")
             n_samples = end_of(reader.read(len(places) - 1, places[-1].position)[0].payload)
             rate, n_bytes = whole_number(reader.header.params.get(RATE)), reader.n_bytes
         seconds = n_samples / rate if rate else 0.0
-        about = {"rate": rate, "channels": reader.header.shape[0], "samples": n_samples, "seconds": round(seconds, 6)}
+        about = {
+            "rate": rate,
+            "channels": math.prod(reader.header.shape),
+            "samples": n_samples,
+            "seconds": round(seconds, 6),
+        }
         return about | {"kbps": round(n_bytes * 8 / 1000 / seconds, 3) if seconds else 0.0}
 
     # ---- rates

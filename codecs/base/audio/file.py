@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace as changed
 from fractions import Fraction
-from math import ceil, floor
+from math import floor
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ....container import END_TAG, Chunk, ChunkPlace, ChunkReader, check_critical
 from ....errors import CodecError, ContainerError, StreamError, UsageError
-from ....media.audio.values import Audio
+from ....media.audio.values import MAX_SAMPLES, Audio
 from ....media.notes import Note, from_meta
 from .headers import PIECE, as_samples, end_of, info_of
 from .rates import tell
@@ -47,12 +47,13 @@ class AudioFile:
             if not conceal:
                 raise
             n_samples = self._salvaged()
-        n_pieces = ceil(n_samples / self._decoder.piece)
-        if n_pieces != len(self._places) and not conceal:
+        n_pieces = -(-n_samples // self._decoder.piece)
+        if n_pieces != len(self._places):
             raise StreamError(f"{len(self._places)} pieces of {n_samples} samples, expected {n_pieces}: damaged")
-        self._places = [*self._places, *[None] * n_pieces][:n_pieces]
-        seconds = n_samples // self.info.rate
+        seconds = -(-n_samples // self.info.rate)
         codec.limits.require("seconds", seconds, f"a sound of {seconds} seconds")
+        if n_samples > MAX_SAMPLES:
+            raise ContainerError(f"a sound of {n_samples} samples; expected up to {MAX_SAMPLES}: the file is damaged")
         self.info = changed(self.info, n_samples=n_samples)
         self.missing: set[int] = set()
 
@@ -79,11 +80,14 @@ class AudioFile:
         ends = [(number, chunk) for number, chunk in whole_ones.items() if chunk.tag == END_TAG]
         if not self._payloads and not ends:
             raise ContainerError("no piece of this sound is whole: get the file again")
-        n_pieces = max(self._payloads, default=-1) + 1
         if ends:
-            return end_of(ends[-1][1].payload)
+            n_pieces, end = ends[-1]
+            self._places = [None] * n_pieces
+            return end_of(end.payload)
+        last = max(self._payloads)
+        self._places = [None] * (last + 1)
         self.notes.append(Note("cut", "the end of the file is missing: what comes after the last piece isn't known"))
-        return n_pieces * self._decoder.piece
+        return last * self._decoder.piece + self._decoder.length(self._payloads[last])
 
     def range_of(self, seconds: tuple[Fraction, Fraction | None] | None) -> tuple[int, int]:
         """The samples of a part, first and one after the last. UsageError for one that begins behind the end."""
@@ -119,7 +123,9 @@ class AudioFile:
             at += len(x)
             if len(part):
                 yield as_samples(part, self.info.sample)
-                tell(report, at - start, stop - start)
+                tell(report, min(at, stop) - start, stop - start)
+        if at < stop and start < stop:
+            raise StreamError(f"a sound of {at} samples, whose end says {self.n_samples}: the file is damaged")
         self._say_what_is_missing()
 
     def _pieces(self, decoder: PieceDecoder[Any], first: int, last: int) -> Iterator[Samples]:
@@ -171,6 +177,8 @@ class AudioFile:
             return
         seconds = [f"{n * self._decoder.piece / self.info.rate:.2f}" for n in sorted(self.missing)[:8]]
         length = self._decoder.piece / self.info.rate
-        words = f"{len(self.missing)} pieces of {length:.2f} s are missing, from second {', '.join(seconds)} on"
+        what = "a piece" if len(self.missing) == 1 else f"{len(self.missing)} pieces"
+        verb = "is" if len(self.missing) == 1 else "are"
+        words = f"{what} of {length:.2f} s {verb} missing, from second {', '.join(seconds)} on"
         note = Note("damage", words + ("" if len(self.missing) <= 8 else ", and so on"))
         self.notes = [other for other in self.notes if other.kind != "damage"] + [note]

@@ -42,6 +42,10 @@ class PieceDecoder(Protocol[Piece]):
     piece: int
     delay: int
 
+    def length(self, payload: bytes) -> int:
+        """The samples of a piece, which no checksum vouches for: at most `piece`. StreamError for one that can't be."""
+        ...
+
     def decode(self, payload: bytes, number: int) -> Piece:
         """A piece, in any thread. StreamError for one that is damaged."""
         ...

@@ -57,6 +57,10 @@ class Encoding:
         return (*self.reader.notes, *_of_clipping(self.clipped))
 
 
+def _on_the_grid(quality: float) -> float:
+    return round(quality * 3) / 3
+
+
 def _of_clipping(n: int) -> tuple[Note, ...]:
     return (Note("sound", f"{n} samples beyond full scale were clipped: make the sound less loud"),) if n else ()
 
@@ -74,7 +78,7 @@ class Search:
 
     def __init__(self, codec: SoundCodec, reader: AudioReader, kind: int, most: float, n_samples: int) -> None:
         self.codec, self.reader, self.kind, self.most, self.n_samples = codec, reader, kind, most, n_samples
-        self.tries: dict[float, bytes | int] = {}
+        self.clipped = 0  # the same in all encodings
 
     def run(self, report: Report | None) -> Encoding:
         guess = self._guess()
@@ -82,7 +86,7 @@ class Search:
         sizes: dict[float, float] = {}
         best: tuple[float, bytes] | None = None
         for count in range(_MOST):
-            quality = _untried(min(max(round(3 * guess), 3), 300), sizes, round(3 * low), round(3 * high)) / 3
+            quality = _on_the_grid(guess)
             if quality in sizes:
                 break
             data = self._encoded(quality)
@@ -103,6 +107,7 @@ class Search:
             best = 1.0, data
         done = Encoding(self.codec, self.reader, best[0], self.kind)
         done.quality, done.encodings, done.data, done.n_samples = best[0], len(sizes), best[1], self.n_samples
+        done.clipped = self.clipped
         return done
 
     def _next(self, sizes: Mapping[float, float], low: float, high: float) -> float:
@@ -112,14 +117,18 @@ class Search:
         slope = 0.055
         if len(nearest) > 1 and abs(first - nearest[1]) > 0.1:
             slope = max(0.01, (sizes[first] - sizes[nearest[1]]) / (first - nearest[1]))
-        guess = first + (wanted - sizes[first]) / slope
-        if not low < guess < high:
-            guess = (low + high) / 2
-        return guess
+        guess = _on_the_grid(min(max(first + (wanted - sizes[first]) / slope, low), high))
+        if guess not in sizes:
+            return guess
+        if abs(sizes[guess] - wanted) > 0.1:  # the straight line leads nowhere
+            return (low + high) / 2
+        return guess + (1 / 3 if guess == low else -1 / 3)
 
     def _encoded(self, quality: float) -> bytes:
         buffer = io.BytesIO()
-        Encoding(self.codec, self.reader, quality, self.kind).write(buffer)
+        encoding = Encoding(self.codec, self.reader, quality, self.kind)
+        encoding.write(buffer)
+        self.clipped = encoding.clipped
         return buffer.getvalue()
 
     def _guess(self) -> float:
@@ -137,10 +146,3 @@ class Search:
             with contextlib.suppress(UsageError):
                 return search.run(None).quality or 50.0
         return 1.0
-
-
-def _untried(guess: int, sizes: Mapping[float, float], low: int, high: int) -> int:
-    """A quality near a guess that wasn't tried, in thirds, between those that fit and those that don't."""
-    if guess / 3 not in sizes:
-        return guess
-    return next((third for third in (guess - 1, guess + 1) if low < third < high and third / 3 not in sizes), guess)

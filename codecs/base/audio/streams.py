@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .... import native
-from ....container import END_TAG, Chunk, ChunkReader, ChunkWriter, check_critical
+from ....container import END_TAG, META_TAG, SIGNATURE, Chunk, ChunkReader, ChunkWriter, check_critical
 from ....errors import ContainerError, MediaError, StreamError, UsageError
 from ....media.audio.values import AudioInfo
 from ....media.notes import Note
@@ -26,6 +26,8 @@ __all__ = ["AudioDecoder", "AudioEncoder", "Ordered"]
 
 Piece = TypeVar("Piece")
 _AHEAD = 2  # pieces that wait, for each thread
+_PREFIX = 7  # bytes of a file up to its header
+_MOST = 1 << 26  # bytes of a chunk that are waited for
 
 
 class Ordered(Generic[Piece]):
@@ -158,11 +160,13 @@ class AudioDecoder:
         assert self.info is not None and self._decoder is not None
         out = []
         for chunk in self._chunks.take(self._data):
+            if self._ended is not None:
+                raise ContainerError("chunks behind the end of a sound: the file is damaged")
             if chunk.tag == END_TAG:
                 self._ended = end_of(chunk.payload)
+                if self._number != -(-self._ended // self._decoder.piece):
+                    raise StreamError(f"{self._number} pieces of {self._ended} samples: the file is damaged")
                 out.append(self._decoder.finish())
-            elif self._ended is not None:
-                raise ContainerError("chunks behind the end of a sound: the file is damaged")
             elif chunk.tag == PIECE:
                 out.append(self._decoder.push(self._decoder.decode(chunk.payload, self._number)))
                 self._number += 1
@@ -202,15 +206,21 @@ class _ChunkFeed:
     @classmethod
     def of(cls, data: bytearray) -> _ChunkFeed | None:
         """The feed of a file, whose header is taken from data; None while it isn't complete."""
-        try:
-            reader = ChunkReader(io.BytesIO(bytes(data)))
-        except ContainerError:
-            if len(data) > 1 << 25:
-                raise
-            prefix = data[:7]
-            if len(prefix) == 7 and len(data) >= 11 + int.from_bytes(prefix[5:7], "big") + (1 << 24) + 64:
-                raise
+        if len(data) < _PREFIX:
             return None
+        if data[: len(SIGNATURE)] != SIGNATURE:
+            return cls(ChunkReader(io.BytesIO(bytes(data))))  # says what it is
+        end = _PREFIX + int.from_bytes(data[_PREFIX - 2 : _PREFIX], "big") + 4
+        if len(data) < end + 8:  # every file has a chunk: its end
+            return None
+        if data[end : end + 4] == META_TAG.encode():
+            n_bytes = int.from_bytes(data[end + 4 : end + 8], "big")
+            if n_bytes > _MOST:
+                raise ContainerError(f"metadata of {n_bytes} bytes in a sound: the file is damaged")
+            if len(data) < end + 12 + n_bytes:
+                return None
+            end += 12 + n_bytes
+        reader = ChunkReader(io.BytesIO(bytes(data[:end])))
         del data[: reader.start]
         return cls(reader)
 
@@ -219,7 +229,7 @@ class _ChunkFeed:
         while len(data) >= 12:
             n_bytes = int.from_bytes(data[4:8], "big")
             if len(data) < 12 + n_bytes:
-                if n_bytes > 1 << 26:
+                if n_bytes > _MOST:
                     raise ContainerError(f"a chunk of {n_bytes} bytes in a sound: the file is damaged")
                 return
             chunk = self._reader.check(bytes(data[: 12 + n_bytes]), self._number)

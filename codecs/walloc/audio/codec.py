@@ -136,6 +136,9 @@ class _Decoder:
         self._coder, self._joiner = coder, PieceJoiner(coder.form)
         self.piece, self.delay = FRAMES * coder.form.size, self._joiner.delay
 
+    def length(self, payload: bytes) -> int:
+        return self._coder.frames(payload) * self._coder.form.size
+
     def decode(self, payload: bytes, number: int) -> DecodedPiece:
         return self._coder.decode(payload, number)
 

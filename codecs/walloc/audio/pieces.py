@@ -107,12 +107,17 @@ class PieceCoder:
             raise StreamError("a piece of sound begins with a number that can't be: it is damaged")
         return self.form.size >> code if code else 0
 
-    def decode(self, payload: bytes, number: int) -> DecodedPiece:
-        """The piece of a payload; number: its place in the sound, from 0. StreamError for one that is damaged."""
+    def frames(self, payload: bytes) -> int:
+        """The number of frames of a payload. StreamError for one that is damaged."""
         if len(payload) < 2 or payload[1] >= FRAMES:
             raise StreamError(f"a piece of sound of {len(payload)} bytes can't be one: it is damaged")
+        return payload[1] + 1
+
+    def decode(self, payload: bytes, number: int) -> DecodedPiece:
+        """The piece of a payload; number: its place in the sound, from 0. StreamError for one that is damaged."""
+        frames = self.frames(payload)
         left, right = self._reach_of(payload[0] & 15), self._reach_of(payload[0] >> 4)
-        piece = SoundPiece.zeros(payload[1] + 1, self.form.channels, self.form.size, self.form.edges)
+        piece = SoundPiece.zeros(frames, self.form.channels, self.form.size, self.form.edges)
         sound.decode(payload[2:], piece, self.start.copy(), self.level)
         spectra = dequantised(piece, self.form, self.base, number * FRAMES)
         z = synthesise(spectra, piece.shapes)
@@ -185,6 +190,8 @@ class PieceJoiner:
     def push(self, piece: DecodedPiece) -> Floats:
         """The samples (channels, n) that are complete with a piece, whole numbers of 2^-23."""
         before, tail = self.before, self._tail.shape[1]
+        if before is not None and before.samples.shape[1] != FRAMES * self.form.size:
+            raise StreamError("a piece of sound is shorter than those before its end are: it is damaged")
         x = np.concatenate([self._tail, piece.samples], 1)
         if before is not None:
             reaches = {before.right, piece.left} - {-1}

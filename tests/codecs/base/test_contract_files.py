@@ -24,10 +24,13 @@ from codec import Codec, registry
 from codec.codecs.base.settings import Select, Setting
 from codec.codecs.nirvana.codec import NirvanaCodec
 from codec.errors import CodecError, ContainerError, MediaError, UsageError
+from codec.media.audio.reader import read_audio
+from codec.media.audio.writer import write_audio
 from codec.media.video.reader import open_video
 from codec.media.video.values import stack
 from codec.media.video.writer import VideoWriter
 
+from ... import probes
 from .toy_video import noise_clip, toy_presets
 
 
@@ -46,6 +49,7 @@ CASES = {
     "array": Case("circuit@mnist", "items.npy", ".circuit", ".npy", {}),
     "field": Case("interp", "run.h5", ".interp", ".h5", {}),
     "video": Case("nirvana@toy", "clip.mkv", ".nirvana", ".mkv", {"quality": 100}),
+    "audio": Case("walloc-audio", "talk.wav", ".walloca", ".wav", {}),
 }
 every_medium = pytest.mark.parametrize("medium", CASES)
 
@@ -66,6 +70,7 @@ def sources(tmp_path: Path) -> Path:
         file["u"] = np.cumsum(rng.normal(size=(4, 64, 64)), axis=1).astype("f4")
         file["notes"] = np.array(["one", "two"], dtype=h5py.string_dtype())
         file["ids"] = np.arange(5)
+    write_audio(probes.sound(12_000, 2), folder / "talk.wav")
     with VideoWriter(folder / "clip.mkv", *clip_frames()[:1]) as writer:
         for frame in clip_frames()[1]:
             writer.write(frame)
@@ -95,6 +100,8 @@ def values(path: Path) -> Any:
     if path.suffix == ".npy":
         with path.open("rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
+    if path.suffix == ".wav":
+        return read_audio(path).samples
     if path.suffix == ".h5":
         with h5py.File(path) as file:
             return {name: file[name][()] for name in file}  # type: ignore[index]
@@ -125,7 +132,7 @@ def test_there_and_back(medium: str, sources: Path, tmp_path: Path) -> None:
         assert (before["ids"] == after["ids"]).all()
     else:
         assert after.shape == before.shape
-        assert medium == "image" or (after == before).all()
+        assert medium in ("image", "audio") or (after == before).all()
     assert nothing_but(tmp_path, "in", "new", f"b{case.form}")
     assert nothing_but(tmp_path / "new", "a")
 
@@ -310,6 +317,9 @@ def test_targets_that_exist(medium: str, sources: Path, tmp_path: Path, monkeypa
         ("field", "b.xyz", True),
         ("video", "b.npy", False),
         ("video", "b.xyz", False),
+        ("audio", "b.png", False),
+        ("audio", "b.xyz", False),
+        ("audio", "b.FLAC", True),
         ("video", "b", True),
     ],
 )
@@ -375,6 +385,7 @@ GOOD: dict[str, tuple[Any, ...]] = {
     "quality": (50, 50.5, np.float32(50), np.int64(50), "50"),
     "size": (20_000, "20kB", "1.5MB", np.int32(20_000)),
     "bpp": (0.25, "0.25", 1),
+    "kbps": (64, "0.5", np.float32(96)),
     "psnr": (34, 34.0, "34"),
     "effort": (1, 0.5, "2"),
     "coder": ("constriction", "torchac", "rans"),
@@ -434,6 +445,7 @@ def test_rivals(codecs: dict[str, Any]) -> None:
     for name, settings in (
         ("walloc", {"size": 100, "bpp": 1.0}),
         ("walloc", {"psnr": 30, "bpp": 1.0}),
+        ("walloc-audio", {"size": 1000, "kbps": 64}),
         ("nirvana", {"psnr": 30, "bpp": 1.0}),
         ("interp", {"max_error": 1.0, "rel_error": 0.1}),
         ("zipgan", {"max_error": 1.0, "bound": package.Bound(1)}),
@@ -492,6 +504,14 @@ SELECTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("video", {"sound": 0}, "sound"),
     ("video", {"encoder": 3}, "encoder"),
     ("video", {"encoder": "x264"}, "no encoder 'x264'"),
+    ("audio", {"seconds": 30}, "seconds"),
+    ("audio", {"seconds": (1, 1)}, "seconds"),
+    ("audio", {"seconds": (-1, None)}, "seconds"),
+    ("audio", {"seconds": ("a", "b")}, "seconds"),
+    ("audio", {"seconds": (float("nan"), 2)}, "seconds"),
+    ("audio", {"seconds": "2:"}, "the sound has 1.5"),
+    ("audio", {"conceal": "yes"}, "conceal"),
+    ("audio", {"frames": (0, 3)}, "walloc-audio doesn't take 'frames'"),
 ]
 
 
@@ -515,6 +535,8 @@ GOOD_SELECTIONS: list[tuple[str, dict[str, Any], Callable[[Any], bool]]] = [
     ("video", {"frames": (2, 4)}, lambda x: len(x) == 2),
     ("video", {"frames": [2, None]}, lambda x: len(x) == 5),
     ("video", {"frames": "2:4"}, lambda x: len(x) == 2),
+    ("audio", {"seconds": "0.5:1"}, lambda x: x.shape == (4000, 2)),
+    ("audio", {"seconds": (Fraction(1, 2), None), "conceal": True}, lambda x: x.shape == (8000, 2)),
     ("video", {"frames": (np.int64(2), np.int64(4)), "conceal": True, "sound": False}, lambda x: len(x) == 2),
     ("field", {"dataset": "u"}, lambda x: x.shape == (4, 64, 64)),
     ("field", {"dataset": ["/ids"]}, lambda x: x.tolist() == list(range(5))),
