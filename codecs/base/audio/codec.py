@@ -53,7 +53,7 @@ class AudioCodec(Codec):
     critical_chunks: ClassVar[frozenset[str]] = frozenset()
     rates: ClassVar[tuple[int, int]] = (1000, MAX_RATE)
     arithmetic: ClassVar[str] = "int"
-    coder: ClassVar[str] = ""
+    coder: str = ""
     device: str = "cpu"
     quality: float | None = None
     goal: tuple[str, float] | None = None  # "size" or "kbps" and its value, in place of a quality

@@ -68,7 +68,7 @@ class SoundCodec(Protocol):
 
     name: ClassVar[str]
     stream: ClassVar[int]
-    coder: ClassVar[str]
+    coder: str
     arithmetic: ClassVar[str]
     critical_chunks: ClassVar[frozenset[str]]
     rates: ClassVar[tuple[int, int]]

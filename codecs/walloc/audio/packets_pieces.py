@@ -104,11 +104,20 @@ class PacketPieceDecoder:
         self._kept = np.zeros((model.config.latent, 0), np.int16)
         self._number: int | None = None
 
-    def decode(self, payload: bytes, number: int) -> tuple[int, Latents]:
-        """The latents of a piece. StreamError for one that is damaged."""
-        latent, frames = self._model.config.latent, int.from_bytes(payload[:2], "big")
+    def length(self, payload: bytes) -> int:
+        """The samples of a piece, as far as its latents tell. StreamError for one that is damaged."""
+        return min(self.piece, self._frames(payload) * self._model.config.frame)
+
+    @staticmethod
+    def _frames(payload: bytes) -> int:
+        frames = int.from_bytes(payload[:2], "big")
         if not 1 <= frames <= FRAMES + 2:
             raise StreamError(f"a piece of {frames} frames: the file is damaged")
+        return frames
+
+    def decode(self, payload: bytes, number: int) -> tuple[int, Latents]:
+        """The latents of a piece. StreamError for one that is damaged."""
+        latent, frames = self._model.config.latent, self._frames(payload)
         if self._coder == WEBP:
             return number, packets_from_webp(payload[2:], self._model.config, frames)
         piece = _blank(latent, frames)
