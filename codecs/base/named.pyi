@@ -12,8 +12,8 @@ from ..mixing.codec import MixCodec
 from ..nirvana.codec import NirvanaCodec
 from ..s2lic.codec import S2licCodec
 from ..vqgan.codec import VqganCodec
-from ..walloc.codec import WallocCodec
 from ..walloc.audio.codec import WallocAudioCodec
+from ..walloc.codec import WallocCodec
 from ..zipgan.codec import ZipganCodec
 from .codec import Codec
 
