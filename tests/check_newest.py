@@ -46,6 +46,12 @@ def alike(first: Values, second: Values) -> bool:
     )
 
 
+def heard(first: Values, second: Values) -> bool:
+    """As many samples, and noise that is quieter than the sound."""
+    x, y = first["samples"].astype(float), second["samples"].astype(float)
+    return x.shape == y.shape and float(((x - y) ** 2).sum()) < 0.3 * float((x**2).sum())
+
+
 def bounded(first: Values, second: Values) -> bool:
     """Within a hundredth of each dataset's range, and everything of one axis as it was."""
     return first.keys() == second.keys() and all(
@@ -61,6 +67,8 @@ CASES = (
     Case("picture, JPEG", "photo.jpg", (), "png", alike),
     Case("picture, walloc", "photo.png", ("-c", "walloc"), "png", alike),
     Case("video, MP4 with sound", "clip.mp4", ("-c", "nirvana", "--effort", "0"), "mkv", alike),
+    Case("sound, WAV", "talk.wav", (), "wav", heard),
+    Case("sound, M4A", "talk.m4a", ("--kbps", "24"), "wav", heard),
     Case("field, HDF5", "run.h5", (), "h5", bounded),
     Case("field, NetCDF-4", "run.nc", (), "nc", bounded),
     Case("field, HDF5, zipgan", "run.h5", ("-c", "zipgan", "--rel-error", "0.01"), "h5", bounded),
@@ -83,6 +91,8 @@ def write_inputs(folder: Path) -> None:
     items = np.stack([np.roll(labels * 40, shift, 1) for shift in range(5)])
     (folder / "items.idx").write_bytes(bytes((0, 0, 8, 3)) + np.array(items.shape, ">i4").tobytes() + items.tobytes())
     _write_clip(folder / "clip.mp4")
+    _write_sound(folder / "talk.wav", "pcm_s16le", "s16")
+    _write_sound(folder / "talk.m4a", "aac", "fltp")
     x = np.linspace(0, 6, 32, dtype=np.float32)
     velocity = np.stack([np.sin(x[:, None, None] + k) * np.cos(x[:, None] - k) + 0.1 * x for k in range(3)])
     for name in ("run.h5", "run.nc"):
@@ -113,6 +123,19 @@ def _write_clip(path: Path) -> None:
         output.mux(sound.encode(samples))
         for stream in (video, sound):
             output.mux(stream.encode(None))
+
+
+def _write_sound(path: Path, codec: str, form: str) -> None:
+    """A second of two tones, mono, 16 kHz."""
+    t = np.arange(16_000) / 16_000
+    wave = (0.3 * np.sin(2 * np.pi * 330 * t) + 0.2 * np.sin(2 * np.pi * 1250 * t)).astype(np.float32)[None]
+    with av.open(str(path), "w") as output:
+        sound: Any = output.add_stream(codec, rate=16_000, layout="mono")
+        samples = wave if form == "fltp" else (wave * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples, form, "mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16_000, 0, Fraction(1, 16_000)
+        for packet in (*sound.encode(frame), *sound.encode(None)):
+            output.mux(packet)
 
 
 # ---- the two environments

@@ -26,6 +26,7 @@ from PIL import Image
 
 from codec.container import Header, is_container, read_header
 from codec.media import array as arrays
+from codec.media.audio.reader import read_audio
 from codec.media.video.reader import open_video
 from codec.media.video.values import stack
 
@@ -103,6 +104,8 @@ def values_of(path: Path) -> Values:
             file.visit(names.append)
             items = {name: file[name] for name in names}
             return {name: np.asarray(item[()]) for name, item in items.items() if isinstance(item, h5py.Dataset)}
+    if path.suffix == ".wav":
+        return {"samples": np.asarray(read_audio(path).samples)}
     if path.suffix in (".mkv", ".mp4"):
         with open_video(path) as reader:
             return {"frames": stack(reader.info, reader)}
@@ -124,7 +127,9 @@ def equal(first: Values, second: Values) -> bool:
 
 def _suffix(header: Header) -> str:
     """What a golden file is decoded to: a form that holds all its values."""
-    return {"image": "png", "video": "mkv"}.get(header.medium, "csv" if header.dtype == "text" else "npy")
+    return {"image": "png", "video": "mkv", "audio": "wav"}.get(
+        header.medium, "csv" if header.dtype == "text" else "npy"
+    )
 
 
 def same_golden_files(python: Path, folder: Path, engines: tuple[str, str] = ("", ""), torch: bool = True) -> int:

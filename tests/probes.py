@@ -2,7 +2,7 @@
 
     python tests/probes.py < job.json     # {"shape": ..., "encode": [[codec, raw samples], ...], "decode": [file, ...]}
 
-prints the digests of files, pixels and latents as JSON.
+prints the digests of files, pixels and latents as JSON. "sounds": [codec, ...]: those that encode a short sound.
 """
 
 from __future__ import annotations
@@ -268,6 +268,8 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     for name, picture in job.get("encode", []):
         array = np.frombuffer(Path(picture).read_bytes(), np.uint8).reshape(job["shape"])
         out["encode"][name] = sha256(load(name).compress(array))
+    for name in job.get("sounds", []):
+        out["encode"][name] = sha256(load(name).compress(sound(900, 2)))
     for file in job.get("decode", []):
         data = Path(file).read_bytes()
         latents = [] if read_header(data).medium in ("field", "audio") else [digest_of_latents(data)]

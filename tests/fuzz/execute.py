@@ -16,12 +16,14 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import codec
 from codec import container, registry
 from codec.codecs.base import base_of
+from codec.codecs.base.audio.codec import AudioCodec
 from codec.codecs.base.codec import Codec, codec_for
 from codec.codecs.base.image import ImageCodec
 from codec.codecs.base.limits import Limits
@@ -31,7 +33,7 @@ from codec.errors import CodecError
 __all__ = ["LIMITS", "SECONDS", "Outcome", "Target", "fenced"]
 
 SECONDS = 10.0  # of the processor, for a case whose untouched file takes well below one
-LIMITS = Limits(pixels=1 << 18, frames=1 << 10, values=1 << 20, bytes=1 << 23)  # what fits that time
+LIMITS = Limits(pixels=1 << 18, frames=1 << 10, seconds=8, values=1 << 20, bytes=1 << 23)  # what fits that time
 ADDRESS_SPACE = 3 << 30  # bytes more than a worker has when it begins
 LARGEST_FILE = 1 << 28  # bytes that a worker may write into one file
 
@@ -151,6 +153,9 @@ class Target:
             if isinstance(loaded, ImageCodec):
                 loaded.decode_picture(data, conceal=True)
                 return True
+            if isinstance(loaded, AudioCodec):
+                loaded.decode_file(data, self.out / "x.wav", Select(conceal=True))
+                return True
         return False
 
     def _codec(self, header: container.Header) -> Codec:
@@ -208,10 +213,16 @@ def _ways(
     medium = loaded.medium
     yield lambda: loaded.decompress(data)
     yield lambda: loaded.verify_file(data)
-    suffix = {"image": ".png", "video": ".y4m", "array": ".npy"}.get(medium, rng.choice((".h5", ".npy")))
+    suffix = {"image": ".png", "video": ".y4m", "array": ".npy", "audio": ".wav"}.get(
+        medium, rng.choice((".h5", ".npy"))
+    )
     yield lambda: loaded.decode_file(data, out / f"x{suffix}")
     if isinstance(loaded, ImageCodec) and any(setting.name == "conceal" for setting in loaded.selection):
         yield lambda: loaded.decode_file(data, out / "x1.png", Select(conceal=True))
+    if isinstance(loaded, AudioCodec):
+        yield lambda: loaded.decode_file(data, out / "x1.wav", Select(conceal=True))
+        yield lambda: loaded.decode_file(data, out / "x2.wav", Select(seconds=(Fraction(1, 4), None)))
+        yield lambda: _streamed(loaded, data, rng.randrange(1, 300))
     if medium == "video":
         first = rng.randrange(5)
         yield lambda: loaded.decode_file(data, out / "x2.y4m", Select(frames=(first, first + 1)))
@@ -226,6 +237,14 @@ def _ways(
     if hasattr(loaded, "decompress_item"):
         item = rng.randrange(4)
         yield lambda: loaded.decompress_item(data, item)  # type: ignore[attr-defined]
+
+
+def _streamed(loaded: AudioCodec, data: bytes, n_bytes: int) -> None:
+    """Decodes a file of sound as it comes, so many bytes at a time."""
+    decoder = loaded.stream_decoder()
+    for at in range(0, len(data), n_bytes):
+        decoder.push(data[at : at + n_bytes])
+    decoder.flush()
 
 
 def _datasets(data: bytes) -> list[str]:

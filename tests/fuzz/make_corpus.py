@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from codec import Codec
+from codec.media.audio.values import Audio, Cover
 from codec.media.video.values import Frame, Pixels, VideoInfo
 from codec.registry import names
 
@@ -79,6 +80,13 @@ def main() -> None:
     for pixels, times in clips:
         if not (CORPUS / f"{pixels}.nirvana").exists():
             write(f"{pixels}.nirvana", Codec.load("nirvana").with_settings(effort=0).compress(clip(pixels, times)))
+    if not (CORPUS / "everything.walloca").exists():
+        times = np.arange(18_000)[:, None]  # two pieces of 8 kHz
+        wave = (6000 * np.sin(times * np.array([0.2, 0.31])) + 300 * rng.normal(size=(18_000, 2))).astype(np.int16)
+        tags, cover = {"TITLE": ("a",), "ARTIST": ("b", "c")}, Cover(bytes(range(256)) * 3, "image/png")
+        write(
+            "everything.walloca", Codec.load("walloc-audio").compress(Audio.from_array(wave, 8000, None, tags, cover))
+        )
     for tag in ("mnist", "fashion"):
         if not (CORPUS / f"{tag}.circuit").exists():
             items = rng.integers(0, 2, (1, 28, 28)).astype(np.uint8) * np.uint8(200)

@@ -91,7 +91,8 @@ class Parts:
             return _sealed_compact(self)
         fields = [*self.fields]
         if len(fields) == 11:
-            fields[10] = len(self.chunks) if self.n_chunks is None else self.n_chunks
+            announced = None if fields[10] is None else len(self.chunks)  # None: the file is open-ended
+            fields[10] = announced if self.n_chunks is None else self.n_chunks
         body = cbor2.dumps(fields, canonical=True)[:0xFFFF]
         start = SIGNATURE + struct.pack(">H", len(body)) + body
         crc = zlib.crc32(start)

@@ -86,13 +86,8 @@ def info_of(codec: SoundCodec, header: Header) -> tuple[AudioInfo, int]:
     if not 1 <= channels <= MAX_CHANNELS or not codec.rates[0] <= rate <= codec.rates[1]:
         raise ContainerError(f"a sound of shape {header.shape} at {rate} Hz: the file is damaged, or newer")
     sample = "int24" if bits == 24 and header.dtype == "int32" else header.dtype
-    if (
-        sample not in DTYPES
-        or bits not in (0, 24)
-        or (bits == 24) != (sample == "int24")
-        or type(kind) is not int
-        or not 0 <= kind <= TENSOR
-    ):
+    known = sample in DTYPES and bits == (24 if sample == "int24" else 0)
+    if not known or type(kind) is not int or not 0 <= kind <= TENSOR:
         raise ContainerError(f"a sound of {header.dtype}, {bits} bits, kind {kind!r}: newer, or damaged")
     meta = header.meta
     layout = meta.get("layout", "")
