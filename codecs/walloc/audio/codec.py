@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....container import Header, Value
-from ....errors import MediaError, StreamError, UsageError
+from ....errors import StreamError, UsageError
 from ...base.audio.codec import AudioCodec
 from ...base.audio.pieces import PieceDecoder, PieceEncoder
 from ...base.settings import Setting
@@ -60,8 +60,6 @@ class WallocAudioCodec(AudioCodec):
     settings: ClassVar[tuple[Setting, ...]] = CARD.settings
     stream: ClassVar[int] = 1
 
-    coders: ClassVar[tuple[str, ...]] = ("mix", WEBP)
-
     def __init__(
         self, model: LappedModel | PacketModel, quality: float | None = None, device: str = "cpu", coder: str = "mix"
     ) -> None:
@@ -75,17 +73,22 @@ class WallocAudioCodec(AudioCodec):
     def weights_id(self) -> bytes:
         return self.model.id
 
+    @property
+    def coders(self) -> tuple[str, ...]:
+        """The ways in which this model's integers are written."""
+        return ("mix",) if isinstance(self.model, LappedModel) else ("mix", WEBP)
+
     def check_settings(self) -> None:
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality:g}: {self.name} takes 1 to 100")
+        if self.coder == WEBP and WEBP not in self.coders:
+            raise UsageError(f"the coder webp is for the latents of the paper's model: {self.name}@packets")
         if self.coder not in self.coders:
             raise UsageError(f"{self.name} has no coder {self.coder!r}: there are {', '.join(self.coders)}")
-        if self.coder == WEBP and isinstance(self.model, LappedModel):
-            raise UsageError(f"the coder webp is for the latents of the paper's model: {self.name}@packets")
 
     def encoder(self, info: AudioInfo, quality: float | None) -> PieceEncoder:
         if isinstance(self.model, PacketModel):
-            self._check_packets(self.model, info.channels)
+            self._check_packets(self.model)
             return PacketPieceEncoder(self.model, info.channels, quality, self.coder)
         quality = _DEFAULT_QUALITY if quality is None else quality
         if not 1 <= quality <= 100:
@@ -94,21 +97,16 @@ class WallocAudioCodec(AudioCodec):
         return _Encoder(PieceCoder(form, base_of_quality(quality), self.model.start, self.model.tuning))
 
     @staticmethod
-    def _check_packets(model: PacketModel, channels: int) -> None:
-        if not model.exact:
-            raise UsageError("a model of the paper's size has no files: its decoder isn't exact")
-        if channels > model.config.channels:
-            raise MediaError(
-                f"{channels} channels: the packet model takes {model.config.channels}; leave the tag out, or mix them "
-                "down: ffmpeg -i IN -ac 2 OUT.wav"
-            )
+    def _check_packets(model: PacketModel) -> None:
+        if not model.exact or model.config.channels != 2:
+            raise UsageError("a model of the paper's size, or of one channel, has no files: only small ones are exact")
 
     def decoder(self, header: Header, rate: int, channels: int) -> PieceDecoder[Any]:
         if isinstance(self.model, PacketModel):
             gain16 = header.params.get(_GAIN)
-            if type(gain16) is not int or not -96 <= gain16 <= 96 or channels > self.model.config.channels:
-                raise StreamError(f"gain {gain16!r} of {channels} channels: the file is damaged")
-            self._check_packets(self.model, channels)
+            if type(gain16) is not int or not -96 <= gain16 <= 96:
+                raise StreamError(f"gain {gain16!r}: expected an integer from -96 to 96; the file is damaged")
+            self._check_packets(self.model)
             return PacketPieceDecoder(self.model, channels, gain16, header.coder)
         base = header.params.get(_BASE)
         if type(base) is not int or not 0 <= base < MAX_BASE:

@@ -32,9 +32,14 @@ Floats = NDArray[np.float64]
 Latents = NDArray[np.int16]
 
 
-def _blank(latent: int, frames: int) -> SoundPiece:
+def _blank(latent: int, frames: int, pairs: int) -> SoundPiece:
     size = max(64, -(-latent // _BAND) * _BAND)
-    return SoundPiece.zeros(frames, 1, size, np.arange(0, size + 1, _BAND, dtype=np.int32))
+    return SoundPiece.zeros(frames, pairs, size, np.arange(0, size + 1, _BAND, dtype=np.int32))
+
+
+def _pairs(channels: int) -> int:
+    """The pairs of channels that are coded; the last one is a channel twice, where their number is odd."""
+    return -(-channels // 2)
 
 
 def _new_mixer() -> Mixer:
@@ -79,18 +84,21 @@ class PacketPieceEncoder:
 
     def _encode(self, x: Floats, first: bool, last: bool) -> bytes:
         """The payload of a piece. x: its samples, with a margin in front unless it is the first; and one behind."""
-        samples = np.repeat(x, 2, 1) if self._channels == 1 else x
-        latents = self._model.latents(samples.astype(np.float32), self._gain16)
+        samples = np.concatenate([x, x[:, -1:]], 1) if self._channels % 2 else x
+        samples = samples.astype(np.float32)
+        pairs = range(_pairs(self._channels))
+        latents = [self._model.latents(samples[:, 2 * k : 2 * k + 2], self._gain16) for k in pairs]
         start = 0 if first else 1 + _MARGIN
-        stop = latents.shape[1] if last else (1 if first else start) + FRAMES
-        own = np.ascontiguousarray(latents[:, start:stop])
-        head = own.shape[1].to_bytes(2, "big")
+        stop = latents[0].shape[1] if last else (1 if first else start) + FRAMES
+        own = [np.ascontiguousarray(part[:, start:stop]) for part in latents]
+        head = own[0].shape[1].to_bytes(2, "big")
         if self._coder == WEBP:
-            return head + webp_from_packets(own, self._model.config)
-        piece = _blank(len(own), own.shape[1])
-        piece.values[:, 0, : len(own)] = own.T
-        filled = np.abs(piece.values[:, 0]).reshape(own.shape[1], -1, _BAND).max(2) > 0
-        piece.filled[:, 0] = filled
+            pictures = [webp_from_packets(part, self._model.config) for part in own]
+            return b"".join([head, *(len(picture).to_bytes(4, "big") + picture for picture in pictures)])
+        piece = _blank(len(own[0]), own[0].shape[1], len(own))
+        for k, part in enumerate(own):
+            piece.values[:, k, : len(part)] = part.T
+        piece.filled[:] = np.abs(piece.values).reshape(*piece.values.shape[:2], -1, _BAND).max(3) > 0
         return head + sound.encode(piece, _new_mixer(), 0)
 
 
@@ -101,7 +109,8 @@ class PacketPieceDecoder:
         self._model, self._channels, self._gain16, self._coder = model, channels, gain16, coder
         self._halo = model.config.halo
         self.piece, self.delay = FRAMES * model.config.frame, self._halo * model.config.frame
-        self._kept = np.zeros((model.config.latent, 0), np.int16)
+        self._n_latents = _pairs(channels) * model.config.latent
+        self._kept = np.zeros((self._n_latents, 0), np.int16)
         self._number: int | None = None
 
     def length(self, payload: bytes) -> int:
@@ -119,17 +128,27 @@ class PacketPieceDecoder:
         """The latents of a piece. StreamError for one that is damaged."""
         latent, frames = self._model.config.latent, self._frames(payload)
         if self._coder == WEBP:
-            return number, packets_from_webp(payload[2:], self._model.config, frames)
-        piece = _blank(latent, frames)
+            return number, np.concatenate([*self._pictures(payload, frames)])
+        piece = _blank(latent, frames, _pairs(self._channels))
         sound.decode(payload[2:], piece, _new_mixer(), 0)
         largest = 2 ** (self._model.config.latent_bits - 1) - 1
-        if np.abs(piece.values).max(initial=0) > largest or piece.shapes.any() or piece.values[:, 0, latent:].any():
+        if np.abs(piece.values).max(initial=0) > largest or piece.shapes.any() or piece.values[:, :, latent:].any():
             raise StreamError("a latent of a piece is out of range: the file is damaged")
-        return number, np.ascontiguousarray(piece.values[:, 0, :latent].T, np.int16)
+        own = piece.values[:, :, :latent].transpose(1, 2, 0).reshape(self._n_latents, frames)
+        return number, np.ascontiguousarray(own, np.int16)
+
+    def _pictures(self, payload: bytes, frames: int) -> Iterator[Latents]:
+        at = 2
+        for _ in range(_pairs(self._channels)):
+            end = at + 4 + int.from_bytes(payload[at : at + 4], "big")
+            yield packets_from_webp(payload[at + 4 : end], self._model.config, frames)
+            at = end
+        if at != len(payload):
+            raise StreamError("a piece has another length than its pictures: the file is damaged")
 
     def missing(self, number: int) -> tuple[int, Latents]:
         """Silence in place of a piece."""
-        return number, np.zeros((self._model.config.latent, FRAMES + (number == 0)), np.int16)
+        return number, np.zeros((self._n_latents, FRAMES + (number == 0)), np.int16)
 
     def push(self, piece: tuple[int, Latents]) -> Floats:
         """The samples that are complete with a piece."""
@@ -152,5 +171,6 @@ class PacketPieceDecoder:
             self._kept = latents
             return np.zeros((0, self._channels))
         self._kept = latents[:, n:]
-        samples = self._model.frames(latents, self._gain16)
-        return samples[:, : self._channels].astype(np.float64)
+        latent = self._model.config.latent
+        pairs = [self._model.frames(latents[k : k + latent], self._gain16) for k in range(0, len(latents), latent)]
+        return np.concatenate(pairs, 1)[:, : self._channels].astype(np.float64)
