@@ -53,7 +53,7 @@ def amount(given: str | int | None) -> int | None:
 LIMITS = (
     Setting("max_pixels", "pixels of a picture, or of a group of frames (default 179M; or none)", amount, "N"),
     Setting("max_frames", "frames of a video (default 216k; or none)", amount, "N"),
-    Setting("max_seconds", "seconds of sound (default 86.4k, a day; or none)", amount, "N"),
+    Setting("max_seconds", "seconds of sound (default 86.4k; or none)", amount, "N"),
     Setting("max_values", "values of an array, of fields, of an HDF5 file (default 537M; or none)", amount, "N"),
     Setting("max_bytes", "bytes of an array, of fields, of an HDF5 file (default 4.3G; or none)", amount, "N"),
 )

@@ -78,7 +78,9 @@ class SoundPiece:
         bands = len(edges) - 1
         shapes: Any = ((bands,), (frames,), *3 * ((frames, channels, bands),), (frames, channels, size))
         zeros: Any = [np.zeros(shape, np.int32) for shape in shapes]
-        return SoundPiece(*zeros, np.ascontiguousarray(edges, np.int32))
+        angles, shape, filled, scales, noises, values = zeros
+        own = np.ascontiguousarray(edges, np.int32)
+        return SoundPiece(angles, shape, filled, scales, noises, values, own)
 
 
 def encode(piece: SoundPiece, mixer: Mixer, level: int) -> bytes:

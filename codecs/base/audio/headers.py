@@ -56,7 +56,7 @@ def header_of(
         codec=codec.name,
         stream=codec.stream,
         weights=codec.weights_id,
-        coder="" if codec.coder == "mix" else codec.coder,
+        coder=codec.coder,
         arithmetic=codec.arithmetic,
         medium="audio",
         shape=(info.channels,),

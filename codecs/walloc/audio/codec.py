@@ -59,11 +59,14 @@ class WallocAudioCodec(AudioCodec):
     name: ClassVar[str] = CARD.name
     settings: ClassVar[tuple[Setting, ...]] = CARD.settings
     stream: ClassVar[int] = 1
+    coders: tuple[str, ...] = ("mix", WEBP)  # how a model's integers are written; webp is for those of packets
 
     def __init__(
         self, model: LappedModel | PacketModel, quality: float | None = None, device: str = "cpu", coder: str = "mix"
     ) -> None:
         self.model, self.quality, self.device, self.coder = model, quality, device, coder
+        if isinstance(model, LappedModel):
+            self.coders = ("mix",)
 
     @classmethod
     def from_weights(cls, tag: str | None, quality: float | None, weights: Path | None, device: str) -> Self:
@@ -72,11 +75,6 @@ class WallocAudioCodec(AudioCodec):
     @property
     def weights_id(self) -> bytes:
         return self.model.id
-
-    @property
-    def coders(self) -> tuple[str, ...]:
-        """The ways in which this model's integers are written."""
-        return ("mix",) if isinstance(self.model, LappedModel) else ("mix", WEBP)
 
     def check_settings(self) -> None:
         if self.quality is not None and not 1 <= self.quality <= 100:

@@ -48,7 +48,9 @@ def too_large(name: str) -> list[tuple[str, bytes]]:
     return [("values", enlarged(data, (VALUES // int(np.prod(shape[1:])) + 1, *shape[1:])))]
 
 
-CASES = [(name, limit, data) for name in registry.names() for limit, data in too_large(name)]
+# The length of a sound is at the end of its file: test_audio.py has its limit.
+NAMES = [name for name in registry.names() if registry.entry(name).medium != "audio"]
+CASES = [(name, limit, data) for name in NAMES for limit, data in too_large(name)]
 every_case = pytest.mark.parametrize(("name", "limit", "data"), CASES, ids=[f"{name}-{key}" for name, key, _ in CASES])
 
 
@@ -129,7 +131,7 @@ def codec_of(name: str) -> Codec:
     return registry.load_class(name).for_header(unpack(golden(name))[0])
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_small_limits_are_kept_and_raised(name: str) -> None:
     """Files that are far below the defaults: a limit just below what they need, and just that."""
     data = golden(name)
@@ -301,7 +303,7 @@ def claimed(name: str, loaded: Any) -> tuple[bytes, bytes]:
     return right, over
 
 
-@pytest.mark.parametrize("name", [name for name in registry.names() if registry.entry(name).medium != "field"])
+@pytest.mark.parametrize("name", [name for name in NAMES if registry.entry(name).medium != "field"])
 def test_no_file_claims_more_than_its_bytes_justify(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = codec_of(name).with_limits(Limits.none())
     right, over = claimed(name, loaded)

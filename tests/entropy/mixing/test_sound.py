@@ -47,7 +47,8 @@ def piece(channels: int, frames: int = 4, seed: int = 0) -> SoundPiece:
 
 
 def blank(like: SoundPiece) -> SoundPiece:
-    return SoundPiece.zeros(*like.values.shape, like.edges)
+    frames, channels, size = like.values.shape
+    return SoundPiece.zeros(frames, channels, size, like.edges)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])

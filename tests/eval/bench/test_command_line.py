@@ -12,7 +12,6 @@ from PIL import Image
 
 from codec import cli
 from codec.errors import UsageError
-from codec.eval.bench.contract import Option
 from codec.eval.reproduce import run as reproducing
 from codec.eval.reproduce.published import series
 
@@ -177,8 +176,7 @@ def test_shipped_recipes_are_whole() -> None:
     from codec.eval import peers
     from codec.eval.bench.specs import parse
 
-    sound = dataclasses.replace(fake_curve("walloc-audio"), medium="audio", options={"q": Option(50, "x", 0, 100)})
-    waiting = {"vqgan": fake_curve("vqgan"), "walloc-audio": sound}  # their cards wait for their weights
+    waiting = {"vqgan": fake_curve("vqgan")}  # its card waits for its weights
     for name in reproducing.names():
         one = reproducing.load(name)
         labels = {curve.label for curve in parse(one.codecs, {**waiting, **peers.families()})}

@@ -104,7 +104,7 @@ def test_a_resumed_run_is_the_same_run(finished: Path, data: Path, tmp_path: Pat
 
 
 def test_learns_and_the_game_is_played() -> None:
-    made = task(steps=40, decay_from=40, adversarial_from=24, critic_from=2, critic_lr=5e-3, penalty=0.0, lr=3e-3)
+    made = task(steps=40, decay_from=40, adversarial_from=24, critic_from=2, critic_lr=5e-3, penalty=0.0, lr=1e-3)
     torch.manual_seed(1)
     batch = torch.tensor([0.9, 0.1])[:, None, None, None] + 0.05 * torch.randn(2, 3, 32, 32)  # one bright, one dark
     log = rows(made, batch, 28)
