@@ -158,7 +158,7 @@ def main() -> int:
             writers.append(("packets", codec.with_settings(packets=5)))
         for number, (coder, writer) in enumerate(writers):
             for what, value in values.items():
-                if number and what not in ("rgb", "items"):
+                if number and what not in ("rgb", "items", "stereo"):
                     continue
                 parts = [name, tag, f"s{codec.stream}", codec.weights_id.hex()[:8], coder, what]
                 file = "-".join(part for part in parts if part) + registry.entry(name).suffix
