@@ -281,7 +281,12 @@ def markdown(about: Mapping[str, Any]) -> str:
     """The page rates.md: the tables of docs/results.md, and every point of every curve."""
     kinds = about["kinds"]
     clips = ", ".join(f"{own['clips']} of {kind} ({own['seconds']:.0f} s)" for kind, own in kinds.items())
-    lines = ["# Sound by kind and rate", "", f"Clips: {clips}. Rates of whole files; curves read off between points."]
+    lines = [
+        "# Sound by kind and rate",
+        "",
+        f"Clips: {clips}.",
+        "Rates of whole files; curves read off between points.",
+    ]
     lines += ["", page_table(about)]
     for kind, own in kinds.items():
         summary = own["summary"]
@@ -301,7 +306,7 @@ def markdown(about: Mapping[str, Any]) -> str:
         for delta in bits:
             words = delta["reason"] if delta["bd_rate"] is None else f"{delta['bd_rate']:+.1f} %"
             lines.append(f"- {_name(delta['codec'])}, {delta['metric']}: {words}")
-    return "\n".join([*lines, "", f"`{about['command']}`", ""])
+    return "\n".join([*lines, "", "```sh", about["command"], "```", ""])
 
 
 def _name(codec: str) -> str:
