@@ -15,17 +15,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if "." not in __name__:
     raise ImportError(f"`{__name__}` is here a folder of a codec-suite checkout: use codec.{__name__}, or python -P")
 
 from ..errors import ContainerError
 from ..files import STDIO, read_bytes
-from .signatures import KINDS, describe_unknown, identify
 
 if TYPE_CHECKING:
     from ..container import Header
+    from .signatures import describe_unknown
 
 __all__ = [
     "ARRAY_FORMS",
@@ -147,6 +147,15 @@ def medium_of_suffix(path: str | Path) -> str | None:
     return next((medium.name for medium in _ALL if suffix in medium.reads), None)
 
 
+def __getattr__(name: str) -> Any:
+    """Gives `describe_unknown`, whose module is read when it is first asked for."""
+    if name != "describe_unknown":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .signatures import describe_unknown
+
+    return describe_unknown
+
+
 # ---- what the first bytes say
 
 _START = 1 << 12  # bytes in which a signature is looked for
@@ -154,6 +163,8 @@ _START = 1 << 12  # bytes in which a signature is looked for
 
 def medium_of(start: bytes) -> str | None:
     """The medium of a file that isn't ours, by its first bytes; None where they don't say it."""
+    from .signatures import KINDS, identify  # a large table, which only looking at files needs
+
     key = identify(start)
     if key == "gz":  # an IDX file, perhaps
         return "array"
@@ -163,6 +174,8 @@ def medium_of(start: bytes) -> str | None:
 
 def _medium_within(start: bytes, file: BinaryIO) -> str | None:
     """The same of a file that can be looked into: one of videos' kinds, without pictures, is sound."""
+    from .signatures import identify
+
     medium = medium_of(start)
     if medium == "video" and identify(start) in ("mp4", "mov", "mkv", "3gp"):
         from .audio.tracks import is_only_sound
@@ -207,6 +220,7 @@ def probe(source: str | os.PathLike[str]) -> Probe:
     what is wrong with it. `probe_bytes` looks at what was read from there.
     """
     from ..container import COMPACT_SIGNATURE, MAX_COMPACT, MAX_HEADER, MAX_META, is_container
+    from .signatures import identify
 
     if source == STDIO:
         peek = getattr(getattr(sys.stdin, "buffer", None), "peek", None)
@@ -249,6 +263,7 @@ def probe_bytes(data: bytes, source: str = STDIO) -> Probe:
 def _damaged(source: str, data: bytes) -> Probe | None:
     """The probe of a file in packets whose first one is damaged, and which begins like nothing else."""
     from ..container import COMPACT_SIGNATURE
+    from .signatures import identify
 
     if COMPACT_SIGNATURE not in data or identify(data[:_START], source) is not None:
         return None

@@ -199,10 +199,10 @@ class TestImports:
 
     @pytest.mark.parametrize("command", ["list", "--help"])
     def test_command_line_answers_at_once(self, command: str) -> None:
-        """Under 0.2 s. CPU time, the best of some: other work of a machine slows even that down."""
+        """Under 0.2 s. CPU time, best of three: the wall clock of a busy machine measures its other work."""
         script = Path(sys.executable).with_name("codec")
-        seconds: list[float] = []
-        while len(seconds) < 3 or (len(seconds) < 12 and min(seconds) >= 0.2):
+        seconds = []
+        for _ in range(3):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run([script, command], check=True, capture_output=True, timeout=60)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
