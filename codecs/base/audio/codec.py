@@ -101,7 +101,7 @@ class AudioCodec(Codec):
         """
         if quality is None and self.goal is not None:
             raise UsageError(f"{self.goal[0]} is reached by several encodings of a whole sound: set a quality instead")
-        return AudioEncoder(self, info, quality, AUDIO)
+        return AudioEncoder(self, info, quality, AUDIO, ahead=False)
 
     def stream_decoder(self) -> AudioDecoder:
         """A decoder for the bytes of a file as they come: `push`, then `flush`."""

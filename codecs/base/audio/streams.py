@@ -33,8 +33,8 @@ _MOST = 1 << 26  # bytes of a chunk that are waited for
 class Ordered(Generic[Piece]):
     """Work that is done in threads, a few pieces ahead; results come in order."""
 
-    def __init__(self) -> None:
-        self._threads = max(1, native.threads())
+    def __init__(self, ahead: bool = True) -> None:
+        self._threads = max(1, native.threads()) if ahead else 1
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[Future[Piece]] = deque()
 
@@ -66,7 +66,8 @@ class Ordered(Generic[Piece]):
 class AudioEncoder:
     """An encoder of sound as it comes: `push` samples, then `flush`; the bytes of all calls are the file.
 
-    They are the same bytes for any cut of the samples, and as `compress` makes of all of them. n_samples: so far.
+    They are the same bytes for any cut of the samples, and as `compress` makes of all of them. ahead: if pieces are
+    encoded in threads, some of which `push` doesn't wait for; else it gives each as soon as it can. n_samples: so far.
     clipped: how many values were beyond full scale.
     """
 
@@ -77,6 +78,7 @@ class AudioEncoder:
         quality: float | None = None,
         kind: int = AUDIO,
         notes: Sequence[Note] = (),
+        ahead: bool = True,
     ) -> None:
         low, high = codec.rates
         if not low <= info.rate <= high:
@@ -87,7 +89,7 @@ class AudioEncoder:
         self.info, self.notes, self.n_samples, self.clipped = info, tuple(notes), 0, 0
         self._encoder = codec.encoder(info, quality)
         self._writer = ChunkWriter(header_of(codec, info, self._encoder.params, kind, notes))
-        self._work: Ordered[bytes] = Ordered()
+        self._work: Ordered[bytes] = Ordered(ahead)
         self._start = self._writer.start
         self._done = False
 

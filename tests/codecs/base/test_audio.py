@@ -19,9 +19,10 @@ import torch
 
 import codec as package
 from codec import native
+from codec.codecs.base.codec import threads
 from codec.codecs.base.limits import Limits
 from codec.codecs.base.settings import Select
-from codec.container import END_TAG, Chunk, ChunkReader, ChunkWriter, Header, unpack
+from codec.container import END_TAG, Chunk, ChunkReader, ChunkWriter, Header, read_header, unpack
 from codec.errors import CodecError, ContainerError, LimitError, MediaError, StreamError, UsageError
 from codec.media.audio.reader import read_audio
 from codec.media.audio.values import Audio, AudioInfo, Cover
@@ -694,3 +695,12 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     for source in (tmp_path / "none.walloca", tmp_path):
         with pytest.raises(MediaError), load().open_file(source):
             pass
+
+
+def test_a_stream_gives_each_piece_as_soon_as_it_can() -> None:
+    """A piece is 32 frames of 512 samples at 8 kHz, and its encoder looks two frames ahead."""
+    with threads(2):
+        encoder = load().stream_encoder(AudioInfo(8000, 1, sample="float32"))
+        start = encoder.push(np.zeros((34 * 512, 1), np.float32))
+        assert len(encoder.push(np.full((1, 1), 0.5, np.float32))) > 12, "the first piece"
+    assert read_header(start).codec == "walloc-audio"
