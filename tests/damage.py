@@ -30,6 +30,7 @@ from codec.container import PACKET, Chunk, Header, pack, unpack
 from codec.errors import CodecError
 
 SECONDS = 1.0
+AGAIN = 3  # a case that is slow by itself is slow each time
 WALL_SECONDS = 30.0  # a hang, on a machine that does other things as well
 MIB = 1 << 20
 MEMORY = 100 * MIB
@@ -155,8 +156,17 @@ class Damage:
         self.payloads()
 
     def check(self, data: bytes, what: str, only_error: bool = False, any_result: bool = False) -> None:
-        """Decode once, within bounds."""
+        """Decode once, within bounds; again where that took too long, since what else a machine does takes time, too."""
         memory = Memory()
+        seconds = self._seconds(data, what, only_error, any_result)
+        n_bytes = memory.grown()
+        for _ in range(AGAIN if seconds >= SECONDS else 0):
+            seconds = min(seconds, self._seconds(data, what, only_error, any_result))
+        assert seconds < SECONDS, f"{what}: {seconds:.2f} s"
+        assert n_bytes < MEMORY, f"{what}: {n_bytes / MIB:.0f} MiB"
+
+    def _seconds(self, data: bytes, what: str, only_error: bool, any_result: bool) -> float:
+        """How long decoding took; AssertionError unless it gave what it may."""
         wall, cpu = time.perf_counter(), time.process_time()
         with alarm(f"{what}: decoding doesn't end"), one_thread():
             try:
@@ -170,11 +180,7 @@ class Damage:
                 elif not any_result:
                     assert self.same(result), f"{what}: decoded to something else"
         # A busy machine stretches the one; the other would count a thread that waits for a second one.
-        seconds = min(time.perf_counter() - wall, time.process_time() - cpu)
-        del result
-        assert seconds < SECONDS, f"{what}: {seconds:.2f} s"
-        n_bytes = memory.grown()
-        assert n_bytes < MEMORY, f"{what}: {n_bytes / MIB:.0f} MiB"
+        return min(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 @contextlib.contextmanager

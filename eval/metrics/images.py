@@ -90,7 +90,7 @@ def _mean_over_channels(function: str, original: Image, decoded: Image) -> float
     with torch.inference_mode():
         for channel in range(3):
             x, x_hat = (
-                torch.from_numpy(picture[:, :, channel].astype(np.float64))[None, None]  # (1, 1, H, W)
+                torch.from_numpy(picture[:, :, channel].astype(np.float64, order="C"))[None, None]  # (1, 1, H, W)
                 for picture in (original, decoded)
             )
             values.append(float(similarity(x, x_hat, data_range=255, win=_window())))

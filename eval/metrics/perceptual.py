@@ -274,7 +274,8 @@ def _pair(original: Image, decoded: Image, mean: tuple[float, ...], deviation: t
     """Two pictures as (2, 3, H, W) float32: values scaled to [0, 1], less mean, over deviation."""
     import torch
 
-    pair = torch.from_numpy(np.stack([original, decoded])).permute(0, 3, 1, 2).float() / 255
+    # in C order: else the layout of the pictures would decide how convolutions round
+    pair = torch.from_numpy(np.array([original, decoded], order="C")).permute(0, 3, 1, 2).float() / 255
     return (pair - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1)
 
 
