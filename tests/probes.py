@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from codec import Codec, registry
+from codec import Codec, native, registry
 from codec.codecs.base import weights
 from codec.codecs.base.array import ArrayCodec
 from codec.codecs.base.audio.codec import AudioCodec
@@ -186,16 +187,31 @@ def velocity(n: int = 16) -> np.ndarray:
     return out.astype(np.float32)
 
 
+def decoder_of(data: bytes) -> Any:
+    """The codec that decodes a file. The last ones are kept, for each engine and instruction set their own."""
+    header = read_header(data)
+    way = (os.environ.get("CODEC_ENGINE"), native.instruction_set())
+    key = (header.codec, header.stream, header.weights, *way)
+    if key not in _DECODERS:
+        while len(_DECODERS) >= 4:
+            del _DECODERS[next(iter(_DECODERS))]
+        _DECODERS[key] = codec_for(header)
+    return _DECODERS[key]
+
+
+_DECODERS: dict[tuple[Any, ...], Codec] = {}
+
+
 def methods_of(data: bytes) -> list[str]:
     """The ways in which the blocks of an array's file are coded."""
-    codec, (_, chunks) = codec_for(read_header(data)), unpack(data)
+    codec, (_, chunks) = decoder_of(data), unpack(data)
     assert isinstance(codec, FieldCodec)
     return sorted({codec.method_of(chunk.payload) for chunk in chunks if chunk.tag == "Bloc"})
 
 
 def samples_of(data: bytes, n: int = 16) -> list[float]:
     """Some of the values that an array's file decodes to."""
-    values = codec_for(read_header(data)).decompress(data)
+    values = decoder_of(data).decompress(data)
     return [float(value) for value in values.ravel()[:: values.size // n][:n]]
 
 
@@ -242,7 +258,7 @@ def sha256(data: bytes) -> str:
 
 def digest_of_pixels(data: bytes) -> str:
     """Of shape, type and samples (little-endian) of the picture, array or sound in a file, whoever wrote it."""
-    codec = codec_for(read_header(data))
+    codec = decoder_of(data)
     if isinstance(codec, ArrayCodec):
         pixels = codec.decode_array_file(data).array
     elif isinstance(codec, (FieldCodec, VideoCodec)):
@@ -259,7 +275,7 @@ def digest_of_pixels(data: bytes) -> str:
 
 
 def digest_of_latents(data: bytes) -> str:
-    codec = codec_for(read_header(data))
+    codec = decoder_of(data)
     return sha256(probe(codec.name).latents(codec, data))
 
 

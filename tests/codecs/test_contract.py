@@ -29,11 +29,11 @@ import codec as package
 from codec import native, registry
 from codec.codecs.base import weights
 from codec.codecs.base.codec import threads
-from codec.container import read_header, unpack
+from codec.container import unpack
 from codec.entropy.exact import ExactConv2d, ExactLinear
 
 from .. import probes
-from ..damage import Damage
+from ..damage import Damage, shares
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 CASES = probes.cases()
@@ -343,94 +343,14 @@ def decoded_by_header(data: bytes) -> tuple[str, str]:
     return probes.digest_of_pixels(data), probes.digest_of_latents(data)
 
 
-# ---- golden streams
-
-INDEX: dict[str, Any] = json.loads((GOLDEN / "golden.json").read_text()) if (GOLDEN / "golden.json").exists() else {}
-HOW = "run `python tests/golden/make.py` and commit what it writes"
-
-
-MEDIA = (probes.cases, probes.array_cases, probes.field_cases, probes.video_cases, probes.audio_cases)
-
-
-@pytest.mark.parametrize("name", [case for cases in MEDIA for case in cases()])
-def test_there_are_golden_streams(name: str) -> None:
-    """For the current stream version: each of the weights that ship, each coder."""
-    codec = load(name)
-    here = [
-        entry
-        for entry in INDEX.values()
-        if (entry["codec"], entry["stream"], entry["weights"]) == (codec.name, codec.stream, codec.weights_id.hex())
-        and (codec.medium != "video" or entry["tag"] == codec.preset.name)
-    ]
-    assert here, f"no golden files of {name}, stream {codec.stream}, with the weights that ship: {HOW}"
-    missing = set(probes.coders(codec)) - {"", *(entry["coder"] for entry in here)}
-    assert not missing, f"no golden files of {name}, stream {codec.stream}, coder {sorted(missing)}: {HOW}"
-
-
-def test_every_golden_file_is_listed() -> None:
-    """Whatever lies there; nothing was lost."""
-    suffixes = tuple(registry.entry(name).suffix for name in registry.names())
-    lying = {path.name for path in GOLDEN.iterdir() if path.name.endswith(suffixes)}
-    assert lying == set(INDEX), f"files and golden.json differ: {sorted(lying ^ set(INDEX))}; {HOW}"
-
-
-ALWAYS_TORCH = ("zipgan", "nirvana-paper")
-TORCH_IS_THE_TWIN = ("walloc-audio",)
-
-
-def ways_of(file: str) -> list[Way]:
-    if file.startswith(ALWAYS_TORCH):
-        return WAYS[-1:]
-    return WAYS[:-1] if file.startswith(TORCH_IS_THE_TWIN) else WAYS
-
-
-RUNS = [(file, way) for file in sorted(INDEX) for way in ways_of(file)]
-
-
-@pytest.mark.parametrize(("file", "way"), RUNS, ids=lambda value: str(value))
-def test_golden_streams(file: str, way: Way) -> None:
-    with way.taken():
-        check_golden(file)
-
-
-def check_golden(file: str) -> None:
-    data, entry = (GOLDEN / file).read_bytes(), INDEX[file]
-    header = read_header(data)
-    assert header.made_with(bytes.fromhex(entry["weights"]))
-    assert (header.codec, header.stream, header.coder) == (entry["codec"], entry["stream"], entry["coder"])
-    assert (list(header.shape), header.dtype, len(data)) == (entry["shape"], entry["dtype"], entry["bytes"])
-    if "methods" in entry:
-        assert probes.methods_of(data) == entry["methods"]
-    if "samples" in entry:
-        samples, wanted = np.array(probes.samples_of(data)), np.array(entry["samples"])
-        assert np.abs(samples - wanted).max() <= 1e-3 * np.abs(wanted).max(), "a golden file decodes to another field"
-    else:
-        assert probes.digest_of_pixels(data) == entry["pixels"], (
-            "a golden file decodes to other pixels than when it was made"
-        )
-
-
-def test_golden_fields_are_coded_in_every_way() -> None:
-    """Each of the weights of zipgan: with latents alone, with a residual; some with the generator."""
-    generated = 0
-    for tag in ("8x", "64x", "512x"):
-        mine = [file for file in INDEX if file.startswith(f"zipgan-{tag}-s2") and INDEX[file]["methods"] == ["zipgan"]]
-        heads = [unpack((GOLDEN / file).read_bytes())[1][0].payload[5 + 4 :] for file in mine]  # behind two lengths
-        assert {bool(head[0] & 16) for head in heads} == {False, True}, "none with a residual, or none without"
-        generated += any(head[0] & 8 for head in heads)
-    assert generated
-    for way in ("interpolation", "mixed interpolation", "mixed wavelets"):
-        assert [way] in [entry.get("methods") for entry in INDEX.values()]
-
-
 # ---- damage
 
 
-def damage(name: str, coder: str, photo: np.ndarray) -> Damage:
+def damage(name: str, coder: str, photo: np.ndarray, share: float = 1.0) -> Damage:
     codec = load(name).with_settings(coder=coder) if coder else load(name)
     good = codec.compress(photo[100:124, 100:132])
     expected = codec.decompress(good)
-    return Damage(good, codec.decompress, lambda result: np.array_equal(result, expected), codec.weights_id)
+    return Damage(good, codec.decompress, lambda result: np.array_equal(result, expected), codec.weights_id, share)
 
 
 def foreign_file() -> bytes:
@@ -441,16 +361,18 @@ def foreign_file() -> bytes:
     return pack(header, [Chunk("Body", b"\0" * 200)])
 
 
+@shares
 @every_codec
-def test_damage(name: str, photo: np.ndarray) -> None:
-    damage(name, "", photo).everything(foreign_file(), examples=2000)
+def test_damage(name: str, photo: np.ndarray, share: float) -> None:
+    damage(name, "", photo, share).everything(foreign_file(), examples=2000)
 
 
+@shares
 @pytest.mark.parametrize(
     ("name", "coder"), [(name, coder) for name in CASES for coder in probes.coders(load(name))[1:] if coder]
 )
-def test_damage_of_other_coders(name: str, coder: str, photo: np.ndarray) -> None:
-    harm = damage(name, coder, photo)
+def test_damage_of_other_coders(name: str, coder: str, photo: np.ndarray, share: float) -> None:
+    harm = damage(name, coder, photo, share)
     harm.payloads(examples=150)
     harm.headers()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -15,8 +14,6 @@ import pytest
 import codec
 from codec import native
 from codec.codecs.base.codec import Codec
-
-from ... import probes
 
 ROOT = Path(codec.__file__).parent  # not resolved: its name must stay `codec`
 
@@ -72,15 +69,3 @@ def test_both_ways(engine: str, tags: tuple[str, ...], tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == [encoded(tag, x) for tag in tags]
-
-
-@pytest.mark.parametrize("name", [None, *native.instruction_sets()])
-def test_golden_files_by_every_way(name: str | None) -> None:
-    """They were made before there were compiled loops."""
-    folder = Path(__file__).resolve().parents[2] / "golden"
-    index = json.loads((folder / "golden.json").read_text())
-    files = [file for file in index if file.endswith(".circuit")]
-    assert files
-    for file in files:
-        with native.using(name):
-            assert probes.digest_of_pixels((folder / file).read_bytes()) == index[file]["pixels"]
