@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,8 @@ WALL_SECONDS = 30.0  # a hang, on a machine that does other things as well
 MIB = 1 << 20
 MEMORY = 100 * MIB
 COMPACT = b"\x8aCD"
+# How many of the examples that are drawn a test tries: all of them where a codec is quick, and with the slow tests.
+shares = pytest.mark.parametrize("share", [0.15, pytest.param(1.0, marks=pytest.mark.slow)], ids=["some", "all"])
 _CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 ADDRESS_SPACE = 4096 * MIB  # a second fence: an allocation that is never touched doesn't show in the resident size
 
@@ -44,7 +47,8 @@ class Damage:
 
     good: a small file, of some kilobytes. decode: bytes to a result. same: whether a result is what `good` decodes to;
     by default equality. weights: the whole name of its weights; of a file in the compact form, whose attacks come in
-    both layouts. Decodes `good` once first, so that imports, caches and thread pools don't count.
+    both layouts. share: of the examples that are drawn, how many are tried. Decodes `good` once first, so that imports,
+    caches and thread pools don't count.
     """
 
     def __init__(
@@ -53,8 +57,10 @@ class Damage:
         decode: Callable[[bytes], Any],
         same: Callable[[Any], bool] | None = None,
         weights: bytes = b"",
+        share: float = 1.0,
     ) -> None:
         self.good, self.compact = good, good.startswith(COMPACT)
+        self.share = share
         self.decode = decode
         expected = decode(good)
         self.same = same or (lambda result: result == expected)
@@ -68,6 +74,9 @@ class Damage:
         """A file in the layout that `good` has, if that can hold it."""
         return pack(header, tuple(chunks), self.compact)
 
+    def tried(self, examples: int) -> int:
+        return max(1, round(self.share * examples))
+
     # ---- accidents: an error, or the right picture
 
     def truncations(self) -> None:
@@ -79,7 +88,7 @@ class Damage:
     def flips_and_splices(self, examples: int = 2000) -> None:
         """Random changes of bits, bytes and ranges, drawn by hypothesis."""
 
-        @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=_CHECKS)
+        @settings(max_examples=self.tried(examples), deadline=None, database=None, suppress_health_check=_CHECKS)
         @given(edits(len(self.good)))
         def run(edit: Callable[[bytes], bytes]) -> None:
             self.check(edit(self.good), "flips and splices")
@@ -123,7 +132,7 @@ class Damage:
         """Chunk payloads cut, changed, repeated, left out, out of order, behind correct CRCs; any picture will do."""
         lengths = [len(chunk.payload) for chunk in self.chunks]
 
-        @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=_CHECKS)
+        @settings(max_examples=self.tried(examples), deadline=None, database=None, suppress_health_check=_CHECKS)
         @given(st.data())
         def run(data: st.DataObject) -> None:
             chunks = list(self.chunks)
@@ -156,7 +165,7 @@ class Damage:
         self.payloads()
 
     def check(self, data: bytes, what: str, only_error: bool = False, any_result: bool = False) -> None:
-        """Decode once, within bounds; again where that took too long, since what else a machine does takes time, too."""
+        """Decode once, within bounds; again where that took too long: what else a machine does takes time, too."""
         memory = Memory()
         seconds = self._seconds(data, what, only_error, any_result)
         n_bytes = memory.grown()

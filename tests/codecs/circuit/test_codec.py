@@ -24,7 +24,7 @@ from codec.media import array as arrays
 from codec.media.array import ArrayFile
 from codec.train.circuit import CircuitRecipe, fit_array, fit_file, weights_bytes
 
-from ...damage import Damage
+from ...damage import Damage, shares
 
 RECIPE = CircuitRecipe(states=6, epochs=3, full=2, batch=64, tree_samples=200)
 
@@ -410,6 +410,7 @@ class TestAlphabet:
 
 
 class TestDamage:
+    @shares
     @pytest.mark.parametrize(
         ("name", "coder"),
         [
@@ -422,10 +423,11 @@ class TestDamage:
             ("kinds", "mix-items"),
         ],
     )
-    def test_everything(self, codecs: dict[str, CircuitCodec], name: str, coder: str) -> None:
+    def test_everything(self, codecs: dict[str, CircuitCodec], name: str, coder: str, share: float) -> None:
         codec = codecs[name].with_settings(coder=coder)
         x = table(12) if name == "table" else digits(12)
-        Damage(codec.compress(x), codec.decompress, lambda decoded: np.array_equal(decoded, x)).everything(examples=300)
+        damage = Damage(codec.compress(x), codec.decompress, lambda decoded: np.array_equal(decoded, x), share=share)
+        damage.everything(examples=300)
 
     def test_items(self, codecs: dict[str, CircuitCodec]) -> None:
         codec, x = codecs["masks"].with_settings(coder="rans-items"), digits(12)
