@@ -50,7 +50,7 @@ def test_anything_of_the_right_shape(name: str) -> None:
 @every_codec
 def test_every_coder(name: str) -> None:
     codec = load(name)
-    x = probes.items(codec, 9)
+    x = probes.items(codec, 5)
     for coder in probes.coders(codec):
         data = (codec.with_settings(coder=coder) if coder else codec).compress(x)
         assert np.array_equal(codec.decompress(data), x), coder
@@ -60,7 +60,7 @@ def test_every_coder(name: str) -> None:
 def test_same_bytes_everywhere(name: str, tmp_path: Path) -> None:
     """Threads, batches, another process, a machine with old instructions: the same file, the same values."""
     codec = load(name)
-    x = probes.items(codec, 20)
+    x = probes.items(codec, 6)
     data = codec.compress(x)
     for n in (1, 2):
         with threads(n):
