@@ -2,7 +2,8 @@
 
     python tests/probes.py < job.json     # {"shape": ..., "encode": [[codec, raw samples], ...], "decode": [file, ...]}
 
-prints the digests of files, pixels and latents as JSON. "sounds": [codec, ...]: those that encode a short sound.
+prints the digests of files, pixels and latents as JSON. A shape of its own may stand behind the samples. "sounds":
+[codec, ...]: those that encode a short sound.
 """
 
 from __future__ import annotations
@@ -281,8 +282,8 @@ def digest_of_latents(data: bytes) -> str:
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"encode": {}, "decode": {}, "capability": torch.backends.cpu.get_cpu_capability()}
-    for name, picture in job.get("encode", []):
-        array = np.frombuffer(Path(picture).read_bytes(), np.uint8).reshape(job["shape"])
+    for name, picture, *shape in job.get("encode", []):
+        array = np.frombuffer(Path(picture).read_bytes(), np.uint8).reshape(shape or job["shape"])
         out["encode"][name] = sha256(load(name).compress(array))
     for name in job.get("sounds", []):
         out["encode"][name] = sha256(load(name).compress(sound(900, 2)))

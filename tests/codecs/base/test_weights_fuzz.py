@@ -19,7 +19,7 @@ from codec.errors import WeightsError
 SECONDS = 6.0  # of one file, on a busy machine; the network of a million blocks took minutes
 VALUES = (-1, 0, 10**6, 10**18, 1e9, float("nan"), True, None, "x", [], [3], {}, [10**6] * 9, [[1]])
 FAMILIES = [name for name in registry.names() if weights.manifests(name) and registry.entry(name).medium != "video"]
-MOST = {"s2lic": 40}  # files that are tried, evenly spread; its own tests try each of its settings
+MOST = {"s2lic": 40, "vqgan": 60}  # files that are tried, evenly spread: they are large; s2lic has tests of its own
 
 
 def smallest(name: str) -> Path:

@@ -39,6 +39,13 @@ PLAIN = fill(S2licRecipe, {**RECIPE, "graph": True}, "recipe")
 SMALL = {**MODEL, "attention": 0}  # of whole runs: crops of 64 will do
 
 
+@pytest.fixture(autouse=True)
+def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds of four steps, and grids from four batches: whole runs end after a dozen steps."""
+    monkeypatch.setattr(GraphSteps, "every", 4)
+    monkeypatch.setattr(graph, "LOOKS", 4)
+
+
 def task_of(recipe: S2licRecipe = PLAIN) -> S2licTask:
     torch.manual_seed(0)
     task = S2licTask(CONFIG, recipe)
@@ -183,21 +190,21 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
 
 
 def test_run_by_steps_learns_stops_and_goes_on(photos: Path, tmp_path: Path) -> None:
-    path = recipe_file(tmp_path, steps=40, decay_from=20, hard_from=30)
+    path = recipe_file(tmp_path, steps=12, decay_from=6, hard_from=8)
     folder = training.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
-    assert rows_of(folder)[-1]["step"] == 40
+    assert rows_of(folder)[-1]["step"] == 12
     manifest = json.loads((folder / "s2lic-tiny.json").read_text())
-    assert manifest["steps"] == 40 and manifest["device"].startswith("CPU")
+    assert manifest["steps"] == 12 and manifest["device"].startswith("CPU")
     codec = S2licCodec.from_weights(None, None, folder / "s2lic-tiny.safetensors", "cpu")
     pixels = np.asarray(Image.open(photos / "0.png"))
     assert codec.decompress(codec.compress(pixels, 80)).shape == pixels.shape
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
-    assert checkpoint["phases"] == ["hard"] and checkpoint["global_step"] == 40
+    assert checkpoint["phases"] == ["hard"] and checkpoint["global_step"] == 12
     assert all(float(group["lr"]) < RECIPE["lr"] * 4 * 0.6 for group in checkpoint["optimizer"]["param_groups"])
     # longer: from where it stopped, and the averaged weights begin another run
-    path = recipe_file(tmp_path, steps=60, decay_from=50, hard_from=55)
+    path = recipe_file(tmp_path, steps=16, decay_from=14, hard_from=15)
     assert training.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu") == folder
-    assert rows_of(folder)[-1]["step"] == 60
+    assert rows_of(folder)[-1]["step"] == 16
     task = S2licTask(fill(S2licConfig, SMALL, "model"), PLAIN)
     start_from(task, folder / "last.ckpt")
     saved = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
@@ -210,11 +217,11 @@ def test_run_by_the_clock_ends_in_time_and_has_had_its_phases(
     """The clock goes on by two seconds with each look, so that no machine is too slow for this test."""
     seconds = iter(range(0, 20_000, 2))
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
-    path = recipe_file(tmp_path, steps=10, decay_from=5, hard_from=5, seconds=8.0)
+    path = recipe_file(tmp_path, steps=8, decay_from=4, hard_from=4, seconds=8.0)
     folder = training.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
-    # one look a round of 20 steps
-    assert checkpoint["global_step"] == 80 and 8 <= checkpoint["seconds"] <= 10
+    # one look a round of 4 steps
+    assert checkpoint["global_step"] == 16 and 8 <= checkpoint["seconds"] <= 10
     assert checkpoint["phases"] == ["hard"]
 
 
@@ -222,28 +229,27 @@ def test_an_interrupted_run_keeps_what_it_has(photos: Path, tmp_path: Path, monk
     step, calls = GraphSteps.step, iter(range(1000))
 
     def interrupted(self: GraphSteps) -> None:
-        if next(calls) == 25:
+        if next(calls) == 6:
             raise KeyboardInterrupt
         step(self)
 
     monkeypatch.setattr(GraphSteps, "step", interrupted)
-    path = recipe_file(tmp_path, steps=60, decay_from=50, hard_from=55)
+    path = recipe_file(tmp_path, steps=12, decay_from=10, hard_from=11)
     with pytest.raises(KeyboardInterrupt):
         training.main("s2lic", str(path), data=photos, out=tmp_path, device="cpu")
-    assert torch.load(tmp_path / "s2lic-tiny" / "last.ckpt", weights_only=True)["global_step"] == 20
+    assert torch.load(tmp_path / "s2lic-tiny" / "last.ckpt", weights_only=True)["global_step"] == 4
     folder = training.main("s2lic", str(path), data=photos, out=tmp_path, resume=True, device="cpu")
-    assert rows_of(folder)[-1]["step"] == 60
+    assert rows_of(folder)[-1]["step"] == 12
 
 
 def test_a_run_in_parts_gives_the_same_weights(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU: interrupted where the twins begin, killed there, and later; weights so far are written, too."""
     monkeypatch.setattr(S2licTask, "save_seconds", -1.0)
-    monkeypatch.setattr(graph, "LOOKS", 3)
-    path = recipe_file(tmp_path, steps=45, decay_from=25, hard_from=20)
+    path = recipe_file(tmp_path, steps=9, decay_from=5, hard_from=4)
     whole = training.main("s2lic", str(path), data=photos, out=tmp_path / "whole", device="cpu")
     expected = load_tensors(whole / "s2lic-tiny.safetensors").tensors
     take = GraphSteps.take
-    for stop, error in ((20, KeyboardInterrupt), (20, MemoryError), (40, KeyboardInterrupt)):
+    for stop, error in ((4, KeyboardInterrupt), (4, MemoryError), (8, KeyboardInterrupt)):
 
         def stopping(self: GraphSteps, count: int, stop: int = stop, error: type[BaseException] = error) -> None:
             if self.task.step == stop:
@@ -271,7 +277,7 @@ def test_a_run_that_learns_nothing_any_more_says_so(
         return Loss(loss.total * float("nan"), loss.metrics)
 
     monkeypatch.setattr(S2licTask, "loss", broken)
-    monkeypatch.setattr(S2licTask, "log_every", 20)
+    monkeypatch.setattr(S2licTask, "log_every", 4)
     monkeypatch.setattr(graph, "LOG_SECONDS", 0.0)
     with pytest.raises(UsageError, match="take a lower `lr`"):
         training.main("s2lic", str(recipe_file(tmp_path)), data=photos, out=tmp_path, device="cpu")
