@@ -51,10 +51,10 @@ def test_it_is_worth_it(codec: S2licCodec, crop: np.ndarray, quality: float) -> 
 def test_tiles(codec: S2licCodec, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     crop = np.ascontiguousarray(crop[:, :140])
     before = cost(codec, crop, 60)
-    whole = cost(codec.with_settings(effort=0.15), crop, 60)
+    whole = cost(codec.with_settings(effort=0.3), crop, 60)
     monkeypatch.setattr(tiles, "TILE", 6)
     assert len(list(refined_tiles(12, 9))) == 4
-    tiled = cost(codec.with_settings(effort=0.15), crop, 60)
+    tiled = cost(codec.with_settings(effort=0.3), crop, 60)
     assert before - tiled > 0.7 * (before - whole) > 0
 
 
