@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -59,10 +60,10 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NirvanaCodec, "presets", classmethod(toy_presets))
 
 
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source of each medium, of which each test gets copies."""
+    folder = tmp_path_factory.mktemp("sources")
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (20, 24, 3), np.uint8)).save(folder / "photo.png")
     np.save(folder / "items.npy", rng.integers(0, 256, (2, 28, 28), np.uint8))
@@ -77,6 +78,11 @@ def sources(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def sources(made_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made_once, tmp_path / "in"))
+
+
 def clip_frames() -> tuple[Any, list[Any]]:
     from codec.media.video.values import frames_of
 
@@ -85,11 +91,17 @@ def clip_frames() -> tuple[Any, list[Any]]:
 
 
 def encoded(medium: str, sources: Path) -> Path:
+    """The file of a medium's source in a test's folder: encoded once, since many tests only read it."""
     case = CASES[medium]
     target = sources.parent / f"file{case.suffix}"
-    if not target.exists():
+    if medium not in ENCODED:
         package.encode_file(sources / case.source, target, case.codec, **case.settings)
+        ENCODED[medium] = target.read_bytes()
+    target.write_bytes(ENCODED[medium])
     return target
+
+
+ENCODED: dict[str, bytes] = {}
 
 
 def values(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +15,10 @@ from codec.errors import CodecError, MediaError, StreamError, UsageError, Weight
 from codec.eval.bench.contract import Family, OptionValue, Peer
 from codec.eval.peers import zoo
 
-pytest.importorskip(
-    "compressai", reason="CompressAI isn't installed: pip install 'codec-suite[zoo]' (up to Python 3.12)"
+# not imported here: that takes seconds, of every process that collects the tests
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("compressai") is None,
+    reason="CompressAI isn't installed: pip install 'codec-suite[zoo]' (up to Python 3.12)",
 )
 
 NAMES = [family.name for family in zoo.FAMILIES]
