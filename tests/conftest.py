@@ -46,5 +46,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize = with_plain_names
 
 
+# The longest files, by their seconds: processes that share the tests begin with them, so that they end together.
+LONGEST = (
+    *("codecs/test_contract.py", "codecs/test_golden.py", "codecs/base/test_image.py", "eval/bench/test_hard_cases.py"),
+    *("train/s2lic/test_task.py", "codecs/s2lic/test_shipped.py", "codecs/s2lic/test_refine.py"),
+    *("codecs/test_contract_audio.py", "codecs/base/test_contract_files.py", "test_readme.py"),
+    *("codecs/base/test_field.py", "codecs/base/test_array.py", "codecs/base/test_weights_fuzz.py"),
+    *("eval/bench/test_excerpts.py", "eval/bench/test_run.py", "eval/test_memory.py", "eval/report/test_html.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the longest files first, in this order; the others as they were."""
+    tests = ROOT / "tests"
+    ranks = {tests / file: rank for rank, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(LONGEST)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "loadscopereorder", False):  # by the number of tests: the longest files have few
+        config.option.loadscopereorder = False
     config.pluginmanager.register(RootIsAFolder(), "root-is-a-folder")

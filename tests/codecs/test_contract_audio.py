@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,30 @@ def load(name: str) -> Any:
 def short_file(name: str) -> bytes:
     """A file that twins decode in a second: two channels."""
     return load(name).compress(probes.sound(900, 2))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """The answers of a process on a machine, by codec: one process for all codecs."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    files = {name: folder / name for name in CASES}
+    for name, file in files.items():
+        file.write_bytes(short_file(name))
+
+    @functools.cache
+    def ask(machine: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-P", probes.__file__],
+            input=json.dumps({"decode": [str(file) for file in files.values()], "sounds": CASES}),
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, **MACHINES[machine]},
+        )
+        answer = json.loads(done.stdout)
+        return {**answer, "decode": {name: answer["decode"][str(file)] for name, file in files.items()}}
+
+    return ask
 
 
 def samples_of(name: str, data: bytes) -> np.ndarray:
@@ -110,18 +134,9 @@ class TestSameBytes:
             assert load(name).compress(probes.sound(900, 2)) == data
 
     @pytest.mark.parametrize("machine", MACHINES)
-    def test_another_process(self, name: str, machine: str, tmp_path: Path) -> None:
-        (tmp_path / "file").write_bytes(short_file(name))
-        done = subprocess.run(
-            [sys.executable, "-P", probes.__file__],
-            input=json.dumps({"decode": [str(tmp_path / "file")], "sounds": [name]}),
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, **MACHINES[machine]},
-        )
-        answer = json.loads(done.stdout)
-        assert answer["decode"][str(tmp_path / "file")] == [probes.digest_of_pixels(short_file(name))]
+    def test_another_process(self, name: str, machine: str, elsewhere: Callable[[str], dict[str, Any]]) -> None:
+        answer = elsewhere(machine)
+        assert answer["decode"][name] == [probes.digest_of_pixels(short_file(name))]
         assert answer["encode"][name] == probes.sha256(short_file(name))
 
 
