@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save
 from ..codecs.walloc.audio.bands import frame_size
 from ..codecs.walloc.audio.blocks import FULL_SCALE
 from ..codecs.walloc.audio.codec import base_of_quality
-from ..codecs.walloc.audio.lapped import Format, Tuning
+from ..codecs.walloc.audio.lapped import Format
 from ..codecs.walloc.audio.pieces import PieceCoder, PieceSplitter
 from ..codecs.walloc.audio.weights import STATE, metadata
 from ..entropy.mixing import shipping, sound
@@ -58,7 +58,7 @@ def train(
 ) -> None:
     """Runs a recipe: writes walloc-audio-TAG.safetensors and its manifest into a folder."""
     del device
-    recipe, tuning = fill(LappedRecipe, settings["recipe"], "recipe"), fill(Tuning, settings["model"], "model")
+    recipe = fill(LappedRecipe, settings["recipe"], "recipe")
     checkpoint = folder / "checkpoint.safetensors"
     mixer, done, before = _new_mixer(), 0, 0.0
     if resume and checkpoint.is_file():
@@ -72,7 +72,7 @@ def train(
         coded += x.shape[1] / form.rate
         if number < done:
             continue
-        _learn(mixer, x, PieceCoder(form, base, mixer, tuning))
+        _learn(mixer, x, PieceCoder(form, base, mixer))
         if time.perf_counter() - saved > _SAVED:
             saved = time.perf_counter()
             numbers = {"done": np.array(number + 1), "seconds": np.array(before + saved - began)}
@@ -80,7 +80,7 @@ def train(
                 partial.write_bytes(save({name: getattr(mixer, name) for name in _ARRAYS} | numbers))
             print(f"{coded:.0f} s of sound, {before + saved - began:.0f} s", flush=True)  # noqa: T201
     state = learned(mixer)
-    contents = sorted_header(save({STATE: state}, metadata(tuning, settings["tag"])))
+    contents = sorted_header(save({STATE: state}, metadata(settings["tag"])))
     seconds = round(before + time.perf_counter() - began, 1)
     facts = {"steps": 1, "seconds": seconds, "device": "CPU", "metrics": {"seconds_of_sound": round(coded)}}
     licence = settings.get("licence", about.get("licence", ""))

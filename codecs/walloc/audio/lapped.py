@@ -13,6 +13,7 @@ sample is exact: whole numbers carried in float64.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -34,6 +35,7 @@ Ints = NDArray[np.int32]
 _ANGLE_BITS = 20
 _MIDDLE = 12.0  # log2 of the loudness of a band, in units of 2^-23, at which its scale is 0
 _TOP_SCALE = 80
+_FINE, _COARSE, _CONTRASTS = 165, 285, (0.45, 0.65)  # bases of the steps of qualities 70 and 30, and what they take
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,21 @@ class Format:
 class Tuning:
     """The choices of an encoder, which a decoder doesn't know.
 
-    loudness: steps grow with the loudness of a band to this power; 0 gives the least mean square error, and more what
-    ears prefer. fill: the loudness of noise in holes, relative to what was there. threshold: the part of a step from
-    which a value is rounded up.
+    loudness: steps grow with the loudness of a piece to this power, and with that of a band against its piece to the
+    power contrast; 0 gives the least mean square error, and more what ears prefer. fill: the loudness of noise in
+    holes, relative to what was there. threshold: the part of a step from which a value is rounded up.
     """
 
-    loudness: float = 0.45
+    loudness: float = 0.7
+    contrast: float = 0.55
     fill: float = 0.8
     threshold: float = 0.6
+
+    @classmethod
+    def of_base(cls, base: int) -> Tuning:
+        """What is chosen for a base of the steps: the coarser they are, the more do the loud bands hide."""
+        coarse = (base - _FINE) / (_COARSE - _FINE)
+        return cls(contrast=_CONTRASTS[0] + (_CONTRASTS[1] - _CONTRASTS[0]) * min(1.0, max(0.0, coarse)))
 
 
 @lru_cache(maxsize=32)
@@ -109,11 +118,14 @@ def best_shapes(x: Floats, form: Format, base: int, tuning: Tuning) -> Ints:
         bands = _bands(form, np.full(len(spectra), shape, np.int32))
         if shape == 0:
             energy = _summed(spectra**2, bands, n_bands)
-            scales = _scales(np.sqrt(energy / np.diff(form.edges)), tuning)
+            scales = _scales(energy, form, tuning)
             step = (1 << STEP_BITS) / steps()[np.clip(base + 4 * scales, 0, MAX_BASE - 1)]
-        parts = np.abs(spectra) * _at(step, bands)
+        parts = np.abs(spectra, out=spectra)
+        parts *= _at(step, bands)
         parts += 1
-        costs.append(np.log(parts.astype(np.float32)).sum((1, 2), dtype=np.float64))
+        for _ in range(3):  # the logarithm of a product in place of eight
+            parts = parts[..., : parts.shape[-1] // 2] * parts[..., parts.shape[-1] // 2 :]
+        costs.append(np.log(parts).sum((1, 2)))
     costs[0] *= 0.995
     return np.argmin(costs, 0)[1:-1].astype(np.int32)
 
@@ -129,10 +141,13 @@ def _mixed_down(x: Floats) -> Floats:
     return total if total @ total >= difference @ difference else difference
 
 
-def _scales(loudness: Floats, tuning: Tuning) -> Ints:
-    """The scales of bands of this loudness, root mean squares in units of 2^-23."""
-    octaves = np.log2(np.maximum(loudness, 1.0)) - _MIDDLE
-    return np.rint(4 * tuning.loudness * octaves).clip(-_TOP_SCALE, _TOP_SCALE).astype(np.int32)
+def _scales(energy: Floats, form: Format, tuning: Tuning) -> Ints:
+    """The scales of bands of this energy (frames, channels, bands), in units of 2^-46."""
+    whole = float(energy.sum(2).max(1).mean()) / form.size  # of the loudest channel
+    octaves = 0.5 * np.log2(np.maximum(energy / np.diff(form.edges), 1.0))
+    middle = 0.5 * math.log2(max(whole, 1.0))
+    steepness = tuning.loudness * (middle - _MIDDLE) + tuning.contrast * (octaves - middle)
+    return np.rint(4 * steepness).clip(-_TOP_SCALE, _TOP_SCALE).astype(np.int32)
 
 
 def _steadied(scales: Ints) -> Ints:
@@ -173,8 +188,7 @@ def quantised(spectra: Floats, shapes: Ints, form: Format, base: int, tuning: Tu
     n_bands = len(form.edges) - 1
     bands = _bands(form, shapes)
     spectra, angles = _turned(spectra, bands, n_bands)
-    widths = np.diff(form.edges).astype(np.float64)
-    scales = _steadied(_scales(np.sqrt(_summed(spectra**2, bands, n_bands) / widths), tuning))
+    scales = _steadied(_scales(_summed(spectra**2, bands, n_bands), form, tuning))
     scales = np.clip(scales, -(base // 4), (MAX_BASE - 1 - base) // 4)
     step = steps()[base + 4 * scales] / (1 << STEP_BITS)
     magnitude = np.abs(spectra) / _at(step, bands)

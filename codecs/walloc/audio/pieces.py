@@ -50,7 +50,10 @@ class PieceCoder:
     form: Format
     base: int
     start: Mixer
-    tuning: Tuning = Tuning()  # noqa: RUF009  frozen
+
+    @property
+    def tuning(self) -> Tuning:
+        return Tuning.of_base(self.base)
 
     @property
     def level(self) -> int:
