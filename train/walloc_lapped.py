@@ -23,9 +23,9 @@ from ..codecs.walloc.audio.codec import base_of_quality
 from ..codecs.walloc.audio.lapped import Format
 from ..codecs.walloc.audio.pieces import PieceCoder, PieceSplitter
 from ..codecs.walloc.audio.weights import STATE, metadata
+from ..datasets.sounds import find_sounds
 from ..entropy.mixing import shipping, sound
 from ..entropy.mixing.mixer import Mixer
-from ..errors import MediaError
 from ..files import whole
 from ..media.audio.reader import read_audio
 from .circuit_mix import sorted_header
@@ -34,7 +34,6 @@ from .settings import fill
 
 __all__ = ["LappedRecipe", "learned", "train"]
 
-_SUFFIXES = frozenset({".flac", ".ogg", ".wav", ".aiff", ".aif", ".mp3"})
 _ARRAYS = ("lines", "weights", "ages", "finals", "final_ages", "refined")
 _COUNT, _AGE = 24, 80  # the most that a packed state remembers of how much it has seen
 _MOST_BYTES = 1 << 20
@@ -68,7 +67,7 @@ def train(
         done, before = int(arrays["done"]), float(arrays["seconds"])
     began, saved = time.perf_counter(), time.perf_counter()
     coded = 0.0
-    for number, (x, form, base) in enumerate(_jobs(_recordings(data, recipe), recipe)):
+    for number, (x, form, base) in enumerate(_jobs(find_sounds(data, recipe.without), recipe)):
         coded += x.shape[1] / form.rate
         if number < done:
             continue
@@ -106,14 +105,6 @@ def _learn(mixer: Mixer, x: NDArray[np.float64], coder: PieceCoder) -> None:
     splitter = PieceSplitter(coder.form)
     for piece in [*splitter.push(x), *splitter.finish()]:
         sound.price(coder.quantised(*piece), mixer, coder.level)
-
-
-def _recordings(data: Path, recipe: LappedRecipe) -> list[Path]:
-    files = sorted(path for path in data.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    files = [path for path in files if not set(path.relative_to(data).parts) & set(recipe.without)]
-    if not files:
-        raise MediaError(f"{data}: no recordings ({', '.join(sorted(_SUFFIXES))}); name a folder with --data")
-    return files
 
 
 def _jobs(files: list[Path], recipe: LappedRecipe) -> Iterator[tuple[NDArray[np.float64], Format, int]]:
