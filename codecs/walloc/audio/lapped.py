@@ -58,17 +58,21 @@ class Tuning:
 
     loudness: steps grow with the loudness of a piece to this power, and with that of a band against its piece to the
     power contrast; 0 gives the least mean square error, and more what ears prefer. fill: the loudness of noise in
-    holes, relative to what was there. threshold: the part of a step from which a value is rounded up.
+    holes, relative to what was there. threshold: the part of a step from which a value is rounded up. shapes: how many
+    sizes of blocks there are to choose from, the longest first. turned: whether stereo is turned, band by band, to
+    where the first channel has most of the energy.
     """
 
     loudness: float = 0.7
     contrast: float = 0.55
     fill: float = 0.8
     threshold: float = 0.6
+    shapes: int = SHAPES
+    turned: bool = True
 
     @classmethod
     def of_base(cls, base: int) -> Tuning:
-        """What is chosen for a base of the steps: the coarser they are, the more do the loud bands hide."""
+        """The best choices at a base of the steps: the coarser they are, the more do the loud bands hide."""
         coarse = (base - _FINE) / (_COARSE - _FINE)
         return cls(contrast=_CONTRASTS[0] + (_CONTRASTS[1] - _CONTRASTS[0]) * min(1.0, max(0.0, coarse)))
 
@@ -113,7 +117,7 @@ def best_shapes(x: Floats, form: Format, base: int, tuning: Tuning) -> Ints:
     mixed = _mixed_down(x)
     costs = []
     step = np.empty(0)
-    for shape in range(SHAPES):
+    for shape in range(tuning.shapes):
         spectra = uniform_spectra(mixed, form.size >> shape).reshape(-1, 1, form.size)
         bands = _bands(form, np.full(len(spectra), shape, np.int32))
         if shape == 0:
@@ -167,8 +171,6 @@ def _turns() -> tuple[Floats, Floats]:
 
 def _turned(spectra: Floats, bands: NDArray[np.int64], n_bands: int) -> tuple[Floats, Ints]:
     """Spectra whose first two channels are turned, in each band, to where the first has most of the energy."""
-    if spectra.shape[1] < 2:
-        return spectra, np.zeros(n_bands, np.int32)
     a, b = spectra[:, :1], spectra[:, 1:2]
     aa, bb, ab = (_summed(v, bands, n_bands).sum((0, 1)) for v in (a * a, b * b, a * b))
     angle = np.rint(0.5 * np.arctan2(2 * ab, aa - bb) * ANGLES / np.pi).astype(np.int64) % ANGLES
@@ -187,7 +189,9 @@ def quantised(spectra: Floats, shapes: Ints, form: Format, base: int, tuning: Tu
     """The integers of spectra (frames, channels, size) in units of 2^-23. base: of the steps, in sixteenth octaves."""
     n_bands = len(form.edges) - 1
     bands = _bands(form, shapes)
-    spectra, angles = _turned(spectra, bands, n_bands)
+    angles = np.zeros(n_bands, np.int32)
+    if tuning.turned and form.channels > 1:
+        spectra, angles = _turned(spectra, bands, n_bands)
     scales = _steadied(_scales(_summed(spectra**2, bands, n_bands), form, tuning))
     scales = np.clip(scales, -(base // 4), (MAX_BASE - 1 - base) // 4)
     step = steps()[base + 4 * scales] / (1 << STEP_BITS)

@@ -45,15 +45,17 @@ class DecodedPiece:
 
 @dataclass(frozen=True)
 class PieceCoder:
-    """Codes the pieces of one sound. start: what the mixer knows at the beginning of each piece."""
+    """Codes the pieces of one sound. start: what the mixer knows at the beginning of each piece; tuning: what encoding
+    chooses, by default what is best at a base."""
 
     form: Format
     base: int
     start: Mixer
+    own_tuning: Tuning | None = None
 
     @property
     def tuning(self) -> Tuning:
-        return Tuning.of_base(self.base)
+        return self.own_tuning or Tuning.of_base(self.base)
 
     @property
     def level(self) -> int:
