@@ -1,4 +1,4 @@
-"""What each choice of walloc-audio's encoder is worth: the choices taken back one at a time, on the test clips.
+"""The worth of each choice of walloc-audio's encoder: choices taken back one at a time, on the test clips.
 
     python -P -m codec.eval.studies.audio_choices --out eval/results/walloc-audio/choices.json
     python -P -m codec.eval.studies.audio_choices --data FOLDER --clips 3 --out choices.json
@@ -76,7 +76,7 @@ def coded(audio: Audio, coder: PieceCoder) -> tuple[int, Sound]:
 
 
 def curve(audio: Audio, start: Mixer, changes: Mapping[str, Any], bases: Sequence[int] = BASES) -> Curve:
-    """What a way makes of a sound, at each base of the steps."""
+    """The curve of a way on a sound: a point for each base of the steps."""
     info = audio.info
     form = Format(info.rate, info.channels, frame_size(info.rate))
     original = Sound(np.ascontiguousarray(audio.to_float().T, np.float32), info.rate)
@@ -119,8 +119,8 @@ def packets_ratio(audio: Audio, quality: float) -> float:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if there else None
+    reached = [value for value in values if value is not None]
+    return float(np.mean(reached)) if reached else None
 
 
 def _lines(about: Mapping[str, Any]) -> Iterator[str]:
