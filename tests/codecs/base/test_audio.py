@@ -107,6 +107,8 @@ def test_kinds_of_input_and_of_output(tmp_path: Path) -> None:
     assert rate == 8000
     assert (tensor.dtype, tuple(tensor.shape)) == (torch.float32, (2, 3000))
     assert np.array_equal(tensor.numpy().T, out.samples / np.float32(32768))
+    halves = torch.from_numpy(audio.samples.T / 32768).to(torch.bfloat16)
+    assert load().compress((halves, 8000)) == load().compress((halves.float(), 8000))
     mono, _ = load().decompress(load().compress((audio.samples[:, 0].astype(np.float64) / 32768, 8000)))
     assert (mono.shape, mono.dtype) == ((3000, 1), np.float32)
     for data in (expected, io.BytesIO(expected), bytearray(expected)):
