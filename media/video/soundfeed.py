@@ -7,7 +7,7 @@ and floats. `sound.AudioFeed` is the same for packets that are carried along as 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SoundFeed"]
 
-_CODECS = {  # by type of sample, the best first; with FFmpeg's names of how they take samples
+_CODECS: Mapping[
+    str, Sequence[tuple[str, str]]
+] = {  # by type of sample, the best first; with FFmpeg's names of how they take samples
     "int16": (("flac", "s16"), ("alac", "s16p"), ("pcm_s16le", "s16")),
     "int24": (("flac", "s32"), ("alac", "s32p"), ("pcm_s24le", "s32")),
     "int32": (("pcm_s32le", "s32"),),

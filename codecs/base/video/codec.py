@@ -49,7 +49,7 @@ from .encode import (
 )
 from .groups import Preset
 from .journal import Journal, naming_target, part_of
-from .sound import COPY, CodedTrack, SoundOfVideo, chunks_of_tracks, described, encode_sounds, to_params
+from .sound import COPY, CodedTrack, SoundOfVideo, check_rate, chunks_of_tracks, described, encode_sounds, to_params
 from .stream import LEADING, N_COPIES, VideoFile, chunks_of, header_of, sound_chunks, times_of
 
 if TYPE_CHECKING:
@@ -354,6 +354,7 @@ class VideoCodec(Codec):
 @contextmanager
 def _source(x: Any, settings: EncodeSettings) -> Iterator[EncodeSource]:
     """The source of anything that can be encoded; one that can be read twice is looked through before it is given."""
+    check_rate(settings.sound, settings.sound_kbps)
     rate = None if settings.fps is None else Fraction(str(settings.fps))
     if isinstance(x, VideoReader):
         yield _of_reader(x, "", settings)

@@ -70,7 +70,7 @@ class EncodeSettings:
 
     def check(self) -> None:
         """Raise UsageError for settings that can't be."""
-        check_sound(self.sound, self.sound_kbps)
+        check_sound(self.sound)
         if not _LOWEST <= self.quality <= _HIGHEST:
             raise UsageError(f"quality {self.quality:g}; expected 1 (small files) to 100 (good pictures)")
         if self.effort is not None and not 0 <= self.effort <= 1000:

@@ -28,6 +28,7 @@ from ..audio.codec import AudioCodec
 from ..audio.file import AudioFile
 from ..codec import Codec, decoder_for
 from ..limits import Limits
+from ..settings import check_declared
 from ..weights import find_by_hash
 
 if TYPE_CHECKING:
@@ -56,17 +57,20 @@ MAX_BYTES = 1 << 28  # of the files of all tracks, when they are written
 _LATEST = 1 << 48  # samples
 
 
-def check_sound(sound: str, kbps: float | None) -> None:
-    """Raise UsageError for a name that isn't "copy", "none" or that of a codec of sound, or a rate without one."""
-    if sound not in (COPY, NONE):
-        known = names("audio")
-        if sound.partition("@")[0] not in known:
-            raise UsageError(f"sound {sound!r:.80}: expected {COPY}, {NONE} or a codec of sound: {', '.join(known)}")
-        split_tag(sound)
-        if kbps is not None and all(setting.name != "kbps" for setting in entry(sound).settings):
-            raise UsageError(f"sound_kbps {kbps:g}: {sound} takes no rate")
-    elif kbps is not None:
+def check_sound(sound: str) -> None:
+    """Raise UsageError for a name that isn't "copy", "none" or that of a codec of sound."""
+    known = names("audio")
+    if sound not in (COPY, NONE) and sound.partition("@")[0] not in known:
+        raise UsageError(f"sound {sound!r:.80}: expected {COPY}, {NONE} or a codec of sound: {', '.join(known)}")
+
+
+def check_rate(sound: str, kbps: float | None) -> None:
+    """Raise UsageError for a rate of sound that isn't coded, or that its codec doesn't take."""
+    if kbps is None:
+        return
+    if sound in (COPY, NONE):
         raise UsageError(f"sound_kbps {kbps:g}: it is for sound that is coded: --sound {default('audio')}")
+    check_declared(split_tag(sound)[0], ["kbps"], entry(sound).settings)
 
 
 # ---- writing
