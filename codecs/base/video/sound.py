@@ -273,7 +273,7 @@ def open_sounds(
             with about_sound():
                 carried = cast(BinaryIO, io.BufferedReader(_Carried(file, chunks, place, conceal), PART))
                 header = ChunkReader(carried).header
-                if header.medium != "audio" or (header.codec in names() and entry(header.codec).medium != "audio"):
+                if header.medium != "audio":
                     raise ContainerError(f"a file of {header.codec}, which isn't sound: the file is damaged")
                 codec = decoder_for(header, limits=limits)
                 if not isinstance(codec, AudioCodec):

@@ -23,7 +23,7 @@ from codec.codecs.base.settings import Select
 from codec.codecs.base.video import sound as video_sound
 from codec.codecs.base.video.encode import EncodeSource, identity_of
 from codec.codecs.nirvana.codec import NirvanaCodec
-from codec.container import Chunk, pack, unpack
+from codec.container import Chunk, ChunkWriter, pack, unpack
 from codec.datasets.places import places
 from codec.errors import CodecError, ContainerError, LimitError, StreamError, UsageError, WeightsError
 from codec.media.audio.reader import open_audio, read_audio
@@ -393,14 +393,28 @@ def test_long_sound_is_cut_into_chunks(toy: NirvanaCodec, coded: bytes, monkeypa
     ids=str,
 )
 def test_lists_of_tracks_that_cant_be(tracks: Any, toy: NirvanaCodec, coded: bytes) -> None:
-    with pytest.raises(CodecError):
+    with pytest.raises(StreamError, match=r"tracks of sound|a track of sound|sound isn't where"):
         toy.verify_file(with_track(coded, tracks_in(coded)[0], tracks=tracks))
 
 
 def test_what_isnt_sound_isnt_taken_for_it(toy: NirvanaCodec, coded: bytes) -> None:
-    for other in (toy.compress(noise_clip(2)), b"no file at all" * 9):
-        with pytest.raises(ContainerError, match="the sound"):
-            toy.verify_file(with_track(coded, other))
+    with pytest.raises(ContainerError, match="the sound: a file of nirvana, which isn't sound"):
+        toy.verify_file(with_track(coded, toy.compress(noise_clip(2))))
+    with pytest.raises(ContainerError, match="the sound: "):
+        toy.verify_file(with_track(coded, b"no file at all" * 9))
+
+
+def test_sound_that_cant_be_decoded_is_an_error(toy: NirvanaCodec, coded: bytes, tmp_path: Path) -> None:
+    """Checksums are right, and what they are of isn't: only decoding tells."""
+    header, chunks = unpack(tracks_in(coded)[0])
+    writer = ChunkWriter(header)
+    body = [writer.chunk(Chunk("Soun", chunk.payload[:300])) for chunk in chunks[:-1]]
+    data = with_track(coded, writer.start + b"".join(body) + writer.end(chunks[-1].payload))
+    with pytest.raises(StreamError, match="the sound: "):
+        toy.verify_file(data)
+    with pytest.raises(StreamError, match="the sound: "):
+        toy.decode_file(data, tmp_path / "a.mkv")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_limits_hold_for_sound(toy: NirvanaCodec, coded: bytes, tmp_path: Path) -> None:
