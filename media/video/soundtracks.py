@@ -7,11 +7,12 @@ Gaps between packets become silence: what comes behind them stays beside its pic
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -20,9 +21,14 @@ from ..audio.base import AudioReader
 from ..audio.coded import CodedReader
 from ..audio.reader import open_track
 from ..audio.values import AudioInfo
-from ..ffmpeg import open_input, ratio
+from ..ffmpeg import errors, open_input, ratio
 from ..notes import Note
+from .sound import samples_to_skip, time_of
 from .tracks import plain_tags
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
 
 __all__ = ["ReadTrack", "SoundTrack", "part_of", "samples_between", "tracks_of"]
 
@@ -64,9 +70,11 @@ def tracks_of(opened: Callable[[], BinaryIO], format: str, name: str, start: Fra
     """
     facts: list[tuple[Fraction, Mapping[str, str], int]] = []
     with opened() as file, open_input(file, format, None, 1 << 16) as container:
+        begins = _begins(container, format)
         for stream in container.streams.audio:
-            begin = (stream.start_time or 0) * (ratio(stream.time_base) or Fraction(0))
-            facts.append((begin - start, plain_tags(stream.metadata), int(stream.disposition or 0)))
+            begin, base = begins[stream.index] - start, ratio(stream.time_base) or Fraction(0)
+            begin = Fraction(0) if abs(begin) < base else begin  # in milliseconds, an encoder's delay is rounded
+            facts.append((begin, plain_tags(stream.metadata), int(stream.disposition or 0)))
     tracks = []
     for number, (begin, texts, flags) in enumerate(facts):
         try:
@@ -79,6 +87,32 @@ def tracks_of(opened: Callable[[], BinaryIO], format: str, name: str, start: Fra
         reader.info = replace(reader.info, tags=tags, cover=None)
         tracks.append(ReadTrack(reader, begin, flags))
     return tracks
+
+
+def _begins(container: InputContainer, format: str) -> dict[int, Fraction]:
+    """The seconds at which the first sample of each track is heard, by the track's index."""
+    streams = container.streams.audio
+    begins = {stream.index: (stream.start_time or 0) * (ratio(stream.time_base) or Fraction(0)) for stream in streams}
+    waiting = set(begins)
+    for packet in container.demux(*streams) if streams else ():
+        if packet.stream_index in waiting and (begin := _heard(packet, format)) is not None:
+            begins[packet.stream_index] = begin
+            waiting.remove(packet.stream_index)
+            if not waiting:
+                break
+    return begins
+
+
+def _heard(packet: Packet, format: str) -> Fraction | None:
+    """The seconds at which the first sample of a packet is heard; None if none is, as of one that starts a decoder."""
+    if format == "mov":  # whose edit lists the reader of sound reads by itself: they are the time of a packet
+        return time_of(packet) + samples_to_skip(packet) if packet.size and packet.pts is not None else None
+    with contextlib.suppress(*errors()):
+        for frame in packet.decode():
+            base = ratio(frame.time_base)
+            if frame.pts is not None and base is not None:
+                return frame.pts * base
+    return None
 
 
 def samples_between(start: Fraction, rate: int, begin: Fraction, end: Fraction) -> tuple[int, int]:

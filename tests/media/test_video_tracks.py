@@ -551,3 +551,30 @@ def test_samples_are_written_without_loss(sample: Any, suffix: str, codec: str, 
         assert abs(back.start - start) < 1e-3 if suffix == ".mkv" else back.start == start
         assert np.array_equal(back.reader.read().samples, values)
         assert back.reader.info.tags["LANGUAGE"] == ("eng",)
+
+
+@pytest.mark.parametrize(
+    ("format", "sound"),
+    [("matroska", "libopus"), ("matroska", "aac"), ("mp4", "aac"), ("mov", "pcm_s16le")],
+)
+@pytest.mark.parametrize("delay", [0.0, 0.12])
+def test_sound_is_heard_where_ffmpeg_plays_it(format: str, sound: str, delay: float) -> None:
+    """An encoder's delay is cut off, and what is left begins at its own time; delay: of the picture, in seconds."""
+    data = clip(format, "libx264", sound=sound, delay=delay, options={"bf": "0"})
+    with av.open(io.BytesIO(data)) as container:
+        picture = next(container.decode(video=0))
+        shown = Fraction(picture.pts * picture.time_base)
+    with av.open(io.BytesIO(data)) as container:
+        frame = next(container.decode(audio=0))
+        expected = Fraction(frame.pts * frame.time_base) - shown
+    with open_video(data) as reader:
+        (track,) = reader.sounds()
+        assert abs(track.start - expected) < 1e-3 and (abs(track.start) > 0.1) == (delay > 0)
+        played = samples(data)[:9000]
+        assert np.array_equal(track.reader.read(0, 9000).samples[:, 0], played)
+
+
+def test_sound_that_cant_be_decoded_is_refused() -> None:
+    data = clip("matroska", "ffv1", sound="flac").replace(b"A_FLAC", b"A_FLAX")
+    with open_video(data) as reader, pytest.raises(MediaError, match="--sound copy keeps it as it is"):
+        reader.sounds()
