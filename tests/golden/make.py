@@ -116,6 +116,8 @@ def _file_of(codec: Any, what: str, value: Any) -> bytes:
         return codec.encode_picture(value)
     if isinstance(value, ArrayFile):
         return codec.encode_array_file(value)
+    if what == "sound":
+        return codec.with_settings(sound="walloc-audio").compress(value)
     if what == "latents":
         return codec.with_settings(bound=None).compress(value)
     return (codec.with_settings(bound=BOUNDS[what]) if what in BOUNDS else codec).compress(value)
@@ -143,6 +145,8 @@ def main() -> int:
             values = arrays() if name == "mix" else {"items": probes.items(codec, 8)}
         elif isinstance(codec, VideoCodec):
             codec, values = codec.with_settings(effort=0.02), {"clip": probes.clip()}
+            if tag == codec.default_preset:
+                values["sound"] = probes.clip_with_sound()
         elif isinstance(codec, AudioCodec):
             values = sounds()
         else:

@@ -6,6 +6,7 @@ to fit. `encode_file` and `open_file` stream; `compress` and `decompress` are th
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -15,7 +16,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from dataclasses import replace as changed
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
@@ -181,7 +181,8 @@ class VideoCodec(Codec):
         words += [track.words for track in tracks]
         summary = self._summary(encoded, video.info, n_in, n_bytes, sound_bytes, notes, words)
         if tracks:
-            summary = changed(summary, about={**summary.about, "sound": [dict(track.about) for track in tracks]})
+            about = {**summary.about, "sound": [dict(track.about) for track in tracks]}
+            summary = dataclasses.replace(summary, about=about)
         return summary
 
     def _summary(
