@@ -71,7 +71,7 @@ def train(
         coded += x.shape[1] / form.rate
         if number < done:
             continue
-        _learn(mixer, x, PieceCoder(form, base, mixer))
+        _learn(mixer, x, PieceCoder.at(form, base, mixer))
         if time.perf_counter() - saved > _SAVED:
             saved = time.perf_counter()
             numbers = {"done": np.array(number + 1), "seconds": np.array(before + saved - began)}
@@ -107,7 +107,7 @@ def _learn(mixer: Mixer, x: NDArray[np.float64], coder: PieceCoder) -> None:
         sound.price(coder.quantised(*piece), mixer, coder.level)
 
 
-def _jobs(files: list[Path], recipe: LappedRecipe) -> Iterator[tuple[NDArray[np.float64], Format, int]]:
+def _jobs(files: list[Path], recipe: LappedRecipe) -> Iterator[tuple[NDArray[np.float64], Format, float]]:
     """Parts of recordings in a random order: samples (channels, n) in units of 2^-23, their format, a base of steps."""
     draw = np.random.default_rng(recipe.seed)
     left = recipe.seconds

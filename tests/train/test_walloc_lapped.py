@@ -61,7 +61,7 @@ def model_of(path: Path) -> LappedModel:
 
 def coded_bytes(start: Mixer) -> int:
     """The bytes of a song that no run has heard."""
-    coder = PieceCoder(Format(RATE, 2, 512), 225, start)
+    coder = PieceCoder.at(Format(RATE, 2, 512), 225, start)
     splitter = PieceSplitter(coder.form)
     x = song(8_000, 77).T.astype(np.float64) * FULL_SCALE
     return sum(len(coder.encode(*piece)) for piece in [*splitter.push(x), *splitter.finish()])

@@ -46,16 +46,17 @@ class DecodedPiece:
 @dataclass(frozen=True)
 class PieceCoder:
     """Codes the pieces of one sound. start: what the mixer knows at the beginning of each piece; tuning: what encoding
-    chooses, by default what is best at a base."""
+    chooses."""
 
     form: Format
     base: int
     start: Mixer
-    own_tuning: Tuning | None = None
+    tuning: Tuning = Tuning()  # noqa: RUF009  frozen
 
-    @property
-    def tuning(self) -> Tuning:
-        return self.own_tuning or Tuning.of_base(self.base)
+    @classmethod
+    def at(cls, form: Format, base: float, start: Mixer) -> PieceCoder:
+        """The coder with what is best at a base of the steps, which can lie between two integers."""
+        return cls(form, round(base), start, Tuning.of_base(base))
 
     @property
     def level(self) -> int:

@@ -379,11 +379,7 @@ def test_goals_are_reached(goal: dict[str, Any]) -> None:
     x = Audio.from_array(music(6 * 8000, 1, 8000), 8000)
     data = load().with_settings(**goal).compress(x)
     most = goal["kbps"] * 1000 / 8 * 6 if "kbps" in goal else 3000 if goal["size"] == 3000 else 9000
-    assert len(data) <= most
-    if len(data) < 0.98 * most:  # at the lowest rates, steps of quality are large: it is the last one that fits
-        quality = 1 + (400 - ChunkReader(io.BytesIO(data)).header.params["s"]) / 3  # type: ignore[operator]
-        assert most <= 3000
-        assert len(load().compress(x, quality + 1 / 3)) > most
+    assert (0.98 if most > 3000 else 0.96) * most < len(data) <= most  # a frame more or less counts in small files
     assert len(load().decompress(data).samples) == 48000
 
 
