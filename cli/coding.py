@@ -57,7 +57,7 @@ def add_settings(parser: argparse.ArgumentParser, declared: Callable[[Card], Seq
                 takers.setdefault(setting.name, []).append(card.name)
     rivals: dict[str, Any] = {}
     for name, setting in settings.items():
-        place: Any = parser
+        place: Any = parser if setting.words is None else parser.add_mutually_exclusive_group()
         if setting.rivals is not None:
             place = rivals.setdefault(setting.rivals, None) or parser.add_mutually_exclusive_group()
             rivals[setting.rivals] = place
@@ -74,6 +74,12 @@ def add_settings(parser: argparse.ArgumentParser, declared: Callable[[Card], Seq
                 type=typed(setting.parse, "size" if setting.name == "size" else "number"),
                 metavar=setting.metavar,
                 help=words,
+            )
+        if setting.words is not None:
+            off = setting.words[0]
+            option = setting.option.replace("--", "--no-", 1)
+            place.add_argument(
+                option, dest=name, action="store_const", const=off, help=f"the same as {setting.option} {off}"
             )
 
 

@@ -1,6 +1,7 @@
 """Random crops of recordings, held in memory as int16: no decoding while training.
 
-Folder of FLAC, OGG, WAV, AIFF or MP3 files, searched recursively. All are brought to one rate and to two channels.
+A folder is searched recursively for all files of sound that the suite reads. Crops are of one rate and number of
+channels.
 """
 
 from __future__ import annotations
@@ -16,21 +17,19 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from ..errors import MediaError
+from ..media import AUDIO_READS
+from ..media.audio.reader import read_audio
 
 __all__ = ["RandomSounds", "find_sounds", "load_sound"]
-
-SUFFIXES = {".flac", ".ogg", ".oga", ".wav", ".aiff", ".aif", ".mp3"}
 
 
 def find_sounds(folder: str | Path, without: Sequence[str] = ()) -> list[Path]:
     """Sorted sound files below `folder`, but for those below a folder of a name in `without`. MediaError if none is."""
     root = Path(folder)
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in AUDIO_READS and p.is_file())
     files = [p for p in files if not set(p.relative_to(root).parts) & set(without)]
     if not files:
-        raise MediaError(
-            f"{folder}: no recordings ({', '.join(sorted(SUFFIXES))}) in this folder; name one with --data"
-        )
+        raise MediaError(f"{folder}: no recordings ({', '.join(AUDIO_READS)}) in this folder; name one with --data")
     return files
 
 
@@ -40,18 +39,13 @@ def load_sound(file: Path, rate: int, channels: int) -> NDArray[np.float32]:
     Of more channels than asked for the first ones are taken; to one channel they are averaged. MediaError if the file
     can't be read.
     """
-    import soundfile
-    import soxr
-
     try:
-        samples, own_rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        raise MediaError(f"{file}: can't read this recording ({error!s:.200}); take it out of the folder") from None
+        samples = read_audio(file, rate).to_float().astype(np.float32)
+    except MediaError as error:
+        raise MediaError(f"{error}; take this recording out of the folder") from None
     samples = samples.mean(1, keepdims=True) if channels == 1 else samples[:, :channels]
     if samples.shape[1] < channels:
         samples = np.repeat(samples[:, :1], channels, 1)
-    if own_rate != rate:
-        samples = soxr.resample(samples, own_rate, rate)
     return np.ascontiguousarray(samples, np.float32)
 
 

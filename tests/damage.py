@@ -165,7 +165,7 @@ class Damage:
         self.payloads()
 
     def check(self, data: bytes, what: str, only_error: bool = False, any_result: bool = False) -> None:
-        """Decode once, within bounds; again where that took too long: what else a machine does takes time, too."""
+        """Decode once, within bounds; again where that took too long: a busy machine is no fault of the file."""
         memory = Memory()
         seconds = self._seconds(data, what, only_error, any_result)
         n_bytes = memory.grown()

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,26 @@ def clip(n: int = 6, height: int = 34, width: int = 42) -> np.ndarray:
     return np.stack([np.where(square, 230 - 60 * i, plane) for i, plane in enumerate(planes)], -1).astype(np.uint8)
 
 
+def clip_with_sound() -> bytes:
+    """The clip as a Matroska file, 25 frames a second, and a quarter of a second of sound that begins 0.08 s late."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as out:
+        video: Any = out.add_stream("ffv1", rate=25)
+        track: Any = out.add_stream("pcm_s16le", rate=8000)
+        video.height, video.width, video.pix_fmt = 34, 42, "bgr0"
+        track.codec_context.layout = "mono"
+        for picture in clip():
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="bgr0")))
+        out.mux(video.encode(None))
+        packet = av.Packet(sound(2000).samples.tobytes())
+        packet.pts = packet.dts = 640
+        packet.duration, packet.time_base, packet.stream = 2000, Fraction(1, 8000), track
+        out.mux(packet)
+    return buffer.getvalue()
+
+
 def sound(n: int, channels: int = 1, rate: int = 8000, bits: int = 16) -> Audio:
     """Two saw teeth of each channel that swell, a click and a hiss, by integer arithmetic: the same anywhere.
 
@@ -258,7 +279,10 @@ def sha256(data: bytes) -> str:
 
 
 def digest_of_pixels(data: bytes) -> str:
-    """Of shape, type and samples (little-endian) of the picture, array or sound in a file, whoever wrote it."""
+    """Of shape, type and samples (little-endian) of the picture, array or sound in a file, whoever wrote it.
+
+    Of a video, of its sound that is coded, too.
+    """
     codec = decoder_of(data)
     if isinstance(codec, ArrayCodec):
         pixels = codec.decode_array_file(data).array
@@ -271,6 +295,9 @@ def digest_of_pixels(data: bytes) -> str:
         assert isinstance(codec, ImageCodec)
         pixels = codec.decode_picture(data).stacked()
     hidden = b"" if not isinstance(pixels, np.ma.MaskedArray) else np.ma.getmaskarray(pixels).tobytes()
+    if isinstance(codec, VideoCodec):
+        with codec.open_file(data) as video:
+            hidden += b"".join(str(track.start).encode() + track.read().samples.tobytes() for track in video.sounds())
     little = np.ma.getdata(pixels).astype(pixels.dtype.newbyteorder("<"))
     return sha256(f"{pixels.shape} {pixels.dtype.name} ".encode() + little.tobytes() + hidden)
 

@@ -20,12 +20,12 @@ from safetensors.numpy import load_file, save
 from ..codecs.walloc.audio.bands import frame_size
 from ..codecs.walloc.audio.blocks import FULL_SCALE
 from ..codecs.walloc.audio.codec import base_of_quality
-from ..codecs.walloc.audio.lapped import Format, Tuning
+from ..codecs.walloc.audio.lapped import Format
 from ..codecs.walloc.audio.pieces import PieceCoder, PieceSplitter
 from ..codecs.walloc.audio.weights import STATE, metadata
+from ..datasets.sounds import find_sounds
 from ..entropy.mixing import shipping, sound
 from ..entropy.mixing.mixer import Mixer
-from ..errors import MediaError
 from ..files import whole
 from ..media.audio.reader import read_audio
 from .circuit_mix import sorted_header
@@ -34,7 +34,6 @@ from .settings import fill
 
 __all__ = ["LappedRecipe", "learned", "train"]
 
-_SUFFIXES = frozenset({".flac", ".ogg", ".wav", ".aiff", ".aif", ".mp3"})
 _ARRAYS = ("lines", "weights", "ages", "finals", "final_ages", "refined")
 _COUNT, _AGE = 24, 80  # the most that a packed state remembers of how much it has seen
 _MOST_BYTES = 1 << 20
@@ -58,7 +57,7 @@ def train(
 ) -> None:
     """Runs a recipe: writes walloc-audio-TAG.safetensors and its manifest into a folder."""
     del device
-    recipe, tuning = fill(LappedRecipe, settings["recipe"], "recipe"), fill(Tuning, settings["model"], "model")
+    recipe = fill(LappedRecipe, settings["recipe"], "recipe")
     checkpoint = folder / "checkpoint.safetensors"
     mixer, done, before = _new_mixer(), 0, 0.0
     if resume and checkpoint.is_file():
@@ -68,11 +67,11 @@ def train(
         done, before = int(arrays["done"]), float(arrays["seconds"])
     began, saved = time.perf_counter(), time.perf_counter()
     coded = 0.0
-    for number, (x, form, base) in enumerate(_jobs(_recordings(data, recipe), recipe)):
+    for number, (x, form, base) in enumerate(_jobs(find_sounds(data, recipe.without), recipe)):
         coded += x.shape[1] / form.rate
         if number < done:
             continue
-        _learn(mixer, x, PieceCoder(form, base, mixer, tuning))
+        _learn(mixer, x, PieceCoder.at(form, base, mixer))
         if time.perf_counter() - saved > _SAVED:
             saved = time.perf_counter()
             numbers = {"done": np.array(number + 1), "seconds": np.array(before + saved - began)}
@@ -80,7 +79,7 @@ def train(
                 partial.write_bytes(save({name: getattr(mixer, name) for name in _ARRAYS} | numbers))
             print(f"{coded:.0f} s of sound, {before + saved - began:.0f} s", flush=True)  # noqa: T201
     state = learned(mixer)
-    contents = sorted_header(save({STATE: state}, metadata(tuning, settings["tag"])))
+    contents = sorted_header(save({STATE: state}, metadata(settings["tag"])))
     seconds = round(before + time.perf_counter() - began, 1)
     facts = {"steps": 1, "seconds": seconds, "device": "CPU", "metrics": {"seconds_of_sound": round(coded)}}
     licence = settings.get("licence", about.get("licence", ""))
@@ -108,15 +107,7 @@ def _learn(mixer: Mixer, x: NDArray[np.float64], coder: PieceCoder) -> None:
         sound.price(coder.quantised(*piece), mixer, coder.level)
 
 
-def _recordings(data: Path, recipe: LappedRecipe) -> list[Path]:
-    files = sorted(path for path in data.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    files = [path for path in files if not set(path.relative_to(data).parts) & set(recipe.without)]
-    if not files:
-        raise MediaError(f"{data}: no recordings ({', '.join(sorted(_SUFFIXES))}); name a folder with --data")
-    return files
-
-
-def _jobs(files: list[Path], recipe: LappedRecipe) -> Iterator[tuple[NDArray[np.float64], Format, int]]:
+def _jobs(files: list[Path], recipe: LappedRecipe) -> Iterator[tuple[NDArray[np.float64], Format, float]]:
     """Parts of recordings in a random order: samples (channels, n) in units of 2^-23, their format, a base of steps."""
     draw = np.random.default_rng(recipe.seed)
     left = recipe.seconds

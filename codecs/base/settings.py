@@ -50,10 +50,12 @@ __all__ = [
     "RESERVED",
     "RMSE",
     "SECONDS",
+    "SELECT_SOUND",
     "SIZE",
     "SKIP",
     "SNAPSHOT",
     "SOUND",
+    "SOUND_KBPS",
     "VIDEO_SELECTION",
     "VIDEO_SETTINGS",
     "Card",
@@ -214,9 +216,9 @@ class Setting:
     option's text, and checks one that comes from Python; ValueError, TypeError or UsageError for what can't be. The
     first line of its docstring is what an error says was expected. metavar: what help calls the value. short: a letter.
     rivals: a name that settings share of which only one can be given. switch: an option without a value: when it is
-    given, the setting becomes this; negated options read --no-NAME. several: may be given more than once, and is a
-    tuple. command: whether the command offers it; otherwise it is for Python. optional: whether None stands for the
-    codec's own choice.
+    given, the setting becomes this; negated options read --no-NAME. words: of an option with a value, those that False
+    and True stand for; --no-NAME is the first of them. several: may be given more than once, and is a tuple. command:
+    whether the command offers it; otherwise it is for Python. optional: whether None stands for the codec's own choice.
     """
 
     name: str
@@ -226,6 +228,7 @@ class Setting:
     short: str | None = None
     rivals: str | None = None
     switch: bool | None = None
+    words: tuple[str, str] | None = None
     several: bool = False
     command: bool = True
     optional: bool = False
@@ -239,6 +242,8 @@ class Setting:
                 if not isinstance(given, bool):
                     raise TypeError(given)
                 return given
+            if self.words is not None and isinstance(given, bool):
+                return self.words[given]
             if self.several:
                 single = isinstance(given, (str, numbers.Real))
                 if isinstance(given, bytes) or (isinstance(given, Mapping) and not given):
@@ -305,7 +310,10 @@ FIT_EFFORT = replace(EFFORT, optional=True)
 ENOUGH = Setting("enough", "a group of frames with so many decibels is done", positive, "DB", optional=True)
 KEY_EVERY = Setting("key_every", "every N-th group of frames can be decoded alone", count, "N", optional=True)
 FPS = Setting("fps", "frames a second of a folder of pictures (25)", rate_of_frames, "N", optional=True)
-SOUND = Setting("sound", "leave the sound out", switch=False)
+SOUND = Setting(
+    "sound", "copy (default), none, or the codec that codes it, as walloc-audio", metavar="S", words=("none", "copy")
+)
+SOUND_KBPS = replace(KBPS, name="sound_kbps", help="of sound that is coded, at most so many", rivals="sound_rate")
 GROUP = Setting("group", "frames of a group", count, command=False, optional=True)
 SCENE_CUTS = Setting("scene_cuts", "whether a new scene begins a new group", switch=False, command=False)
 SEED = Setting("seed", "of the random numbers of a fit", count, command=False)
@@ -316,7 +324,10 @@ IMAGE_SETTINGS = (QUALITY, SIZE, BPP, PSNR)
 AUDIO_SETTINGS = (QUALITY, SIZE, KBPS)
 FIELD_SETTINGS = (QUALITY, MAX_ERROR, REL_ERROR, PW_REL_ERROR, RMSE, BOUND, DATASET, SKIP)
 ARRAY_SETTINGS = (CODER,)
-VIDEO_SETTINGS = (QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, FPS, GROUP, SCENE_CUTS, SEED, THREADS, JOBS)
+VIDEO_SETTINGS = (
+    *(QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, SOUND_KBPS, FPS),
+    *(GROUP, SCENE_CUTS, SEED, THREADS, JOBS),
+)
 
 # What a decoder can be asked for.
 SELECT_DATASET = Setting("dataset", "this dataset alone, as .npy (or .h5)", dataset_path, "PATH", several=True)
@@ -326,10 +337,11 @@ FRAMES = Setting("frames", "these frames only, counted from 0, B not included", 
 SECONDS = Setting("seconds", "these seconds only, as 30:45 or 1.5:2.25, B not included", second_range, "A:B")
 CONCEAL = Setting("conceal", "fill in what is damaged: a frame by the last good one, a picture's parts", switch=True)
 ENCODER = Setting("encoder", "as libx264:crf=18 (default: lossless where it can be)", metavar="E")
+SELECT_SOUND = Setting("sound", "leave the sound out", switch=False)
 
 AUDIO_SELECTION = (SECONDS, CONCEAL)
 FIELD_SELECTION = (SELECT_DATASET, SNAPSHOT)
-VIDEO_SELECTION = (FRAMES, CONCEAL, ENCODER, SOUND)
+VIDEO_SELECTION = (FRAMES, CONCEAL, ENCODER, SELECT_SOUND)
 
 
 @dataclass(frozen=True)
@@ -354,7 +366,7 @@ class Select:
     form: str = ""
 
     def __post_init__(self) -> None:
-        for setting in (FRAMES, SECONDS, SELECT_DATASET, SNAPSHOT, AT, CONCEAL, ENCODER, SOUND):
+        for setting in (FRAMES, SECONDS, SELECT_DATASET, SNAPSHOT, AT, CONCEAL, ENCODER, SELECT_SOUND):
             given = getattr(self, setting.name)
             if given is not None:
                 object.__setattr__(self, setting.name, setting.checked(given))

@@ -181,7 +181,7 @@ def measured(
 def speeds(folder: Path, codecs: Sequence[str], out: Path | None, say: Say = lambda words: None) -> Table:
     """The codecs at one setting each: those that take a bit rate at 64 kbit/s, ours at its default quality."""
     every = peers.families()
-    ours = {name for name in codecs if peers.is_ours(every[name])}
+    ours = {name for name in codecs if peers.is_ours(every[name.partition("@")[0]])}
     return rate_distortion(
         folder,
         ",".join(f"{name}:q=0" if name in ours else f"{name}:kbps={_SPEED_KBPS}" for name in codecs),

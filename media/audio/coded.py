@@ -66,6 +66,7 @@ class CodedReader(AudioReader):
         self._timing = timing
         self._skip = 0
         self._slack: int | None = None  # samples by which times of frames err, None if they have none
+        self._gaps = False  # whether what is missing between packets was never there
         with self._about(), self._open() as (container, stream):
             frame = self._first(container, stream)
             self.info = self._described(frame, stream)
@@ -176,6 +177,11 @@ class CodedReader(AudioReader):
         self.info = replace(self.info, tags=tags.values, cover=tags.cover)
         self._notes += tags.notes
 
+    def keep_gaps(self) -> None:
+        """Fill gaps of more than a tenth of a second between packets with silence: beside pictures, sound has times."""
+        if self._slack is None:
+            self._slack, self._gaps = self.info.rate // 10, True
+
     def _bits(self, stream: AudioStream) -> int:
         """The bits of a sample of a lossless codec."""
         name, extradata = stream.codec_context.name, bytes(stream.codec_context.extradata or b"")
@@ -216,7 +222,7 @@ class CodedReader(AudioReader):
         self, container: InputContainer, stream: AudioStream, first: int
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """All that the decoder gives, with its place; where `first` is far from the start, only what it needs."""
-        at = n_lost = n_each = pending = 0  # pending: samples that can't be decoded, if others follow
+        at = n_lost = n_each = n_silent = pending = 0  # pending: samples that can't be decoded, if others follow
         zero: Fraction | None = None
         for packet, skipped in self._packets(container, stream, first):
             at += skipped
@@ -236,6 +242,9 @@ class CodedReader(AudioReader):
                 zero = time - at if zero is None and time is not None else zero
                 missing = 0 if time is None or zero is None else round(time - zero) - at
                 missing = missing if missing > max(pending, self._slack or 0) else pending
+                if self._gaps and missing > pending:
+                    self._note("sound", "gaps between its packets: filled with silence")
+                    n_silent += missing - pending
                 pending, n_lost = 0, n_lost + missing
                 self._refuse_loss(n_lost, at + missing)
                 for part in self._silence(missing):
@@ -243,8 +252,8 @@ class CodedReader(AudioReader):
                     at += len(part)
                 yield at, samples
                 at, n_each = at + len(samples), len(samples)
-        if n_lost:
-            self._note("damage", f"{n_lost} samples can't be decoded: they are silent")
+        if n_lost > n_silent:
+            self._note("damage", f"{n_lost - n_silent} samples can't be decoded: they are silent")
         if pending and not at:
             raise MediaError("no sound in it that can be decoded: the file is damaged")
 

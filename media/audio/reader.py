@@ -31,7 +31,7 @@ from .resample import Resampler, length_at
 from .tags import Tags, from_id3, size_of_id3
 from .values import MAX_RATE, Audio, AudioInfo, SampleType, to_float
 
-__all__ = ["AudioReader", "AudioSource", "open_audio", "probe_audio", "read_audio"]
+__all__ = ["AudioReader", "AudioSource", "open_audio", "open_track", "probe_audio", "read_audio"]
 
 AudioSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Audio | Probe
 Opened = Callable[[], BinaryIO]
@@ -49,6 +49,11 @@ def open_audio(source: AudioSource, rate: int | None = None, track: int = 0) -> 
     if rate is None or rate == reader.info.rate:
         return reader
     return _ResampledReader(reader, rate)
+
+
+def open_track(opened: Callable[[], BinaryIO], name: str, track: int) -> AudioReader:
+    """Open a track of sound of a video, which `opened` opens anew, at its start. name: of the video, for errors."""
+    return _of_file(opened, name, track)
 
 
 def read_audio(source: AudioSource, rate: int | None = None) -> Audio:

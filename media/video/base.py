@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from fractions import Fraction
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..notes import Note
 from .sound import without_sound
 from .values import Frame, VideoInfo
+
+if TYPE_CHECKING:
+    from .soundtracks import ReadTrack
 
 __all__ = ["TAKES", "VideoReader"]
 
@@ -52,6 +58,18 @@ class VideoReader(ABC):
         """The same with sound or without it: subtitles and attached files are there in any case."""
         audio = self.audio()
         return audio if sound or audio is None else without_sound(audio)
+
+    def sounds(self) -> list[ReadTrack]:
+        """The tracks of sound, to be decoded: each with the time at which its first sample is heard.
+
+        MediaError for sound that can't be.
+        """
+        audio = self.audio()
+        if audio is None:
+            return []
+        from .soundtracks import tracks_of
+
+        return tracks_of(lambda: io.BytesIO(audio), "matroska", "the sound", Fraction(0))
 
     def close(self) -> None:
         return

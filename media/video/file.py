@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
+    from .soundtracks import ReadTrack
+
 __all__ = ["FileReader"]
 
 _THREADS = min(4, os.cpu_count() or 1)
@@ -88,6 +90,12 @@ class FileReader(VideoReader):
         beside = self._beside(sound)
         self.info = replace(self.info, early=beside.early)
         return beside.data
+
+    def sounds(self) -> list[ReadTrack]:
+        from .soundtracks import tracks_of
+
+        with self._about():
+            return tracks_of(self._opened, self._format, self._name, self._start)
 
     def _beside(self, sound: bool) -> Beside:
         with self._about():

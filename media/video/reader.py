@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from .base import TAKES, VideoReader
 from .file import FileReader
 from .folder import FolderReader
 from .values import FULL, Chapter, Frame, VideoInfo, frames_of, yuv_to_rgb
+
+if TYPE_CHECKING:
+    from .soundtracks import ReadTrack
 
 __all__ = ["MAX_MEMORY", "VideoReader", "VideoSource", "chapters_of", "cut", "open_video"]
 
@@ -235,13 +238,26 @@ class _CutReader(VideoReader):
 
     def beside(self, sound: bool = True) -> bytes | None:
         audio = self._reader.beside(sound)
-        if audio is not None or self._reader.info.chapters:
-            for _ in self if self._span is None else ():
-                pass
-        if self._span is None:
+        span = self._read_span() if audio is not None or self._reader.info.chapters else self._span
+        if span is None:
             return None
-        self.info = replace(self.info, chapters=chapters_of(self._reader.info, *self._span))
-        return sounds.cut_audio(audio, *self._span)
+        self.info = replace(self.info, chapters=chapters_of(self._reader.info, *span))
+        return sounds.cut_audio(audio, *span)
+
+    def sounds(self) -> list[ReadTrack]:
+        tracks = self._reader.sounds()
+        span = self._read_span() if tracks else None
+        if span is None:
+            return []
+        from .soundtracks import part_of
+
+        return [part_of(track, *span) for track in tracks]
+
+    def _read_span(self) -> tuple[Fraction, Fraction] | None:
+        """The seconds from which and to which the frames are, for which they are read if they weren't."""
+        for _ in self if self._span is None else ():
+            pass
+        return self._span
 
     def close(self) -> None:
         self._reader.close()

@@ -31,6 +31,7 @@ __all__ = [
     "cut_audio",
     "joined",
     "kinds_of",
+    "lost_of",
     "pieces_of",
     "with_cluster",
     "without_sound",
@@ -183,18 +184,20 @@ class AudioFeed:
             language = f" ({stream.language})" if stream.language else ""
             self.notes.append(Note("track", f"subtitles{language} are left out: .mkv keeps them"))
 
-    def lost(self, written: InputContainer) -> list[Note]:
-        """Notes on what a finished file doesn't say of these tracks: their titles, languages and flags."""
+    def lost(self, written: InputContainer, others: int = 0) -> list[str]:
+        """The names of what a finished file doesn't say of these tracks: their titles, languages and flags.
+
+        others: how many tracks of sound are in front of these.
+        """
         lost: list[str] = []
-        theirs = [stream for stream in written.streams if stream.type in ("audio", "subtitle")]
+        theirs = [stream for stream in written.streams if stream.type in ("audio", "subtitle")][others:]
         ours = [self._source.streams[index] for index in self._tracks]
         for stream, other in zip(ours, theirs, strict=False):
             values = set(other.metadata.values())
             lost += [key for key, value in stream.metadata.items() if key not in _TECHNICAL and value not in values]
             if int(stream.disposition or 0) & ~int(other.disposition or 0):
                 lost.append("flags")
-        words = ", ".join(sorted({name.lower() for name in lost}))
-        return [Note("tags", f"{words} of tracks left out")] if lost else []
+        return lost
 
     def upto(self, seconds: Fraction | None) -> None:
         """Write the packets that begin at or before `seconds`; None: all that are left."""
@@ -232,6 +235,12 @@ class AudioFeed:
                     move(packet, self._later)
                 packet.stream = self._tracks[index]
                 yield packet
+
+
+def lost_of(names: Sequence[str]) -> list[Note]:
+    """A note on what of tracks, by these names, is left out; none if nothing is."""
+    words = ", ".join(sorted({name.lower() for name in names}))
+    return [Note("tags", f"{words} of tracks left out")] if names else []
 
 
 def _samples(stream: Any) -> tuple[int, int]:

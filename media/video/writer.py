@@ -16,7 +16,7 @@ import math
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -34,13 +34,16 @@ from ..notes import Note
 from ..values import Picture
 from . import y4m
 from .matroska import set_aspect
-from .sound import AudioFeed
+from .sound import AudioFeed, lost_of
+from .soundfeed import SoundFeed
 from .tracks import plain_tags
 from .values import FULL, LIMITED, Frame, Pixels, Planes, VideoInfo, plane_shapes, to_rgb, to_yuv420, to_yuv444
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.packet import Packet
+
+    from .soundtracks import SoundTrack
 
 __all__ = ["ENCODERS", "VideoTarget", "VideoWriter", "parse_encoder"]
 
@@ -184,7 +187,8 @@ class VideoWriter:
     """A writer of frames to a file, a folder of PNGs, or, as Y4M, to a stream ("-": stdout).
 
     target: its suffix says what is written; without one, a folder of PNGs. audio: of VideoReader.audio(). encoder: see
-    the module. force: replace a file that exists; a folder is never replaced unless it is empty.
+    the module. force: replace a file that exists; a folder is never replaced unless it is empty. sounds: tracks of
+    samples, which are written without loss.
 
     A context manager. Files and folders are written under a temporary name beside their own and appear once the block
     ends without an exception; otherwise nothing is left. Raises MediaError, UsageError for the call itself.
@@ -199,6 +203,7 @@ class VideoWriter:
         audio: bytes | None = None,
         encoder: str | None = None,
         force: bool = False,
+        sounds: Sequence[SoundTrack] = (),
     ) -> None:
         self.info = info
         self.n_frames = 0
@@ -215,7 +220,7 @@ class VideoWriter:
             what = "Y4M" if suffix else "a folder of PNGs"
             if encoder is not None:
                 raise UsageError(f"{what} has no encoder {encoder!r}: name a file of {', '.join(_MUXERS)}")
-            if audio is not None:
+            if audio is not None or sounds:
                 raise MediaError(f"{what} can't hold sound: write .mkv, or leave the sound out")
         settings = _encoder_for(suffix, encoder, info) if suffix in _MUXERS else None
         self.notes: list[Note] = _changes(suffix, info, settings[0] if settings else None)
@@ -226,7 +231,7 @@ class VideoWriter:
         self._place = _Place(Path(target), folder=not suffix, force=force)
         with self._place.about():
             if settings is not None:
-                self._sink = _FileSink(self._place.temporary, suffix, info, audio, *settings)
+                self._sink = _FileSink(self._place.temporary, suffix, info, (audio, sounds), *settings)
             elif suffix:
                 self._sink = _Y4mSink(self._place.temporary.open("xb"), info, close=True)
             else:
@@ -418,7 +423,13 @@ class _FileSink(_Sink):
     """A file by FFmpeg. Its header is written before the first frame, so that what it can't hold is known at once."""
 
     def __init__(
-        self, path: Path, suffix: str, info: VideoInfo, audio: bytes | None, name: str, options: Mapping[str, str]
+        self,
+        path: Path,
+        suffix: str,
+        info: VideoInfo,
+        beside: tuple[bytes | None, Sequence[SoundTrack]],
+        name: str,
+        options: Mapping[str, str],
     ) -> None:
         import av
         from av.container.core import Flags
@@ -430,20 +441,27 @@ class _FileSink(_Sink):
         self._durations: dict[int, int] = {}
         self._dropping: Any = None
         self._feed: AudioFeed | None = None
+        self._sounds: list[SoundFeed] = []
+        audio, sounds = beside
         self._quiet = _quiet_svt if name == "libsvtav1" else contextlib.nullcontext
         # The index in front lets a browser start before it has all. FFmpeg takes a colon in a name for a protocol.
         settings = {"movflags": "+faststart"} if suffix in (".mp4", ".mov") else {}
         if suffix == ".mkv":
             settings["avoid_negative_ts"] = "disabled"
+        if settings and sounds:
+            settings["movie_timescale"] = str(sounds[0].info.rate)  # else a delay is rounded to milliseconds
         # MP4 has no times before 0, and would cut off what sounds there: all of it is moved, and the picture is late.
-        self._later = math.ceil(info.early / info.time_base) if suffix in (".mp4", ".mov") and audio is not None else 0
+        is_moved = suffix in (".mp4", ".mov") and (audio is not None or len(sounds) > 0)
+        self._later = math.ceil(info.early / info.time_base) if is_moved else 0
         self._path, self._suffix = path, suffix
         self._output = av.open(f"file:{path}", "w", format=_MUXERS[suffix], container_options=settings)
         try:
             self._output.flags |= Flags.bitexact.value  # no tags with FFmpeg's version or the date
             self._stream = self._add_stream(name, options)
+            later = self._later * info.time_base
+            self._sounds = [SoundFeed(track, self._output, suffix, later) for track in sounds]
             if audio is not None:
-                self._feed = AudioFeed(audio, self._output, suffix, self._later * info.time_base)
+                self._feed = AudioFeed(audio, self._output, suffix, later)
             self._add_texts()
             with self._quiet():
                 self._output.start_encoding()
@@ -494,12 +512,15 @@ class _FileSink(_Sink):
 
     def notes(self) -> list[Note]:
         notes = list(self._feed.notes) if self._feed is not None else []
+        notes += [note for feed in self._sounds for note in feed.notes]
         with open_input(f"file:{self._path}", _MUXERS[self._suffix]) as written:
             video = written.streams.video[0]
             aspect = ratio(video.sample_aspect_ratio) or Fraction(1)
             kept, track = _texts(plain_tags(written.metadata)), _texts(plain_tags(video.metadata))
             n_chapters = len(written.chapters())
-            notes += self._feed.lost(written) if self._feed is not None else []
+            unsaid = [name for feed in self._sounds for name in feed.lost(written)]
+            unsaid += self._feed.lost(written, len(self._sounds)) if self._feed is not None else []
+            notes += lost_of(unsaid)
         if self._info.sample_aspect is not None and aspect != self._info.sample_aspect:
             notes.append(_square(self._info.sample_aspect))
         lost = sorted(_texts(self._info.tags).items() - kept.items())
@@ -527,13 +548,17 @@ class _FileSink(_Sink):
         for packet in packets:
             if packet.pts is not None and (duration := self._durations.pop(packet.pts, None)):
                 packet.duration = duration
-            if self._feed is not None and packet.dts is not None:
-                self._feed.upto(packet.dts * packet.time_base)
+            if packet.dts is not None:
+                self._feed_upto(packet.dts * packet.time_base)
             if self._encoder.drop and self._dropping is None:  # only now the stream has its headers
                 from av.bitstream import BitStreamFilterContext
 
                 self._dropping = BitStreamFilterContext(self._encoder.drop, self._stream)
             self._output.mux(self._dropping.filter(packet) if self._dropping else packet)
+
+    def _feed_upto(self, seconds: Fraction | None) -> None:
+        for feed in (*self._sounds, *([self._feed] if self._feed is not None else [])):
+            feed.upto(seconds)
 
     def finish(self) -> None:
         if self._count < self._encoder.fewest:
@@ -542,8 +567,7 @@ class _FileSink(_Sink):
             self._mux(self._stream.encode(None))
         if self._dropping:
             self._output.mux(self._dropping.filter(None))
-        if self._feed is not None:
-            self._feed.upto(None)
+        self._feed_upto(None)
         self._output.close()
         info = self._info
         if info.sample_aspect is not None and self._suffix in (".mkv", ".webm") and self._name != "libx264":

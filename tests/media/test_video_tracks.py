@@ -19,10 +19,12 @@ from PIL import Image
 
 from codec.errors import MediaError, UsageError
 from codec.media import ffmpeg
+from codec.media.audio.values import AudioInfo
 from codec.media.notes import Note
 from codec.media.video import file as video_file
 from codec.media.video.reader import cut, open_video
 from codec.media.video.sound import joined, kinds_of, pieces_of, without_sound
+from codec.media.video.soundtracks import SoundTrack
 from codec.media.video.times import OrderOfDecoding
 from codec.media.video.values import Chapter, VideoInfo, frames_of
 from codec.media.video.writer import VideoWriter
@@ -516,3 +518,63 @@ def test_what_pyav_no_longer_takes_is_not_given(monkeypatch: pytest.MonkeyPatch)
     ffmpeg.open_input("x")
     assert given["metadata_errors"] == "replace"
     assert ffmpeg.ratio(None) is None and ffmpeg.ratio(Fraction(2, 4)) == Fraction(1, 2)
+
+
+# ---- samples that are written beside a picture
+
+
+@pytest.mark.parametrize(
+    ("sample", "suffix", "codec"),
+    [
+        *(("int16", ".mkv", "flac"), ("int16", ".mp4", "flac"), ("int16", ".mov", "alac")),
+        *(("int24", ".mkv", "flac"), ("int24", ".mp4", "flac"), ("int24", ".mov", "alac")),
+        *(("int32", ".mkv", "pcm_s32le"), ("int32", ".mov", "pcm_s32le"), ("float32", ".mkv", "pcm_f32le")),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_samples_are_written_without_loss(sample: Any, suffix: str, codec: str, channels: int, tmp_path: Path) -> None:
+    info = AudioInfo(44100, channels, 10_001, sample=sample)
+    scale = 1.0 if sample == "float32" else 2.0 ** (info.bits - 1)
+    values = np.random.default_rng(channels).uniform(-1, 1, (10_001, channels)) * scale
+    values = values.astype(info.dtype)
+    blocks = [values[:7], values[7:9000], values[9000:]]
+    start = Fraction(4417, 44100)  # no whole milliseconds
+    track = SoundTrack(info, start, lambda: iter(blocks), {"language": "eng"})
+    video, frames = frames_of(np.zeros((5, 16, 16, 3), np.uint8), 25)
+    with VideoWriter(tmp_path / f"a{suffix}", video, sounds=[track]) as writer:
+        for frame in frames:
+            writer.write(frame)
+    assert [note.kind for note in writer.notes if note.kind != "chroma"] == []
+    with open_video(tmp_path / f"a{suffix}") as reader:
+        (back,) = reader.sounds()
+        assert back.reader.info.format == codec.partition("_")[0]
+        assert abs(back.start - start) < 1e-3 if suffix == ".mkv" else back.start == start
+        assert np.array_equal(back.reader.read().samples, values)
+        assert back.reader.info.tags["LANGUAGE"] == ("eng",)
+
+
+@pytest.mark.parametrize(
+    ("format", "sound"),
+    [("matroska", "libopus"), ("matroska", "aac"), ("mp4", "aac"), ("mov", "pcm_s16le")],
+)
+@pytest.mark.parametrize("delay", [0.0, 0.12])
+def test_sound_is_heard_where_ffmpeg_plays_it(format: str, sound: str, delay: float) -> None:
+    """An encoder's delay is cut off, and what is left begins at its own time; delay: of the picture, in seconds."""
+    data = clip(format, "libx264", sound=sound, delay=delay, options={"bf": "0"})
+    with av.open(io.BytesIO(data)) as container:
+        picture = next(container.decode(video=0))
+        shown = Fraction(picture.pts * picture.time_base)
+    with av.open(io.BytesIO(data)) as container:
+        frame = next(container.decode(audio=0))
+        expected = Fraction(frame.pts * frame.time_base) - shown
+    with open_video(data) as reader:
+        (track,) = reader.sounds()
+        assert abs(track.start - expected) < 1e-3 and (abs(track.start) > 0.1) == (delay > 0)
+        played = samples(data)[:9000]
+        assert np.array_equal(track.reader.read(0, 9000).samples[:, 0], played)
+
+
+def test_sound_that_cant_be_decoded_is_refused() -> None:
+    data = clip("matroska", "ffv1", sound="flac").replace(b"A_FLAC", b"A_FLAX")
+    with open_video(data) as reader, pytest.raises(MediaError, match="--sound copy keeps it as it is"):
+        reader.sounds()

@@ -232,6 +232,8 @@ def taken_in(x: Any) -> Iterator[Given]:
         kind = ARRAY
         if is_torch(samples):
             check_dense(samples)
+            if str(samples.dtype) == "torch.bfloat16":  # which NumPy doesn't have
+                samples = samples.float()
             samples, kind = samples.detach().cpu().numpy().T, TENSOR
         x = Audio.from_array(np.asarray(samples), rate)
     elif not isinstance(x, (Audio, str, os.PathLike)):

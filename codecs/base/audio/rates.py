@@ -26,6 +26,7 @@ __all__ = ["BLOCK", "Encoding", "Search", "tell"]
 
 BLOCK = 1 << 16  # samples that are read at once
 _MOST = 7  # encodings, in the search for a rate
+_GRID = 12  # qualities from one whole number to the next
 _EXCERPTS, _EXCERPT_SECONDS = 6, 8  # where a search for a rate begins, in a long sound
 
 
@@ -58,7 +59,7 @@ class Encoding:
 
 
 def _on_the_grid(quality: float) -> float:
-    return round(quality * 3) / 3
+    return round(quality * _GRID) / _GRID
 
 
 def _of_clipping(n: int) -> tuple[Note, ...]:
@@ -122,7 +123,7 @@ class Search:
             return guess
         if abs(sizes[guess] - wanted) > 0.1:  # the straight line leads nowhere
             return (low + high) / 2
-        return guess + (1 / 3 if guess == low else -1 / 3)
+        return guess + (1 / _GRID if guess == low else -1 / _GRID)
 
     def _encoded(self, quality: float) -> bytes:
         buffer = io.BytesIO()

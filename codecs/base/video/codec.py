@@ -6,6 +6,7 @@ to fit. `encode_file` and `open_file` stream; `compress` and `decompress` are th
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -48,6 +49,7 @@ from .encode import (
 )
 from .groups import Preset
 from .journal import Journal, naming_target, part_of
+from .sound import COPY, CodedTrack, SoundOfVideo, check_rate, chunks_of_tracks, described, encode_sounds, to_params
 from .stream import LEADING, N_COPIES, VideoFile, chunks_of, header_of, sound_chunks, times_of
 
 if TYPE_CHECKING:
@@ -166,6 +168,7 @@ class VideoCodec(Codec):
                 encoded = encode(video, self._context(identity), journal, report)
                 with naming_target(place), whole(target, replace=replace) as file:
                     n_bytes, sound_bytes = self._write(file, video, encoded)
+                tracks = video.sounds()
                 done = True
             except OutOfReachError:
                 done = True  # what there is of it is of no use
@@ -175,7 +178,12 @@ class VideoCodec(Codec):
             notes = video.notes()
         n_in = os.path.getsize(source) if isinstance(source, (str, os.PathLike)) and os.path.isfile(source) else None
         words = [f"{other.name} keeps the progress of other settings" for other in others]
-        return self._summary(encoded, video.info, n_in, n_bytes, sound_bytes, notes, words)
+        words += [track.words for track in tracks]
+        summary = self._summary(encoded, video.info, n_in, n_bytes, sound_bytes, notes, words)
+        if tracks:
+            about = {**summary.about, "sound": [dict(track.about) for track in tracks]}
+            summary = dataclasses.replace(summary, about=about)
+        return summary
 
     def _summary(
         self,
@@ -225,35 +233,40 @@ class VideoCodec(Codec):
             if start >= file.n_frames:
                 raise UsageError(f"--frames {start}:{'' if stop is None else stop}: there are {file.n_frames} frames")
             stop = file.n_frames if stop is None else min(stop, file.n_frames)
-            audio, notes = self._sound_of(file, target, select)
-            info = file.info
+            audio, sounds, notes = self._sound_of(file, target, select)
+            info, span = file.info, None
             if select.frames is not None:
-                begin, end = file.seconds(start), file.seconds(stop)
-                audio = cut_audio(audio, begin, end)
-                info = _part_of(info, begin, end)
-            with VideoWriter(target, info, audio, select.encoder, replace) as writer:
+                span = file.seconds(start), file.seconds(stop)
+                audio = cut_audio(audio, *span)
+                info = _part_of(info, *span)
+            tracks = [sound.track(span) for sound in sounds]
+            with VideoWriter(target, info, audio, select.encoder, replace, tracks) as writer:
                 for frame in file.frames(start, stop):
                     writer.write(frame)
             notes += writer.notes
             shape = [stop - start, file.info.height, file.info.width]
             missing, n_in = file.missing, file.n_bytes
             notes += [note for note in file.notes if note.kind == "damage" and note not in from_meta(file.header.meta)]
+            notes += [note for sound in sounds for note in sound.notes]
         if missing:
             notes.append(Note("damage", f"{len(missing)} frames are missing: {ranges_of(missing)}"))
         fps = round((stop - start) / (time.perf_counter() - started), 2)
         facts = {"codec": self.name, "shape": shape, "dtype": "uint8", "missing": missing, "fps": fps}
         return Summary(n_in, os.path.getsize(target) if os.path.isfile(target) else None, facts, (), notes)
 
-    @staticmethod
-    def _sound_of(file: VideoFile, target: PathLike, select: Select) -> tuple[bytes | None, list[Note]]:
-        """The sound that is written, and a note where the output can't hold the one there is."""
+    def _sound_of(
+        self, file: VideoFile, target: PathLike, select: Select
+    ) -> tuple[bytes | None, list[SoundOfVideo], list[Note]]:
+        """The sound that is written, packets and samples, and notes where the output can't hold what there is."""
         audio = file.audio()
         if audio is not None and not select.sound:
             audio = without_sound(audio)
+        sounds = file.sounds(self.limits) if select.sound else []
         form = ".y4m" if target == STDIO else Path(target).suffix.lower()
-        if audio is not None and form in ("", ".y4m"):
-            return None, [_LEFT_OUT[kind] for kind in kinds_of(audio) if kind in _LEFT_OUT]
-        return audio, []
+        if form in ("", ".y4m"):
+            kinds = {*(kinds_of(audio) if audio is not None else ()), *(["audio"] if sounds else [])}
+            return None, [], [_LEFT_OUT[kind] for kind in sorted(kinds) if kind in _LEFT_OUT]
+        return audio, sounds, []
 
     def verify_file(self, source: Source) -> None:
         about = opened(source)
@@ -262,7 +275,16 @@ class VideoCodec(Codec):
             for _ in file.frames():
                 pass
             file.audio()
+            for sound in file.sounds(self.limits):
+                for _ in sound.blocks():
+                    pass
             file.check_rest()
+
+    @classmethod
+    def describe(cls, source: Source) -> Mapping[str, Any]:
+        """The codec, the weights and the rate of sound that is coded."""
+        with io.BytesIO(content_of(source)) as file:
+            return described(file)
 
     @classmethod
     def output_suffixes(cls, header: container.Header, select: Select) -> tuple[str, ...]:
@@ -280,21 +302,26 @@ class VideoCodec(Codec):
 
     def _write(self, file: BinaryIO, source: EncodeSource, encoded: Encoded) -> tuple[int, int]:
         """Writes the file of a source that is encoded; returns its bytes, and how many of them are sound."""
-        audio = source.audio(self.encoding.sound)
+        audio = source.audio(self.encoding.sound == COPY)
+        tracks = source.sounds()
         chunks, pieces = sound_chunks(audio)
+        chunks = [*chunks_of_tracks(tracks), *chunks]
+        info = source.info
         header = header_of(
             self.name,
             self.stream,
-            source.info,
+            replace(info, early=max([info.early, *(track.early for track in tracks)])),
             len(encoded.durations),
             self.preset.name,
             self.coder,
             source.notes(),
             pieces,
+            to_params(tracks),
         )
         body = chunks_of(encoded.entries, times_of(encoded.durations), encoded.groups(), chunks)
         n_chunks = LEADING + len(encoded.entries) + len(chunks) + N_COPIES
-        return container.write(file, header, body, n_chunks), len(audio or b"")
+        sound_bytes = len(audio or b"") + sum(track.n_bytes for track in tracks)
+        return container.write(file, header, body, n_chunks), sound_bytes
 
     @contextmanager
     def open_file(self, source: Source, conceal: bool = False) -> Iterator[VideoFile]:
@@ -328,6 +355,7 @@ class VideoCodec(Codec):
 @contextmanager
 def _source(x: Any, settings: EncodeSettings) -> Iterator[EncodeSource]:
     """The source of anything that can be encoded; one that can be read twice is looked through before it is given."""
+    check_rate(settings.sound, settings.sound_kbps)
     rate = None if settings.fps is None else Fraction(str(settings.fps))
     if isinstance(x, VideoReader):
         yield _of_reader(x, "", settings)
@@ -362,19 +390,29 @@ def _source(x: Any, settings: EncodeSettings) -> Iterator[EncodeSource]:
 
 
 def _of_reader(reader: VideoReader, identity: str, settings: EncodeSettings) -> EncodeSource:
+    kept: list[list[CodedTrack]] = []
+
+    def sounds() -> list[CodedTrack]:
+        if not kept:
+            kept.append(encode_sounds(reader, settings.sound, settings.sound_kbps))
+        return kept[0]
+
     def frames() -> Iterable[Frame]:
         return iter(reader)
 
     def notes() -> Sequence[Note]:
-        return reader.notes
+        ours = (note for tracks in kept for track in tracks for note in track.notes)
+        return tuple(dict.fromkeys((*reader.notes, *ours)))
 
     if not reader.again:
         n_frames = reader.n_frames
-        return EncodeSource(reader.info, frames, identity, n_frames, False, OVERHEAD, reader.beside, notes)
+        return EncodeSource(reader.info, frames, identity, n_frames, False, OVERHEAD, reader.beside, notes, sounds)
     reader.check()
-    audio = reader.beside(settings.sound)
-    beside = OVERHEAD + len(audio or b"")
-    return EncodeSource(reader.info, frames, identity, reader.n_frames, True, beside, lambda sound: audio, notes)
+    audio = reader.beside(settings.sound == COPY)
+    beside = OVERHEAD + len(audio or b"") + sum(track.n_bytes for track in sounds())
+    return EncodeSource(
+        reader.info, frames, identity, reader.n_frames, True, beside, lambda sound: audio, notes, sounds
+    )
 
 
 def _part_of(info: VideoInfo, begin: Fraction, end: Fraction) -> VideoInfo:

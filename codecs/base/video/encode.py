@@ -29,6 +29,7 @@ from ..codec import threads
 from .groups import LOSSLESS_PSNR, FitProgress, FitSettings, Preset
 from .journal import DoneGroup, FitFile, Journal
 from .scenes import CutGroup, groups_of
+from .sound import COPY, CodedTrack, check_sound
 from .stream import GroupEntry, digest_of, group_payload
 
 __all__ = ["EncodeProgress", "EncodeSettings", "EncodeSource", "Encoded", "encode", "encode_at"]
@@ -47,8 +48,9 @@ class EncodeSettings:
     quality: 1 to 100. effort: optimiser steps, as a multiple of the preset's number; None: the preset's own effort.
     psnr, bpp: a target in place of quality, in decibels or in bits a pixel of the whole file. enough: decibels at which
     the fit of a group ends early. group: frames of a group, key_every: groups from one key group to the next; None: the
-    preset's own. sound: whether it goes into the file, and is counted in a rate that is asked for. jobs: worker
-    processes. threads: of each fit.
+    preset's own. sound: "copy", "none", or the codec that codes it; it is counted in a rate that is asked for.
+    sound_kbps: the rate of sound that is coded; None: by its codec's own quality. jobs: worker processes. threads: of
+    each fit.
     """
 
     quality: float = 50.0
@@ -60,13 +62,15 @@ class EncodeSettings:
     key_every: int | None = None
     scene_cuts: bool = True
     seed: int = 1
-    sound: bool = True
+    sound: str = COPY
+    sound_kbps: float | None = None
     fps: float | Fraction | None = None
     threads: int = 1
     jobs: int = field(default=1, compare=False)
 
     def check(self) -> None:
         """Raise UsageError for settings that can't be."""
+        check_sound(self.sound)
         if not _LOWEST <= self.quality <= _HIGHEST:
             raise UsageError(f"quality {self.quality:g}; expected 1 (small files) to 100 (good pictures)")
         if self.effort is not None and not 0 <= self.effort <= 1000:
@@ -96,8 +100,8 @@ class EncodeSource:
 
     frames: gives the frames from the first on; again: whether it can do so more than once. identity: text that tells
     this source from others; "" if there is none. n_frames: None where it isn't known. beside: bytes that a file of it
-    has beside the groups, such as its sound. audio: gives the tracks beside the picture, with sound or without. notes:
-    gives what of the source isn't kept.
+    has beside the groups, such as its sound. audio: gives the tracks beside the picture, with sound or without. sounds:
+    gives those of sound that are coded. notes: gives what of the source isn't kept.
     """
 
     info: VideoInfo
@@ -108,6 +112,7 @@ class EncodeSource:
     beside: int = 0
     audio: Callable[[bool], bytes | None] = lambda sound: None
     notes: Callable[[], Sequence[Note]] = tuple
+    sounds: Callable[[], Sequence[CodedTrack]] = tuple
 
 
 class EncodeProgress(NamedTuple):
@@ -205,8 +210,9 @@ class EncodeContext(NamedTuple):
 def identity_of(source: EncodeSource, preset: Preset, settings: EncodeSettings, codec: str) -> bytes:
     """A digest (sha256) of all that decides the bytes of the groups, and the quality that meets a target."""
     info = source.info
-    sound = settings.sound if settings.bpp is not None else True  # it takes a part of a rate
-    settings = replace(settings, jobs=1, sound=sound, fps=None)
+    if settings.bpp is None:  # else sound takes a part of the rate
+        settings = replace(settings, sound=COPY, sound_kbps=None)
+    settings = replace(settings, jobs=1, fps=None)
     picture = (info.width, info.height, info.pixels)
     text = repr((codec, preset.name, preset.fingerprint(), settings, picture, source.identity))
     return hashlib.sha256(text.encode()).digest()
@@ -577,8 +583,10 @@ def _of_groups(source: EncodeSource, bpp: float) -> float:
     if beside >= bpp:
         words = f"{bpp:g} bits a pixel: {beside:.3g} go to "
         if source.beside > OVERHEAD:
-            words += "the sound, which is carried as it is, and the header; ask for more, or leave the sound out"
-            raise UsageError(words + " (--no-sound)")
+            words += (
+                "the sound and the header; ask for more, code the sound at a lower rate (--sound CODEC), or leave it"
+            )
+            raise UsageError(words + " out (--no-sound)")
         raise UsageError(words + "the header of the file; ask for more")
     return bpp - beside
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -23,7 +24,9 @@ from ....media.video.sound import joined, pieces_of, with_cluster
 from ....media.video.values import Chapter, Frame, VideoInfo
 from ...layers.inference import fresh_torch
 from ..doors import damage_is_an_error
+from ..limits import DEFAULTS, Limits
 from .groups import GroupShape, Planes, Preset
+from .sound import SoundOfVideo, open_sounds, places_of_tracks
 
 __all__ = ["GroupEntry", "VideoFile", "digest_of", "group_payload", "header_of", "table_of", "times_of"]
 
@@ -60,8 +63,12 @@ def header_of(
     coder: str = "",
     notes: Sequence[Note] = (),
     pieces: Sequence[int] = (),
+    tracks: Mapping[str, Value] = MappingProxyType({}),
 ) -> Header:
-    """The header of a file that holds such a video. notes: what is lost. pieces: lengths of those of its sound."""
+    """The header of a file that holds such a video. notes: what is lost. pieces: lengths of those of its sound.
+
+    tracks: the params of sound that is coded.
+    """
     meta: dict[str, Value] = {"tb": info.time_base.as_integer_ratio()}
     if info.frame_rate is not None:
         meta["fps"] = info.frame_rate.as_integer_ratio()
@@ -77,7 +84,7 @@ def header_of(
         flat = [(_micros(c.start), _micros(c.end), _clean(c.title)) for c in info.chapters]
         meta["chapters"] = tuple(value for chapter in flat for value in chapter)[: MAX_TEXTS - MAX_TEXTS % 3]
     meta |= to_meta(tuple(notes))
-    params: dict[str, Value] = {"p": PIXELS.index(info.pixels), "preset": preset}
+    params: dict[str, Value] = {"p": PIXELS.index(info.pixels), "preset": preset, **tracks}
     if pieces:
         params[PIECES] = tuple(pieces)
     return Header(
@@ -153,7 +160,7 @@ class VideoFile:
     """
 
     def __init__(self, file: BinaryIO, presets: Mapping[str, Callable[[], Preset]], conceal: bool = False) -> None:
-        self._chunks = ChunkReader(file)
+        self._file, self._chunks = file, ChunkReader(file)
         self.header = self._chunks.header
         self.conceal = conceal
         self.missing: list[int] = []
@@ -228,12 +235,16 @@ class VideoFile:
         for entry in self.groups:
             places.append(ChunkPlace(GROUP, position, entry.n_bytes))
             position = places[-1].end
-        self._behind = position
+        self._tracks = places_of_tracks(self.header, LEADING + len(places), position, self.n_bytes)
+        parts = [part for track in self._tracks for part in track.parts]
+        self._behind, self._n_before = (parts[-1].end if parts else position), LEADING + len(places) + len(parts)
         if not self.conceal:
             in_file = self._chunks.places()
             if in_file[LEADING : LEADING + len(places)] != places:
                 raise StreamError("the groups aren't where the table says: the file is damaged; get it again")
-            for place in in_file[LEADING + len(places) :]:
+            if in_file[LEADING + len(places) : self._n_before] != parts:
+                raise StreamError("the sound isn't where the header says: the file is damaged; get it again")
+            for place in in_file[self._n_before :]:
                 if place.tag[0].isupper() and place.tag != SOUND:
                     raise ContainerError(
                         f"chunk {place.tag!r} is needed to decode this file and not known here: made by a newer "
@@ -244,10 +255,11 @@ class VideoFile:
     def audio(self) -> bytes | None:
         """The tracks beside the picture, as `VideoReader.audio` gave them, a Matroska file; None if there are none.
 
-        When concealing, what is damaged of them is left out, and noted.
+        Sound that is coded isn't among them: `sounds` has it. When concealing, what is damaged of them is left out, and
+        noted.
         """
         sizes = _pieces(self.header)
-        index, position = LEADING + len(self.groups), self._behind
+        index, position = self._n_before, self._behind
         if sizes:
             return self._joined(sizes, index, position)
         try:
@@ -262,10 +274,20 @@ class VideoFile:
             self._damaged("the sound can't be read: left out")
         return None
 
+    def sounds(self, limits: Limits = DEFAULTS) -> list[SoundOfVideo]:
+        """The tracks of sound that a codec has coded, in order, to be decoded. They can be read while this is open.
+
+        WeightsError where the weights of that codec are missing. When concealing, a track of which nothing can be read
+        is left out, and noted.
+        """
+        tracks, lost = open_sounds(self._file, self._chunks, self._tracks, self.conceal, limits)
+        self.notes += [note for note in lost if note not in self.notes]
+        return tracks
+
     def check_rest(self) -> None:
-        """Read all chunks behind the groups. ContainerError for one that is damaged, though nobody may need it."""
+        """Read all chunks behind the sound. ContainerError for one that is damaged, though nobody may need it."""
         position = self._behind
-        for index in range(LEADING + len(self.groups), self._chunks.n_chunks):
+        for index in range(self._n_before, self._chunks.n_chunks):
             _, position = self._chunks.read(index, position)
 
     def _joined(self, sizes: Sequence[int], index: int, position: int) -> bytes | None:

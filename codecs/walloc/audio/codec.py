@@ -42,9 +42,9 @@ _DEFAULT_QUALITY = 50.0
 _DEFAULT_TAG = "lapped"
 
 
-def base_of_quality(quality: float) -> int:
-    """The base of the steps, in sixteenths of octaves, of a quality from 1 to 100."""
-    return round(400 - 3 * (quality - 1))
+def base_of_quality(quality: float) -> float:
+    """The base of the steps, in sixteenths of octaves, of a quality from 1 to 100; files have the nearest integer."""
+    return 372 - 3 * (quality - 1)
 
 
 class WallocAudioCodec(AudioCodec):
@@ -92,7 +92,7 @@ class WallocAudioCodec(AudioCodec):
         if not 1 <= quality <= 100:
             raise UsageError(f"quality {quality:g}: {self.name} takes 1 to 100")
         form = Format(info.rate, info.channels, frame_size(info.rate))
-        return _Encoder(PieceCoder(form, base_of_quality(quality), self.model.start, self.model.tuning))
+        return _Encoder(PieceCoder.at(form, base_of_quality(quality), self.model.start))
 
     @staticmethod
     def _check_packets(model: PacketModel) -> None:
@@ -110,7 +110,7 @@ class WallocAudioCodec(AudioCodec):
         if type(base) is not int or not 0 <= base < MAX_BASE:
             raise StreamError(f"steps {base!r}: expected an integer from 0 to {MAX_BASE - 1}; the file is damaged")
         form = Format(rate, channels, frame_size(rate))
-        return _Decoder(PieceCoder(form, base, self.model.start, self.model.tuning))
+        return _Decoder(PieceCoder(form, base, self.model.start))
 
 
 class _Encoder:

@@ -13,6 +13,7 @@ sample is exact: whole numbers carried in float64.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -34,6 +35,7 @@ Ints = NDArray[np.int32]
 _ANGLE_BITS = 20
 _MIDDLE = 12.0  # log2 of the loudness of a band, in units of 2^-23, at which its scale is 0
 _TOP_SCALE = 80
+_FINE, _COARSE, _CONTRASTS = 165, 285, (0.45, 0.65)  # bases of the steps of qualities 70 and 30, and what they take
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,27 @@ class Format:
 class Tuning:
     """The choices of an encoder, which a decoder doesn't know.
 
-    loudness: steps grow with the loudness of a band to this power; 0 gives the least mean square error, and more what
-    ears prefer. fill: the loudness of noise in holes, relative to what was there. threshold: the part of a step from
-    which a value is rounded up.
+    loudness: steps grow with the loudness of a piece to this power, and with that of a band against its piece to the
+    power contrast; 0 gives the least mean square error, and more what ears prefer. fill: the loudness of noise in
+    holes, relative to what was there. threshold: the part of a step from which a value is rounded up. shapes: how many
+    sizes of blocks there are to choose from, the longest first. turned: whether stereo is turned, band by band, to
+    where the first channel has most of the energy. beyond: octaves that steps are coarser than their base says.
     """
 
-    loudness: float = 0.45
+    loudness: float = 0.7
+    contrast: float = 0.55
     fill: float = 0.8
     threshold: float = 0.6
+    shapes: int = SHAPES
+    turned: bool = True
+    beyond: float = 0.0
+
+    @classmethod
+    def of_base(cls, base: float) -> Tuning:
+        """The best choices at a base of the steps: the coarser they are, the more do the loud bands hide."""
+        coarse = min(1.0, max(0.0, (base - _FINE) / (_COARSE - _FINE)))
+        contrast = _CONTRASTS[0] + (_CONTRASTS[1] - _CONTRASTS[0]) * coarse
+        return cls(contrast=contrast, beyond=(base - round(base)) / 16)
 
 
 @lru_cache(maxsize=32)
@@ -77,12 +92,15 @@ def _bands(form: Format, shapes: Ints) -> NDArray[np.int64]:
     return np.stack([_band_of(form.edges.tobytes(), int(shape)) for shape in shapes])
 
 
-def _summed(x: Floats, bands: NDArray[np.int64], n_bands: int) -> Floats:
+def _summed(x: Floats, shapes: Ints, edges: Ints) -> Floats:
     """The sums of x (frames, channels, size) in each band, (frames, channels, bands)."""
-    frames, channels, _ = x.shape
-    place = (np.arange(frames * channels).reshape(frames, channels, 1)) * n_bands + bands[:, None, :]
-    total: NDArray[Any] = np.bincount(place.ravel(), x.ravel(), frames * channels * n_bands)
-    return total.reshape(frames, channels, n_bands)
+    frames, channels, size = x.shape
+    out = np.empty((frames, channels, len(edges) - 1))
+    for shape in np.unique(shapes):
+        where = shapes == shape
+        blocks = x[where].reshape(-1, channels, 1 << int(shape), size >> int(shape)).sum(2)
+        out[where] = np.add.reduceat(blocks, edges[:-1] >> shape, axis=-1)
+    return out
 
 
 def _at(values: NDArray[Any], bands: NDArray[np.int64]) -> NDArray[Any]:
@@ -100,20 +118,22 @@ def best_shapes(x: Floats, form: Format, base: int, tuning: Tuning) -> Ints:
 
     The shape is taken whose spectrum costs fewest bits, by a logarithm, at the steps of the frame.
     """
-    n_bands = len(form.edges) - 1
     mixed = _mixed_down(x)
     costs = []
     step = np.empty(0)
-    for shape in range(SHAPES):
+    for shape in range(tuning.shapes):
         spectra = uniform_spectra(mixed, form.size >> shape).reshape(-1, 1, form.size)
         bands = _bands(form, np.full(len(spectra), shape, np.int32))
         if shape == 0:
-            energy = _summed(spectra**2, bands, n_bands)
-            scales = _scales(np.sqrt(energy / np.diff(form.edges)), tuning)
+            energy = _summed(spectra**2, np.zeros(len(spectra), np.int32), form.edges)
+            scales = _scales(energy, form, tuning)
             step = (1 << STEP_BITS) / steps()[np.clip(base + 4 * scales, 0, MAX_BASE - 1)]
-        parts = np.abs(spectra) * _at(step, bands)
+        parts = np.abs(spectra, out=spectra)
+        parts *= _at(step, bands)
         parts += 1
-        costs.append(np.log(parts.astype(np.float32)).sum((1, 2), dtype=np.float64))
+        for _ in range(3):  # the logarithm of a product in place of eight
+            parts = parts[..., : parts.shape[-1] // 2] * parts[..., parts.shape[-1] // 2 :]
+        costs.append(np.log(parts).sum((1, 2)))
     costs[0] *= 0.995
     return np.argmin(costs, 0)[1:-1].astype(np.int32)
 
@@ -129,10 +149,13 @@ def _mixed_down(x: Floats) -> Floats:
     return total if total @ total >= difference @ difference else difference
 
 
-def _scales(loudness: Floats, tuning: Tuning) -> Ints:
-    """The scales of bands of this loudness, root mean squares in units of 2^-23."""
-    octaves = np.log2(np.maximum(loudness, 1.0)) - _MIDDLE
-    return np.rint(4 * tuning.loudness * octaves).clip(-_TOP_SCALE, _TOP_SCALE).astype(np.int32)
+def _scales(energy: Floats, form: Format, tuning: Tuning) -> Ints:
+    """The scales of bands of this energy (frames, channels, bands), in units of 2^-46."""
+    whole = float(energy.sum(2).max(1).mean()) / form.size  # of the loudest channel
+    octaves = 0.5 * np.log2(np.maximum(energy / np.diff(form.edges), 1.0))
+    middle = 0.5 * math.log2(max(whole, 1.0))
+    coarser = tuning.loudness * (middle - _MIDDLE) + tuning.contrast * (octaves - middle) + tuning.beyond
+    return np.rint(4 * coarser).clip(-_TOP_SCALE, _TOP_SCALE).astype(np.int32)
 
 
 def _steadied(scales: Ints) -> Ints:
@@ -150,18 +173,17 @@ def _turns() -> tuple[Floats, Floats]:
     return np.cos(angle), np.sin(angle)
 
 
-def _turned(spectra: Floats, bands: NDArray[np.int64], n_bands: int) -> tuple[Floats, Ints]:
+def _turned(spectra: Floats, shapes: Ints, form: Format) -> tuple[Floats, Ints]:
     """Spectra whose first two channels are turned, in each band, to where the first has most of the energy."""
-    if spectra.shape[1] < 2:
-        return spectra, np.zeros(n_bands, np.int32)
     a, b = spectra[:, :1], spectra[:, 1:2]
-    aa, bb, ab = (_summed(v, bands, n_bands).sum((0, 1)) for v in (a * a, b * b, a * b))
+    aa, bb, ab = (_summed(v, shapes, form.edges).sum((0, 1)) for v in (a * a, b * b, a * b))
     angle = np.rint(0.5 * np.arctan2(2 * ab, aa - bb) * ANGLES / np.pi).astype(np.int64) % ANGLES
     # where it makes no difference, as the band below
     floor = 1e-3 * (aa + bb) + 1.0
-    for band in range(n_bands):
+    for band in range(len(angle)):
         if np.hypot(aa[band] - bb[band], 2 * ab[band]) < 20 * floor[band]:
             angle[band] = angle[band - 1] if band else ANGLES // 4
+    bands = _bands(form, shapes)
     cos, sin = (table[angle][bands][:, None] for table in _turns())
     out = spectra.copy()
     out[:, :1], out[:, 1:2] = cos * a + sin * b, cos * b - sin * a
@@ -170,21 +192,21 @@ def _turned(spectra: Floats, bands: NDArray[np.int64], n_bands: int) -> tuple[Fl
 
 def quantised(spectra: Floats, shapes: Ints, form: Format, base: int, tuning: Tuning) -> SoundPiece:
     """The integers of spectra (frames, channels, size) in units of 2^-23. base: of the steps, in sixteenth octaves."""
-    n_bands = len(form.edges) - 1
     bands = _bands(form, shapes)
-    spectra, angles = _turned(spectra, bands, n_bands)
-    widths = np.diff(form.edges).astype(np.float64)
-    scales = _steadied(_scales(np.sqrt(_summed(spectra**2, bands, n_bands) / widths), tuning))
+    angles = np.zeros(len(form.edges) - 1, np.int32)
+    if tuning.turned and form.channels > 1:
+        spectra, angles = _turned(spectra, shapes, form)
+    scales = _steadied(_scales(_summed(spectra**2, shapes, form.edges), form, tuning))
     scales = np.clip(scales, -(base // 4), (MAX_BASE - 1 - base) // 4)
     step = steps()[base + 4 * scales] / (1 << STEP_BITS)
     magnitude = np.abs(spectra) / _at(step, bands)
     values = np.floor(magnitude + (1 - tuning.threshold)).clip(0, sound.MOST)
     zero = values == 0
-    holes, energy = (_summed(v * zero, bands, n_bands) for v in (np.ones_like(magnitude), magnitude**2))
+    holes, energy = (_summed(v * zero, shapes, form.edges) for v in (np.ones_like(magnitude), magnitude**2))
     loud = tuning.fill * np.sqrt(energy / np.maximum(holes, 1))
     level = np.rint(-2 * np.log2(np.maximum(loud, 1e-9))) - 1
     noises = np.where((level < NOISES) & (holes > 0) & (tuning.fill > 0), level.clip(1, NOISES - 1), 0)
-    filled = _summed(values, bands, n_bands) > 0
+    filled = _summed(values, shapes, form.edges) > 0
     signed = np.where(spectra < 0, -values, values)
     arrays = (angles, shapes, filled, scales, noises, signed, form.edges)
     return SoundPiece(*(np.ascontiguousarray(array, np.int32) for array in arrays))

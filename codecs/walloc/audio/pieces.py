@@ -45,12 +45,18 @@ class DecodedPiece:
 
 @dataclass(frozen=True)
 class PieceCoder:
-    """Codes the pieces of one sound. start: what the mixer knows at the beginning of each piece."""
+    """Codes the pieces of one sound. start: what the mixer knows at the beginning of each piece; tuning: what encoding
+    chooses."""
 
     form: Format
     base: int
     start: Mixer
     tuning: Tuning = Tuning()  # noqa: RUF009  frozen
+
+    @classmethod
+    def at(cls, form: Format, base: float, start: Mixer) -> PieceCoder:
+        """The coder with what is best at a base of the steps, which can lie between two integers."""
+        return cls(form, round(base), start, Tuning.of_base(base))
 
     @property
     def level(self) -> int:

@@ -1,4 +1,4 @@
-"""The weights files of the codec of sound, read strictly: what the mixer knows at first, and what encoders choose."""
+"""The weights files of the codec of sound, read strictly: what the mixer knows at first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ....entropy.mixing import shipping, sound
 from ....entropy.mixing.mixer import Mixer
 from ....errors import StreamError, WeightsError
 from ...base.weights import LoadedWeights, about_of, reading
-from .lapped import Tuning
 from .packets_model import PacketModel
 
 __all__ = ["STATE", "LappedModel", "metadata", "read_model"]
@@ -22,18 +21,16 @@ STATE = "mixer.start"
 
 @dataclass(frozen=True, eq=False)
 class LappedModel:
-    """The content of a weights file. start: what the mixer knows when a piece begins. tuning: what encoders choose."""
+    """The content of a weights file. start: what the mixer knows when a piece begins."""
 
     start: Mixer
-    tuning: Tuning
     tag: str
     id: bytes
 
 
-def metadata(tuning: Tuning, tag: str) -> dict[str, str]:
+def metadata(tag: str) -> dict[str, str]:
     """The text map of a weights file."""
-    fields = {"tag": tag, "loudness": tuning.loudness, "fill": tuning.fill, "threshold": tuning.threshold}
-    return {"codec": CODEC, CODEC: json.dumps(fields, sort_keys=True)}
+    return {"codec": CODEC, CODEC: json.dumps({"tag": tag})}
 
 
 def read_model(weights: LoadedWeights, device: str = "cpu") -> LappedModel | PacketModel:
@@ -42,9 +39,6 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> LappedModel | Pac
         return PacketModel.read(weights, device)
     with reading(CODEC):
         about = about_of(weights, CODEC)
-        numbers = [about[name] for name in ("loudness", "fill", "threshold")]
-        if not all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers):
-            raise ValueError(f"{numbers!r:.80}; expected numbers from 0 to 1")
         if set(weights.arrays) != {STATE} or weights.arrays[STATE].dtype != np.uint8:
             raise ValueError(f"arrays {sorted(weights.arrays)!r:.80}; expected {STATE}, bytes")
         try:
@@ -52,4 +46,4 @@ def read_model(weights: LoadedWeights, device: str = "cpu") -> LappedModel | Pac
         except StreamError as error:
             raise WeightsError(str(error)) from None
         start.weights.flags.writeable = start.lines.flags.writeable = False
-        return LappedModel(start, Tuning(*numbers), str(about["tag"]), weights.id)
+        return LappedModel(start, str(about["tag"]), weights.id)

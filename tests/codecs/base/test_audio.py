@@ -107,6 +107,8 @@ def test_kinds_of_input_and_of_output(tmp_path: Path) -> None:
     assert rate == 8000
     assert (tensor.dtype, tuple(tensor.shape)) == (torch.float32, (2, 3000))
     assert np.array_equal(tensor.numpy().T, out.samples / np.float32(32768))
+    halves = torch.from_numpy(audio.samples.T / 32768).to(torch.bfloat16)
+    assert load().compress((halves, 8000)) == load().compress((halves.float(), 8000))
     mono, _ = load().decompress(load().compress((audio.samples[:, 0].astype(np.float64) / 32768, 8000)))
     assert (mono.shape, mono.dtype) == ((3000, 1), np.float32)
     for data in (expected, io.BytesIO(expected), bytearray(expected)):
@@ -377,11 +379,7 @@ def test_goals_are_reached(goal: dict[str, Any]) -> None:
     x = Audio.from_array(music(6 * 8000, 1, 8000), 8000)
     data = load().with_settings(**goal).compress(x)
     most = goal["kbps"] * 1000 / 8 * 6 if "kbps" in goal else 3000 if goal["size"] == 3000 else 9000
-    assert len(data) <= most
-    if len(data) < 0.98 * most:  # at the lowest rates, steps of quality are large: it is the last one that fits
-        quality = 1 + (400 - ChunkReader(io.BytesIO(data)).header.params["s"]) / 3  # type: ignore[operator]
-        assert most <= 3000
-        assert len(load().compress(x, quality + 1 / 3)) > most
+    assert (0.98 if most > 3000 else 0.96) * most < len(data) <= most  # a frame more or less counts in small files
     assert len(load().decompress(data).samples) == 48000
 
 
