@@ -34,8 +34,8 @@ demo: $(READY)
 
 # All of them in as many processes as there are cores, at most four (each holds networks in memory): a file of tests to
 # each process, since what a file shares is made once a process. Threads would only wait for each other. The seed: tests
-# that are drawn from a set have the same order in all of them.
-PYTEST = $(if $(TESTS),,OMP_NUM_THREADS=1 PYTHONHASHSEED=0) $(PY) -m pytest $(if $(TESTS),,--numprocesses auto --maxprocesses 4 --dist loadfile)
+# that are drawn from a set have the same order in all of them. Byte code is kept, for the many processes that are begun.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(if $(TESTS),,OMP_NUM_THREADS=1 PYTHONHASHSEED=0) $(PY) -m pytest $(if $(TESTS),,--numprocesses auto --maxprocesses 4 --dist loadfile)
 test: $(READY)
 	$(PYTEST) -m "not slow" $(TESTS)
 

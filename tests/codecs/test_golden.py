@@ -59,6 +59,12 @@ def ways_of(file: str) -> list[Way]:
 SLOW_WITHOUT_KERNELS = (
     *("mnist-s1-fd7e6bdd-mix-items.", "fashion-s1-f6ba6b2a-mix-items.", "fashion-s1-f6ba6b2a-mix-items-items."),
     *(f"interp-s3-{name}." for name in ("field", "loose", "masked", "pointwise", "rmse", "tight")),
+    *(
+        f"walloc-audio-{model}-mix-{name}."
+        for model in ("packets-s1-fb7ac4c8", "lapped-s1-7969854a")
+        for name in ("stereo", "three")
+    ),
+    *(f"walloc-audio-packets-s1-fb7ac4c8-mix-{name}." for name in ("bits24", "float")),
 )
 
 
