@@ -357,7 +357,7 @@ def listening(table: Table, kind: str) -> dict[str, bytes]:
     span = loudest(sound, LISTEN_SECONDS)
     files = {f"listen-{kind}-original.flac": flac_part(sound, *span)}
     for curve in table.curves:
-        if curve.family.name not in (ANCHOR, OURS):
+        if curve.label not in (ANCHOR, OURS):  # nor ours with another model
             continue
         if (nearest := at_rate(table, curve, item, sound, kbps)) is not None:
             _, rate, _, decoded = nearest

@@ -40,6 +40,8 @@ from .streams import AudioDecoder, AudioEncoder
 
 __all__ = ["AudioCodec", "PieceDecoder", "PieceEncoder"]
 
+_HEADER = 256  # bytes of a header and an end, about
+
 
 class AudioCodec(Codec):
     """The base of audio codecs. A family writes `from_weights`, `weights_id`, `encoder` and `decoder`.
@@ -101,7 +103,7 @@ class AudioCodec(Codec):
         """
         if quality is None and self.goal is not None:
             raise UsageError(f"{self.goal[0]} is reached by several encodings of a whole sound: set a quality instead")
-        return AudioEncoder(self, info, quality, AUDIO, ahead=False)
+        return AudioEncoder(self, info, self.quality if quality is None else quality, AUDIO, ahead=False)
 
     def stream_decoder(self) -> AudioDecoder:
         """A decoder for the bytes of a file as they come: `push`, then `flush`."""
@@ -137,7 +139,7 @@ class AudioCodec(Codec):
         seconds = reached.n_samples / info.rate
         kbps = n_bytes * 8 / 1000 / seconds if seconds else 0.0
         about = {"codec": self.name, "rate": info.rate, "channels": info.channels, "samples": reached.n_samples}
-        about |= {"seconds": round(seconds, 3), "kbps": round(kbps, 3)}
+        about |= {"duration": round(seconds, 3), "kbps": round(kbps, 3)}
         words = [f"{kbps:.1f} kbps", f"{seconds:.1f} s"]
         if reached.quality is not None:
             about |= {"quality": round(reached.quality, 2), "encodings": reached.encodings}
@@ -157,7 +159,7 @@ class AudioCodec(Codec):
         with self.open_file(about.source if about.data is None else about.data, select.conceal) as file:
             start, stop = file.range_of(select.seconds)
             info = changed(file.info, n_samples=stop - start)
-            form = select.form_of(target).lstrip(".") or "wav"
+            form = AUDIO_WRITES.get(select.form_of(target) or ".wav")
             with open_writer(target, info, form, replace) as writer:
                 for samples in file.blocks(start, stop, report):
                     writer.write(samples)
@@ -210,9 +212,10 @@ class AudioCodec(Codec):
         what, value = self.goal
         n_samples = sum(len(block) for block in reader.blocks(BLOCK))
         seconds = n_samples / reader.info.rate
-        most = value if what == "size" else value * 1000 / 8 * seconds
-        search = Search(self, reader, kind, most, n_samples)
-        return search.run(report)
+        if what == "size":
+            return Search(self, reader, kind, value, n_samples).run(report)
+        header = _HEADER if seconds < 1 else 0  # which weighs more than so short a sound
+        return Search(self, reader, kind, value * 1000 / 8 * seconds + header, n_samples, kbps=value).run(report)
 
 
 class Given(NamedTuple):

@@ -74,11 +74,21 @@ def tell(report: Report | None, done: int, total: int | None) -> None:
 class Search:
     """The search for the quality whose file has at most `most` bytes, by a few encodings.
 
-    log2 of the size is nearly a straight line over the quality. Of a long sound the first tries are of excerpts.
+    log2 of the size is nearly a straight line over the quality. Of a long sound the first tries are of excerpts. kbps:
+    what the user has asked for, if it isn't bytes.
     """
 
-    def __init__(self, codec: SoundCodec, reader: AudioReader, kind: int, most: float, n_samples: int) -> None:
+    def __init__(
+        self,
+        codec: SoundCodec,
+        reader: AudioReader,
+        kind: int,
+        most: float,
+        n_samples: int,
+        kbps: float | None = None,
+    ) -> None:
         self.codec, self.reader, self.kind, self.most, self.n_samples = codec, reader, kind, most, n_samples
+        self.kbps = kbps
         self.clipped = 0  # the same in all encodings
 
     def run(self, report: Report | None) -> Encoding:
@@ -104,12 +114,18 @@ class Search:
         if best is None:
             data = self._encoded(1.0)
             if len(data) > self.most:
-                raise UsageError(f"{self.most:.0f} bytes are too few: {self.codec.name} at quality 1 makes {len(data)}")
+                raise UsageError(self._too_few(len(data)))
             best = 1.0, data
         done = Encoding(self.codec, self.reader, best[0], self.kind)
         done.quality, done.encodings, done.data, done.n_samples = best[0], len(sizes), best[1], self.n_samples
         done.clipped = self.clipped
         return done
+
+    def _too_few(self, n_bytes: int) -> str:
+        if self.kbps is None:
+            return f"{self.most:.0f} bytes are too few: {self.codec.name} at quality 1 makes {n_bytes}"
+        least = n_bytes * 8e-3 * self.reader.info.rate / self.n_samples
+        return f"{self.kbps:g} kbps are too few: {self.codec.name} at quality 1 takes {least:.1f}"
 
     def _next(self, sizes: Mapping[float, float], low: float, high: float) -> float:
         wanted = log2(self.most * 0.993)

@@ -135,7 +135,8 @@ class AudioDecoder:
     """A decoder of sound as its file comes: `push` bytes, then `flush`; the samples of all calls are the sound.
 
     info: what the sound is, once its header is here; n_samples isn't known before the end. Samples are as those of
-    `AudioFile.blocks`. ContainerError or StreamError for a damaged file.
+    `AudioFile.blocks`. While info is None, `push` gives an empty array of one channel, whatever the sound has.
+    ContainerError or StreamError for a damaged file.
     """
 
     def __init__(self, codec: SoundCodec) -> None:
@@ -153,7 +154,7 @@ class AudioDecoder:
         if self._chunks is None:
             feed = _ChunkFeed.of(self._data)
             if feed is None:
-                return np.empty((0, 1), np.float32)
+                return np.empty((0, 1), np.bool_)  # a type that changes none it is joined with
             self._chunks = feed
             header = feed.header
             self._codec.check_made_by_us(header)

@@ -146,7 +146,7 @@ def _mixed_down(x: Floats) -> Floats:
     if len(x) > 2:
         return total
     difference = (x[0] - x[1]) * 0.5**0.5
-    return total if total @ total >= difference @ difference else difference
+    return total if np.square(total).sum() >= np.square(difference).sum() else difference
 
 
 def _scales(energy: Floats, form: Format, tuning: Tuning) -> Ints:

@@ -24,7 +24,8 @@ from codec.codecs.base.limits import Limits
 from codec.codecs.base.settings import Select
 from codec.container import END_TAG, Chunk, ChunkReader, ChunkWriter, Header, read_header, unpack
 from codec.errors import CodecError, ContainerError, LimitError, MediaError, StreamError, UsageError
-from codec.media.audio.reader import read_audio
+from codec.media import AUDIO_WRITES
+from codec.media.audio.reader import open_audio, read_audio
 from codec.media.audio.values import Audio, AudioInfo, Cover
 
 from ... import probes
@@ -364,6 +365,22 @@ def test_seconds(given: str, start: int, stop: int, tmp_path: Path) -> None:
     assert np.array_equal(read_audio(tmp_path / "a.wav").samples, samples_of_clip()[start:stop])
 
 
+@pytest.mark.parametrize("suffix", AUDIO_WRITES)
+def test_every_suffix_is_written(suffix: str, tmp_path: Path) -> None:
+    load().decode_file(file_of_clip(), tmp_path / f"a{suffix}")
+    with open_audio(tmp_path / f"a{suffix}") as reader:
+        assert abs(len(reader.read().samples) / reader.info.rate - N / 8000) < 1e-3
+
+
+def test_what_comes_before_the_header_changes_no_type() -> None:
+    decoder = load().stream_decoder()
+    parts = [decoder.push(file_of_clip()[:5]), decoder.push(file_of_clip()[5:]), decoder.flush()]
+    assert [len(part) for part in parts] == [0, N, 0]
+    samples = np.concatenate(parts)
+    assert samples.dtype == np.int16
+    assert np.array_equal(samples, samples_of_clip())
+
+
 @pytest.mark.parametrize("given", ["2:1", "-1:2", "7:", "x:", "1", "1:1", "nan:", ":inf"])
 def test_seconds_that_are_none(given: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="seconds"):
@@ -383,7 +400,16 @@ def test_goals_are_reached(goal: dict[str, Any]) -> None:
     assert len(load().decompress(data).samples) == 48000
 
 
+@pytest.mark.parametrize("n", [0, 1, 100])
+def test_a_rate_of_a_sound_that_is_hardly_longer_than_its_header(n: int) -> None:
+    data = load().with_settings(kbps=64).compress(probes.sound(n))
+    assert len(data) < 256 + n
+    assert len(load().decompress(data).samples) == n
+
+
 def test_goals_that_cannot_be() -> None:
+    with pytest.raises(UsageError, match=r"0\.1 kbps are too few: walloc-audio at quality 1 takes \d+\.\d"):
+        load().with_settings(kbps=0.1).compress(probes.sound(16000))
     x = probes.sound(16000)
     with pytest.raises(UsageError, match="too few"):
         load().with_settings(size=100).compress(x)
