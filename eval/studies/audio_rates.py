@@ -25,6 +25,7 @@ import json
 import math
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -64,7 +65,7 @@ __all__ = [
 
 DATA = "audio/test"
 OURS, ANCHOR = "walloc-audio", "opus"
-CODECS = ("opus", "mp3", "aac", OURS)
+CODECS = ("opus", "mp3", "aac", OURS, f"{OURS}@packets")
 # Patterns of a clip's path in the folder of data, the first that fits. The test clips hold no recordings of nature or
 # streets: what stands for environment are the ambiences among the samples of Sonic Pi, three sounds.
 KINDS = (
@@ -305,7 +306,8 @@ def markdown(about: Mapping[str, Any]) -> str:
         lines += ["", f"Bits against {ANCHOR} at equal quality:", ""] if bits else []
         for delta in bits:
             words = delta["reason"] if delta["bd_rate"] is None else f"{delta['bd_rate']:+.1f} %"
-            lines.append(f"- {_name(delta['codec'])}, {delta['metric']}: {words}")
+            words = f"- {_name(delta['codec'])}, {delta['metric']}: {words}"
+            lines.append(textwrap.fill(words, 119, subsequent_indent="  ", break_on_hyphens=False))
     return "\n".join([*lines, "", "```sh", about["command"], "```", ""])
 
 
