@@ -104,7 +104,7 @@ def values_of(path: Path) -> Values:
             file.visit(names.append)
             items = {name: file[name] for name in names}
             return {name: np.asarray(item[()]) for name, item in items.items() if isinstance(item, h5py.Dataset)}
-    if path.suffix == ".wav":
+    if path.suffix in (".wav", ".m4a"):
         return {"samples": np.asarray(read_audio(path).samples)}
     if path.suffix in (".mkv", ".mp4"):
         with open_video(path) as reader:

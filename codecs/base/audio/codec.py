@@ -40,8 +40,6 @@ from .streams import AudioDecoder, AudioEncoder
 
 __all__ = ["AudioCodec", "PieceDecoder", "PieceEncoder"]
 
-_HEADER = 256  # bytes of a header and an end, about
-
 
 class AudioCodec(Codec):
     """The base of audio codecs. A family writes `from_weights`, `weights_id`, `encoder` and `decoder`.
@@ -214,8 +212,7 @@ class AudioCodec(Codec):
         seconds = n_samples / reader.info.rate
         if what == "size":
             return Search(self, reader, kind, value, n_samples).run(report)
-        header = _HEADER if seconds < 1 else 0  # which weighs more than so short a sound
-        return Search(self, reader, kind, value * 1000 / 8 * seconds + header, n_samples, kbps=value).run(report)
+        return Search(self, reader, kind, max(1.0, value * 1000 / 8 * seconds), n_samples, kbps=value).run(report)
 
 
 class Given(NamedTuple):

@@ -26,6 +26,7 @@ __all__ = ["BLOCK", "Encoding", "Search", "tell"]
 
 BLOCK = 1 << 16  # samples that are read at once
 _MOST = 7  # encodings, in the search for a rate
+_HEADER = 256  # bytes of a header, an end and a few samples
 _GRID = 12  # qualities from one whole number to the next
 _EXCERPTS, _EXCERPT_SECONDS = 6, 8  # where a search for a rate begins, in a long sound
 
@@ -75,7 +76,7 @@ class Search:
     """The search for the quality whose file has at most `most` bytes, by a few encodings.
 
     log2 of the size is nearly a straight line over the quality. Of a long sound the first tries are of excerpts. kbps:
-    what the user has asked for, if it isn't bytes.
+    what the user has asked for, if it isn't bytes; a sound that is hardly longer than its header takes more.
     """
 
     def __init__(
@@ -113,7 +114,8 @@ class Search:
             guess = self._next(sizes, low, high)
         if best is None:
             data = self._encoded(1.0)
-            if len(data) > self.most:
+            short = self.n_samples < self.reader.info.rate and len(data) <= _HEADER
+            if len(data) > self.most and (self.kbps is None or not short):
                 raise UsageError(self._too_few(len(data)))
             best = 1.0, data
         done = Encoding(self.codec, self.reader, best[0], self.kind)

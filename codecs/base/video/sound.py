@@ -117,7 +117,7 @@ def encode_sounds(reader: VideoReader, sound: str, kbps: float | None) -> list[C
             with open(path, "rb") as file:
                 data = file.read()
             rate = track.reader.info.rate
-            about = {"codec": sound, "bytes": len(data), **{key: summary.about[key] for key in ("kbps", "seconds")}}
+            about = {"codec": sound, "bytes": len(data), **{key: summary.about[key] for key in ("kbps", "duration")}}
             of_tags = set(track.reader.notes) - set(track.notes)
             notes = tuple(note for note in summary.notes if note not in of_tags)
             start = round(track.start * rate)
