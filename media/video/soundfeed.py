@@ -52,6 +52,7 @@ class SoundFeed:
             raise MediaError(f"{format} can't hold sound without loss: write .mkv, or leave the sound out (--no-sound)")
         self._codec, self._form = fitting[0]
         self._stream = _added(output, self._codec, self._form, info)
+        self._index = self._stream.index  # which can't be asked for once the file is closed
         self._stream.metadata.update(track.texts)
         self._stream.disposition = track.flags
         if not is_usual(info.layout, info.channels):
@@ -89,7 +90,7 @@ class SoundFeed:
 
     def lost(self, written: InputContainer) -> list[str]:
         """The names of what a finished file doesn't say of this track: its title, language and flags."""
-        theirs = written.streams[self._stream.index]
+        theirs = written.streams[self._index]
         values = set(theirs.metadata.values())
         names = [key for key, value in self._track.texts.items() if value not in values]
         return names + (["flags"] if self._track.flags & ~int(theirs.disposition or 0) else [])
