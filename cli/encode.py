@@ -29,7 +29,7 @@ examples:
   codec encode 'photos/**/*.jpg' -o small --jobs 4 --skip-existing
 """
 INTERRUPTED = (
-    "finished files are whole, --skip-existing goes on from here; an interrupted video goes on with the same command"
+    "finished files are whole, --skip-existing goes on from here; what keeps its progress goes on with the same command"
 )
 
 
