@@ -1,7 +1,7 @@
 """The media: what a file holds, told by its first bytes or its suffix, and the values that codecs take and give back.
 
 `probe` decides once what an input is. The tables here are the only ones of suffixes. Readers and writers lie in the
-modules beside: image, array, hdf5, audio, video. May import files, container and errors; this module imports no NumPy,
+modules beside: image, array, hdf5, audio, video, gaussians. May import files, container and errors; this module imports no NumPy,
 and the container where a file is looked at, so that a command line can be refused at once.
 """
 
@@ -34,6 +34,8 @@ __all__ = [
     "AUDIO_READS",
     "AUDIO_WRITES",
     "FIELD_READS",
+    "GAUSSIAN_READS",
+    "GAUSSIAN_WRITES",
     "IMAGE_READS",
     "IMAGE_WRITES",
     "MEDIA",
@@ -86,6 +88,8 @@ AUDIO_WRITES: Mapping[str, str] = MappingProxyType(
     {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
 )
 FIELD_READS = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".nc4", ".cdf", ".mat", ".nxs", ".h5ad")
+GAUSSIAN_READS = (".ply", ".spz", ".splat", ".sog")  # of a folder of frames, the first that it has is taken
+GAUSSIAN_WRITES: Mapping[str, str] = MappingProxyType({".ply": "ply", ".spz": "spz", ".splat": "splat"})
 ARRAY_READS = (".idx", ".gz", ".npy", ".csv", ".tsv", ".png")
 ARRAY_FORMS = ("array", "idx", "npy", "csv", "picture", "pictures")  # stored by number in files: append only
 ARRAY_WRITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -111,14 +115,18 @@ class Medium:
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     by_name: bool = False
 
     def is_one_input(self, folder: Path) -> bool:
-        """Whether a folder is one input of this medium: there are pictures right in it, and no videos."""
+        """Whether a folder is one input of this medium: there are pictures or frames right in it, and no videos."""
         try:
-            suffixes = {item.suffix.lower() for item in folder.iterdir() if item.is_file()}
+            files = [item for item in folder.iterdir() if item.is_file()]
         except OSError:
             return False
+        if any(item.name in self.marks for item in files):
+            return True
+        suffixes = {item.suffix.lower() for item in files}
         return bool(suffixes.intersection(self.folders)) and not (
             self.name == "video" and suffixes.intersection(VIDEO_READS)
         )
@@ -136,7 +144,14 @@ _ALL = (
         by_name=True,
     ),
     Medium("field", FIELD_READS, (*FIELD_READS, ".npy")),
-    Medium("gaussians"),
+    Medium(
+        "gaussians",
+        GAUSSIAN_READS,
+        (*GAUSSIAN_WRITES, ""),
+        folders=GAUSSIAN_READS,
+        marks=("dual.json", "meta.json"),  # a fitted sequence; a SOG scene in pieces
+        by_name=True,
+    ),
 )
 MEDIA: Mapping[str, Medium] = MappingProxyType({medium.name: medium for medium in _ALL})
 
@@ -161,22 +176,25 @@ def __getattr__(name: str) -> Any:
 _START = 1 << 12  # bytes in which a signature is looked for
 
 
-def medium_of(start: bytes) -> str | None:
-    """The medium of a file that isn't ours, by its first bytes; None where they don't say it."""
+def medium_of(start: bytes, path: str = "") -> str | None:
+    """The medium of a file that isn't ours, by its first bytes; None where they don't say it.
+
+    path: its name, if it has one: its suffix tells formats that begin as others do.
+    """
     from .signatures import KINDS, identify  # a large table, which only looking at files needs
 
-    key = identify(start)
+    key = identify(start, path)
     if key == "gz":  # an IDX file, perhaps
         return "array"
     medium = None if key is None else KINDS[key].medium
     return medium if medium in MEDIA else None
 
 
-def _medium_within(start: bytes, file: BinaryIO) -> str | None:
+def _medium_within(start: bytes, file: BinaryIO, path: str = "") -> str | None:
     """The same of a file that can be looked into: one of videos' kinds, without pictures, is sound."""
     from .signatures import identify
 
-    medium = medium_of(start)
+    medium = medium_of(start, path)
     if medium == "video" and identify(start) in ("mp4", "mov", "mkv", "3gp"):
         from .audio.tracks import is_only_sound
 
@@ -239,7 +257,9 @@ def probe(source: str | os.PathLike[str]) -> Probe:
             if start.startswith(COMPACT_SIGNATURE) or identify(start, path) is None:
                 start += file.read(MAX_COMPACT)  # of packets any may be damaged, the first ones too
             if not is_container(start):
-                return _damaged(path, start) or Probe(path, medium=_medium_within(start[:_START], file) or by_name)
+                return _damaged(path, start) or Probe(
+                    path, medium=_medium_within(start[:_START], file, path) or by_name
+                )
             start += file.read(MAX_HEADER)
             header = _header(start)
             if header is None and (more := file.read(MAX_META + MAX_HEADER)):  # metadata of their own chunk, or damage

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import zlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -177,7 +178,15 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pickle": Kind("a pickle, which can run code and is never opened", "array", "save the array as NPY", (".pkl",)),
         "safetensors": Kind("a file of weights", "weights", "name it with --weights", (".safetensors",)),
         "pt": Kind("a file of PyTorch", "weights", "save its tensors as NPY or safetensors", (".pt", ".pth")),
-        "ply": Kind("a PLY file", "gaussians", "for which there is no codec here yet", (".ply",)),
+        # Gaussians, and what is called like them
+        "ply": Kind("a PLY file of Gaussians", "gaussians", "", (".ply",)),
+        "spz": Kind("an SPZ file of Gaussians", "gaussians", "", (".spz",)),
+        "splat": Kind("a .splat file of Gaussians", "gaussians", "", (".splat",)),
+        "sog": Kind("a SOG file of Gaussians", "gaussians", "", (".sog",)),
+        "mesh": Kind("a PLY file of a mesh or of points, without Gaussians", "mesh", "which isn't coded here"),
+        "ksplat": Kind(
+            "a .ksplat file of Gaussians", "gaussians", _convert("splat-transform {IN} {STEM}.ply"), (".ksplat",)
+        ),
         # packed, programs, texts
         "zip": Kind("a ZIP file", "archive", _UNPACK + "unzip {IN} -d {STEM}", (".zip",)),
         "7z": Kind("a 7z file", "archive", _UNPACK + "7z x {IN}", (".7z",)),
@@ -290,6 +299,7 @@ _AT_0 = (  # bytes that a file begins with; longer ones before those that they b
     (b"\x80\x05\x95", "pickle"),
     (b"ply\n", "ply"),
     (b"ply\r\n", "ply"),
+    (b"NGSP", "spz"),
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!\x1a\x07", "rar"),
     (b"\x1f\x8b", "gz"),
@@ -301,6 +311,8 @@ _AT_0 = (  # bytes that a file begins with; longer ones before those that they b
     (b"MZ", "exe"),
     (b"version https://git-lfs.github.com/spec/", "lfs"),
 )
+_GAUSSIAN = (b" f_dc_0", b" packed_position", b" rot_0")  # properties in the header of a PLY file of Gaussians
+_SOG = (b"means_l.webp", b"means_u.webp", b"quats.webp", b"scales.webp", b"sh0.webp", b"shN_centroids.webp")
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # at 0, or behind a user block of 512 bytes times a power of two
 _RIFF = {b"WEBP": "webp", b"AVI ": "avi", b"WAVE": "wav"}
 _BRANDS = {  # of files that begin with ftyp
@@ -332,13 +344,30 @@ def identify(start: bytes, path: str = "") -> str | None:
         return "empty"
     if _is_safetensors(start):  # before all: the length that it begins with may look like anything
         return "safetensors"
+    is_splat = path.lower().endswith(".splat")  # which begins with any number: a few bytes of it say nothing
     for signature, key in _AT_0:
-        if start.startswith(signature):
-            return key
-    return next(filter(None, (_of_container(start), _of_tiff(start, path), _of_rest(start), _of_text(start))), None)
+        if start.startswith(signature) and not (is_splat and len(signature) < 4):
+            return _of_splats(key, start)
+    if is_splat:
+        return _of_container(start, path) or _of_text(start) or "splat"
+    return next(
+        filter(None, (_of_container(start, path), _of_tiff(start, path), _of_rest(start), _of_text(start))), None
+    )
 
 
-def _of_container(start: bytes) -> str | None:
+def _of_splats(key: str, start: bytes) -> str:
+    """The key, more exactly: a PLY file without Gaussians, or an SPZ file that gzip packed."""
+    if key == "ply" and b"end_header" in start and not any(name in start for name in _GAUSSIAN):
+        return "mesh"
+    if key == "gz":
+        try:
+            return "spz" if zlib.decompressobj(31).decompress(start, 4) == b"NGSP" else "gz"
+        except zlib.error:
+            pass
+    return key
+
+
+def _of_container(start: bytes, path: str = "") -> str | None:
     """Formats that share a beginning: RIFF, FORM, ftyp, Ogg, ZIP, HDF5 behind a user block, TAR."""
     if start[:4] == b"RIFF":
         return _RIFF.get(start[8:12])
@@ -357,6 +386,8 @@ def _of_container(start: bytes) -> str | None:
         return "ogv" if any(mark in start[:256] for mark in _OGG_VIDEO) else "ogg"
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         name = start[30 : 30 + int.from_bytes(start[26:28], "little")]
+        if name in _SOG or path.lower().endswith(".sog"):
+            return "sog"
         return "npz" if name.endswith(b".npy") else "pt" if name.endswith(b"/data.pkl") else "zip"
     if any(start.startswith(_HDF5, offset) for offset in (0, 512, 1024, 2048)):
         return "hdf5"

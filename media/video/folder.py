@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +12,7 @@ from PIL import Image
 
 from ...errors import MediaError
 from ..image import read_picture
+from ..names import gaps, natural
 from ..notes import Note
 from .base import VideoReader
 from .values import Frame, Pixels, VideoInfo, check_frame_size
@@ -33,7 +32,7 @@ class FolderReader(VideoReader):
     def __init__(self, folder: Path, rate: Fraction | None) -> None:
         super().__init__()
         try:
-            names = sorted((name for name in os.listdir(folder) if not name.startswith(".")), key=_natural)
+            names = sorted((name for name in os.listdir(folder) if not name.startswith(".")), key=natural)
         except OSError as error:
             raise MediaError(f"{folder}: can't be read ({error.strerror or error})") from None
         form, taken = next(
@@ -54,9 +53,9 @@ class FolderReader(VideoReader):
         notes = []
         if rate is None:
             notes.append(Note("time", f"{USUAL_RATE} frames a second are assumed: --fps gives another rate"))
-        if gaps := _gaps(taken):
+        if missing := gaps(taken):
             notes.append(
-                Note("frames", f"no pictures of the numbers {gaps}: those before and behind follow each other")
+                Note("frames", f"no pictures of the numbers {missing}: those before and behind follow each other")
             )
         if others := sorted(set(names) - set(taken)):
             more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
@@ -78,29 +77,6 @@ class FolderReader(VideoReader):
             if pixels.shape[:2] != (self.info.height, self.info.width) or (pixels.ndim == 2) != grey:
                 raise MediaError(f"{file}: changed while it was read")
             yield Frame((np.ascontiguousarray(pixels),), index, 1)
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """A key that sorts names with numbers by value: 2.png before 10.png."""
-    parts = re.findall(r"\d+|\D+", name.casefold())
-    return [(int(part[:18]), part) if part[0].isdecimal() and part.isascii() else (-1, part) for part in parts], name
-
-
-def _gaps(names: list[str]) -> str:
-    """The numbers that are missing in names which are all alike but for a number; "" if none are, or it can't be said.
-
-    A step that all numbers share, as in 10, 20, 30, is no gap.
-    """
-    matches = [re.fullmatch(r"(.*?)([0-9]{1,15})(\D*)", name) for name in names]
-    parts = [match.groups() for match in matches if match]
-    if len(parts) < len(names) or len({(head.casefold(), tail.casefold()) for head, _, tail in parts}) > 1:
-        return ""
-    numbers = [int(number) for _, number, _ in parts]
-    steps = [after - before for before, after in itertools.pairwise(numbers)]
-    step = min(steps, default=1)
-    missing = [(n + step, m - step) for n, m in itertools.pairwise(numbers) if m - n > step]
-    shown = [f"{first}" if first == last else f"{first} to {last}" for first, last in missing[:_SHOWN]]
-    return ", ".join(shown) + (" and others" if len(missing) > _SHOWN else "")
 
 
 def _picture_kind(file: Path, form: str) -> tuple[int, int, Pixels]:
