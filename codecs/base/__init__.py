@@ -19,6 +19,7 @@ _BASES = MappingProxyType(
         "array": ".array:ArrayCodec",
         "audio": ".audio.codec:AudioCodec",
         "field": ".field:FieldCodec",
+        "gaussians": ".gaussians.codec:GaussiansCodec",
         "video": ".video.codec:VideoCodec",
     }
 )

@@ -37,11 +37,15 @@ __all__ = [
     "FIELD_SELECTION",
     "FIELD_SETTINGS",
     "FRAMES",
+    "GAUSSIAN_SELECTION",
+    "GAUSSIAN_SETTINGS",
     "GROUP",
     "IMAGE_SETTINGS",
     "JOBS",
     "KBPS",
+    "KEEP_ORDER",
     "KEY_EVERY",
+    "LOSSLESS",
     "MAX_ERROR",
     "PSNR",
     "PW_REL_ERROR",
@@ -50,6 +54,7 @@ __all__ = [
     "RESERVED",
     "RMSE",
     "SECONDS",
+    "SEGMENT",
     "SELECT_SOUND",
     "SIZE",
     "SKIP",
@@ -296,7 +301,11 @@ EFFORT = Setting("effort", "optimiser steps, as a multiple of the usual number",
 PACKETS = Setting("packets", "cut the file into N packets, so that any of them may be lost", count, "N", optional=True)
 CODER = Setting("coder", "how the payload is entropy-coded, as constriction or torchac", metavar="C")
 MAX_ERROR = Setting(
-    "max_error", "no value is off by more than E; /t=E: of this dataset", bound_of, "[PATH=]E", several=True
+    "max_error",
+    "no value is off by more than E; /t=E: of this dataset, or attribute of Gaussians",
+    bound_of,
+    "[PATH=]E",
+    several=True,
 )
 REL_ERROR = Setting(
     "rel_error", "no value is off by more than R of its dataset's range", bound_of, "[PATH=]R", several=True
@@ -320,10 +329,15 @@ SEED = Setting("seed", "of the random numbers of a fit", count, command=False)
 THREADS = Setting("threads", "of each fit", count, command=False)
 JOBS = Setting("jobs", "worker processes for the groups of one video", count, command=False)
 
+LOSSLESS = Setting("lossless", "keep every value as it is (the default for files that are quantised)", switch=True)
+SEGMENT = Setting("segment", "frames that are decoded from their first one on", count, "N", optional=True)
+KEEP_ORDER = Setting("keep_order", "keep the order of the Gaussians, which takes about two bytes each", switch=True)
+
 IMAGE_SETTINGS = (QUALITY, SIZE, BPP, PSNR)
 AUDIO_SETTINGS = (QUALITY, SIZE, KBPS)
 FIELD_SETTINGS = (QUALITY, MAX_ERROR, REL_ERROR, PW_REL_ERROR, RMSE, BOUND, DATASET, SKIP)
 ARRAY_SETTINGS = (CODER,)
+GAUSSIAN_SETTINGS = (QUALITY, SIZE, MAX_ERROR, LOSSLESS, KEEP_ORDER, SEGMENT, FPS)
 VIDEO_SETTINGS = (
     *(QUALITY, BPP, PSNR, FIT_EFFORT, ENOUGH, KEY_EVERY, SOUND, SOUND_KBPS, FPS),
     *(GROUP, SCENE_CUTS, SEED, THREADS, JOBS),
@@ -340,6 +354,7 @@ ENCODER = Setting("encoder", "as libx264:crf=18 (default: lossless where it can 
 SELECT_SOUND = Setting("sound", "leave the sound out", switch=False)
 
 AUDIO_SELECTION = (SECONDS, CONCEAL)
+GAUSSIAN_SELECTION = (FRAMES,)
 FIELD_SELECTION = (SELECT_DATASET, SNAPSHOT)
 VIDEO_SELECTION = (FRAMES, CONCEAL, ENCODER, SELECT_SOUND)
 
