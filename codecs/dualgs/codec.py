@@ -84,8 +84,7 @@ class DualgsCodec(GaussiansCodec):
         return self._of_table(table, notes)
 
     def _encode_exactly(self, table: Table) -> EncodedGaussians:
-        encoded = self._of_table(table, ())
-        return encoded
+        return self._of_table(table, ())
 
     def _of_table(self, table: Table, notes: tuple[Note, ...]) -> EncodedGaussians:
         payload, about, order = encode_table(table)
@@ -103,8 +102,8 @@ class DualgsCodec(GaussiansCodec):
         for _ in range(_TRIES):
             grid = Grid.of_bounds(bounds)
             levels = grid.levels(gaussians)
-            over = {name: ratio for name, ratio in _errors(gaussians, grid.gaussians(levels), wanted).items()}
-            over = {name: ratio for name, ratio in over.items() if name in self.named and ratio > 1.0}
+            errors = _errors(gaussians, grid.gaussians(levels), wanted)
+            over = {name: ratio for name, ratio in errors.items() if name in self.named and ratio > 1.0}
             if not over:
                 return grid.table(levels)
             bounds = bounds.changed((name, getattr(bounds, name) / (ratio * 1.001)) for name, ratio in over.items())
@@ -123,9 +122,8 @@ class DualgsCodec(GaussiansCodec):
         payload, about, order = encode_table(grid.table(grid.levels(first)))
         levels = Grid.of_table(decode_table(payload, about, len(first)))[1]
         joints, length, spacing, pose_of = joints_and_poses(source, grid, levels)
-        joint_payload, joint_about, joint_order = encode_table(
-            Table("joints", (Column("position", joints, (31,) * 3),))
-        )
+        joint_table = Table("joints", (Column("position", joints, (31,) * 3),))
+        joint_payload, joint_about, joint_order = encode_table(joint_table)
         joints = joints[joint_order]
         base = Base(Plan(grid, spacing, exact), levels, joints * grid.position, length)
         n_frames = min(self.segment or SEGMENT_FRAMES, _MOST_FRAMES, source.n_frames)

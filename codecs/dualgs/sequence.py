@@ -1,7 +1,7 @@
 """Sequences as a base frame, joints that move, and what changes beside the motion; in segments that stand alone.
 
-Jiang et al. 2024, section 4. The base frame is coded once, as a scene. Each segment holds the motion of the joints, from
-a pose of its own, and tracks: how far each Gaussian's attributes are from what base frame and motion give. A segment is
+Jiang et al. 2024, section 4. The base frame is coded once, as a scene. Each segment holds the motion of the joints,
+from a pose of its own, and tracks: how far each Gaussian's attributes are from what base frame and motion give. A segment is
 decoded from the base frame and its own bytes. Opacities and scales may be look-up tables that are pictures, a row for
 each Gaussian and a column for each frame; harmonics are indices into codebooks, unless a bound is asked for.
 
@@ -205,7 +205,7 @@ def _wanted(base: Base, frame: Gaussians, pose: Pose) -> dict[str, NDArray[np.fl
 
 
 class SegmentReader:
-    """The frames of a segment, one after the other. n_frames: how many it has to have. StreamError for a damaged one."""
+    """The frames of a segment, one after the other. n_frames: how many it has to have. StreamError if it is damaged."""
 
     def __init__(self, base: Base, data: bytes, n_frames: int) -> None:
         self._base = base

@@ -6,6 +6,8 @@ that motion is told once for many Gaussians. Only an encoder needs this: what it
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +34,7 @@ def chosen_joints(positions: NDArray[np.float64], n: int) -> NDArray[np.float64]
         chosen[index] = at
         square = np.minimum(square, ((inside - inside[at]) ** 2).sum(1))
         at = int(np.argmax(square))
-    return inside[chosen]
+    return np.asarray(inside[chosen], np.float64)
 
 
 def spacing_of(joints: NDArray[np.float64]) -> float:
@@ -91,6 +93,6 @@ def pose_of_matrices(matrices: NDArray[np.float64], joints: NDArray[np.float64])
     return Pose(_quaternions_of(u @ v), positions)
 
 
-def _quaternions_of(m: NDArray[np.float64]) -> NDArray[np.float64]:
+def _quaternions_of(m: NDArray[Any]) -> NDArray[np.float64]:
     """The unit quaternions (J, 4) of rotation matrices (J, 3, 3)."""
     return unit(quaternions([np.ascontiguousarray(m[:, a, b]) for a in range(3) for b in range(3)]))
