@@ -124,7 +124,7 @@ def _turned(rotations: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArr
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How far a track may be from what is wanted, in its steps, before it changes. motion: of joints, in scene units."""
+    """How far a track may be from what is wanted, in bounds, before it changes. motion: of joints, in scene units."""
 
     position: float = 1.0
     rotation: float = 1.0
@@ -143,7 +143,7 @@ def encode_segment(
     decoder = decode_motion(motion, base.joints, base.plan.spacing, len(poses))
     wanted = [_wanted(base, frame, decoder.next()) for frame in frames]
     tracks = {
-        name: held(np.stack([part[name] for part in wanted]), getattr(tolerances, name))
+        name: held(np.stack([part[name] for part in wanted]), getattr(tolerances, name) * FINE / 2)
         for name in ("position", "rotation", "scale", "opacity", "colour")
     }
     kinds = {name: Kind(track.shape[2]) for name, track in tracks.items()}
@@ -153,11 +153,11 @@ def encode_segment(
         assert harmonics is not None
         part = harmonics[:, :, band].reshape(len(frames), base.n, -1)
         if base.plan.exact:
-            tracks[f"band {number}"] = held(part, tolerances.harmonics)
+            tracks[f"band {number}"] = held(part, tolerances.harmonics * FINE / 2)
             kinds[f"band {number}"] = Kind(part.shape[2])
             continue
-        book = fit_codebook(part, tolerances.harmonics)
-        tracks[f"band {number}"] = indexed(part, book, tolerances.harmonics)[:, :, None]
+        book = fit_codebook(part, tolerances.harmonics * FINE / 2)
+        tracks[f"band {number}"] = indexed(part, book, tolerances.harmonics * FINE / 2)[:, :, None]
         kinds[f"band {number}"] = Kind(1, book.bits)
         books.append(book.pack())
     picture = b""

@@ -23,6 +23,7 @@ __all__ = ["MOST_KINDS", "Kind", "TrackReader", "encode_tracks", "held"]
 
 MOST_KINDS = 8  # attributes that tracks may have
 _LINES = 20
+_OF_ANY, _OF_FLAG, _OF_NUMBER = 8, 8, 7  # contexts
 _LIMIT = 1 << 29
 
 
@@ -82,13 +83,20 @@ class _Coder:
                 plan = symbol_plan(kind.bits, 3, 1, 16, RATES)
                 self._index[place] = SymbolCoder(kind.bits, 1, Mixer.new(plan), stream)
             else:
-                self._number[place] = NumberCoder(kind.width, 4, stream, 16)
-        self._any = SymbolCoder(1, 4, Mixer.new(symbol_plan(1, 6, 4, _LINES, RATES)), streams[0])
-        self._mask = SymbolCoder(n_kinds, 1, Mixer.new(symbol_plan(n_kinds, 4, 1, 16, RATES)), streams[1])
+                self._number[place] = NumberCoder(kind.width, _OF_NUMBER, stream, 18)
+        plan = symbol_plan(1, _OF_ANY, 3 * 4, _LINES, RATES)
+        self._any = SymbolCoder(1, 3 * 4, Mixer.new(plan), streams[0])
+        plan = symbol_plan(1, _OF_FLAG, 3 * n_kinds, _LINES, RATES)
+        self._flag = SymbolCoder(1, 3 * n_kinds, Mixer.new(plan), streams[1])
+        self._passes = _passes(n)
         self._age = np.full(n, 15, np.int64)  # frames since a Gaussian changed
         self._busy = np.zeros(n, np.int64)  # how often it changed of late, 0 to 255
+        self._age_of = np.full((n_kinds, n), 15, np.int64)  # the same of each attribute
+        self._busy_of = np.zeros((n_kinds, n), np.int64)
         self._masks = np.zeros(n, np.int64)  # of its last change
-        self._last = np.zeros((n, sum(widths)), np.int64)  # the last difference of each number
+        self._mask = np.zeros(n, np.int64)  # of this frame, or the last one where this isn't known yet
+        self._step = np.zeros((n, sum(widths)), np.int64)  # the difference of each number in that frame
+        self._last = np.zeros((n, sum(widths)), np.int64)  # the last difference that isn't 0
         self._reads = data is not None
         self.now = np.zeros((n, sum(widths)), np.int64)
 
@@ -96,17 +104,16 @@ class _Coder:
         """The next frame: `now` becomes the target (N, columns), or what is read."""
         difference = None if target is None else target - self.now
         masks = None if difference is None else self._masks_of(difference)
-        given = None if masks is None else (masks != 0).astype(np.int32)
-        changed = np.flatnonzero(self._any.code(*self._contexts_of_any(), given))
-        mask = np.zeros(self._n, np.int64)
-        if len(changed):
-            contexts = self._contexts_of_mask(changed)
-            chosen = None if masks is None else masks[changed].astype(np.int32)
-            mask[changed] = self._mask.code(contexts, np.zeros(len(changed), np.int32), chosen)
-        self._numbers(mask, difference)
-        self._age = np.where(mask != 0, 0, np.minimum(self._age + 1, 15))
-        self._busy = self._busy - (self._busy >> 3) + np.where(mask != 0, 31, 0)
-        self._masks = np.where(mask != 0, mask, self._masks)
+        for number, (rows, left, right) in enumerate(self._passes):
+            self._pass(number, rows, left, right, masks, difference)
+        changed = self._mask != 0
+        self._age = np.where(changed, 0, np.minimum(self._age + 1, 15))
+        self._busy += 31 * changed - (self._busy >> 3)
+        self._masks = np.where(changed, self._mask, self._masks)
+        for kind in range(len(self._kinds)):
+            flag = self._mask >> kind & 1
+            self._age_of[kind] = np.where(flag, 0, np.minimum(self._age_of[kind] + 1, 15))
+            self._busy_of[kind] += 31 * flag - (self._busy_of[kind] >> 3)
 
     def _masks_of(self, difference: NDArray[np.int64]) -> NDArray[np.int64]:
         mask = np.zeros(self._n, np.int64)
@@ -114,60 +121,169 @@ class _Coder:
             mask |= (difference[:, first : first + kind.width] != 0).any(1).astype(np.int64) << place
         return mask
 
-    def _contexts_of_any(self) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-        age, busy = self._age, self._busy >> 3
-        near = np.zeros_like(busy)
-        for shift in (-2, -1, 1, 2):
-            near += np.roll(busy, shift)
-        row = np.arange(self._n)
-        lately = np.roll(age, 1) << 4 | np.roll(age, -1)
-        contexts = [
-            age << 5 | busy,
-            near,
-            row,
-            lately << 4 | age,
-            self._masks << 4 | age,
-            (near >> 2) << 9 | age << 5 | busy,
-        ]
-        select = np.minimum(age, 3).astype(np.int32)
-        return np.ascontiguousarray(np.stack(contexts, 1).astype(np.uint64)), select
-
-    def _contexts_of_mask(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        last, left, right = self._masks[rows], np.roll(self._masks, 1)[rows], np.roll(self._masks, -1)[rows]
-        contexts = [last, left << 8 | right, last << 4 | self._age[rows], rows]
-        return np.ascontiguousarray(np.stack(contexts, 1).astype(np.uint64))
-
-    def _numbers(self, mask: NDArray[np.int64], difference: NDArray[np.int64] | None) -> None:
+    def _pass(
+        self,
+        number: int,
+        rows: NDArray[np.int64],
+        left: NDArray[np.int64],
+        right: NDArray[np.int64],
+        masks: NDArray[np.int64] | None,
+        difference: NDArray[np.int64] | None,
+    ) -> None:
+        """Some rows of a frame: between rows that were told before, but in the first pass."""
+        bends = self.now[left] + self.now[right] - 2 * self.now[rows]
+        bent = np.stack(
+            [
+                np.minimum(np.abs(bends[:, first : first + kind.width]).max(1), 15) * (not kind.bits)
+                for first, kind in zip(self._first, self._kinds, strict=True)
+            ]
+        )
+        contexts, select = self._contexts_of_any(rows, left, right, bent)
+        given = None if masks is None else (masks[rows] != 0).astype(np.int32)
+        changes = self._any.code(contexts, select + 4 * number, given)
+        where = np.flatnonzero(changes)
+        rows_of = rows[where]
+        self._mask[rows] = 0
+        self._step[rows] = 0
+        if not len(where):
+            return
+        mask = self._flags(number, rows_of, left[where], right[where], bent[:, where], masks)
+        self._mask[rows_of] = mask
         for place, (first, kind) in enumerate(zip(self._first, self._kinds, strict=True)):
-            rows = np.flatnonzero(mask >> place & 1)
-            if not len(rows):
+            chosen = np.flatnonzero(mask >> place & 1)
+            if not len(chosen):
                 continue
             if kind.bits:
-                self._indices(place, first, rows, difference)
-                continue
-            before = second = np.zeros(len(rows), np.int64)
-            for column in range(first, first + kind.width):
-                last = self._last[rows, column]
-                a, b, c = (np.clip(value, -15, 15) & 31 for value in (before, second, last))
-                contexts = [a, c << 5 | a, a << 10 | b << 5 | c, np.clip(self.now[rows, column], -127, 127) & 255]
-                given = None if difference is None else difference[rows, column]
-                value = self._number[place].code(contexts, np.full(len(rows), column - first), given)
-                self.now[rows, column] += value
-                self._last[rows, column] = value
-                before, second = value, before
+                self._indices(place, first, rows_of[chosen], left[where][chosen], difference)
+            else:
+                part = where[chosen]
+                self._numbers(place, rows[part], left[part], right[part], bends[part], difference)
 
-    def _indices(self, place: int, column: int, rows: NDArray[np.int64], difference: NDArray[np.int64] | None) -> None:
-        last = self.now[rows, column]
-        near = np.roll(self.now[:, column], 1)[rows]
-        contexts = np.stack([np.zeros_like(last), last, near], 1).astype(np.uint64)
+    def _contexts_of_any(
+        self, rows: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64], bent: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+        age, busy = self._age[rows], self._busy >> 3
+        own = age << 5 | busy[rows]
+        near = busy[left] + busy[right]
+        a, b = self._mask[left], self._mask[right]
+        pair = (a != 0) * 2 + (b != 0)
+        most = np.minimum(bent.sum(0), 31)
+        contexts = [
+            own << 2 | pair,
+            rows,
+            a << 8 | b,
+            most << 2 | pair,
+            most << 9 | own,
+            self._masks[rows] << 6 | age << 2 | pair,
+            near << 2 | pair,
+            (near >> 2) << 9 | own,
+        ]
+        return _stacked(contexts), np.minimum(age, 3).astype(np.int32)
+
+    def _flags(
+        self,
+        number: int,
+        rows: NDArray[np.int64],
+        left: NDArray[np.int64],
+        right: NDArray[np.int64],
+        bent: NDArray[np.int64],
+        masks: NDArray[np.int64] | None,
+    ) -> NDArray[np.int64]:
+        """Which attributes of the Gaussians that change do so: a bit for each."""
+        out = np.zeros(len(rows), np.int64)
+        last = self._masks[rows]
+        a, b = self._mask[left], self._mask[right]
+        for kind in range(len(self._kinds)):
+            age, busy = self._age_of[kind], self._busy_of[kind] >> 3
+            own = age[rows] << 5 | busy[rows]
+            pair = (a >> kind & 1) * 2 + (b >> kind & 1)
+            near = busy[left] + busy[right]
+            contexts = [
+                own << 2 | pair,
+                rows,
+                (out << 4 | bent[kind]) << 2 | pair,
+                (bent[kind] << 9 | own) << 2 | pair,
+                out << 9 | own,
+                last << 8 | out,
+                near << 4 | bent[kind],
+                (a << 8 | b) << 8 | out,
+            ]
+            given = None if masks is None else (masks[rows] >> kind & 1).astype(np.int32)
+            select = np.full(len(rows), 3 * kind + number, np.int32)
+            tagged = _stacked([context * MOST_KINDS + kind for context in contexts])
+            out |= self._flag.code(tagged, select, given).astype(np.int64) << kind
+        return out
+
+    def _numbers(
+        self,
+        place: int,
+        rows: NDArray[np.int64],
+        left: NDArray[np.int64],
+        right: NDArray[np.int64],
+        bends: NDArray[np.int64],
+        difference: NDArray[np.int64] | None,
+    ) -> None:
+        first, kind = self._first[place], self._kinds[place]
+        before = second = np.zeros(len(rows), np.int64)
+        for column in range(first, first + kind.width):
+            last, bend = self._last[rows, column], _short(bends[:, column])
+            near = _short(self._step[left, column] + self._step[right, column])
+            a, b, c = _short(before), _short(second), _short(last)
+            contexts = [
+                a << 5 | bend,
+                c << 5 | a,
+                a << 10 | b << 5 | c,
+                np.clip(self.now[rows, column], -127, 127) & 255,
+                bend << 5 | near,
+                near << 5 | c,
+                bend << 10 | c << 5 | a,
+            ]
+            given = None if difference is None else difference[rows, column]
+            value = self._number[place].code(contexts, np.full(len(rows), column - first), given)
+            self.now[rows, column] += value
+            self._step[rows, column] = value
+            self._last[rows, column] = np.where(value != 0, value, last)
+            before, second = value, before
+
+    def _indices(
+        self,
+        place: int,
+        column: int,
+        rows: NDArray[np.int64],
+        left: NDArray[np.int64],
+        difference: NDArray[np.int64] | None,
+    ) -> None:
+        last, near = self.now[rows, column], self.now[left, column]
+        contexts = _stacked([np.zeros_like(last), last, near])
         given = None if difference is None else (last + difference[rows, column]).astype(np.int32)
         self.now[rows, column] = self._index[place].code(contexts, np.zeros(len(rows), np.int32), given)
 
     def finish(self) -> bytes:
         """The stream that was written; StreamError for one that is read and doesn't end here."""
-        parts = [self._any.finish(), self._mask.finish()]
+        parts = [self._any.finish(), self._flag.finish()]
         parts += [(self._index.get(k) or self._number[k]).finish() for k in range(len(self._kinds))]
         return b"" if self._reads else joined(parts)
+
+
+def _passes(n: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """The rows of each pass with those to their left and right: every fourth, those in the middle, all others."""
+    out = []
+    for start, every, apart in ((0, 4, 4), (2, 4, 2), (1, 2, 1)):
+        rows = np.arange(start, n, every)
+        if not len(rows):
+            continue
+        left = np.maximum(rows - apart, 0)
+        out.append((rows, left, np.where(rows + apart < n, rows + apart, left)))
+    return out
+
+
+def _stacked(contexts: Sequence[NDArray[np.int64]]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(np.stack(contexts, 1).astype(np.uint64))
+
+
+def _short(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers with a sign in five bits."""
+    return np.clip(numbers, -15, 15) & 31
 
 
 def encode_tracks(tracks: Sequence[NDArray[np.int32]], kinds: Sequence[Kind]) -> bytes:

@@ -129,9 +129,8 @@ class GaussiansCodec(Codec):
 
     def change_setting(self, name: str, value: Any) -> None:
         if name == "max_error":
-            self.named = {**self.named, **named_bounds(value)}
-        else:
-            super().change_setting(name, value)
+            name, value = "named", {**self.named, **named_bounds(value)}
+        super().change_setting(name, value)
 
     def check_settings(self) -> None:
         """Raise UsageError for settings that exclude each other."""
