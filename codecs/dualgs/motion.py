@@ -3,7 +3,7 @@
 Jiang et al. 2024, section 4, names residual vector quantisation and entropy coding, and leaves the details open. Here a
 joint has six numbers a frame: three of a small rotation since the frame before, scaled to the way that a point at one
 joint spacing moves, and three of its position. Both are predicted from the decoded motion of the frame before. What is
-left is approximated by up to four codebooks, each for what the one before leaves; a codebook's first entry is zero. The
+left is approximated by up to eight codebooks, each for what the one before leaves; a codebook's first entry is zero. The
 indices are mixed, with the joint's own last indices and those of its neighbours as contexts. A decoder's arithmetic is
 elementwise float64, so poses are the same on every machine.
 """
@@ -21,14 +21,17 @@ from numpy.typing import NDArray
 from ...entropy.mixing.coding import SymbolCoder, symbol_plan
 from ...entropy.mixing.mixer import Mixer
 from ...errors import StreamError
+from .codebooks import Codebook
 from .grid import unit
 from .rig import Pose, multiplied
 from .symbols import NumberCoder, joined, parted
 
 __all__ = ["ENTRIES", "MotionCoder", "decode_motion", "encode_motion"]
 
-ENTRIES = 256  # of a codebook
-STAGES = 4  # the most codebooks
+ENTRIES = 256  # of a codebook, at most
+_PER_ENTRY = 8  # vectors of a segment, for each entry
+_UNIT_BITS = 3  # of an entry's number below the tolerance
+STAGES = 8  # the most codebooks
 _TURN_STEP = 2.0**-11  # of a quaternion's components where a segment begins
 _PLACE_PARTS = 8.0  # steps of a position there, in a tolerance
 _CONTEXTS, _LINES = 6, 18
@@ -39,19 +42,19 @@ _CLOSED_ROUNDS, _NOISE = 4, 1.0  # of training with decoded motion; noise of the
 
 @dataclass(frozen=True, eq=False)
 class Codebooks:
-    """The codebooks of a segment. unit: of an entry's number. entries: (stages, ENTRIES, 6) int16, the first zero."""
+    """The codebooks of a segment, one for each stage. unit: of an entry's number, in scene units."""
 
     unit: float
-    entries: NDArray[np.int16]
+    stages: tuple[Codebook, ...]
 
     def values(self, stage: int) -> NDArray[np.float64]:
-        """The entries of a stage, (ENTRIES, 6), in scene units."""
-        return self.entries[stage] * self.unit
+        """The entries of a stage, (K, 6), in scene units."""
+        return self.stages[stage].entries * self.unit
 
     def approximated(self, numbers: NDArray[np.float64]) -> tuple[list[NDArray[np.int32]], NDArray[np.float64]]:
         """The indices of each stage for vectors (J, 6), and the sum of their entries."""
         total, indices = np.zeros_like(numbers), []
-        for stage in range(len(self.entries)):
+        for stage in range(len(self.stages)):
             indices.append(_nearest(numbers - total, self.values(stage)))
             total = total + self.values(stage)[indices[-1]]
         return indices, total
@@ -103,7 +106,7 @@ def encode_motion(rest: NDArray[np.float64], spacing: float, poses: Sequence[Pos
     turns, places = _first_levels(rest, poses[0], place_step)
     coder = MotionCoder(rest, spacing)
     books = _trained(coder, turns, places, place_step, poses, tolerance)
-    n_stages = len(books.entries)
+    n_stages = len(books.stages)
     first = _code_first(None, len(rest), turns, places)
     indices = _Indices(len(rest), n_stages)
     coder.begin(turns, places, place_step)
@@ -113,7 +116,7 @@ def encode_motion(rest: NDArray[np.float64], spacing: float, poses: Sequence[Pos
             indices.code(stage, chosen[stage])
         coder.move(total)
     head = _HEAD.pack(place_step, books.unit, n_stages, 0)
-    return joined([head, _packed(books.entries), first, indices.finish()])
+    return joined([head, joined([stage.pack() for stage in books.stages]), first, indices.finish()])
 
 
 def decode_motion(data: bytes, rest: NDArray[np.float64], spacing: float, n_frames: int) -> _Motion:
@@ -131,7 +134,7 @@ class _Motion:
         place_step, scale, n_stages, _ = _HEAD.unpack(head)
         if not (0 < place_step < 1e30 and 0 < scale < 1e30) or n_stages > STAGES:
             raise StreamError("steps of motion that no encoder writes: the file is damaged")
-        self._books = Codebooks(scale, _unpacked(entries, n_stages))
+        self._books = Codebooks(scale, tuple(Codebook.unpack(part, 6) for part in parted(entries, n_stages)))
         self._coder = MotionCoder(rest, spacing)
         turns, places = _code_first(first, len(rest), None, None)
         self._first: Pose | None = self._coder.begin(turns, places, place_step)
@@ -146,8 +149,11 @@ class _Motion:
             pose, self._first = self._first, None
         else:
             total = np.zeros((len(self._coder.rest), 6))
-            for stage in range(len(self._books.entries)):
-                total += self._books.values(stage)[self._indices.code(stage, None)]
+            for stage in range(len(self._books.stages)):
+                values, indices = self._books.values(stage), self._indices.code(stage, None)
+                if int(indices.max(initial=0)) >= len(values):
+                    raise StreamError("an index beyond its codebook: the file is damaged")
+                total += values[indices]
             pose = self._coder.move(total)
         if not self._left:
             self._indices.finish()
@@ -219,7 +225,7 @@ def _trained(
     They begin with exact motion and noise of the tolerance; each further round runs the coder with the last books.
     """
     random = np.random.default_rng(1)
-    books = Codebooks(1.0, np.zeros((0, ENTRIES, 6), np.int16))
+    books = Codebooks(1.0, ())
     for turn in range(_CLOSED_ROUNDS):
         coder.begin(turns, places, place_step)
         targets = []
@@ -239,30 +245,30 @@ def _trained(
 
 def _trained_on(left: NDArray[np.float64], tolerance: float, random: np.random.Generator) -> Codebooks:
     """Codebooks for vectors: as many as bring their error below the tolerance."""
-    scale = max(float(np.abs(left).max()) / 32767.0, tolerance * 2.0**-10)
-    books: list[NDArray[np.int16]] = []
+    scale = max(float(np.abs(left).max()) * 2.0**-24, tolerance * 2.0**-_UNIT_BITS)
+    books: list[Codebook] = []
     while len(books) < STAGES and float(np.sqrt((left**2).sum(1).mean())) > tolerance:
-        entries = np.rint(_k_means(left, random) / scale).astype(np.int16)
-        books.append(entries)
-        left = left - (entries * scale)[_nearest(left, entries * scale)]
-    return Codebooks(scale, np.stack(books) if books else np.zeros((0, ENTRIES, 6), np.int16))
+        book = Codebook(np.rint(_k_means(left, random) / scale).astype(np.int32))
+        books.append(book)
+        left = left - (book.entries * scale)[_nearest(left, book.entries * scale)]
+    return Codebooks(scale, tuple(books))
 
 
 def _k_means(x: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    """A codebook (ENTRIES, 6) of vectors (n, 6): Lloyd's rounds from a draw that prefers long vectors; zero first."""
+    """A codebook (K, 6) of vectors (n, 6): Lloyd's rounds from a draw that prefers long vectors; zero first."""
+    n = max(1, min(ENTRIES - 1, len(x) // _PER_ENTRY))
     if len(x) > _SAMPLES:
         x = x[random.choice(len(x), _SAMPLES, replace=False)]
     lengths = np.sqrt((x**2).sum(1)) + 1e-30
-    chosen = random.choice(len(x), min(ENTRIES - 1, len(x)), replace=False, p=lengths / lengths.sum())
-    centres = np.zeros((ENTRIES, x.shape[1]))
-    centres[1 : len(chosen) + 1] = x[chosen]
+    centres = np.zeros((n + 1, x.shape[1]))
+    centres[1:] = x[random.choice(len(x), n, replace=False, p=lengths / lengths.sum())]
     for _ in range(_ROUNDS):
         nearest = _nearest(x, centres)
-        counts = np.bincount(nearest, minlength=ENTRIES)
+        counts = np.bincount(nearest, minlength=n + 1)
         for axis in range(x.shape[1]):
-            sums = np.bincount(nearest, x[:, axis], ENTRIES)
+            sums = np.bincount(nearest, x[:, axis], n + 1)
             centres[1:, axis] = np.where(counts[1:] > 0, sums[1:] / np.maximum(counts[1:], 1), centres[1:, axis])
-    order = np.argsort(-np.bincount(_nearest(x, centres), minlength=ENTRIES)[1:], kind="stable")
+    order = np.argsort(-np.bincount(_nearest(x, centres), minlength=n + 1)[1:], kind="stable")
     centres[1:] = centres[1:][order]
     return centres
 
@@ -275,16 +281,6 @@ def _nearest(x: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np
         part = x[start : start + (1 << 13)]
         out[start : start + len(part)] = np.argmin(squares - 2.0 * (part @ centres.T), axis=1)
     return out
-
-
-def _packed(entries: NDArray[np.int16]) -> bytes:
-    return np.ascontiguousarray(entries, "<i2").tobytes()
-
-
-def _unpacked(data: bytes, n_stages: int) -> NDArray[np.int16]:
-    if len(data) != n_stages * ENTRIES * 6 * 2:
-        raise StreamError("codebooks of motion that are cut: the file is damaged")
-    return np.frombuffer(data, "<i2").astype(np.int16).reshape(n_stages, ENTRIES, 6)
 
 
 # ---- indices
@@ -310,7 +306,7 @@ class _Indices:
         before = self._now[stage - 1] if stage else np.zeros_like(last)
         joint = np.arange(len(last))
         contexts = [np.zeros_like(last), last, before << 8 | (last == 0), left << 8 | right, joint, last << 8 | second]
-        tagged = np.stack([context << 2 | stage for context in contexts], 1).astype(np.uint64)
+        tagged = np.stack([context << 3 | stage for context in contexts], 1).astype(np.uint64)
         out = self._coder.code(np.ascontiguousarray(tagged), np.full(len(last), stage, np.int32), indices)
         self._now[stage] = out
         if stage == self._n_stages - 1:
