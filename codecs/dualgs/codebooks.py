@@ -47,7 +47,7 @@ class Codebook:
     def pack(self) -> bytes:
         """The stream of the entries."""
         n, width = self.entries.shape
-        coder = NumberCoder(1, 3)
+        coder = NumberCoder(1, 3, n * width)
         for column in range(width):
             coder.code(_contexts(self.entries, column), np.zeros(n, np.int64), self.entries[:, column].astype(np.int64))
         return _HEAD.pack(n) + coder.finish()
@@ -58,7 +58,7 @@ class Codebook:
         n = _HEAD.unpack_from(data)[0] if len(data) >= _HEAD.size else 0
         if not 1 <= n <= MOST_ENTRIES:
             raise StreamError(f"a codebook of {n} entries; expected 1 to {MOST_ENTRIES}: the file is damaged")
-        coder = NumberCoder(1, 3, data[_HEAD.size :])
+        coder = NumberCoder(1, 3, n * width, data[_HEAD.size :])
         entries = np.zeros((n, width), np.int32)
         for column in range(width):
             read = coder.code(_contexts(entries, column), np.zeros(n, np.int64))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -32,7 +32,7 @@ from .dual import joints_and_poses
 from .grid import FORM as GRID
 from .grid import Grid
 from .scene import decode_table, encode_table
-from .sequence import Base, Plan, SegmentReader, Tolerances, encode_segment
+from .sequence import Base, Plan, SegmentReader, Tolerances, encode_segment, sizes_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -157,8 +157,17 @@ class DualgsCodec(GaussiansCodec):
         return _Scene(header, chunk, n_chunks)
 
     @classmethod
-    def describe(cls, source: Any) -> Mapping[str, Any]:
-        return super().describe(source)
+    def storage(cls, header: Header, chunks: Sequence[Chunk]) -> Mapping[str, int]:
+        sizes: dict[str, int] = {}
+        degree = math.isqrt((header.shape[2] - 11) // 3) - 1
+        for chunk in chunks:
+            name = {SCENE: "scene", ORDER: "order", BASE: "base frame", JOINTS: "joints"}.get(chunk.tag, "other")
+            parts = {name: len(chunk.payload)}
+            if chunk.tag == SEGMENT:
+                parts = sizes_of(chunk.payload, degree, header.params.get("exact") is True)
+            for part, size in parts.items():
+                sizes[part] = sizes.get(part, 0) + size
+        return sizes
 
 
 # ---- scenes

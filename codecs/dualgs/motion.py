@@ -3,9 +3,9 @@
 Jiang et al. 2024, section 4, names residual vector quantisation and entropy coding, and leaves the details open. Here a
 joint has six numbers a frame: three of a small rotation since the frame before, scaled to the way that a point at one
 joint spacing moves, and three of its position. Both are predicted from the decoded motion of the frame before. What is
-left is approximated by up to eight codebooks, each for what the one before leaves; a codebook's first entry is zero. The
-indices are mixed, with the joint's own last indices and those of its neighbours as contexts. A decoder's arithmetic is
-elementwise float64, so poses are the same on every machine.
+left is approximated by up to eight codebooks, each for what the one before leaves; a codebook's first entry is zero.
+The indices are mixed, with the joint's own last indices and those of its neighbours as contexts. A decoder's arithmetic
+is elementwise float64, so poses are the same on every machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ...errors import StreamError
 from .codebooks import Codebook
 from .grid import unit
 from .rig import Pose, multiplied
-from .symbols import NumberCoder, joined, parted
+from .symbols import NumberCoder, joined, lines_for, parted
 
 __all__ = ["ENTRIES", "MotionCoder", "decode_motion", "encode_motion"]
 
@@ -34,7 +34,7 @@ _UNIT_BITS = 3  # of an entry's number below the tolerance
 STAGES = 8  # the most codebooks
 _TURN_STEP = 2.0**-11  # of a quaternion's components where a segment begins
 _PLACE_PARTS = 8.0  # steps of a position there, in a tolerance
-_CONTEXTS, _LINES = 6, 18
+_CONTEXTS = 6
 _HEAD = struct.Struct("<ddBB")
 _ROUNDS, _SAMPLES = 12, 1 << 15  # of k-means
 _CLOSED_ROUNDS, _NOISE = 4, 1.0  # of training with decoded motion; noise of the first one, in tolerances
@@ -108,7 +108,7 @@ def encode_motion(rest: NDArray[np.float64], spacing: float, poses: Sequence[Pos
     books = _trained(coder, turns, places, place_step, poses, tolerance)
     n_stages = len(books.stages)
     first = _code_first(None, len(rest), turns, places)
-    indices = _Indices(len(rest), n_stages)
+    indices = _Indices(len(rest), n_stages, len(poses))
     coder.begin(turns, places, place_step)
     for pose in poses[1:]:
         chosen, total = books.approximated(coder.target(pose))
@@ -138,7 +138,7 @@ class _Motion:
         self._coder = MotionCoder(rest, spacing)
         turns, places = _code_first(first, len(rest), None, None)
         self._first: Pose | None = self._coder.begin(turns, places, place_step)
-        self._indices = _Indices(len(rest), n_stages, indices)
+        self._indices = _Indices(len(rest), n_stages, n_frames, indices)
         self._left = n_frames
 
     def next(self) -> Pose:
@@ -183,7 +183,7 @@ def _code_first(data: bytes | None, n: int, turns: NDArray[np.int32] | None, pla
 
     Each number is told as its difference from that of the joint before, in Morton order.
     """
-    coder = NumberCoder(7, 3, data)
+    coder = NumberCoder(7, 3, 7 * n, data)
     if turns is not None and places is not None:
         given = np.diff(np.concatenate([turns, places], 1), axis=0, prepend=np.array([[2048, 0, 0, 0, 0, 0, 0]]))
     else:
@@ -289,13 +289,13 @@ def _nearest(x: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np
 class _Indices:
     """The indices of all joints, frame by frame and stage by stage."""
 
-    def __init__(self, n: int, n_stages: int, data: bytes | None = None) -> None:
+    def __init__(self, n: int, n_stages: int, n_frames: int, data: bytes | None = None) -> None:
         self._reads = data is not None
         self._n_stages = n_stages
         self._last = np.zeros((n_stages + 1, n), np.int64)
         self._second = np.zeros((n_stages + 1, n), np.int64)
         self._now = np.zeros((n_stages + 1, n), np.int64)
-        plan = symbol_plan(8, _CONTEXTS, max(1, n_stages), _LINES)
+        plan = symbol_plan(8, _CONTEXTS, max(1, n_stages), lines_for(2 * n * n_frames * n_stages))
         self._coder = SymbolCoder(8, max(1, n_stages), Mixer.new(plan), data) if n_stages else None
 
     def code(self, stage: int, indices: NDArray[np.int32] | None) -> NDArray[np.int32]:

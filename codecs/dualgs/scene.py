@@ -7,6 +7,7 @@ positions and attributes are mixed (`entropy/mixing`). The order of a file can b
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +53,7 @@ def encode_table(table: Table) -> tuple[bytes, dict[str, Value], NDArray[np.int6
     order = morton_order(table.columns[0].values)
     streams = []
     for column in table.columns:
-        coder, values = NumberCoder(column.values.shape[1], 3, None, 20), column.values[order].astype(np.int64)
+        coder, values = NumberCoder(column.values.shape[1], 3, column.values.size), column.values[order].astype(np.int64)
         for k in range(values.shape[1]):
             _code(coder, values, k, np.diff(values[:, k], prepend=0))
         streams.append(coder.finish())
@@ -70,7 +71,7 @@ def _code(coder: NumberCoder, values: NDArray[np.int64], k: int, given: NDArray[
     return coder.code([a, a << 7 | b, zero], np.full(len(values), k), given)
 
 
-def decode_table(data: bytes, about: dict[str, Value], n: int) -> Table:
+def decode_table(data: bytes, about: Mapping[str, Value], n: int) -> Table:
     """The table of a stream of n rows. StreamError for a damaged one."""
     form, specs = about.get("form"), about.get("columns")
     if not isinstance(form, str) or not isinstance(specs, tuple) or not 1 <= len(specs) <= _MOST_COLUMNS:
@@ -79,7 +80,7 @@ def decode_table(data: bytes, about: dict[str, Value], n: int) -> Table:
     for spec, stream in zip(specs, parted(data, len(specs)), strict=True):
         role, _, words = str(spec).partition(":")
         bits = tuple(map(int, words.split(",")))
-        coder = NumberCoder(len(bits), 3, stream, 20)
+        coder = NumberCoder(len(bits), 3, n * len(bits), stream)
         values = np.zeros((n, len(bits)), np.int64)
         for k in range(len(bits)):
             values[:, k] = np.cumsum(_code(coder, values, k, None))

@@ -1,9 +1,9 @@
 """Sequences as a base frame, joints that move, and what changes beside the motion; in segments that stand alone.
 
 Jiang et al. 2024, section 4. The base frame is coded once, as a scene. Each segment holds the motion of the joints,
-from a pose of its own, and tracks: how far each Gaussian's attributes are from what base frame and motion give. A segment is
-decoded from the base frame and its own bytes. Opacities and scales may be look-up tables that are pictures, a row for
-each Gaussian and a column for each frame; harmonics are indices into codebooks, unless a bound is asked for.
+from a pose of its own, and tracks: how far each Gaussian's attributes are from what base frame and motion give. A
+segment is decoded from the base frame and its own bytes. Opacities and scales may be look-up tables that are pictures,
+a row for each Gaussian and a column for each frame; harmonics are indices into codebooks, unless a bound is asked for.
 
 Differs from the paper: its segments have a key frame each, here all share one base frame. Positions and rotations have
 tracks, too: zero for a sequence that was fitted as joints and skins, and what keeps the bounds for any other.
@@ -28,7 +28,7 @@ from .rig import Pose, Rig, multiplied
 from .symbols import joined, parted
 from .tracks import Kind, TrackReader, encode_tracks, held
 
-__all__ = ["Base", "Plan", "SegmentReader", "encode_segment"]
+__all__ = ["Base", "Plan", "SegmentReader", "Tolerances", "encode_segment", "sizes_of"]
 
 FINE = 2  # steps of a track in a step of the base frame
 _HEAD = struct.Struct("<HBB")
@@ -201,7 +201,26 @@ def _wanted(base: Base, frame: Gaussians, pose: Pose) -> dict[str, NDArray[np.fl
     }
 
 
+def _numbers(has_picture: bool) -> list[tuple[str, int]]:
+    """The attributes whose tracks are numbers, in their order, and how many numbers each has."""
+    widths = {"position": 3, "rotation": 3, "scale": 3, "opacity": 1, "colour": 3}
+    return [item for item in widths.items() if not (has_picture and item[0] in ("scale", "opacity"))]
+
+
 # ---- decoding
+
+
+def sizes_of(data: bytes, degree: int, exact: bool) -> dict[str, int]:
+    """The bytes of a segment by what they hold. degree: of the harmonics. StreamError for a damaged one."""
+    _, motion, tracks, picture, *books = parted(data, 4 + (0 if exact else degree))
+    names = [name for name, _ in _numbers(bool(picture))] + ["harmonics"] * degree
+    streams = parted(tracks, 2 + len(names))
+    sizes = {"motion": len(motion), "flags": len(streams[0]) + len(streams[1])}
+    for name, stream in zip(names, streams[2:], strict=True):
+        sizes[name] = sizes.get(name, 0) + len(stream)
+    sizes |= {"look-up tables": len(picture)} if picture else {}
+    sizes |= {"codebooks": sum(map(len, books))} if books else {}
+    return sizes | {"lengths": len(data) - len(motion) - sum(map(len, (*streams, picture, *books)))}
 
 
 class SegmentReader:
@@ -217,9 +236,7 @@ class SegmentReader:
             raise StreamError(f"a segment of {counted} frames; expected {n_frames}: the file is damaged")
         self._motion = decode_motion(motion, base.joints, base.plan.spacing, n_frames)
         self._books = [] if base.plan.exact else self._read_books(books)
-        self._names = [("position", Kind(3)), ("rotation", Kind(3))]
-        self._names += [] if picture else [("scale", Kind(3)), ("opacity", Kind(1))]
-        self._names += [("colour", Kind(3))]
+        self._names = [(name, Kind(width)) for name, width in _numbers(bool(picture))]
         for number, band in enumerate(base.bands):
             width = 3 * (band.stop - band.start)
             kind = Kind(width) if base.plan.exact else Kind(1, self._books[number].bits)

@@ -34,7 +34,7 @@ def chosen_joints(positions: NDArray[np.float64], n: int) -> NDArray[np.float64]
         chosen[index] = at
         square = np.minimum(square, ((inside - inside[at]) ** 2).sum(1))
         at = int(np.argmax(square))
-    return np.asarray(inside[chosen], np.float64)
+    return inside[chosen].astype(np.float64)
 
 
 def spacing_of(joints: NDArray[np.float64]) -> float:

@@ -13,10 +13,11 @@ from ...entropy.mixing.mixer import Mixer
 from ...entropy.mixing.tables import Rates
 from ...errors import StreamError
 
-__all__ = ["NumberCoder", "joined", "parted", "plain"]
+__all__ = ["NumberCoder", "joined", "lines_for", "parted", "plain"]
 
 WIDTH = 8  # bits of the symbol that stands for a small number
 _ESCAPE = (1 << WIDTH) - 1
+_MOST_LINES, _LEAST_LINES = 20, 8  # powers of two; a line takes 64 bytes
 _MORE = 4  # further symbols of a large one
 RATES = Rates(limit=255, delay=1.5, doubt=0.25, lean=4.0, first=0.02, last=0.002, fall=32, refine_by=6)
 
@@ -31,18 +32,24 @@ def signed(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(numbers & 1, -((numbers + 1) >> 1), numbers >> 1)
 
 
+def lines_for(n_symbols: int) -> int:
+    """The lines of a mixer, as a power of two, for about so many symbols: memory grows with what there is to code."""
+    return min(_MOST_LINES, max(_LEAST_LINES, n_symbols.bit_length() + 1))
+
+
 class NumberCoder:
     """A stream of numbers of up to 32 bits with a sign, most of them small, whose contexts both sides know.
 
     n_select: kinds of number, each with weights of its own. n_contexts: beside the kind, which is in all of them.
+    n_numbers: about how many will come; both sides say the same.
     """
 
-    def __init__(self, n_select: int, n_contexts: int, data: bytes | None = None, lines: int = 16) -> None:
+    def __init__(self, n_select: int, n_contexts: int, n_numbers: int, data: bytes | None = None) -> None:
         small, large = parted(data, 2) if data is not None else (None, None)
         self._n_select = n_select
-        plan = symbol_plan(WIDTH, n_contexts, n_select, lines, RATES)
+        plan = symbol_plan(WIDTH, n_contexts, n_select, lines_for(2 * n_numbers), RATES)
         self._small = SymbolCoder(WIDTH, n_select, Mixer.new(plan), small)
-        plan = symbol_plan(WIDTH, 1, _MORE, 10, RATES)
+        plan = symbol_plan(WIDTH, 1, _MORE, _LEAST_LINES, RATES)
         self._large = SymbolCoder(WIDTH, _MORE, Mixer.new(plan), large)
         self._reads = data is not None
 

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from ...entropy.mixing.coding import SymbolCoder, symbol_plan
 from ...entropy.mixing.mixer import Mixer
 from ...errors import StreamError
-from .symbols import RATES, NumberCoder, joined, parted
+from .symbols import RATES, NumberCoder, joined, lines_for, parted
 
 __all__ = ["MOST_KINDS", "Kind", "TrackReader", "encode_tracks", "held"]
 
 MOST_KINDS = 8  # attributes that tracks may have
-_LINES = 20
 _OF_ANY, _OF_FLAG, _OF_NUMBER = 8, 8, 7  # contexts
 _LIMIT = 1 << 29
 
@@ -69,7 +68,7 @@ class Kind:
 class _Coder:
     """The state of both sides: what changed before, and the streams."""
 
-    def __init__(self, n: int, kinds: Sequence[Kind], data: bytes | None = None) -> None:
+    def __init__(self, n: int, kinds: Sequence[Kind], n_frames: int, data: bytes | None = None) -> None:
         assert 1 <= len(kinds) <= MOST_KINDS and all(kind.width == 1 or not kind.bits for kind in kinds)
         self._kinds, self._n = tuple(kinds), n
         widths = [kind.width for kind in kinds]
@@ -80,13 +79,13 @@ class _Coder:
         self._number: dict[int, NumberCoder] = {}
         for place, (kind, stream) in enumerate(zip(kinds, streams[2:], strict=True)):
             if kind.bits:
-                plan = symbol_plan(kind.bits, 3, 1, 16, RATES)
+                plan = symbol_plan(kind.bits, 3, 1, lines_for(n * n_frames // 8), RATES)
                 self._index[place] = SymbolCoder(kind.bits, 1, Mixer.new(plan), stream)
             else:
-                self._number[place] = NumberCoder(kind.width, _OF_NUMBER, stream, 18)
-        plan = symbol_plan(1, _OF_ANY, 3 * 4, _LINES, RATES)
+                self._number[place] = NumberCoder(kind.width, _OF_NUMBER, n * n_frames * kind.width // 8, stream)
+        plan = symbol_plan(1, _OF_ANY, 3 * 4, lines_for(n * n_frames), RATES)
         self._any = SymbolCoder(1, 3 * 4, Mixer.new(plan), streams[0])
-        plan = symbol_plan(1, _OF_FLAG, 3 * n_kinds, _LINES, RATES)
+        plan = symbol_plan(1, _OF_FLAG, 3 * n_kinds, lines_for(n * n_frames), RATES)
         self._flag = SymbolCoder(1, 3 * n_kinds, Mixer.new(plan), streams[1])
         self._passes = _passes(n)
         self._age = np.full(n, 15, np.int64)  # frames since a Gaussian changed
@@ -288,7 +287,7 @@ def _short(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def encode_tracks(tracks: Sequence[NDArray[np.int32]], kinds: Sequence[Kind]) -> bytes:
     """The stream of tracks, one array (T, N, c) of each attribute; rows lie so that neighbours in space are near."""
-    coder = _Coder(tracks[0].shape[1], kinds)
+    coder = _Coder(tracks[0].shape[1], kinds, len(tracks[0]))
     for frame in zip(*tracks, strict=True):
         coder.frame(np.concatenate(frame, 1).astype(np.int64))
     return coder.finish()
@@ -298,7 +297,7 @@ class TrackReader:
     """The tracks of a stream of n Gaussians, one frame after the other."""
 
     def __init__(self, data: bytes, n: int, kinds: Sequence[Kind], n_frames: int) -> None:
-        self._coder, self._left = _Coder(n, kinds, data), n_frames
+        self._coder, self._left = _Coder(n, kinds, n_frames, data), n_frames
         self._cuts = np.cumsum([kind.width for kind in kinds])[:-1]
 
     def next(self) -> list[NDArray[np.int32]]:

@@ -26,6 +26,7 @@ from ....media.gaussians.sources import open_source
 from ....media.gaussians.values import Gaussians, Table, degree_of
 from ....media.gaussians.writer import losses, suffix_of, write, write_table
 from ....media.notes import Note, from_meta, to_meta
+from ....registry import load_class
 from ..codec import Codec, Data, PathLike, Report, Source, Summary, content_of, opened, path_of
 from ..doors import bytes_of, text_of
 from ..limits import note_of
@@ -311,19 +312,31 @@ class GaussiansCodec(Codec):
         super().check_output(header, target, select)
 
     @classmethod
+    def storage(cls, header: Header, chunks: Sequence[Chunk]) -> Mapping[str, int]:
+        """The payload bytes of a file by what they hold. A family that knows better extends it."""
+        del header
+        sizes: dict[str, int] = {}
+        for chunk in chunks:
+            sizes[chunk.tag] = sizes.get(chunk.tag, 0) + len(chunk.payload)
+        return sizes
+
+    @classmethod
     def describe(cls, source: Source) -> Mapping[str, Any]:
-        """The frames, the Gaussians, the degree of harmonics and the bytes a frame of a file."""
-        with io.BytesIO(content_of(source)) as file:
-            reader = ChunkReader(file)
-            header, n_bytes = reader.header, reader.n_bytes
+        """The frames, the Gaussians, the degree of harmonics, the bytes a frame, and what the bytes hold."""
+        data = content_of(source)
+        header, chunks = container.unpack(data)
         cls._check_shape(header)
         n_frames, count, width = header.shape
-        about = {"frames": n_frames, "gaussians": count, "degree": degree_of((width - 11) // 3)}
+        about: dict[str, Any] = {"frames": n_frames, "gaussians": count, "degree": degree_of((width - 11) // 3)}
         about |= {"fps": header.params[_FPS]} if _FPS in header.params else {}
-        return about | {
-            "bytes_per_frame": round(n_bytes / n_frames, 1),
-            "bits_per_gaussian": round(8 * n_bytes / n_frames / count, 3),
+        about |= {
+            "bytes_per_frame": round(len(data) / n_frames, 1),
+            "bits_per_gaussian": round(8 * len(data) / n_frames / count, 3),
         }
+        family = load_class(header.codec)
+        if issubclass(family, GaussiansCodec):
+            about["storage"] = dict(family.storage(header, chunks))
+        return about
 
 
 _COMPRESSED = ".compressed.ply"  # a suffix of two parts: what compressed PLY is usually called
