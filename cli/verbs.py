@@ -33,6 +33,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "bench": Verb(".bench", "Measure rate, distortion and speed against everything else."),
         "reproduce": Verb(".reproduce", "Put a paper's numbers beside ours."),
         "data": Verb(".data", "Make data: simulations of turbulence, as HDF5 files."),
+        "view": Verb(".view", "Play a file on a page in the browser."),
         "demo": Verb(".demo", "Encode and decode a photo, and compare with JPEG of equal size."),
     }
 )

@@ -25,7 +25,7 @@ FLOORS = (  # the lowest first; rooms on one floor may import each other where N
     ("registry",),
     ("codecs/base", "codecs/layers"),
     ("codecs/*",),
-    ("datasets",),
+    ("datasets", "viewer"),
     ("train",),
     ("eval",),
     ("cli", "integrations"),

@@ -92,7 +92,7 @@ def test_the_readme_is_short() -> None:
 def test_pages_that_the_code_names_exist() -> None:
     """Comments, recipes and manifests send readers to pages of docs/."""
     files = [ROOT / "Makefile", *ROOT.glob("*.py")]
-    for folder in ("cli", "media", *FOLDERS):
+    for folder in ("cli", "media", "viewer", *FOLDERS):
         files += [file for kind in ("*.py", "*.yaml") for file in (ROOT / folder).rglob(kind)]
     files += (ROOT / "weights").glob("*.json")
     missing = {

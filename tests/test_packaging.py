@@ -79,7 +79,7 @@ class TestPackageList:
         ]
         data = [
             str(file.relative_to(ROOT))
-            for folder in ("samples", "weights", "train/recipes", "eval/report/assets", "eval/reproduce")
+            for folder in ("samples", "weights", "train/recipes", "eval/report/assets", "eval/reproduce", "viewer/page")
             for file in (ROOT / folder).rglob("*")
             if file.is_file() and not file.name.startswith(".") and file.suffix not in (".py", ".pyc")
         ]

@@ -221,7 +221,7 @@ class _SaidByCode(ast.NodeTransformer):
         return ast.Pass() if isinstance(node.value, ast.Constant) else node
 
 
-@pytest.mark.parametrize("module", ["encode", "decode", "verify", "info", "coding", "jobs", "parser"])
+@pytest.mark.parametrize("module", ["encode", "decode", "verify", "info", "coding", "jobs", "parser", "view"])
 def test_the_command_names_no_medium_and_no_codec(module: str) -> None:
     """What differs between media is said by cards, bases and `media`: a new medium adds nothing to the command."""
     tree = ast.parse(Path(verbs.__file__).with_name(f"{module}.py").read_text())

@@ -1,0 +1,31 @@
+"""The viewer: a page on this machine that plays Gaussians, scenes and sequences, in a browser. See docs/viewer.md.
+
+    with Viewer(opened("clip.dualgs")) as viewer:      # or any object with n_frames, count, fps, frame(i) -> Gaussians
+        print(viewer.address)
+        viewer.serve()                                 # until Ctrl-C
+
+`frames` packs Gaussians for the page, `server` serves them, `bundle` fetches the renderer that the page needs (Spark
+and three.js), `sources` opens files, `page/` is the page. May import the codecs' base, media and files, and no family.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .server import Viewer as Viewer
+    from .sources import opened as opened
+
+__all__ = ["Viewer", "opened"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Viewer":
+        from .server import Viewer
+
+        return Viewer
+    if name == "opened":
+        from .sources import opened
+
+        return opened
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
