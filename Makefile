@@ -23,6 +23,7 @@ help:
 	@echo "make vqgan     measure vqgan at extreme rates, and lost packets, into eval/results/vqgan (DATA=folder; two hours)"
 	@echo "make audio     measure sound beside Opus, MP3 and AAC into eval/results/walloc-audio (SOUNDS=folder; two hours)"
 	@echo "make zipgan    simulate turbulence that no weights have seen, and measure into eval/results/zipgan (an hour and a half)"
+	@echo "make viewer    fetch Spark and three.js with npm, which the page of codec view needs, into viewer/dist"
 	@echo "make native    the compiled kernels, again after a change of native/src"
 	@echo "make sanitize  the kernels under sanitizers, and damaged files for SECONDS"
 	@echo "make wheel     dist/codec_suite-*.whl    make clean: remove what was built"
@@ -200,6 +201,11 @@ $(ZIPGAN_RUNS)/re45.h5: | $(READY)
 $(ZIPGAN_RUNS)/s9_close.h5: | $(READY)
 	mkdir -p $(ZIPGAN_RUNS)
 	$(ZIPGAN_DATA) --re 34 --seed 9 --spacing 0.1 --snapshots 30 -o $@
+
+# The renderer of the page of `codec view`, in pinned versions; `make wheel` ships it if it is there.
+.PHONY: viewer
+viewer: $(READY)
+	$(VENV)/bin/codec view --setup
 
 # The compiled kernels again, after a change of native/src (an install makes them, if there is a compiler).
 .PHONY: native

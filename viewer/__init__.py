@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+if "." not in __name__:
+    raise ImportError(f"`{__name__}` is here a folder of a codec-suite checkout: use codec.{__name__}, or python -P")
+
 if TYPE_CHECKING:
     from .server import Viewer as Viewer
     from .sources import opened as opened

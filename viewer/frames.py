@@ -132,15 +132,10 @@ def _shared_exponents(values: NDArray[np.float32]) -> Words:
     biased = np.clip(exponent + 15, 0, 31)
     scaled = np.minimum(np.rint(magnitudes * np.ldexp(np.float32(255), 15 - biased)[:, None]), 255).astype(np.uint32)
     signs = (finite < 0).astype(np.uint32)
-    return (
-        scaled[:, 0]
-        | scaled[:, 1] << 8
-        | scaled[:, 2] << 16
-        | signs[:, 0] << 24
-        | signs[:, 1] << 25
-        | signs[:, 2] << 26
-        | biased.astype(np.uint32) << 27
-    )
+    words = biased.astype(np.uint32) << 27
+    for k in range(3):
+        words |= scaled[:, k] << 8 * k | signs[:, k] << 24 + k
+    return words
 
 
 # ---- where to look
@@ -161,7 +156,7 @@ def bounds_of(gaussians: Gaussians) -> Bounds:
     if not len(positions):
         return Bounds((0.0, 0.0, 0.0), 1.0)
     low, high = np.percentile(positions, (1, 99), axis=0)
-    reach = np.exp(np.clip(np.median(gaussians.scales[visible].max(axis=1)), -30, 30))
+    reach = np.exp(np.median(np.clip(gaussians.scales[visible].max(axis=1), -30, 30)))
     radius = float(np.linalg.norm(high - low) / 2 + 2 * reach)
     x, y, z = ((low + high) / 2).tolist()
     return Bounds((x, y, z), radius)

@@ -65,7 +65,7 @@ function run(scene, stage, player) {
   };
   const play = (on) => {
     player.playing = on && scene.frames > 1;
-    $("play").textContent = player.playing ? "⏸" : "▶";
+    $("play").toggleAttribute("data-playing", player.playing);
     $("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
     if (!player.playing) $("rate").textContent = "–";
     [drawn, since] = [0, performance.now()];

@@ -49,7 +49,7 @@ export class Player {
   // The frame to show after so many seconds, or null while it isn't here: then the clock waits for it.
   advance(seconds) {
     const before = this.clock;
-    if (this.playing) this.clock = (this.clock + Math.min(seconds, 0.25) * this.fps * this.speed) % this.n;
+    if (this.playing) this.clock = (this.clock + Math.min(seconds, 1) * this.fps * this.speed) % this.n;
     const frame = this.kept.get(this.wanted);
     if (frame === undefined) this.clock = before;
     this.fetch();

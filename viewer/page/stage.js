@@ -16,7 +16,7 @@ export class Stage {
   // Throws where the browser has no WebGL 2.
   constructor(place, scene) {
     this.bounds = scene;
-    this.renderer = new THREE.WebGLRenderer({ antialias: false, preserveDrawingBuffer: true });
+    this.renderer = new THREE.WebGLRenderer({ antialias: false });
     this.renderer.setPixelRatio(Math.min(window.devicePixelRatio, 2));
     place.append(this.renderer.domElement);
     this.scene = new THREE.Scene();

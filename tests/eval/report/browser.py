@@ -114,7 +114,7 @@ class Browser:
     @contextlib.contextmanager
     def page(
         self,
-        path: Path,
+        path: Path | str,
         address: str = "",
         *,
         width: int = 1280,
@@ -122,7 +122,7 @@ class Browser:
         dark: bool = False,
         script: bool = True,
     ) -> Iterator[Page]:
-        """A file opened in a new page. address: what follows the path, such as "#slider=30"."""
+        """A file, or what a server has, in a new page. address: what follows the path, such as "#slider=30"."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session, len(self.events))
@@ -134,7 +134,7 @@ class Browser:
         if not script:
             page.call("Emulation.setScriptExecutionDisabled", value=True)
         since = len(self.events)
-        page.call("Page.navigate", url=path.resolve().as_uri() + address)
+        page.call("Page.navigate", url=(path if isinstance(path, str) else path.resolve().as_uri()) + address)
         self.wait("Page.loadEventFired", session, since)
         try:
             yield page
@@ -239,13 +239,16 @@ def retry(what: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 @contextlib.contextmanager
-def started() -> Iterator[Browser]:
-    """A running Chromium with a profile of its own, which goes with it. Skips or fails if there is none, as `find`."""
+def started(*more: str) -> Iterator[Browser]:
+    """A running Chromium with a profile of its own, which goes with it. Skips or fails if there is none, as `find`.
+
+    more: flags besides FLAGS.
+    """
     path = find()
     their_commands, commands = os.pipe()
     answers, their_answers = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [sys.executable, "-c", LAUNCH, str(their_commands), str(their_answers), path, *FLAGS]
+        command = [sys.executable, "-c", LAUNCH, str(their_commands), str(their_answers), path, *FLAGS, *more]
         command += [f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(
             command,
