@@ -119,9 +119,10 @@ def _rotations(rotations: NDArray[np.float32]) -> Words:
     below = z < 0
     u = np.where(below, (1 - np.abs(y)) * np.where(x >= 0, 1, -1), x)
     v = np.where(below, (1 - np.abs(x)) * np.where(y >= 0, 1, -1), y)
-    columns = (np.rint((u / 2 + 0.5) * 1023), np.rint((v / 2 + 0.5) * 1023), np.rint(angle * (4095 / np.pi)))
-    u_word, v_word, angle_word = (column.astype(np.uint32) for column in columns)
-    return angle_word << 20 | v_word << 10 | u_word
+    words: Words = np.rint(angle * (4095 / np.pi)).astype(np.uint32) << np.uint32(20)
+    words |= np.rint((v / 2 + 0.5) * 1023).astype(np.uint32) << np.uint32(10)
+    words |= np.rint((u / 2 + 0.5) * 1023).astype(np.uint32)
+    return words
 
 
 def _shared_exponents(values: NDArray[np.float32]) -> Words:
@@ -132,7 +133,7 @@ def _shared_exponents(values: NDArray[np.float32]) -> Words:
     biased = np.clip(exponent + 15, 0, 31)
     scaled = np.minimum(np.rint(magnitudes * np.ldexp(np.float32(255), 15 - biased)[:, None]), 255).astype(np.uint32)
     signs = (finite < 0).astype(np.uint32)
-    words = biased.astype(np.uint32) << 27
+    words: Words = biased.astype(np.uint32) << np.uint32(27)
     for k in range(3):
         words |= scaled[:, k] << 8 * k | signs[:, k] << 24 + k
     return words

@@ -27,6 +27,6 @@ def opened(path: PathLike) -> Playable:
             if open_frames is None:
                 raise UsageError(f"{os.fspath(path)}: made by {header.codec}, which has no Gaussians to show")
             return open_frames(path)
-    from ..media.gaussians import open_source
+    from ..media.gaussians.sources import open_source
 
     return open_source(path)

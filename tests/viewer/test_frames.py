@@ -60,7 +60,9 @@ class TestWords:
         assert pack(turned) == pack(g), "q and -q are one rotation"
 
     def test_a_rotation_of_nothing(self) -> None:
-        g = replace(ball((0, 0, 0), RED, 3), rotations=np.array([[1, 0, 0, 0], [-2, 0, 0, 0], [0, 0, 0, 0]], np.float32))
+        g = replace(
+            ball((0, 0, 0), RED, 3), rotations=np.array([[1, 0, 0, 0], [-2, 0, 0, 0], [0, 0, 0, 0]], np.float32)
+        )
         assert np.allclose(rotations_of(unpacked(pack(g))[1][:, 3]), [[1, 0, 0, 0]] * 3)
 
     @pytest.mark.parametrize("degree", range(5))
