@@ -49,16 +49,17 @@ def run(args: argparse.Namespace) -> int:
     bundle.find()  # before a large file is opened
     from ..viewer import Viewer, opened
 
-    viewer = Viewer(
-        opened(args.input),
-        name=Path(os.path.abspath(args.input)).name,
-        n_bytes=_size(args.input),
-        port=args.port,
-        background=args.background,
-        up=args.up,
-    )
-    with viewer:
-        return _serve(viewer, args)
+    with opened(args.input) as source:
+        viewer = Viewer(
+            source,
+            name=Path(os.path.abspath(args.input)).name,
+            n_bytes=_size(args.input),
+            port=args.port,
+            background=args.background,
+            up=args.up,
+        )
+        with viewer:
+            return _serve(viewer, args)
 
 
 def _serve(viewer: Viewer, args: argparse.Namespace) -> int:

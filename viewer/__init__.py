@@ -1,8 +1,10 @@
 """The viewer: a page on this machine that plays Gaussians, scenes and sequences, in a browser. See docs/viewer.md.
 
-    with Viewer(opened("clip.dualgs")) as viewer:      # or any object with n_frames, count, fps, frame(i) -> Gaussians
+    with opened("clip.dualgs") as source, Viewer(source) as viewer:
         print(viewer.address)
         viewer.serve()                                 # until Ctrl-C
+
+A source is any object with n_frames, count, fps and frame(i) -> Gaussians.
 
 `frames` packs Gaussians for the page, `server` serves them, `bundle` fetches the renderer that the page needs (Spark
 and three.js), `sources` opens files, `page/` is the page. May import the codecs' base, media and files, and no family.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from ..codecs.base.codec import codec_for
 from ..codecs.base.codec import opened as probed
@@ -13,20 +15,22 @@ from .frames import Playable
 __all__ = ["opened"]
 
 
-def opened(path: PathLike) -> Playable:
+@contextlib.contextmanager
+def opened(path: PathLike) -> Iterator[Playable]:
     """The frames of a file of ours, of a file of Gaussians or of a folder of them. CodecError if it can't be shown."""
+    name = os.fspath(path)
     if is_stream(path):
-        raise UsageError(
-            f"{os.fspath(path)}: the viewer goes back and forth in a file, which a stream can't: name a file"
-        )
+        raise UsageError(f"{name}: the viewer goes back and forth in a file, which a stream can't: name a file")
     if not os.path.isdir(path):
         probe = probed(path)
         if probe.ours:
             header = probe.require_header()
             open_frames = getattr(codec_for(header), "open_frames", None)
             if open_frames is None:
-                raise UsageError(f"{os.fspath(path)}: made by {header.codec}, which has no Gaussians to show")
-            return open_frames(path)
+                raise UsageError(f"{name}: made by {header.codec}, which has no Gaussians to show")
+            with open_frames(name) as frames:
+                yield frames
+            return
     from ..media.gaussians.sources import open_source
 
-    return open_source(path)
+    yield open_source(path)

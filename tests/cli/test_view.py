@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 from PIL import Image
 
 from codec.cli.command import Ended
-from codec.errors import UsageError
+from codec.errors import CodecError, UsageError
+from codec.media.gaussians.writer import write
 from codec.viewer import Viewer, bundle, server, sources
 
 from ..viewer.scenes import Source, empty_bundle, moving
@@ -27,7 +29,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     """What every path is, with a renderer that is there; `serve` ends at once, as with Ctrl-C."""
     source, folder = moving(3), empty_bundle(tmp_path / "bundle")
     (tmp_path / "clip").write_bytes(b"12345")
-    monkeypatch.setattr(sources, "opened", lambda path: source)
+    monkeypatch.setattr(sources, "opened", lambda path: contextlib.nullcontext(source))
     monkeypatch.setattr(bundle, "find", lambda: folder)
     monkeypatch.setattr(server, "find", lambda: folder)
 
@@ -111,31 +113,49 @@ def test_setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Ca
 
 
 class TestSources:
+    def test_a_file_of_gaussians(self, tmp_path: Path) -> None:
+        gaussians = moving(1).gaussians[0]
+        (tmp_path / "a.ply").write_bytes(write(gaussians, ".ply"))
+        with sources.opened(tmp_path / "a.ply") as source:
+            assert (source.n_frames, source.count) == (1, len(gaussians))
+            assert (source.frame(0).positions == gaussians.positions).all()
+
+    def test_a_folder_of_them(self, tmp_path: Path) -> None:
+        for number, gaussians in enumerate(moving(3).gaussians):
+            (tmp_path / f"{number}.ply").write_bytes(write(gaussians, ".ply"))
+        with sources.opened(tmp_path) as source:
+            assert source.n_frames == 3
+            assert not (source.frame(0).positions == source.frame(2).positions).all()
+
+    def test_a_file_of_ours(self, tmp_path: Path) -> None:
+        (tmp_path / "a.ply").write_bytes(write(moving(1).gaussians[0], ".ply"))
+        assert run("encode", tmp_path / "a.ply", "-o", tmp_path / "ours", "--quiet") == 0
+        with sources.opened(tmp_path / "ours") as source:
+            assert source.n_frames == 1 and len(source.frame(0)) == source.count == 80
+
     def test_a_file_of_another_medium(self, tmp_path: Path) -> None:
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
         assert run("encode", tmp_path / "a.png", "-c", "mix", "--quiet") == 0
-        with pytest.raises(UsageError, match="made by mix, which has no Gaussians to show"):
-            sources.opened(tmp_path / "a.mix")
+        with (
+            pytest.raises(UsageError, match="made by mix, which has no Gaussians to show"),
+            sources.opened(tmp_path / "a.mix"),
+        ):
+            pass
+
+    @pytest.mark.parametrize("name", ["a.png", "none.ply", "empty"])
+    def test_what_is_no_file_of_gaussians(self, tmp_path: Path, name: str) -> None:
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(CodecError, match=name), sources.opened(tmp_path / name):
+            pass
 
     def test_stdin(self) -> None:
-        with pytest.raises(UsageError, match="name a file"):
-            sources.opened("-")
-
-    def test_a_codec_that_plays_frames(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Plays:
-            def open_frames(self, path: Path) -> Source:
-                self.path = path
-                return source
-
-        source, codec = moving(2), Plays()
-        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
-        assert run("encode", tmp_path / "a.png", "-c", "mix", "--quiet") == 0
-        monkeypatch.setattr(sources, "codec_for", lambda header: codec)
-        assert sources.opened(tmp_path / "a.mix") is source and codec.path == tmp_path / "a.mix"
+        with pytest.raises(UsageError, match="name a file"), sources.opened("-"):
+            pass
 
 
 SERVED = """
-import sys
+import contextlib, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from scenes import empty_bundle, moving
@@ -143,7 +163,7 @@ from codec import cli
 from codec.viewer import bundle, server, sources
 folder = empty_bundle(Path(sys.argv[2]))
 bundle.find = server.find = lambda: folder
-sources.opened = lambda path: moving(2)
+sources.opened = lambda path: contextlib.nullcontext(moving(2))
 sys.exit(cli.main(["view", sys.argv[1]]))
 """
 
