@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,6 +36,7 @@ TAG = b"GSVF"
 PLANES = 2
 HARMONICS = (0, 1, 2, 4)  # planes of them for each degree
 MAX_COUNT = 1 << 24  # Gaussians that a page is asked to draw: 512 MiB of words
+NEAR = 3  # frames that are decoded on the way to another before the source is asked for that one
 _HALF = 65504.0  # the largest float16
 
 Words = NDArray[np.uint32]
@@ -77,8 +78,8 @@ def pack_harmonics(gaussians: Gaussians, frame: int = 0) -> bytes:
     n = _check_count(gaussians)
     planes = HARMONICS[min(gaussians.degree, 3)]
     words = np.zeros((planes, n, 4), "<u4")
-    for k in range(1, min(gaussians.harmonics.shape[1], 16)):
-        words[(k - 1) // 4, :, (k - 1) % 4] = _shared_exponents(gaussians.harmonics[:, k])
+    for k, coefficient in enumerate(_shared_exponents(gaussians.harmonics[:, 1:16])):
+        words[k // 4, :, k % 4] = coefficient
     return _message(frame, words)
 
 
@@ -104,21 +105,22 @@ def _opacities(gaussians: Gaussians) -> NDArray[np.float64]:
     logits = np.clip(np.nan_to_num(gaussians.opacities.astype(np.float64)), -700, 700)
     drawn = np.isfinite(gaussians.opacities)
     for values in (gaussians.positions, gaussians.scales, gaussians.rotations, gaussians.harmonics[:, 0]):
-        drawn &= np.isfinite(values).all(axis=1)
+        if not np.isfinite(values).all():
+            drawn &= np.isfinite(values).all(axis=1)
     return np.where(drawn, 1 / (1 + np.exp(-logits)), 0.0)
 
 
 def _rotations(rotations: NDArray[np.float32]) -> Words:
     """Quaternions as axes on a folded octahedron, 10 bits for each of two coordinates, and angles in 12 bits."""
-    q = np.nan_to_num(rotations.astype(np.float64), posinf=0, neginf=0)
-    q *= np.where(q[:, :1] < 0, -1, 1)
-    length = np.linalg.norm(q[:, 1:], axis=1)
-    angle = 2 * np.arctan2(length, q[:, 0])
-    axis = np.where(length[:, None] > 0, q[:, 1:], (1, 0, 0))
-    x, y, z = (axis / np.abs(axis).sum(axis=1, keepdims=True)).T
+    w, *vector = np.nan_to_num(rotations.T.astype(np.float64), posinf=0, neginf=0)
+    length = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
+    angle = 2 * np.arctan2(length, np.abs(w))
+    total = np.abs(vector[0]) + np.abs(vector[1]) + np.abs(vector[2])
+    turned = np.where(w < 0, -1, 1) / np.where(total > 0, total, 1)
+    x, y, z = (part * turned for part in vector)
     below = z < 0
-    u = np.where(below, (1 - np.abs(y)) * np.where(x >= 0, 1, -1), x)
-    v = np.where(below, (1 - np.abs(x)) * np.where(y >= 0, 1, -1), y)
+    u = np.where(below, np.copysign(1 - np.abs(y), x), x)
+    v = np.where(below, np.copysign(1 - np.abs(x), y), y)
     words: Words = np.rint(angle * (4095 / np.pi)).astype(np.uint32) << np.uint32(20)
     words |= np.rint((v / 2 + 0.5) * 1023).astype(np.uint32) << np.uint32(10)
     words |= np.rint((u / 2 + 0.5) * 1023).astype(np.uint32)
@@ -126,16 +128,18 @@ def _rotations(rotations: NDArray[np.float32]) -> Words:
 
 
 def _shared_exponents(values: NDArray[np.float32]) -> Words:
-    """Triples of red, green, blue as magnitudes of 8 bits, signs, and an exponent that the three share."""
-    finite = np.nan_to_num(values, posinf=_HALF, neginf=-_HALF)
-    magnitudes = np.abs(finite)
-    exponent = np.frexp(magnitudes.max(axis=1))[1]  # the largest is below 2^exponent
+    """Coefficients (N, K, 3) as (K, N) magnitudes of 8 bits, signs, and an exponent that the three colours share."""
+    colours = np.ascontiguousarray(values.transpose(2, 1, 0))
+    if not np.isfinite(colours).all():
+        colours = np.nan_to_num(colours, posinf=_HALF, neginf=-_HALF)
+    magnitudes = np.abs(colours)
+    exponent = np.frexp(np.maximum(np.maximum(magnitudes[0], magnitudes[1]), magnitudes[2]))[1]  # the largest is below
     biased = np.clip(exponent + 15, 0, 31)
-    scaled = np.minimum(np.rint(magnitudes * np.ldexp(np.float32(255), 15 - biased)[:, None]), 255).astype(np.uint32)
-    signs = (finite < 0).astype(np.uint32)
+    factor = np.ldexp(np.float32(255), 15 - biased)
     words: Words = biased.astype(np.uint32) << np.uint32(27)
     for k in range(3):
-        words |= scaled[:, k] << 8 * k | signs[:, k] << 24 + k
+        words |= np.minimum(np.rint(magnitudes[k] * factor), 255).astype(np.uint32) << np.uint32(8 * k)
+        words |= np.signbit(colours[k]).astype(np.uint32) << np.uint32(24 + k)
     return words
 
 
@@ -169,23 +173,46 @@ def bounds_of(gaussians: Gaussians) -> Bounds:
 class Frames:
     """The messages of a source, made when they are asked for; the last ones are kept, up to `budget` bytes.
 
-    Threads may ask at the same time: the source is asked by one at a time, in their order.
+    A source that has `frames(start)`, an iterator, is read with it while frames are asked for in about their order:
+    most codecs decode the next frame sooner than any other. Threads may ask at the same time: the source is asked by
+    one at a time, in their order.
     """
 
     def __init__(self, source: Playable, budget: int = 256 << 20) -> None:
         self.source, self._budget = source, budget
         self._turn, self._lock = threading.Lock(), threading.Lock()
         self._kept: collections.OrderedDict[tuple[str, int], tuple[Any, int]] = collections.OrderedDict()
+        self._running: Iterator[Gaussians] | None = None
+        self._next = 0  # frame that the iterator gives
 
     def frame(self, number: int) -> Gaussians:
         """The Gaussians of a frame."""
+        key = ("gaussians", number)
+        if (kept := self._look_up(key)) is not None:
+            return kept
+        with self._turn:
+            if (kept := self._look_up(key)) is not None:
+                return kept
+            return self._decode(number)
 
-        def decode() -> tuple[Gaussians, int]:
-            gaussians = self.source.frame(number)
-            arrays = (gaussians.positions, gaussians.scales, gaussians.rotations, gaussians.opacities)
-            return gaussians, sum(array.nbytes for array in (*arrays, gaussians.harmonics))
+    def _decode(self, number: int) -> Gaussians:
+        frames = getattr(self.source, "frames", None)
+        if frames is None:
+            return self._keep_frame(number, self.source.frame(number))
+        running, self._running = self._running, None  # one that raises is not asked again
+        if running is None or not self._next <= number <= self._next + NEAR:
+            running, self._next = frames(number), number
+        while True:
+            gaussians = self._keep_frame(self._next, next(running))
+            self._next += 1
+            if self._next > number:
+                self._running = running
+                return gaussians
 
-        return self._get(("gaussians", number), decode)
+    def _keep_frame(self, number: int, gaussians: Gaussians) -> Gaussians:
+        names = ("positions", "scales", "rotations", "opacities", "harmonics")
+        self._keep(("gaussians", number), gaussians, sum(getattr(gaussians, name).nbytes for name in names))
+        return gaussians
 
     def words(self, number: int) -> bytes:
         """The message of a frame with place and shape."""
@@ -196,28 +223,11 @@ class Frames:
         return self._packed("harmonics", number, pack_harmonics)
 
     def _packed(self, kind: str, number: int, packed: Callable[[Gaussians, int], bytes]) -> bytes:
-        def make() -> tuple[bytes, int]:
-            message = packed(self.frame(number), number)
-            return message, len(message)
-
-        return self._get((kind, number), make)
-
-    def _get(self, key: tuple[str, int], make: Callable[[], tuple[Any, int]]) -> Any:
-        if (kept := self._look_up(key)) is not None:
+        if (kept := self._look_up((kind, number))) is not None:
             return kept
-        if key[0] != "gaussians":
-            value, n_bytes = make()
-        else:
-            with self._turn:
-                if (kept := self._look_up(key)) is not None:
-                    return kept
-                value, n_bytes = make()
-        with self._lock:
-            self._kept[key] = value, n_bytes
-            total = sum(size for _, size in self._kept.values())
-            while total > self._budget and len(self._kept) > 1:
-                total -= self._kept.popitem(last=False)[1][1]
-        return value
+        message = packed(self.frame(number), number)
+        self._keep((kind, number), message, len(message))
+        return message
 
     def _look_up(self, key: tuple[str, int]) -> Any:
         with self._lock:
@@ -225,3 +235,10 @@ class Frames:
                 return None
             self._kept.move_to_end(key)
             return self._kept[key][0]
+
+    def _keep(self, key: tuple[str, int], value: Any, n_bytes: int) -> None:
+        with self._lock:
+            self._kept[key] = value, n_bytes
+            total = sum(size for _, size in self._kept.values())
+            while total > self._budget and len(self._kept) > 1:
+                total -= self._kept.popitem(last=False)[1][1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -149,6 +150,28 @@ class TestFrames:
         for thread in threads:
             thread.join()
         assert sorted(source.asked) == [0, 1, 2, 3, 4]
+
+    def test_an_iterator_is_read_on(self) -> None:
+        """Frames in about their order come from one iterator; a jump begins another; one that broke is left."""
+        begun: list[int] = []
+
+        class Streamed(Source):
+            def frames(self, start: int) -> Iterator[Gaussians]:
+                begun.append(start)
+                for number in range(start, self.n_frames):
+                    yield self.frame(number)
+
+        source = Streamed(moving(20).gaussians, broken=[9])
+        kept = Frames(source)
+        assert all(kept.words(number) == pack(source.gaussians[number], number) for number in (0, 2, 1, 3))
+        assert (begun, source.asked) == ([0], [0, 1, 2, 3])
+        kept.words(8)
+        kept.words(7)
+        assert (begun, source.asked) == ([0, 8, 7], [0, 1, 2, 3, 8, 7])
+        with pytest.raises(MediaError):
+            kept.words(9)
+        assert kept.words(10) == pack(source.gaussians[10], 10)
+        assert begun == [0, 8, 7, 10] and source.asked[-3:] == [8, 9, 10]
 
     def test_the_budget_holds(self) -> None:
         source = Source([together(ball((0, 0, 0), RED, 100))] * 20)
