@@ -200,6 +200,20 @@ class TestSequences:
         assert steps[0] > 0.05 and steps == pytest.approx(steps[0], abs=0.02), "0.2 to the right a frame"
         assert places[0] == pytest.approx(places[1] - steps[0], abs=0.02)
 
+    def test_harmonics_of_each_frame(self, browser: Browser) -> None:
+        scenes = []
+        for frame in range(3):
+            scene = ball((0, 0, 0), (0.5, 0.5, 0.5), degree=3)
+            scene.harmonics[:, 1:] = np.random.default_rng(frame).normal(size=scene.harmonics[0, 1:].shape) * 0.25
+            scene.positions[:] *= 0.01
+            scenes.append(scene)
+        with shown(browser, Source(scenes)) as page:
+            for frame in (0, 2, 1):
+                page.evaluate(f"location.hash = 'frame={frame}'; 0")
+                wait_for_frame(page, frame)
+                wanted = colour_towards(scenes[frame], (0, 0, 1))
+                assert near(picture(page)[SIDE // 2, SIDE // 2], wanted), frame
+
     def test_play_and_pause(self, browser: Browser) -> None:
         with shown(browser, moving()) as page:
             playing = "document.getElementById('play').hasAttribute('data-playing')"
@@ -251,7 +265,8 @@ def test_on_a_phone(browser: Browser) -> None:
         for selector in ("#play", "#scrub", "#frame", "#speed", "#up", "#background", "#reset", "#facts"):
             left, top, width, height = page.box(selector)
             assert left >= 0 and left + width <= 360 and top >= 0 and top + height <= 640, selector
-            assert selector in ("#frame", "#facts") or height >= 40, f"{selector}: for a thumb"
+            assert selector in ("#frame", "#facts") or min(width, height) >= 40, f"{selector}: for a thumb"
+        assert page.box("#scrub")[2] > 150
 
 
 def test_spark_reads_our_words(browser: Browser) -> None:

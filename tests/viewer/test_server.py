@@ -107,6 +107,8 @@ class TestAnswers:
     def test_head(self, viewer: Viewer) -> None:
         status, headers, body = ask(viewer, "frames/0", method="HEAD")
         assert (status, body, headers["Content-Length"]) == (200, b"", str(16 + 50 * 32))
+        request = f"HEAD /{viewer.token}/frames/0 HTTP/1.1\r\nHost: 127.0.0.1:{viewer.port}\r\n\r\n"
+        assert raw(viewer, request.encode()).endswith(b"\r\n\r\n"), "no body comes"
 
     def test_one_connection_for_many(self, viewer: Viewer) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", viewer.port, timeout=20)
