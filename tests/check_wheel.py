@@ -58,8 +58,20 @@ def contents(wheel: Path) -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\n")
-    folders = ("cli", "codecs", "datasets", "entropy", "eval", "media", "native", "train", "weights", "samples")
-    kinds = (".py", ".yaml", ".json", ".safetensors", ".png", ".md", ".typed")
+    folders = (
+        "cli",
+        "codecs",
+        "datasets",
+        "entropy",
+        "eval",
+        "media",
+        "native",
+        "train",
+        "viewer",
+        "weights",
+        "samples",
+    )
+    kinds = (".py", ".yaml", ".json", ".safetensors", ".png", ".md", ".typed", ".html", ".css", ".js")
     wanted = {
         f"codec/{name}"
         for name in tracked
