@@ -6,9 +6,7 @@ positions and attributes are mixed (`entropy/mixing`). The order of a file can b
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +18,7 @@ from .symbols import NumberCoder, joined, parted
 
 __all__ = ["decode_table", "encode_table", "morton_order"]
 
-_KEYS = ("form", "columns", "groups")
 _MOST_COLUMNS = 128
-_HEAD = struct.Struct("<q")
 
 
 def morton_order(positions: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -50,14 +46,18 @@ def _spread(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def encode_table(table: Table) -> tuple[bytes, dict[str, Value], NDArray[np.int64]]:
     """The stream of a table; what a decoder has to know of it, as plain values; and the order of rows in the stream."""
-    order = morton_order(table.columns[0].values)
+    order = _order_of(table)
     streams = []
     for column in table.columns:
-        coder, values = NumberCoder(column.values.shape[1], 3, column.values.size), column.values[order].astype(np.int64)
+        coder, values = (
+            NumberCoder(column.values.shape[1], 3, column.values.size),
+            column.values[order].astype(np.int64),
+        )
         for k in range(values.shape[1]):
             _code(coder, values, k, np.diff(values[:, k], prepend=0))
         streams.append(coder.finish())
-    about: dict[str, Value] = {"form": table.form, "groups": table.groups}
+    about: dict[str, Value] = {"form": table.form}
+    about |= {"groups": np.array(table.groups, "<u4").tobytes()} if table.groups else {}
     about["columns"] = tuple(f"{c.role}:{','.join(map(str, c.bits))}" for c in table.columns)
     about |= {f"d.{key}": value for key, value in table.detail.items()}
     return joined(streams), about, order
@@ -87,4 +87,22 @@ def decode_table(data: bytes, about: Mapping[str, Value], n: int) -> Table:
         coder.finish()
         columns.append(Column(role, values.astype(np.int32), bits))
     detail = {key[2:]: value for key, value in about.items() if key.startswith("d.")}
-    return replace(Table(form, tuple(columns)), detail=detail)
+    return Table(form, tuple(columns), _groups_of(about, n), detail)
+
+
+def _order_of(table: Table) -> NDArray[np.int64]:
+    """The order of rows in a stream: along the Morton curve, within each group."""
+    positions = table.columns[0].values
+    starts = np.cumsum([0, *(table.groups or (len(positions),))])
+    parts = [start + morton_order(positions[start:stop]) for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    return np.concatenate(parts)
+
+
+def _groups_of(about: Mapping[str, Value], n: int) -> tuple[int, ...]:
+    data = about.get("groups", b"")
+    if not isinstance(data, bytes) or len(data) % 4:
+        raise StreamError("groups of Gaussians that no encoder writes: the file is damaged")
+    groups = tuple(np.frombuffer(data, "<u4").tolist())
+    if groups and (sum(groups) != n or min(groups) < 1):
+        raise StreamError(f"groups of {sum(groups)} Gaussians; expected {n}: the file is damaged")
+    return groups

@@ -31,6 +31,7 @@ from .tracks import Kind, TrackReader, encode_tracks, held
 __all__ = ["Base", "Plan", "SegmentReader", "Tolerances", "encode_segment", "sizes_of"]
 
 FINE = 2  # steps of a track in a step of the base frame
+_TIGHTER = (0.85, 0.7, 0.57, 0.5)  # tolerances of rotations, in bounds, for those that go beyond one
 _HEAD = struct.Struct("<HBB")
 
 
@@ -141,11 +142,14 @@ def encode_segment(
     """The stream of a segment. frames: their rows lie as those of the base frame. poses: of the joints, as wanted."""
     motion = encode_motion(base.joints, base.plan.spacing, poses, tolerances.motion)
     decoder = decode_motion(motion, base.joints, base.plan.spacing, len(poses))
-    wanted = [_wanted(base, frame, decoder.next()) for frame in frames]
+    made = [decoder.next() for _ in frames]
+    wanted = [_wanted(base, frame, pose) for frame, pose in zip(frames, made, strict=True)]
     tracks = {
         name: held(np.stack([part[name] for part in wanted]), getattr(tolerances, name) * FINE / 2)
         for name in ("position", "rotation", "scale", "opacity", "colour")
     }
+    if base.plan.exact:
+        _bound_rotations(base, frames, made, np.stack([part["rotation"] for part in wanted]), tracks["rotation"])
     kinds = {name: Kind(track.shape[2]) for name, track in tracks.items()}
     books: list[bytes] = []
     harmonics = np.stack([part["harmonics"] for part in wanted]) if base.bands else None
@@ -172,6 +176,32 @@ def encode_segment(
             picture = b""
     head = _HEAD.pack(len(frames), len(books), bool(picture))
     return joined([head, motion, plain, picture, *books])
+
+
+def _bound_rotations(
+    base: Base,
+    frames: Sequence[Gaussians],
+    poses: Sequence[Pose],
+    wanted: NDArray[np.float64],
+    tracks: NDArray[np.int32],
+) -> None:
+    """Change tracks of rotations, in place, so that no component of a quaternion is off by more than its bound.
+
+    A track's numbers are components in the Gaussian's own axes: together they can be off by more in others.
+    """
+    limit = base.fine.rotation * FINE / 2
+    rows = np.arange(base.n)
+    for part in _TIGHTER:
+        over = np.zeros(len(rows), bool)
+        for frame, pose, track in zip(frames, poses, tracks, strict=True):
+            turned = _turned(base.warped(pose)[1][rows], track[rows] * base.fine.rotation)
+            given = unit(frame.rotations[rows].astype(np.float64))
+            given *= np.where((given * turned).sum(1) < 0, -1.0, 1.0)[:, None]
+            over |= np.abs(given - turned).max(1) > limit
+        rows = rows[over]
+        if not len(rows):
+            return
+        tracks[:, rows] = held(wanted[:, rows], part * FINE / 2)
 
 
 def _rows(base: Base) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ __all__ = ["NumberCoder", "joined", "lines_for", "parted", "plain"]
 WIDTH = 8  # bits of the symbol that stands for a small number
 _ESCAPE = (1 << WIDTH) - 1
 _MOST_LINES, _LEAST_LINES = 20, 8  # powers of two; a line takes 64 bytes
-_MORE = 4  # further symbols of a large one
+_MORE = 5  # further symbols of a large one
 RATES = Rates(limit=255, delay=1.5, doubt=0.25, lean=4.0, first=0.02, last=0.002, fall=32, refine_by=6)
 
 
@@ -38,7 +38,7 @@ def lines_for(n_symbols: int) -> int:
 
 
 class NumberCoder:
-    """A stream of numbers of up to 32 bits with a sign, most of them small, whose contexts both sides know.
+    """A stream of numbers of up to 39 bits with a sign, most of them small, whose contexts both sides know.
 
     n_select: kinds of number, each with weights of its own. n_contexts: beside the kind, which is in all of them.
     n_numbers: about how many will come; both sides say the same.
