@@ -14,6 +14,7 @@
 #include "args_mixing_coefficients.h"
 #include "args_mixing_sound.h"
 #include "args_mixing_residuals.h"
+#include "args_mixing_splats.h"
 #include "args_motion.h"
 #include "args_passes.h"
 #include "args_pixels.h"

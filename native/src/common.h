@@ -5,6 +5,7 @@
 // the linker might take that copy for all.
 #pragma once
 #include <math.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -31,4 +31,5 @@ namespace CODEC_ISA {
 #include "mixing_coefficients.h"
 #include "mixing_sound.h"
 #include "mixing_residuals.h"
+#include "mixing_splats.h"
 } // namespace CODEC_ISA
