@@ -1,8 +1,8 @@
 """The media: what a file holds, told by its first bytes or its suffix, and the values that codecs take and give back.
 
 `probe` decides once what an input is. The tables here are the only ones of suffixes. Readers and writers lie in the
-modules beside: image, array, hdf5, audio, video, gaussians. May import files, container and errors; this module imports no NumPy,
-and the container where a file is looked at, so that a command line can be refused at once.
+modules beside: image, array, hdf5, audio, video, gaussians. May import files, container and errors; this module imports
+no NumPy, and the container where a file is looked at, so that a command line can be refused at once.
 """
 
 from __future__ import annotations

@@ -184,9 +184,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "splat": Kind("a .splat file of Gaussians", "gaussians", "", (".splat",)),
         "sog": Kind("a SOG file of Gaussians", "gaussians", "", (".sog",)),
         "mesh": Kind("a PLY file of a mesh or of points, without Gaussians", "mesh", "which isn't coded here"),
-        "ksplat": Kind(
-            "a .ksplat file of Gaussians", "gaussians", _convert("splat-transform {IN} {STEM}.ply"), (".ksplat",)
-        ),
         # packed, programs, texts
         "zip": Kind("a ZIP file", "archive", _UNPACK + "unzip {IN} -d {STEM}", (".zip",)),
         "7z": Kind("a 7z file", "archive", _UNPACK + "7z x {IN}", (".7z",)),

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...container import Value
 from ...errors import MediaError
 from ..notes import Note
 from .exact import float32_of, logit_of_byte
+from .layouts import Part, harmonics, integer, payload
 from .limits import MAX_GAUSSIANS, check_count
 from .ply import Element, Header, parse_header, records
-from .values import DC, Column, Gaussians, Table, coefficients_of, degree_of
+from .values import DC, MAX_DEGREE, Column, Gaussians, Table, coefficients_of, degree_of
 
-__all__ = ["CHUNK", "is_compressed", "read", "values", "write"]
+__all__ = ["CHUNK", "is_compressed", "layout", "read", "values", "write"]
 
 FORM = "compressed-ply"
 CHUNK = 256  # Gaussians; the last one has fewer
@@ -112,6 +114,25 @@ def _notes(header: Header, chunk: Element, vertex: Element, names: tuple[str, ..
     return (Note("structure", f"other parts of the PLY file are left out: {', '.join(n[:40] for n in others[:5])}"),)
 
 
+def layout(detail: Mapping[str, Value], groups: tuple[int, ...]) -> tuple[Part, ...]:
+    """The columns of a table of this detail and these groups. MediaError for what no compressed PLY file has."""
+    each = integer(detail, "bounds_each", len(_BOUNDS), len(_BOUNDS) + len(_COLOURS))
+    if each not in (len(_BOUNDS), len(_BOUNDS) + len(_COLOURS)) or not groups:
+        raise MediaError(f"chunks of {each} bounds; expected 12 or 18")
+    if any(size != CHUNK for size in groups[:-1]) or not 1 <= groups[-1] <= CHUNK:
+        raise MediaError(f"chunks that aren't of {CHUNK} Gaussians")
+    if len(payload(detail, "bounds")) != 4 * each * len(groups):
+        raise MediaError(f"{len(payload(detail, 'bounds'))} bytes of bounds; expected {4 * each * len(groups)}")
+    return (
+        Part("position", (11, 10, 11)),
+        Part("rotation", (2, 10, 10, 10)),
+        Part("scale", (11, 10, 11)),
+        Part("colour", (8,) * 3),
+        Part("opacity", (8,)),
+        *harmonics(integer(detail, "degree", 0, MAX_DEGREE)),
+    )
+
+
 def _chunks_of(table: Table) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """The bounds of each chunk, as (chunks, 12 or 18), and the number of each Gaussian's chunk."""
     detail: Mapping[str, Any] = table.detail
@@ -161,8 +182,8 @@ def _quaternions(rotation: NDArray[np.int32]) -> NDArray[np.float32]:
 def write(table: Table) -> bytes:
     """The compressed PLY file of a table: the same integers and bounds."""
     n, width = len(table), 3 * (coefficients_of(int(table.detail["degree"])) - 1)  # type: ignore[arg-type]
-    if n > MAX_GAUSSIANS or any(size != CHUNK for size in table.groups[:-1]):
-        raise MediaError(f"{n} Gaussians in chunks that aren't of {CHUNK}; expected those of a compressed PLY file")
+    if n > MAX_GAUSSIANS:
+        raise MediaError(f"{n} Gaussians; expected at most {MAX_GAUSSIANS}")
     bounds, _ = _chunks_of(table)
     names = (*_BOUNDS, *_COLOURS)[: bounds.shape[1]]
     lines = ["ply", "format binary_little_endian 1.0", f"element chunk {len(bounds)}"]

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ...container import Value
 from ...errors import MediaError
 from .. import GAUSSIAN_READS
 from ..notes import Note
 from ..signatures import START, describe_unknown
 from . import compressed_ply, ply, sog, splat, spz
+from .layouts import Part, check_columns
 from .values import Gaussians, Table
 
-__all__ = ["EXPECTED", "FORMS", "Form", "Scene", "count_of", "form_of", "gaussians_of", "read"]
+__all__ = ["EXPECTED", "FORMS", "Form", "Scene", "check", "count_of", "form_of", "gaussians_of", "layout_of", "read"]
 
 EXPECTED = "a PLY, compressed PLY, .splat, SPZ or SOG file of Gaussians"  # in errors
 
@@ -47,7 +49,7 @@ FORMS: Mapping[str, Form] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a file holds. form: "ply", or one of FORMS, of which `table` has the integers. notes: what was left out."""
+    """The content of a file. form: "ply", or one of FORMS, whose integers `table` has. notes: what was left out."""
 
     form: str
     gaussians: Gaussians
@@ -94,9 +96,33 @@ def read(data: bytes, name: str = "") -> Scene:
     return Scene(form, gaussians_of(table), table, notes)
 
 
+def layout_of(form: str, detail: Mapping[str, Value], groups: tuple[int, ...] = ()) -> tuple[Part, ...]:
+    """The columns that a table of this form, detail and groups has. MediaError for what no file has.
+
+    A decoder makes its columns by it, so that nothing which a hostile file says of them is believed.
+    """
+    if form == "compressed-ply":
+        return compressed_ply.layout(detail, groups)
+    if groups:
+        raise MediaError(f"{len(groups)} groups of Gaussians of the form {form[:40]}; expected none")
+    if form == "splat":
+        return splat.layout()
+    if form in ("spz", "sog"):
+        return (spz if form == "spz" else sog).layout(detail)
+    raise MediaError(f"Gaussians of the form {form[:40]!r}; expected one of {', '.join(FORMS)}")
+
+
+def check(table: Table) -> None:
+    """MediaError unless a table is one that a file of its form can have."""
+    check_columns(table, layout_of(table.form, table.detail, table.groups))
+    if table.groups and sum(table.groups) != len(table):
+        raise MediaError(f"groups of {sum(table.groups)} Gaussians; expected {len(table)}")
+
+
 def gaussians_of(table: Table) -> Gaussians:
-    """The values of a table, by the rules of the form that it came from: the same float32 on every machine."""
-    form = FORMS.get(table.form)
-    if form is None:
-        raise MediaError(f"Gaussians of the form {table.form[:40]!r}; expected one of {', '.join(FORMS)}")
-    return form.values(table)
+    """The values of a table, by the rules of the form that it came from: the same float32 on every machine.
+
+    MediaError for a table that no file of its form can have.
+    """
+    check(table)
+    return FORMS[table.form].values(table)

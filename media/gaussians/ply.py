@@ -25,11 +25,17 @@ MAX_HEADER = 1 << 17  # bytes
 _MAX_ITEMS = 4096  # elements and properties
 _MAX_TEXT = 1 << 27  # bytes of a PLY of text
 _SHOWN = 5  # names, in a note
-_TYPES = {
-    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
-    **{"float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2"},
-    **{"int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8"},
+_NAMES = {  # of types: the old names and the new ones
+    "i1": ("char", "int8"),
+    "u1": ("uchar", "uint8"),
+    "i2": ("short", "int16"),
+    "u2": ("ushort", "uint16"),
+    "i4": ("int", "int32"),
+    "u4": ("uint", "uint32"),
+    "f4": ("float", "float32"),
+    "f8": ("double", "float64"),
 }
+_TYPES = {name: kind for kind, names in _NAMES.items() for name in names}
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 _END = re.compile(rb"(?:^|\n)end_header[ \t]*\r?\n")
 _NEEDED = (

@@ -12,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,11 @@ from ...container import Value
 from ...errors import MediaError
 from ..notes import Note
 from .exact import exp, float32_of, logit_of_byte
+from .layouts import Part, integer, numbers, payload
 from .limits import check_count
 from .values import Column, Gaussians, Table, coefficients_of
 
-__all__ = ["META", "read", "read_folder", "values"]
+__all__ = ["META", "layout", "read", "read_folder", "values"]
 
 FORM = "sog"
 META = "meta.json"
@@ -114,9 +115,10 @@ class _Meta:
     def numbers(self, name: str, field: str, n: int) -> tuple[float, ...]:
         held = self.part(name).get(field)
         held = [held] if n == 1 and not isinstance(held, list) else held
-        if not isinstance(held, list) or len(held) != n or not all(_is_number(value) for value in held):
+        numbers = [float(value) for value in held if _is_number(value)] if isinstance(held, list) else []
+        if not isinstance(held, list) or len(numbers) != n or len(held) != n:
             raise MediaError(f"a SOG file whose {META} has no {n} numbers as {name}.{field}")
-        return tuple(float(value) for value in held)
+        return tuple(numbers)
 
     def count(self, value: object, what: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 1 << 31:
@@ -124,7 +126,7 @@ class _Meta:
         return value
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
 
 
@@ -196,7 +198,7 @@ def _palette(meta: _Meta, load: Loader, n: int, version: int, detail: dict[str, 
     if label.max() >= n_entries:
         raise MediaError(f"a SOG file with the label {label.max()} in a palette of {n_entries} entries")
     detail["palette"] = entries.tobytes()
-    return degree, Column("label", label, (max(1, (n_entries - 1).bit_length()),))
+    return degree, Column("label", label, (_label_bits(n_entries),))
 
 
 def _picture(data: bytes, name: str, most: int) -> NDArray[np.uint8]:
@@ -223,6 +225,35 @@ def _pixels(data: bytes, n: int, channels: int, name: str) -> NDArray[np.int32]:
     return picture.reshape(-1, 4)[:n, :channels].astype(np.int32)
 
 
+def layout(detail: Mapping[str, Value]) -> tuple[Part, ...]:
+    """The columns of a table of this detail. MediaError for a detail that no SOG file has."""
+    version, degree = integer(detail, "version", 1, 2), integer(detail, "degree", 0, 3)
+    for name, width in (("means", 3), ("scales", 3), ("sh0", 4), *((("harmonics", 1),) if degree else ())):
+        if version == 2 and name != "means":
+            numbers(detail, f"{name}_codebook", _CODEBOOK)
+        else:
+            numbers(detail, f"{name}_mins", width)
+            numbers(detail, f"{name}_maxs", width)
+    label: tuple[Part, ...] = ()
+    if degree:
+        entries, left = divmod(len(payload(detail, "palette")), 3 * (coefficients_of(degree) - 1))
+        if left or not 1 <= entries <= _MAX_PALETTE:
+            raise MediaError(f"a palette of {len(payload(detail, 'palette'))} bytes, which isn't whole")
+        label = (Part("label", (_label_bits(entries),)),)
+    return (
+        Part("position", (16,) * 3),
+        Part("scale", (8,) * 3),
+        Part("rotation", (2, 8, 8, 8)),
+        Part("colour", (8,) * 3),
+        Part("opacity", (8,)),
+        *label,
+    )
+
+
+def _label_bits(entries: int) -> int:
+    return max(1, (entries - 1).bit_length())
+
+
 # ---- the values
 
 
@@ -243,7 +274,10 @@ def values(table: Table) -> Gaussians:
     harmonics[:, 0] = float32_of(colour)
     if degree:
         entries = np.frombuffer(detail["palette"], np.uint8).reshape(-1, 3 * (coefficients_of(degree) - 1))
-        held = entries[table.column("label").values[:, 0]].astype(np.int32)
+        label = table.column("label").values[:, 0]
+        if label.max(initial=0) >= len(entries):
+            raise MediaError(f"the label {label.max()} in a palette of {len(entries)} entries")
+        held = entries[label].astype(np.int32)
         if detail["version"] == 2:
             rest = np.array(detail["harmonics_codebook"])[held]
         else:

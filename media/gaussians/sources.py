@@ -59,7 +59,7 @@ class Source:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What was left out of the frames that were read so far, and of the folder."""
+        """The notes of the frames that were read so far, and of the folder."""
         return tuple(self._notes)
 
     def frame(self, index: int) -> Gaussians:

@@ -7,16 +7,19 @@ roles "position_float" and "scale_float"; like positions they may be negative.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError
 from ..notes import Note
 from .exact import exp, float32_of, log, logit_of_byte, ordered, sigmoid, unordered
+from .layouts import Part
 from .limits import MAX_GAUSSIANS, check_count
 from .values import DC, Column, Gaussians, Table
 
-__all__ = ["BYTES", "is_plausible", "quantise", "read", "values", "write"]
+__all__ = ["BYTES", "is_plausible", "layout", "quantise", "read", "values", "write"]
 
 FORM = "splat"
 BYTES = 32  # of a Gaussian
@@ -47,6 +50,17 @@ def read(data: bytes) -> tuple[Table, tuple[Note, ...]]:
         Column("rotation", held["rotation"].astype(np.int32), (8,) * 4),
     )
     return Table(FORM, columns, detail={"degree": 0}), ()
+
+
+def layout() -> tuple[Part, ...]:
+    """The columns of a table."""
+    return (
+        Part("position_float", (32,) * 3, signed=True),
+        Part("scale_float", (32,) * 3, signed=True),
+        Part("colour", (8,) * 3),
+        Part("opacity", (8,)),
+        Part("rotation", (8,) * 4),
+    )
 
 
 def values(table: Table) -> Gaussians:
@@ -89,7 +103,7 @@ def quantise(gaussians: Gaussians) -> Table:
     return Table(FORM, columns, detail={"degree": 0})
 
 
-def _byte(x: NDArray[np.float64]) -> NDArray[np.int32]:
+def _byte(x: NDArray[Any]) -> NDArray[np.int32]:
     return np.floor(np.clip(x, 0, 255) + 0.5).astype(np.int32)
 
 

@@ -10,6 +10,7 @@ values that come out of here have the axes of PLY, and those that go in are take
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Mapping
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 from ...container import Value
 from ...errors import MediaError
 from ..notes import Note
-from .exact import logit_of_byte, ordered, sigmoid, unordered
+from .exact import float32_of, logit_of_byte, ordered, sigmoid, unordered
+from .layouts import Part, harmonics, integer, payload
 from .limits import MAX_GAUSSIANS, check_count
 from .values import MAX_DEGREE, Column, Gaussians, Table, coefficients_of
 
-__all__ = ["MAGIC", "count_of", "quantise", "read", "values", "write"]
+__all__ = ["MAGIC", "count_of", "layout", "quantise", "read", "values", "write"]
 
 MAGIC = b"NGSP"
 FORM = "spz"
@@ -43,7 +45,12 @@ _SQRT_HALF = np.float32(0.70710678118654752440)
 _MAGNITUDE = 511
 _SH_BITS = (5, 4)  # that are kept of the harmonics of degree 1, and of those above
 # Which axes turn the sign of each harmonic of degree 1 to 4: its factors of x, y and z, in the order of the file.
-_SIGNS = ("y z x xy yz 1 xz 1 y xyz y z x z x xy yz xy yz 1 xz 1 xz y").split()
+_SIGNS = (
+    *("y", "z", "x"),
+    *("xy", "yz", "1", "xz", "1"),
+    *("y", "xyz", "y", "z", "x", "z", "x"),
+    *("xy", "yz", "xy", "yz", "1", "xz", "1", "xz", "y"),
+)
 
 
 def count_of(start: bytes) -> int | None:
@@ -124,7 +131,7 @@ def _read_old(data: bytes) -> tuple[int, int, dict[str, Value], list[bytes]]:
 
 def _split(data: bytes, sizes: list[int]) -> list[bytes]:
     ends = np.cumsum([0, *sizes])
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _read_new(data: bytes) -> tuple[int, int, dict[str, Value], list[bytes]]:
@@ -160,7 +167,7 @@ def _unpacked(frame: bytes, expected: int) -> bytes:
         return b""
     try:
         inflate = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-        # pieces of the frame one after the other, so that a bomb is stopped
+        # in pieces, so that a bomb is stopped
         parts, size = [], 0
         for at in range(0, len(frame), 1 << 12):
             parts.append(inflate.decompress(frame[at : at + (1 << 12)]))
@@ -198,9 +205,9 @@ def _extensions(detail: Mapping[str, Any]) -> list[tuple[int, bytes]]:
 
 def _axes(detail: Mapping[str, Any]) -> int:
     """The number of the system of axes that a file has. MediaError for one that signs can't turn into that of PLY."""
-    for kind, payload in _extensions(detail):
+    for kind, content in _extensions(detail):
         if kind == _AXES:
-            number = int.from_bytes(payload[:4], "little")
+            number = int.from_bytes(content[:4], "little")
             if number not in (0, *_STANDARD):
                 raise MediaError(
                     f"an SPZ file with axes of kind {number}, which are turned by 90 degrees; expected 0 to 8: "
@@ -241,6 +248,24 @@ def _rotation(data: bytes, n: int, version: int) -> Column:
     return Column("rotation", parts, (2, 10, 10, 10))
 
 
+def layout(detail: Mapping[str, Value]) -> tuple[Part, ...]:
+    """The columns of a table of this detail. MediaError for a detail that no SPZ file has."""
+    version = integer(detail, "version", 1, 4)
+    integer(detail, "fractional_bits", 0, 23)
+    integer(detail, "flags", 0, 255)
+    if "extensions" in detail and len(payload(detail, "extensions")) > _MAX_EXTENSIONS:
+        raise MediaError(f"SPZ extensions of more than {_MAX_EXTENSIONS} bytes")
+    _axes(detail)
+    return (
+        Part("position", (16 if version == 1 else 24,) * 3, signed=True),
+        Part("opacity", (8,)),
+        Part("colour", (8,) * 3),
+        Part("scale", (8,) * 3),
+        Part("rotation", (8,) * 3 if version < 3 else (2, 10, 10, 10)),
+        *harmonics(integer(detail, "degree", 0, MAX_DEGREE)),
+    )
+
+
 # ---- the values
 
 
@@ -266,7 +291,7 @@ def values(table: Table) -> Gaussians:
         harmonics[:, 1:] = (rest - np.float32(128)) / np.float32(128) * _signs(turn, harmonics.shape[1] - 1)
     return Gaussians(
         held * np.array(turn, np.float32),
-        table.column("scale").values.astype(np.float32) / np.float32(16) - np.float32(10),
+        float32_of(table.column("scale").values / 16 - 10),
         np.ascontiguousarray(xyzw[:, [3, 0, 1, 2]]),
         logit_of_byte(table.column("opacity").values[:, 0]),
         harmonics,
@@ -384,8 +409,8 @@ def _packed_harmonics(rest: NDArray[np.float32]) -> NDArray[np.int32]:
 def write(table: Table, version: int | None = None) -> bytes:
     """The SPZ file of a table: the same integers, whatever wrote them first. version: another one, 3 for 4 or back."""
     held: Mapping[str, Any] = table.detail
-    version = held["version"] if version is None else version
-    if version != held["version"] and min(version, held["version"]) < 3:
+    version = int(held["version"]) if version is None else version
+    if not 1 <= version <= 4 or (version != held["version"] and min(version, held["version"]) < 3):
         raise MediaError(f"SPZ of version {held['version']} can't be written as version {version}; expected the same")
     n = len(table)
     if n > MAX_GAUSSIANS:

@@ -14,7 +14,7 @@ from ...errors import MediaError
 from .. import GAUSSIAN_WRITES
 from ..notes import Note
 from . import ply, splat, spz
-from .forms import FORMS
+from .forms import FORMS, check
 from .values import Gaussians, Table
 
 __all__ = ["losses", "suffix_of", "write", "write_table"]
@@ -37,10 +37,11 @@ def write(gaussians: Gaussians, suffix: str) -> bytes:
 
 def write_table(table: Table) -> bytes:
     """The file of a table, in the form that it came from: the same integers. MediaError for one that isn't written."""
-    form = FORMS.get(table.form)
-    if form is None or form.write is None:
-        raise MediaError(f"files of the form {table.form[:40]!r} aren't written: write .ply, which keeps all values")
-    return form.write(table)
+    check(table)
+    to_bytes = FORMS[table.form].write
+    if to_bytes is None:
+        raise MediaError(f"files of the form {table.form} aren't written: write .ply, which keeps all values")
+    return to_bytes(table)
 
 
 def suffix_of(form: str) -> str:
