@@ -11,8 +11,8 @@ from ...errors import MediaError
 __all__ = ["MAX_GAUSSIANS", "check_count"]
 
 MAX_GAUSSIANS = 1 << 24  # of a frame
-_FREE = 1 << 24  # bytes that any file may be unpacked to
-_RATIO = 1000  # times that it may be larger otherwise
+_FREE = 1 << 22  # bytes that any file may be unpacked to
+_RATIO = 100  # times that it may be larger otherwise
 
 
 def check_count(n: int, bytes_each: int, n_bytes: int, packed: bool) -> None:

@@ -225,7 +225,9 @@ def _notes(header: Header, vertex: Element, held: NDArray[np.void], taken: list[
     if others:
         notes.append(Note("structure", f"other properties of the Gaussians are left out: {_listed(others)}"))
     normals = [name for name in _NORMALS if name in vertex.names]
-    if any(held[name].any() for name in normals):
+    with np.errstate(invalid="ignore"):
+        has_normals = any(held[name].any() for name in normals)
+    if has_normals:
         notes.append(Note("structure", "normals of the Gaussians are left out"))
     if elements := [element.name for element in header.elements if element is not vertex and element.count]:
         notes.append(Note("structure", f"other elements of the PLY file are left out: {_listed(elements)}"))

@@ -65,7 +65,8 @@ def layout() -> tuple[Part, ...]:
 
 def values(table: Table) -> Gaussians:
     """The Gaussians of a table that came from a .splat file. A rotation of length 0 is none."""
-    scales = _floats(table.column("scale_float").values).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        scales = np.fmax(_floats(table.column("scale_float").values).astype(np.float64), _LEAST)
     rotation = (table.column("rotation").values - 128) / 128
     squares = (rotation[:, 0] ** 2 + rotation[:, 1] ** 2) + (rotation[:, 2] ** 2 + rotation[:, 3] ** 2)
     rotation[squares == 0] = (1, 0, 0, 0)
@@ -73,7 +74,7 @@ def values(table: Table) -> Gaussians:
     colour = (table.column("colour").values / 255 - 0.5) / DC
     return Gaussians(
         _floats(table.column("position_float").values),
-        float32_of(log(np.fmax(scales, _LEAST))),
+        float32_of(log(scales)),
         float32_of(rotation),
         logit_of_byte(table.column("opacity").values[:, 0]),
         float32_of(colour)[:, None, :],

@@ -39,12 +39,14 @@ _MAX_EXTENSIONS = 1 << 16  # bytes
 _AXES = 0xADBE0003  # the extension that names the axes, by Adobe
 _RUB, _RDF, _STANDARD = 4, 6, range(1, 9)  # numbers of systems of axes: of SPZ, of PLY, and those that signs can turn
 _LEVEL = 12  # of zstd
+_WINDOW = 1 << 23  # bytes that any frame may refer back to
 _FRACTION = 12  # bits, as the reference has it
 _COLOUR = np.float32(0.15)
 _SQRT_HALF = np.float32(0.70710678118654752440)
 _MAGNITUDE = 511
 _SH_BITS = (5, 4)  # that are kept of the harmonics of degree 1, and of those above
-# Which axes turn the sign of each harmonic of degree 1 to 4: its factors of x, y and z, in the order of the file.
+# Which axes turn the sign of each harmonic of degree 1 to 4: its factors of x, y and z, in the order of the file. The
+# last has none, but the reference turns it with y: files that it made from a PLY file need the same.
 _SIGNS = (
     *("y", "z", "x"),
     *("xy", "yz", "1", "xz", "1"),
@@ -166,19 +168,17 @@ def _unpacked(frame: bytes, expected: int) -> bytes:
     if expected == 0 and not frame:
         return b""
     try:
-        inflate = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-        # in pieces, so that a bomb is stopped
-        parts, size = [], 0
-        for at in range(0, len(frame), 1 << 12):
-            parts.append(inflate.decompress(frame[at : at + (1 << 12)]))
-            size += len(parts[-1])
-            if size > expected:
-                break
-        if size != expected or not inflate.eof or inflate.unused_data:
-            raise MediaError(f"an SPZ file with a damaged attribute: {size} bytes; expected {expected}")
-    except zstandard.ZstdError as error:
+        window = max(_WINDOW, 1 << expected.bit_length())
+        with zstandard.ZstdDecompressor(max_window_size=window).stream_reader(frame) as inflate:
+            data = inflate.read(expected + 1)  # no more, whatever a bomb holds
+    except (zstandard.ZstdError, MemoryError) as error:
         raise MediaError(f"a damaged SPZ file ({error})") from None
-    return b"".join(parts)
+    if len(data) != expected:
+        more = "more than " if len(data) > expected else ""
+        raise MediaError(
+            f"an SPZ file with a damaged attribute: {more}{min(len(data), expected)} bytes; expected {expected}"
+        )
+    return data
 
 
 def _detail(version: int, degree: int, bits: int, flags: int, extensions: bytes) -> dict[str, Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import sys
@@ -58,6 +59,11 @@ SIGNATURES = [
     (b"\x1f\x8b\x08\0", "array"),
     (b"\0\0\x08\x03\0\0\0\x01", "array"),
     (b"\0\0\x0c\x01\0\0\0\x01", "array"),
+    (b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float f_dc_0\nend_header\n", "gaussians"),
+    (b"ply\r\nformat ascii 1.0\r\nelement chunk 1\r\n", "gaussians"),  # a long header: who reads it says what it is
+    (b"NGSP\4\0\0\0", "gaussians"),
+    (gzip.compress(b"NGSP\3\0\0\0" + bytes(99)), "gaussians"),
+    (b"PK\3\4" + bytes(22) + b"\x0c\0\0\0means_l.webp", "gaussians"),
 ]
 UNKNOWN = [
     b"",
@@ -115,6 +121,23 @@ class TestSuffixes:
         for name in ("a", "a.", "a.xyz", ".png", "a.s2lic"):
             (tmp_path / name).write_bytes(b"?")
             assert probe(tmp_path / name).medium is None
+
+    def test_splat_files_have_no_signature(self, tmp_path: Path) -> None:
+        """Their first number may look like the few bytes of another signature, but not like a long one."""
+        for start, medium in (
+            (b"\x1f\x8b", "gaussians"),
+            (b"\0\0\x08\1", "gaussians"),
+            (b"\x89PNG\r\n\x1a\n", "image"),
+        ):
+            path = tmp_path / "a.splat"
+            path.write_bytes(start + bytes(32 - len(start)))
+            assert probe(path).medium == medium, start
+
+    def test_a_mesh_is_of_no_medium(self, tmp_path: Path) -> None:
+        mesh = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n0\n"
+        assert probe_bytes(mesh).medium is None
+        (tmp_path / "a.ply").write_bytes(mesh)
+        assert probe(tmp_path / "a.ply").medium == "gaussians", "by its name; who reads it says what is wrong"
 
     def test_what_can_not_be_read_says_only_its_name(self, tmp_path: Path) -> None:
         assert probe(tmp_path / "none.h5") == media.Probe(str(tmp_path / "none.h5"), medium="field")
@@ -220,6 +243,14 @@ def test_folders_that_are_one_input(tmp_path: Path) -> None:
     (tmp_path / "1.PNG").rename(tmp_path / "1.jpeg")
     assert [name for name, medium in MEDIA.items() if medium.is_one_input(tmp_path)] == ["video"]
     (tmp_path / "1.jpeg").rename(tmp_path / "1.PNG")
+    (tmp_path / "0001.spz").write_bytes(b"")
+    assert [name for name, medium in MEDIA.items() if medium.is_one_input(tmp_path)] == ["video", "array", "gaussians"]
+    for mark in MEDIA["gaussians"].marks:
+        folder = tmp_path / f"with {mark}"
+        folder.mkdir()
+        assert not MEDIA["gaussians"].is_one_input(folder)
+        (folder / mark).write_text("{}")
+        assert [name for name, medium in MEDIA.items() if medium.is_one_input(folder)] == ["gaussians"]
 
 
 class TestCompactFiles:
