@@ -62,7 +62,7 @@ SIGNATURES = [
     (b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float f_dc_0\nend_header\n", "gaussians"),
     (b"ply\r\nformat ascii 1.0\r\nelement chunk 1\r\n", "gaussians"),  # a long header: who reads it says what it is
     (b"NGSP\4\0\0\0", "gaussians"),
-    (gzip.compress(b"NGSP\3\0\0\0" + bytes(99)), "gaussians"),
+    (gzip.compress(b"NGSP\3\0\0\0" + bytes(99), mtime=0), "gaussians"),
     (b"PK\3\4" + bytes(22) + b"\x0c\0\0\0means_l.webp", "gaussians"),
 ]
 UNKNOWN = [

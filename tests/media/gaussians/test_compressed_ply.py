@@ -74,7 +74,9 @@ def test_the_layout_of_the_file() -> None:
 
 def test_values() -> None:
     made = table(300, 1)
+    made.column("harmonics").values[0, :3] = (0, 255, 1)
     g = gaussians_of(made)
+    assert g.harmonics[0, 1].tolist() == [-4, 4, (1.5 / 256 - 0.5) * 8], "the ends are the ends"
     bounds = np.frombuffer(made.detail["bounds"], "<f4").reshape(2, 18).astype(float)  # type: ignore[call-overload]
     i, chunk = 299, bounds[1]
     t = made.column("position").values[i] / [2047, 1023, 2047]

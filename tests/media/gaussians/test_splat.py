@@ -54,8 +54,8 @@ def test_quantise() -> None:
 
 def test_quantise_what_is_not_finite() -> None:
     g = scene(4, 0)
-    wild = [np.full_like(array, value) for array, value in zip((g.scales, g.rotations), (np.nan, 0), strict=True)]
-    table = splat.quantise(Gaussians(g.positions, *wild, np.full(4, np.inf, np.float32), g.harmonics))
+    scales, rotations = np.full_like(g.scales, np.nan), np.zeros_like(g.rotations)
+    table = splat.quantise(Gaussians(g.positions, scales, rotations, np.full(4, np.inf, np.float32), g.harmonics))
     check(table)
     assert gaussians_of(table).rotations[0].tolist() == [1, 0, 0, 0]
     assert (table.column("opacity").values == 255).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import struct
 
 import numpy as np
@@ -203,10 +204,11 @@ def test_turned_harmonics_show_the_same_colours() -> None:
     """
     g = scene(1, 4, seed=5)
     g.harmonics[0, 24] = 0
-    x, y, z = 0.48, -0.6, 0.64
+    x, y, z = direction = np.array([0.48, -0.6, 0.64])
     before = colour(g.harmonics[0, 1:], x, y, z)
-    after = colour(g.harmonics[0, 1:] * spz._signs((1, -1, -1), 24), x, -y, -z)
-    assert after == pytest.approx(before, abs=1e-6)
+    for turn in itertools.product((1, -1), repeat=3):
+        after = colour(g.harmonics[0, 1:] * spz._signs(turn, 24), *(direction * turn))
+        assert after == pytest.approx(before, abs=1e-6), turn
     assert np.abs(before - colour(g.harmonics[0, 1:], x, -y, -z)).max() > 0.1
 
 
