@@ -206,7 +206,7 @@ def test_turned_harmonics_show_the_same_colours() -> None:
     g.harmonics[0, 24] = 0
     x, y, z = direction = np.array([0.48, -0.6, 0.64])
     before = colour(g.harmonics[0, 1:], x, y, z)
-    for turn in itertools.product((1, -1), repeat=3):
+    for turn in itertools.product((1, -1), (1, -1), (1, -1)):
         after = colour(g.harmonics[0, 1:] * spz._signs(turn, 24), *(direction * turn))
         assert after == pytest.approx(before, abs=1e-6), turn
     assert np.abs(before - colour(g.harmonics[0, 1:], x, -y, -z)).max() > 0.1
