@@ -117,10 +117,10 @@ def _notes(header: Header, chunk: Element, vertex: Element, names: tuple[str, ..
 def layout(detail: Mapping[str, Value], groups: tuple[int, ...]) -> tuple[Part, ...]:
     """The columns of a table of this detail and these groups. MediaError for what no compressed PLY file has."""
     each = integer(detail, "bounds_each", len(_BOUNDS), len(_BOUNDS) + len(_COLOURS))
-    if each not in (len(_BOUNDS), len(_BOUNDS) + len(_COLOURS)) or not groups:
+    if each not in (len(_BOUNDS), len(_BOUNDS) + len(_COLOURS)):
         raise MediaError(f"chunks of {each} bounds; expected 12 or 18")
-    if any(size != CHUNK for size in groups[:-1]) or not 1 <= groups[-1] <= CHUNK:
-        raise MediaError(f"chunks that aren't of {CHUNK} Gaussians")
+    if not groups or any(size != CHUNK for size in groups[:-1]) or not 1 <= groups[-1] <= CHUNK:
+        raise MediaError(f"{len(groups)} chunks that aren't of {CHUNK} Gaussians, the last of up to that")
     if len(payload(detail, "bounds")) != 4 * each * len(groups):
         raise MediaError(f"{len(payload(detail, 'bounds'))} bytes of bounds; expected {4 * each * len(groups)}")
     return (
