@@ -32,7 +32,7 @@ from .dual import joints_and_poses
 from .grid import FORM as GRID
 from .grid import Grid
 from .scene import decode_table, encode_table
-from .sequence import Base, Plan, SegmentReader, Tolerances, encode_segment, sizes_of
+from .sequence import FINE, Base, Plan, SegmentReader, Tolerances, encode_segment, sizes_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -118,14 +118,14 @@ class DualgsCodec(GaussiansCodec):
         _require_finite(first, 0)
         bounds = self.bounds(_extent(first))
         grid = Grid.of_bounds(bounds)
-        exact = bool(self.named)
+        exact, turn = bool(self.named), 2.0 * bounds.rotation / FINE
         payload, about, order = encode_table(grid.table(grid.levels(first)))
         levels = Grid.of_table(decode_table(payload, about, len(first)))[1]
         joints, length, spacing, pose_of = joints_and_poses(source, grid, levels)
         joint_table = Table("joints", (Column("position", joints, (31,) * 3),))
         joint_payload, joint_about, joint_order = encode_table(joint_table)
         joints = joints[joint_order]
-        base = Base(Plan(grid, spacing, exact), levels, joints * grid.position, length)
+        base = Base(Plan(grid, spacing, turn, exact), levels, joints * grid.position, length)
         n_frames = min(self.segment or SEGMENT_FRAMES, _MOST_FRAMES, source.n_frames)
         tolerances = Tolerances(motion=bounds.position * 2.0)
         starts = range(0, source.n_frames, n_frames)
@@ -144,7 +144,7 @@ class DualgsCodec(GaussiansCodec):
                 yield Chunk(SEGMENT, encode_segment(base, frames, poses, tolerances))
 
         params: dict[str, Value] = {"segment": n_frames, "joints": len(joints), "spacing": spacing, "length": length}
-        params |= {"exact": exact}
+        params |= {"turn": turn, "exact": exact}
         meta = {**about, **{f"j.{key}": value for key, value in joint_about.items()}}
         facts = {"joints": len(joints), "segments": len(starts)}
         return EncodedGaussians(chunks(), 2 + len(starts), len(first), params, meta, (), facts)
@@ -259,10 +259,10 @@ class _Sequence:
         self._chunk = chunk
         params = header.params
         n_frames, n_joints = params.get("segment"), params.get("joints")
-        spacing, length = params.get("spacing"), params.get("length")
+        spacing, length, turn = (params.get(key) for key in ("spacing", "length", "turn"))
         if type(n_frames) is not int or type(n_joints) is not int or not 1 <= n_frames <= _MOST_FRAMES:
             raise StreamError("segments that no encoder writes: the file is damaged")
-        if not all(isinstance(size, float) and math.isfinite(size) and size > 0 for size in (spacing, length)):
+        if not all(isinstance(size, float) and math.isfinite(size) and size > 0 for size in (spacing, length, turn)):
             raise StreamError("joints that are no distance apart: the file is damaged")
         if n_chunks < 2 + -(-self._n_frames // n_frames):
             raise StreamError(f"{n_chunks} chunks for {self._n_frames} frames: the file is damaged")
@@ -275,8 +275,8 @@ class _Sequence:
             raise StreamError("harmonics of another degree than the header says: the file is damaged")
         about = {key[2:]: value for key, value in header.meta.items() if key.startswith("j.")}
         places = decode_table(joints, about, n_joints).columns[0].values
-        assert isinstance(spacing, float) and isinstance(length, float)
-        plan = Plan(grid, spacing, params.get("exact") is True)
+        assert isinstance(spacing, float) and isinstance(length, float) and isinstance(turn, float)
+        plan = Plan(grid, spacing, turn, params.get("exact") is True)
         self._base = Base(plan, levels, places * grid.position, length)
 
     def _payload(self, index: int, tag: str) -> bytes:

@@ -30,7 +30,8 @@ FORM = "grid"
 _MOST_OPACITY = 4095  # levels
 _HALF = math.sqrt(0.5)
 _MOST = (1 << 30) - 1  # the largest integer of a position
-_STEPS = struct.Struct("<5dH")
+_STEPS = struct.Struct("<4dHB")
+_LEAST_BITS, _MOST_BITS = 2, 15  # of a component of a quaternion
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +53,21 @@ class Levels:
 class Grid:
     """The steps of all attributes.
 
-    position, scale (of the logarithm), rotation (of a component), colour (of `f_dc`), harmonics: float64 steps.
-    opacity: the level of an opacity of 1.
+    position, scale (of the logarithm), colour (of `f_dc`), harmonics: float64 steps. opacity: the level of an opacity of
+    1. bits: of a component of a quaternion, from -sqrt(1/2) to sqrt(1/2).
     """
 
     position: float
     scale: float
-    rotation: float
     colour: float
     harmonics: float
     opacity: int
+    bits: int
+
+    @property
+    def rotation(self) -> float:
+        """The step of a component of a quaternion."""
+        return _HALF / ((1 << (self.bits - 1)) - 1)
 
     @staticmethod
     def of_bounds(bounds: Bounds) -> Grid:
@@ -74,10 +80,10 @@ class Grid:
         return Grid(
             2.0 * bounds.position * inside,
             2.0 * math.log1p(bounds.scale) * inside,
-            2.0 * bounds.rotation * inside,
             2.0 * bounds.colour / DC * inside,
             2.0 * bounds.harmonics * inside,
             max(1, levels),
+            min(_MOST_BITS, max(_LEAST_BITS, math.ceil(math.log2(_HALF / (2.0 * bounds.rotation * inside) + 1.0)) + 1)),
         )
 
     def levels(self, gaussians: Gaussians) -> Levels:
@@ -134,8 +140,8 @@ class Grid:
     # ---- as bytes
 
     def pack(self) -> bytes:
-        """The steps as 42 bytes."""
-        return _STEPS.pack(self.position, self.scale, self.rotation, self.colour, self.harmonics, self.opacity)
+        """The steps as 35 bytes."""
+        return _STEPS.pack(self.position, self.scale, self.colour, self.harmonics, self.opacity, self.bits)
 
     @staticmethod
     def unpack(data: bytes) -> Grid:
@@ -143,8 +149,9 @@ class Grid:
         if len(data) != _STEPS.size:
             raise StreamError(f"steps of {len(data)} bytes; expected {_STEPS.size}: the file is damaged")
         grid = Grid(*_STEPS.unpack(data))
-        steps = (grid.position, grid.scale, grid.rotation, grid.colour, grid.harmonics)
-        if not all(0.0 < step < 1e30 for step in steps) or not 1 <= grid.opacity <= _MOST_OPACITY:
+        steps = (grid.position, grid.scale, grid.colour, grid.harmonics)
+        fits = 1 <= grid.opacity <= _MOST_OPACITY and _LEAST_BITS <= grid.bits <= _MOST_BITS
+        if not all(0.0 < step < 1e30 for step in steps) or not fits:
             raise StreamError("steps that no encoder writes: the file is damaged")
         return grid
 
@@ -164,13 +171,13 @@ class Grid:
         for role, values in parts.items():
             if not values.size:
                 continue
-            low = int(values.min())
+            low = -(1 << (self.bits - 1)) if role == "rotation" else int(values.min())
             least[role] = low
             moved = values - np.int32(low)
             bits = (max(1, int(moved.max()).bit_length()),) * values.shape[1]
             if role == "rotation":
                 moved = np.concatenate([levels.largest[:, None], moved], axis=1)
-                bits = (2, *bits)
+                bits = (2, *(self.bits,) * 3)
             columns.append(Column(role, np.ascontiguousarray(moved), bits))
         return Table(FORM, tuple(columns), (), {"steps": self.pack(), **least})
 

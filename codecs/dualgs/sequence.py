@@ -28,7 +28,7 @@ from .rig import Pose, Rig, multiplied
 from .symbols import joined, parted
 from .tracks import Kind, TrackReader, encode_tracks, held
 
-__all__ = ["Base", "Plan", "SegmentReader", "Tolerances", "encode_segment", "sizes_of"]
+__all__ = ["FINE", "Base", "Plan", "SegmentReader", "Tolerances", "encode_segment", "sizes_of"]
 
 FINE = 2  # steps of a track in a step of the base frame
 _TIGHTER = (0.85, 0.7, 0.57, 0.5)  # tolerances of rotations, in bounds, for those that go beyond one
@@ -39,12 +39,13 @@ _HEAD = struct.Struct("<HBB")
 class Plan:
     """How a sequence is coded: what both sides know.
 
-    grid: of the base frame. spacing: of joints, in scene units. exact: whether harmonics are tracks within a bound,
-    not codebooks.
+    grid: of the base frame. spacing: of joints, in scene units. turn: the step of a track of rotations, of a component.
+    exact: whether harmonics are tracks within a bound, not codebooks.
     """
 
     grid: Grid
     spacing: float
+    turn: float
     exact: bool
 
 
@@ -64,11 +65,11 @@ class Base:
         self.opacity = FINE * levels.opacity.astype(np.int64)
         self.colour = FINE * levels.colour.astype(np.int64)
         self.harmonics = FINE * levels.harmonics.astype(np.int64)
+        self.turn = plan.turn  # of a track of rotations
         self.fine = replace(
             grid,
             position=grid.position / FINE,
             scale=grid.scale / FINE,
-            rotation=grid.rotation / FINE,
             colour=grid.colour / FINE,
             harmonics=grid.harmonics / FINE,
         )
@@ -84,7 +85,7 @@ class Base:
         if tracks.position.any():
             positions = positions + tracks.position * fine.position
         if tracks.rotation.any():
-            rotations = _turned(rotations, tracks.rotation * fine.rotation)
+            rotations = _turned(rotations, tracks.rotation * self.turn)
         harmonics = np.empty((self.n, self.levels.harmonics.shape[1] + 1, 3), np.float32)
         harmonics[:, 0] = (self.colour + tracks.colour) * fine.colour
         harmonics[:, 1:] = (self.harmonics + tracks.harmonics) * fine.harmonics
@@ -189,12 +190,12 @@ def _bound_rotations(
 
     A track's numbers are components in the Gaussian's own axes: together they can be off by more in others.
     """
-    limit = base.fine.rotation * FINE / 2
+    limit = base.turn * FINE / 2
     rows = np.arange(base.n)
     for part in _TIGHTER:
         over = np.zeros(len(rows), bool)
         for frame, pose, track in zip(frames, poses, tracks, strict=True):
-            turned = _turned(base.warped(pose)[1][rows], track[rows] * base.fine.rotation)
+            turned = _turned(base.warped(pose)[1][rows], track[rows] * base.turn)
             given = unit(frame.rotations[rows].astype(np.float64))
             given *= np.where((given * turned).sum(1) < 0, -1.0, 1.0)[:, None]
             over |= np.abs(given - turned).max(1) > limit
@@ -223,7 +224,7 @@ def _wanted(base: Base, frame: Gaussians, pose: Pose) -> dict[str, NDArray[np.fl
     opacity = 1.0 / (1.0 + np.exp(-np.clip(frame.opacities.astype(np.float64), -60.0, 60.0)))
     return {
         "position": (frame.positions - positions) / fine.position,
-        "rotation": turn[:, 1:] / fine.rotation,
+        "rotation": turn[:, 1:] / base.turn,
         "scale": frame.scales / fine.scale - base.scale,
         "opacity": (opacity * (FINE * fine.opacity) - base.opacity)[:, None],
         "colour": frame.harmonics[:, 0] / fine.colour - base.colour,
