@@ -1,0 +1,104 @@
+"""One interface to the rasterisers: Gaussians and a camera to an image, with gradients or without torch.
+
+Conventions are those of 3DGS: quaternions w, x, y, z; harmonics with `f_dc` first; a colour is linear in what the file
+says, so images are as sRGB as the pictures that the Gaussians were fitted to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .camera import Camera
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+from ....errors import UsageError
+
+__all__ = ["BACKENDS", "Backend", "Rendering", "render"]
+
+Backend = Literal["auto", "compiled", "torch", "gsplat"]
+BACKENDS: tuple[Backend, ...] = ("auto", "compiled", "torch", "gsplat")
+WHITE = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """An image of Gaussians, and what densification asks for.
+
+    image: (H, W, 3), not clamped. alpha: (H, W). radii: (N,) int32, three deviations in pixels, 0 for what isn't seen.
+    means2d: (N, 2) pixels; after `backward` its `grad` holds dL/d(means2d) per pixel (3DGS takes it per half image:
+    times W/2 and H/2).
+    """
+
+    image: Tensor
+    alpha: Tensor
+    radii: Tensor
+    means2d: Tensor
+
+
+def render(
+    means: Tensor,
+    quaternions: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    harmonics: Tensor,
+    camera: Camera,
+    background: Sequence[float] = WHITE,
+    degree: int | None = None,
+    backend: Backend = "auto",
+) -> Rendering:
+    """An image of N Gaussians, differentiable in all five tensors.
+
+    means: (N, 3). quaternions: (N, 4), w x y z, normalised here. scales: (N, 3), activated (exp is done). opacities:
+    (N,), activated (sigmoid is done). harmonics: (N, K, 3), `f_dc` first. camera: a `Camera`, or what has its
+    attributes. degree: draws only so many degrees of the harmonics. backend: "auto" takes gsplat for tensors on a GPU
+    where it is installed, else the compiled kernels where there are any (float32 on the CPU), else torch.
+
+    UsageError for wrong shapes. Gaussians whose numbers aren't finite, or that are behind the camera, aren't drawn.
+    """
+    _check(means, quaternions, scales, opacities, harmonics)
+    red, green, blue = (float(value) for value in background)
+    view = camera if isinstance(camera, Camera) else _camera_of(camera)
+    tensors = (means, quaternions, scales, opacities, harmonics)
+    return _torch(tensors, view, (red, green, blue), degree)
+
+
+def _camera_of(camera: Camera) -> Camera:
+    return Camera(camera.width, camera.height, camera.intrinsics, camera.world_to_camera)
+
+
+def _check(means: Tensor, quaternions: Tensor, scales: Tensor, opacities: Tensor, harmonics: Tensor) -> None:
+    n = means.shape[0] if means.ndim else 0
+    shapes = {
+        "means": (means, (n, 3)),
+        "quaternions": (quaternions, (n, 4)),
+        "scales": (scales, (n, 3)),
+        "opacities": (opacities, (n,)),
+    }
+    for name, (tensor, shape) in shapes.items():
+        if tensor.shape != shape:
+            raise UsageError(f"{name} of shape {tuple(tensor.shape)}; expected {shape}")
+    if harmonics.ndim != 3 or harmonics.shape[0] != n or harmonics.shape[2] != 3 or not harmonics.shape[1]:
+        raise UsageError(f"harmonics of shape {tuple(harmonics.shape)}; expected ({n}, K, 3)")
+    if any(tensor.dtype != means.dtype or tensor.device != means.device for tensor, _ in shapes.values()):
+        raise UsageError("Gaussians of several dtypes or devices; expected the same for all their tensors")
+    if not means.dtype.is_floating_point or harmonics.dtype != means.dtype or harmonics.device != means.device:
+        raise UsageError(f"Gaussians of {means.dtype} and {harmonics.dtype}; expected float32 for all, on one device")
+
+
+def _torch(
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    camera: Camera,
+    background: tuple[float, float, float],
+    degree: int | None,
+) -> Rendering:
+    from .oracle import composite, project
+
+    seen = project(*tensors, camera, degree)
+    if seen.means2d.requires_grad:
+        seen.means2d.retain_grad()
+    image, alpha = composite(seen, tensors[3], camera, background)
+    return Rendering(image, alpha, seen.radii, seen.means2d)
