@@ -19,5 +19,6 @@
 #include "args_passes.h"
 #include "args_pixels.h"
 #include "args_repair.h"
+#include "args_splats.h"
 #include "args_wavelet.h"
 #include "args_wide.h"

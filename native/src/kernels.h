@@ -23,6 +23,7 @@ namespace CODEC_ISA {
 #include "repair.h"
 #include "sums.h"
 #include "png.h"
+#include "splats.h"
 #include "mixing.h"
 #include "mixing_levels.h"
 #include "mixing_texts.h"

@@ -76,7 +76,7 @@ def project(
     shades = colours(harmonics, directions, degree)
     with torch.no_grad():
         reach, radii = _reach(means2d, xx, xy, yy, opacities, camera)
-        fine = ahead & torch.isfinite(conics).all(-1) & torch.isfinite(shades).all(-1)
+        fine = ahead & torch.isfinite(area) & torch.isfinite(conics).all(-1) & torch.isfinite(shades).all(-1)
         radii = torch.where(fine, radii, 0).to(torch.int32)
     return Projection(means2d, conics, shades, depth, reach, radii)
 

@@ -63,7 +63,29 @@ def render(
     red, green, blue = (float(value) for value in background)
     view = camera if isinstance(camera, Camera) else _camera_of(camera)
     tensors = (means, quaternions, scales, opacities, harmonics)
+    if _chosen(backend, means) == "compiled":
+        from .compiled import draw
+
+        return Rendering(*draw(tensors, view, (red, green, blue), degree))
     return _torch(tensors, view, (red, green, blue), degree)
+
+
+def _chosen(backend: Backend, means: Tensor) -> Backend:
+    """The backend of these tensors. UsageError if they ask for what can't draw them here."""
+    import torch
+
+    from ....native import splats
+
+    if backend not in BACKENDS:
+        raise UsageError(f"no backend {backend!r}: there are {', '.join(BACKENDS)}")
+    fits = means.device.type == "cpu" and means.dtype == torch.float32
+    if backend == "auto":
+        return "compiled" if fits and splats.usable() else "torch"
+    if backend == "compiled" and not fits:
+        raise UsageError(f"the compiled backend draws float32 on the CPU, not {means.dtype} on {means.device}")
+    if backend == "compiled" and not splats.usable():
+        raise UsageError("this install has no compiled kernels: pip install it with a compiler, or take backend torch")
+    return backend
 
 
 def _camera_of(camera: Camera) -> Camera:
