@@ -341,12 +341,16 @@ int splats_project_back(const SplatScene *s) {
 
 // ---- the order of depth, and the lists of tiles
 
-struct SplatEllipse { // an ellipse, where the tiles read it
-  float x, y, xx, xy, yy, opacity, red, green, blue, floor; // floor: the power below which alpha is ignored
+struct alignas(64) SplatEllipse { // an ellipse, where the tiles read it: a line of the cache
+  float x, y, xx, xy, yy, opacity, red, green, blue;
+  float floor; // the power below which alpha is ignored
   float reach_x, reach_y;
-  int32_t left, right, top, bottom; // the tiles that it reaches, from left ... right - 1
+};
+struct SplatBox { // the tiles that it reaches, from left ... right - 1, and which it is
+  int32_t left, right, top, bottom;
   int64_t index;
 };
+constexpr int SPLAT_AHEAD = 6; // ellipses that are asked for before they are needed: they lie anywhere
 
 // Memory for a call: what is small is kept by the thread, the rest is given back.
 struct SplatMemory {
@@ -356,13 +360,14 @@ struct SplatMemory {
     size_t bytes = sizeof(T) * (size_t)most<int64_t>(n, 1);
     free(owned), owned = nullptr;
     if (bytes <= (size_t)1 << 24) return (T *)pool_scratch(slot, bytes);
-    return (T *)(owned = malloc(bytes));
+    return (T *)(owned = aligned_alloc(64, (bytes + 63) / 64 * 64));
   }
 };
 
 struct SplatLists {
-  SplatMemory memory[6];
+  SplatMemory memory[7];
   SplatEllipse *ellipses; // in the order of their depth
+  SplatBox *boxes;        // of them
   int64_t n, across, down;
   int64_t *starts;    // of the lists of the tiles of a band, and their end
   int32_t *lists;     // of ellipses
@@ -378,7 +383,8 @@ static int splat_order(const SplatPicture *p, SplatLists &o) {
   SplatMemory keys_memory;
   uint32_t *keys = keys_memory.take<uint32_t>(0, 4 * n); // (key, index) twice
   o.ellipses = o.memory[0].take<SplatEllipse>(1, n);
-  if (!keys || !o.ellipses) return CODEC_NO_MEMORY;
+  o.boxes = o.memory[6].take<SplatBox>(8, n);
+  if (!keys || !o.ellipses || !o.boxes) return CODEC_NO_MEMORY;
   uint32_t *from = keys, *to = keys + 2 * n;
   int64_t at = 0;
   for (int64_t i = 0; i < p->n; i++) {
@@ -404,14 +410,20 @@ static int splat_order(const SplatPicture *p, SplatLists &o) {
   parallel((n + 1023) / 1024, [&](int64_t part, int) {
     for (int64_t j = 1024 * part; j < least(n, 1024 * part + 1024); j++) {
       int64_t i = from[2 * j + 1];
+      if (j + SPLAT_AHEAD < n) {
+        int64_t next = from[2 * (j + SPLAT_AHEAD) + 1];
+        __builtin_prefetch(p->means2d + 2 * next), __builtin_prefetch(p->conics + 3 * next);
+        __builtin_prefetch(p->colours + 3 * next), __builtin_prefetch(p->reach + 2 * next);
+        __builtin_prefetch(p->opacities + next);
+      }
       const float *m = p->means2d + 2 * i, *c = p->conics + 3 * i, *k = p->colours + 3 * i;
       float opacity = p->opacities[i];
       // slack for what rounding does to an alpha that is hardly ignored
       float rx = p->reach[2 * i] * 1.0001f + 0.01f, ry = p->reach[2 * i + 1] * 1.0001f + 0.01f;
       float left = most(0.0f, (m[0] - rx) / SPLAT_TILE), right = least((float)o.across, (m[0] + rx) / SPLAT_TILE + 1);
       float top = most(0.0f, (m[1] - ry) / SPLAT_TILE), bottom = least((float)o.down, (m[1] + ry) / SPLAT_TILE + 1);
-      o.ellipses[j] = {m[0], m[1], c[0], c[1], c[2], opacity, k[0], k[1], k[2], -logf(255 * opacity) - 0.001f, rx, ry,
-                       (int32_t)left, (int32_t)right, (int32_t)top, (int32_t)bottom, i};
+      o.ellipses[j] = {m[0], m[1], c[0], c[1], c[2], opacity, k[0], k[1], k[2], -logf(255 * opacity) - 0.001f, rx, ry};
+      o.boxes[j] = {(int32_t)left, (int32_t)right, (int32_t)top, (int32_t)bottom, i};
     }
   });
   return CODEC_OK;
@@ -423,7 +435,7 @@ static int splat_band(const SplatPicture *p, SplatLists &o, int64_t row, bool wi
   if (!rows) return CODEC_NO_MEMORY;
   memset(rows, 0, 8 * (o.down + 1));
   for (int64_t j = 0; j < o.n; j++) {
-    const SplatEllipse &e = o.ellipses[j];
+    const SplatBox &e = o.boxes[j];
     if (e.right <= e.left || e.bottom <= e.top) continue;
     rows[e.top] += e.right - e.left, rows[e.bottom] -= e.right - e.left;
   }
@@ -446,7 +458,7 @@ static int splat_band(const SplatPicture *p, SplatLists &o, int64_t row, bool wi
   int64_t *cursor = o.starts + 1, pair = 0;
   for (int pass = 0; pass < 2; pass++) {
     for (int64_t j = 0; j < o.n; j++) {
-      const SplatEllipse &e = o.ellipses[j];
+      const SplatBox &e = o.boxes[j];
       int64_t top = most<int64_t>(e.top, row), bottom = least<int64_t>(e.bottom, end);
       if (pass && with_slots) o.pairs[j] = pair;
       for (int64_t y = top - row; y < bottom - row; y++)
@@ -500,6 +512,7 @@ static void splat_tile(const SplatPicture *p, const SplatLists &o, int64_t tile)
       for (int i = 0; i < V; i++) open |= light[i] > 0.0f;
       if (!splat_any(open)) break;
     }
+    if (k + SPLAT_AHEAD < n) __builtin_prefetch(o.ellipses + o.lists[start + k + SPLAT_AHEAD]);
     const SplatEllipse &e = o.ellipses[o.lists[start + k]];
     SplatArea a = splat_area(e, x0, y0);
     f32v xx = spread(-0.5f * e.xx), floor = spread(e.floor), opacity = spread(e.opacity);
@@ -566,6 +579,7 @@ static void splat_tile_back(const SplatPicture *p, const SplatLists &o, int64_t 
   deepest = (int32_t)least<int64_t>(deepest, n - 1);
   memset(gradients + (start + deepest + 1) * SPLAT_GRADIENTS, 0, 4 * SPLAT_GRADIENTS * (n - deepest - 1));
   for (int32_t k = deepest; k >= 0; k--) {
+    if (k >= SPLAT_AHEAD) __builtin_prefetch(o.ellipses + o.lists[start + k - SPLAT_AHEAD]);
     const SplatEllipse &e = o.ellipses[o.lists[start + k]];
     SplatArea a = splat_area(e, x0, y0);
     f32v xx = spread(-0.5f * e.xx), floor = spread(e.floor), opacity = spread(e.opacity);
@@ -627,9 +641,13 @@ int splats_composite_back(const SplatPicture *p) {
     parallel(tiles, [&](int64_t tile, int) { splat_tile_back(p, lists, tile, gradients); });
     parallel((lists.n + 1023) / 1024, [&](int64_t part, int) {
       for (int64_t j = 1024 * part; j < least(lists.n, 1024 * part + 1024); j++) {
-        const SplatEllipse &e = lists.ellipses[j];
+        const SplatBox &e = lists.boxes[j];
         int64_t high = most<int64_t>(0, least<int64_t>(e.bottom, lists.end_row) - most<int64_t>(e.top, row));
         int64_t wide = most<int64_t>(0, e.right - e.left), first = lists.pairs[j], i = e.index;
+        if (j + SPLAT_AHEAD < lists.n) {
+          const int32_t *next = lists.slots + lists.pairs[j + SPLAT_AHEAD];
+          if (next < lists.slots + lists.starts[tiles]) __builtin_prefetch(gradients + (int64_t)*next * SPLAT_GRADIENTS);
+        }
         float sum[SPLAT_GRADIENTS] = {};
         for (int64_t pair = first; pair < first + high * wide; pair++) {
           const float *g = gradients + (int64_t)lists.slots[pair] * SPLAT_GRADIENTS;
