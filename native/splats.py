@@ -72,7 +72,7 @@ class Ellipses:
     """Gaussians in an image.
 
     means2d: (N, 2) pixels. conics: (N, 3), the inverse covariance as xx, xy, yy. colours: (N, 3). depths: (N,). reach:
-    (N, 2), how far alpha is not ignored. radii: (N,) int32, three deviations, 0 for what isn't seen: all else is 0 then.
+    (N, 2), how far alpha is not ignored. radii: (N,) int32, three deviations; 0, as all else, for what isn't seen.
     """
 
     means2d: Array
@@ -155,7 +155,8 @@ def project(scene: Scene, view: View) -> Ellipses:
     """The ellipses of a scene. Gaussians whose numbers aren't finite, or that are behind the camera, aren't seen."""
     n = len(scene)
     shapes = ((n, 2), (n, 3), (n, 3), (n,), (n, 2))
-    seen = Ellipses(*(np.empty(shape, np.float32) for shape in shapes), np.empty(n, np.int32))
+    means2d, conics, colours, depths, reach = (np.empty(shape, np.float32) for shape in shapes)
+    seen = Ellipses(means2d, conics, colours, depths, reach, np.empty(n, np.int32))
     module = library() if usable() else None
     if module is None:
         return _projected(scene, view)
@@ -262,8 +263,95 @@ def composite_back(
 
 
 def _projected(scene: Scene, view: View) -> Ellipses:
-    raise NotImplementedError
+    matrix = view.world_to_camera.astype(np.float32)
+    fx, fy, cx, cy = view.intrinsics
+    with np.errstate(all="ignore"):  # what isn't finite isn't seen
+        x, y, z = (scene.means @ matrix[:3, :3].T + matrix[:3, 3]).T
+        ahead = z > NEAR
+        depth = np.where(ahead, z, 1)
+        means2d = np.stack([fx * x / depth + cx, fy * y / depth + cy], 1)
+        lean_x, lean_y = FRAME * view.width / 2 / fx, FRAME * view.height / 2 / fy
+        slope_x = np.clip(x / depth, -cx / fx - lean_x, (view.width - cx) / fx + lean_x)
+        slope_y = np.clip(y / depth, -cy / fy - lean_y, (view.height - cy) / fy + lean_y)
+        zero = np.zeros_like(depth)
+        first = np.stack([fx / depth, zero, -fx * slope_x / depth], 1) @ matrix[:3, :3]
+        second = np.stack([zero, fy / depth, -fy * slope_y / depth], 1) @ matrix[:3, :3]
+        spread = _rotations(scene.quaternions) * scene.scales[:, None, :]
+        first, second = (np.einsum("ni,nij->nj", part, spread) for part in (first, second))
+        xx, xy, yy = (first * first).sum(1), (first * second).sum(1), (second * second).sum(1)
+        area = np.square(np.cross(first, second)).sum(1) + DILATION * (xx + yy) + DILATION**2
+        xx, yy = xx + DILATION, yy + DILATION
+        conics = np.stack([yy / area, -xy / area, xx / area], 1)
+        colours = _colours(scene, view)
+        strength = 2 * np.log(np.maximum(scene.opacities * 255, 1))
+        reach = np.sqrt(strength[:, None] * np.stack([xx, yy], 1))
+        size = np.array([view.width, view.height])
+        seen = ahead & (scene.opacities >= LEAST_ALPHA) & np.isfinite(area) & np.isfinite(scene.opacities)
+        for part in (means2d, conics, colours):
+            seen &= np.isfinite(part).all(1)
+        seen &= ((means2d + reach > 0) & (means2d - reach < size)).all(1)
+        largest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
+        radii = np.where(seen, np.clip(np.ceil(3 * np.sqrt(largest)), 1, 1 << 24), 0)
+    held = (np.where(seen[:, None], part, 0).astype(np.float32) for part in (means2d, conics, colours))
+    means2d, conics, colours = held
+    reach = np.where(seen[:, None], reach, 0).astype(np.float32)
+    return Ellipses(
+        means2d, conics, colours, np.where(seen, depth, 0).astype(np.float32), reach, radii.astype(np.int32)
+    )
+
+
+def _rotations(quaternions: Array) -> Array:
+    length = np.maximum(np.linalg.norm(quaternions, axis=1, keepdims=True), 1e-12)
+    w, x, y, z = (quaternions / length).T
+    rows = [
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    ]
+    return np.stack(rows, 1).reshape(-1, 3, 3)
+
+
+def _colours(scene: Scene, view: View) -> Array:
+    matrix = view.world_to_camera
+    away = scene.means - (-matrix[:3, :3].T @ matrix[:3, 3]).astype(np.float32)
+    x, y, z = (away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)).T
+    xx, yy, zz = x * x, y * y, z * z
+    terms = [np.full_like(x, 0.28209479177387814), *(0.4886025119029199 * t for t in (-y, z, -x))]
+    terms += [*(1.0925484305920792 * t for t in (x * y, -y * z)), 0.31539156525252005 * (2 * zz - xx - yy)]
+    terms += [-1.0925484305920792 * x * z, 0.5462742152960396 * (xx - yy)]
+    terms += [-0.5900435899266435 * y * (3 * xx - yy), 2.890611442640554 * x * y * z]
+    terms += [-0.4570457994644658 * y * (4 * zz - xx - yy), 0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy)]
+    terms += [-0.4570457994644658 * x * (4 * zz - xx - yy), 1.445305721320277 * z * (xx - yy)]
+    terms += [-0.5900435899266435 * x * (xx - 3 * yy)]
+    n = (scene.degree + 1) ** 2
+    return np.maximum(np.einsum("kn,nkc->nc", np.stack(terms[:n]), scene.harmonics[:, :n]) + np.float32(0.5), 0)
 
 
 def _composited(seen: Ellipses, opacities: Array, background: Sequence[float], image: Array, light: Array) -> None:
-    raise NotImplementedError
+    height, width = light.shape
+    order = np.flatnonzero(seen.radii)
+    order = order[np.argsort(seen.depths[order], kind="stable")]
+    low, high = seen.means2d[order] - seen.reach[order], seen.means2d[order] + seen.reach[order]
+    for top in range(0, height, TILE):
+        band = (high[:, 1] >= top) & (low[:, 1] <= top + TILE)
+        for left in range(0, width, TILE):
+            here = order[band & (high[:, 0] >= left) & (low[:, 0] <= left + TILE)]
+            tile = slice(top, min(top + TILE, height)), slice(left, min(left + TILE, width))
+            y, x = np.mgrid[tile].astype(np.float32) + np.float32(0.5)
+            colour, rest = np.zeros((*x.shape, 3), np.float32), np.ones(x.shape, np.float32)
+            ended = np.zeros(x.shape, bool)
+            for i in here:
+                dx, dy = x - seen.means2d[i, 0], y - seen.means2d[i, 1]
+                xx, xy, yy = seen.conics[i]
+                power = np.minimum(-0.5 * (xx * dx * dx + yy * dy * dy) - xy * dx * dy, 0)
+                alpha = np.minimum(opacities[i] * np.exp(power), np.float32(MOST_ALPHA))
+                taken = (alpha >= LEAST_ALPHA) & ~ended
+                behind = rest - rest * alpha
+                ended |= taken & (behind < LEAST_LIGHT)
+                taken &= ~ended
+                colour += np.where(taken, rest * alpha, 0)[..., None] * seen.colours[i]
+                rest = np.where(taken, behind, rest)
+                if ended.all():
+                    break
+            image[tile] = colour + rest[..., None] * np.asarray(background, np.float32)
+            light[tile] = rest

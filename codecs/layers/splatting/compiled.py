@@ -42,13 +42,14 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
 class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        *tensors, camera, degree, box = inputs
-        scene = splats.Scene(*(_array(tensor) for tensor in tensors), degree)
+        camera, degree, box = inputs[5:]
+        means, quaternions, scales, opacities, harmonics = (_array(tensor) for tensor in inputs[:5])
+        scene = splats.Scene(means, quaternions, scales, opacities, harmonics, degree)
         seen = splats.project(scene, camera)
         box.append(seen)
         ctx.scene, ctx.camera, ctx.seen = scene, camera, seen
         # the gradients are of these numbers: torch says so if somebody changes them in between
-        ctx.save_for_backward(*tensors)
+        ctx.save_for_backward(*inputs[:5])
         return torch.from_numpy(seen.means2d), torch.from_numpy(seen.conics), torch.from_numpy(seen.colours)
 
     @staticmethod

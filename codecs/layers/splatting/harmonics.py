@@ -28,7 +28,7 @@ C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901
 
 
 def used_degree(n_coefficients: int, degree: int | None = None) -> int:
-    """The degree that is drawn of so many coefficients a channel: at most `degree`, at most 3. UsageError if neither is.
+    """The degree that is drawn of so many coefficients a channel: at most `degree`, at most 3. UsageError if none.
 
     n_coefficients: 1, 4, 9, 16 or more.
     """
@@ -71,7 +71,8 @@ def basis(directions: Tensor, degree: int) -> Tensor:
     """The harmonics up to a degree at unit vectors (N, 3): (N, (degree + 1)^2)."""
     import torch
 
-    terms: Sequence[Tensor] = _terms(*directions.unbind(-1), degree)
+    x, y, z = directions.unbind(-1)
+    terms: Sequence[Tensor] = _terms(x, y, z, degree)
     return torch.stack(list(terms), -1)
 
 

@@ -6,18 +6,24 @@ says, so images are as sRGB as the pictures that the Gaussians were fitted to.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ....errors import UsageError
+from ....media.gaussians.values import Gaussians
+from ....native import splats
 from .camera import Camera
+from .harmonics import used_degree
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-from ....errors import UsageError
-
-__all__ = ["BACKENDS", "Backend", "Rendering", "render"]
+__all__ = ["BACKENDS", "Backend", "Rendering", "render", "render_array"]
 
 Backend = Literal["auto", "compiled", "torch", "gsplat"]
 BACKENDS: tuple[Backend, ...] = ("auto", "compiled", "torch", "gsplat")
@@ -60,25 +66,30 @@ def render(
     UsageError for wrong shapes. Gaussians whose numbers aren't finite, or that are behind the camera, aren't drawn.
     """
     _check(means, quaternions, scales, opacities, harmonics)
-    red, green, blue = (float(value) for value in background)
-    view = camera if isinstance(camera, Camera) else _camera_of(camera)
+    rear = _triple(background)
+    view = _camera_of(camera)
     tensors = (means, quaternions, scales, opacities, harmonics)
-    if _chosen(backend, means) == "compiled":
+    chosen = _chosen(backend, means)
+    if chosen == "compiled":
         from .compiled import draw
 
-        return Rendering(*draw(tensors, view, (red, green, blue), degree))
-    return _torch(tensors, view, (red, green, blue), degree)
+        return Rendering(*draw(tensors, view, rear, degree))
+    if chosen == "gsplat":
+        from .cuda import draw
+
+        return Rendering(*draw(tensors, view, rear, degree))
+    return _torch(tensors, view, rear, degree)
 
 
 def _chosen(backend: Backend, means: Tensor) -> Backend:
     """The backend of these tensors. UsageError if they ask for what can't draw them here."""
     import torch
 
-    from ....native import splats
-
     if backend not in BACKENDS:
         raise UsageError(f"no backend {backend!r}: there are {', '.join(BACKENDS)}")
     fits = means.device.type == "cpu" and means.dtype == torch.float32
+    if backend == "auto" and means.device.type == "cuda" and importlib.util.find_spec("gsplat") is not None:
+        return "gsplat"
     if backend == "auto":
         return "compiled" if fits and splats.usable() else "torch"
     if backend == "compiled" and not fits:
@@ -89,6 +100,8 @@ def _chosen(backend: Backend, means: Tensor) -> Backend:
 
 
 def _camera_of(camera: Camera) -> Camera:
+    if isinstance(camera, Camera):
+        return camera
     return Camera(camera.width, camera.height, camera.intrinsics, camera.world_to_camera)
 
 
@@ -124,3 +137,26 @@ def _torch(
         seen.means2d.retain_grad()
     image, alpha = composite(seen, tensors[3], camera, background)
     return Rendering(image, alpha, seen.radii, seen.means2d)
+
+
+def render_array(gaussians: Gaussians, camera: Camera, background: Sequence[float] = WHITE) -> NDArray[np.uint8]:
+    """An image of the Gaussians of a file, (H, W, 3), by the compiled kernels, or slowly in NumPy without them.
+
+    Needs no torch. The same bytes for any number of threads; kernels for other processors may round otherwise.
+    """
+    view = _camera_of(camera)
+    with np.errstate(over="ignore"):  # what is too large isn't drawn
+        scales = np.exp(gaussians.scales)
+        opacities = np.float32(1) / (np.float32(1) + np.exp(-gaussians.opacities))
+    harmonics = gaussians.harmonics
+    parts = (gaussians.positions, gaussians.rotations, scales, opacities, harmonics)
+    means, rotations, scales, opacities, harmonics = (np.ascontiguousarray(part, np.float32) for part in parts)
+    scene = splats.Scene(means, rotations, scales, opacities, harmonics, used_degree(harmonics.shape[1]))
+    seen = splats.project(scene, view)
+    image, _, _ = splats.composite(seen, scene.opacities, (view.width, view.height), _triple(background))
+    return (np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
+
+def _triple(background: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in background)
+    return red, green, blue
