@@ -25,6 +25,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "encode": Verb(".encode", "Compress files."),
         "decode": Verb(".decode", "Bring files back."),
         "info": Verb(".info", "Say what files are, without decoding them."),
+        "render": Verb(".render", "Draw what a file of three dimensions holds: pictures and films."),
         "verify": Verb(".verify", "Check files: structure, checksums, weights, and that they decode."),
         "corrupt": Verb(".corrupt", "Damage files on purpose, to see what is left of them."),
         "list": Verb(".list", "List the codecs."),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from codec.codecs.layers.splatting import oracle
 from codec.codecs.layers.splatting.camera import Camera, look_at
-from codec.codecs.layers.splatting.rasterise import render
+from codec.codecs.layers.splatting.rasterise import Backend, render
 from codec.errors import UsageError
 
 
@@ -64,19 +64,21 @@ def test_the_same_picture_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None
     shapes = ((30, 3), (30, 4), (30, 3), (30,), (30, 16, 3))
     parts = [torch.rand(shape, generator=generator) * 0.3 for shape in shapes]
     results = []
-    for backend in ("torch", "gsplat"):
-        leaves = [part.clone().requires_grad_() for part in parts]
-        picture = render(*leaves, look_at((0, 0, 3), (0, 0, 0), 20, 14), (0, 0.5, 1), 2, backend)  # pyright: ignore[reportArgumentType]
+    backends: tuple[Backend, ...] = ("torch", "gsplat")
+    for backend in backends:
+        a, b, c, d, e = (part.clone().requires_grad_() for part in parts)
+        picture = render(a, b, c, d, e, look_at((0, 0, 3), (0, 0, 0), 20, 14), (0, 0.5, 1), 2, backend)
         picture.image.square().sum().backward()
         grad = picture.means2d.grad
         assert grad is not None
-        results.append([picture.image, picture.alpha, picture.radii, picture.means2d, grad, leaves[0].grad])
-    for a, b in zip(*results, strict=True):
-        np.testing.assert_allclose(a.detach(), b.detach(), atol=1e-6)
+        results.append([picture.image, picture.alpha, picture.radii, picture.means2d, grad, a.grad])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours.detach(), theirs.detach(), atol=1e-6)
 
 
 def test_it_is_missed_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gsplat", None)
     shapes = ((3, 3), (3, 4), (3, 3), (3,), (3, 1, 3))
+    a, b, c, d, e = (torch.ones(shape) for shape in shapes)
     with pytest.raises(UsageError, match="pip install gsplat"):
-        render(*(torch.ones(shape) for shape in shapes), look_at((0, 0, 3), (0, 0, 0), 9, 9), backend="gsplat")  # pyright: ignore[reportArgumentType]
+        render(a, b, c, d, e, look_at((0, 0, 3), (0, 0, 0), 9, 9), backend="gsplat")
