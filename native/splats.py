@@ -183,7 +183,7 @@ def project_back(
 def _picture(
     seen: Ellipses, opacities: Array, size: tuple[int, int], background: Sequence[float], room: int, **more: Any
 ) -> _Picture:
-    n = len(opacities)
+    n = len(seen.means2d)
     _checked("opacities", opacities, (n,))
     for name, width in (("means2d", 2), ("conics", 3), ("colours", 3), ("reach", 2)):
         _checked(name, getattr(seen, name), (n, width))
