@@ -107,6 +107,27 @@ class TestParts:
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("width", [1, 16, 37])
+def test_hostile_numbers(width: int) -> None:
+    """Any numbers give a picture, no gradient where nothing is seen, and touch no other memory (tests/sanitize.py)."""
+    random = np.random.default_rng(width)
+    whole = scene(200, 0.2)
+    extreme = np.float32([0, -0.0, 1e-38, -1, 1e3, 1e10, -1e20, 3e38, np.inf, -np.inf, np.nan, 1e-45])
+    for name in ("means", "quaternions", "scales", "opacities", "harmonics"):
+        array = getattr(whole, name)
+        array[random.uniform(size=array.shape) < 0.04] = random.choice(extreme)
+    view = look_at((0.3, 0.2, 0.6), (0, 0, 0), width, 38, fov=120)
+    seen = splats.project(whole, view)
+    assert 0 < np.count_nonzero(seen.radii) < 200
+    image, light, last = splats.composite(seen, whole.opacities, (width, 38), REAR, 500)
+    given = splats.composite_back(seen, whole.opacities, REAR, light, last, image, light, 500)
+    given = (*given, *splats.project_back(whole, view, seen, *given[:3]))
+    assert np.isfinite(light).all()
+    for gradient in given:
+        assert not gradient[seen.radii == 0].any()
+
+
 class TestCalls:
     @pytest.mark.parametrize("name", ["means", "quaternions", "scales", "opacities", "harmonics"])
     def test_arrays_that_are_no_scene(self, name: str) -> None:
