@@ -5,7 +5,7 @@
 // number of threads: tiles are apart, and gradients of an ellipse are kept for each tile and added in their order.
 // Instruction sets may differ in the last bits. An ellipse reaches as far as its alpha is not ignored.
 
-constexpr float SPLAT_NEAR = 0.01f, SPLAT_DILATION = 0.3f, SPLAT_FRAME = 0.3f;
+constexpr float SPLAT_NEAREST = 0.01f, SPLAT_DILATION = 0.3f, SPLAT_FRAME = 0.3f;
 constexpr float SPLAT_MOST_ALPHA = 0.99f, SPLAT_LEAST_ALPHA = 1.0f / 255, SPLAT_LEAST_LIGHT = 1e-4f;
 constexpr int SPLAT_TILE = 16, SPLAT_VB = SPLAT_TILE / L; // vectors of a row of a tile
 constexpr int SPLAT_GRADIENTS = 9;
@@ -107,7 +107,7 @@ INLINE void splat_lanes(const SplatScene *s, int64_t at, int n, SplatLanes &o) {
   o.eye.x = fma_(spread(m[0]), v[0], fma_(spread(m[1]), v[1], fma_(spread(m[2]), v[2], spread(m[3]))));
   o.eye.y = fma_(spread(m[4]), v[0], fma_(spread(m[5]), v[1], fma_(spread(m[6]), v[2], spread(m[7]))));
   o.eye.z = fma_(spread(m[8]), v[0], fma_(spread(m[9]), v[1], fma_(spread(m[10]), v[2], spread(m[11]))));
-  o.ahead = o.eye.z > SPLAT_NEAR;
+  o.ahead = o.eye.z > SPLAT_NEAREST;
   o.depth = o.ahead ? o.eye.z : spread(1.0f);
   o.away = {v[0] - s->centre[0], v[1] - s->centre[1], v[2] - s->centre[2]};
   o.length = max_(splat_sqrt(dot(o.away, o.away)), spread(1e-12f));
@@ -346,7 +346,7 @@ struct alignas(64) SplatEllipse { // an ellipse, where the tiles read it: a line
   float floor; // the power below which alpha is ignored
   float reach_x, reach_y;
 };
-struct SplatBox { // the tiles that it reaches, from left ... right - 1, and which it is
+struct SplatReach { // the tiles that it reaches, from left ... right - 1, and which it is
   int32_t left, right, top, bottom;
   int64_t index;
 };
@@ -367,7 +367,7 @@ struct SplatMemory {
 struct SplatLists {
   SplatMemory memory[7];
   SplatEllipse *ellipses; // in the order of their depth
-  SplatBox *boxes;        // of them
+  SplatReach *boxes;        // of them
   int64_t n, across, down;
   int64_t *starts;    // of the lists of the tiles of a band, and their end
   int32_t *lists;     // of ellipses
@@ -383,7 +383,7 @@ static int splat_order(const SplatPicture *p, SplatLists &o) {
   SplatMemory keys_memory;
   uint32_t *keys = keys_memory.take<uint32_t>(0, 4 * n); // (key, index) twice
   o.ellipses = o.memory[0].take<SplatEllipse>(1, n);
-  o.boxes = o.memory[6].take<SplatBox>(8, n);
+  o.boxes = o.memory[6].take<SplatReach>(8, n);
   if (!keys || !o.ellipses || !o.boxes) return CODEC_NO_MEMORY;
   uint32_t *from = keys, *to = keys + 2 * n;
   int64_t at = 0;
@@ -435,7 +435,7 @@ static int splat_band(const SplatPicture *p, SplatLists &o, int64_t row, bool wi
   if (!rows) return CODEC_NO_MEMORY;
   memset(rows, 0, 8 * (o.down + 1));
   for (int64_t j = 0; j < o.n; j++) {
-    const SplatBox &e = o.boxes[j];
+    const SplatReach &e = o.boxes[j];
     if (e.right <= e.left || e.bottom <= e.top) continue;
     rows[e.top] += e.right - e.left, rows[e.bottom] -= e.right - e.left;
   }
@@ -458,7 +458,7 @@ static int splat_band(const SplatPicture *p, SplatLists &o, int64_t row, bool wi
   int64_t *cursor = o.starts + 1, pair = 0;
   for (int pass = 0; pass < 2; pass++) {
     for (int64_t j = 0; j < o.n; j++) {
-      const SplatBox &e = o.boxes[j];
+      const SplatReach &e = o.boxes[j];
       int64_t top = most<int64_t>(e.top, row), bottom = least<int64_t>(e.bottom, end);
       if (pass && with_slots) o.pairs[j] = pair;
       for (int64_t y = top - row; y < bottom - row; y++)
@@ -641,7 +641,7 @@ int splats_composite_back(const SplatPicture *p) {
     parallel(tiles, [&](int64_t tile, int) { splat_tile_back(p, lists, tile, gradients); });
     parallel((lists.n + 1023) / 1024, [&](int64_t part, int) {
       for (int64_t j = 1024 * part; j < least(lists.n, 1024 * part + 1024); j++) {
-        const SplatBox &e = lists.boxes[j];
+        const SplatReach &e = lists.boxes[j];
         int64_t high = most<int64_t>(0, least<int64_t>(e.bottom, lists.end_row) - most<int64_t>(e.top, row));
         int64_t wide = most<int64_t>(0, e.right - e.left), first = lists.pairs[j], i = e.index;
         if (j + SPLAT_AHEAD < lists.n) {
