@@ -18,7 +18,7 @@ from .mixing import READ, Coder
 __all__ = ["COLUMN_CONTEXTS", "KINDS", "NEAR", "POINT_CONTEXTS", "Job", "Nearby", "Seen", "columns", "nearby", "points"]
 
 NEAR = 8  # rows nearby, at most
-POINT_CONTEXTS, COLUMN_CONTEXTS, EXTRA = 7, 8, 4  # of the mixer's plans
+POINT_CONTEXTS, COLUMN_CONTEXTS, EXTRA = 7, 6, 3  # of the mixer's plans
 KINDS = {"number": 0, "repeat": 1, "vector": 2, "largest": 3, "part": 4}
 MOST_COLUMNS = 256
 MOST_PLACE = 1 << 24

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...native.mixing import READ
-from ...native.mixing_splats import KINDS, NEAR, Job, Nearby
+from ...native.mixing_splats import EXTRA, KINDS, NEAR, Job, Nearby
 from .oracle import Oracle, hashed
 from .tables import LOW, odds_place, squash, stretch
 
@@ -89,11 +89,11 @@ class _Points:
                     touching, around = self.around(places, i, step % 3)
                     hits += touching
                 given = 0 if self.coder.role == READ else self.split(at, count, step)
-                self.lefts.append(self.half(step, count, around, given, alone))
+                self.lefts.append(self.half(step, count, around, given))
                 at += count
             self.boxes = self.halved(step % 3)
             n = len(self.boxes)
-            alone = alone or (n > 1024 and hits * 32 < n)
+            alone = alone or (n > 1024 and hits * 8 < n)
         if self.coder.role == READ:
             corners = [box for box, _, count in self.boxes for _ in range(count)]
             self.values[:] = np.array(corners, np.uint32).reshape(-1, 3)
@@ -135,13 +135,13 @@ class _Points:
                 out[4] += count
         return hits, out
 
-    def half(self, step: int, count: int, around: list[int], given: int, alone: bool) -> int:
+    def half(self, step: int, count: int, around: list[int], given: int) -> int:
         """Codes how many points lie in the first half."""
         low, high, first, second, _ = around
         before, behind = low + 2 * first + 2, high + 2 * second + 2
         centre = count * before // (before + behind)
         error = count.bit_length() * 8 + (low + high + first + second).bit_length() // 4 % 8
-        if alone and count == 1:
+        if count == 1 and not any(around):
             left = self.coder.plain(given)
         else:
             left = self.counted(step, count, around, given, _Spread(centre, self.errors[error] + 16, count + 1))
@@ -396,29 +396,27 @@ class _Cell:
         slopes = model.job.slopes[c].tolist()
         total = (1 << 15) + sum(x * w for x, w in zip(self.part, slopes, strict=False))
         fitted = _within(mean + ((total >> 16) << self.fine), most)
-        self.centre = [fitted, mean, self.near[0], _within(mean + off[0], most)]
+        self.centre = [fitted, self.near[0], _within(mean + off[0], most)]
 
     def contexts(self) -> list[int]:
         """The contexts of the column."""
         c, d, row, (l0, l1, l2) = self.c, self.down, self.row, self.link
-        fitted, guess, n0 = self.centre[0] >> d, self.centre[3] >> d, self.near[0] >> d
+        guess, n0 = self.centre[2] >> d, self.near[0] >> d
         own = self.model.kind[c] == _VECTOR
         return [
             _chain(c, 0),
-            _chain(c, n0, 1),
-            _chain(c, guess, 2),
-            _chain(c, fitted >> 1, 3 + self.spread),
-            _chain(c, (l0 >> 1) * 256 + (l1 >> 2), 14),
-            _chain(c, ((l0 >> 2) * 256 + (l1 >> 3)) * 256 + (l2 >> 3), 15),
-            _chain(c, (l0 >> 2) * 32 + row.far, 16),
-            _chain(c, row.beginning, 17 + row.repeats)
+            _chain(c, guess, 1),
+            _chain(c, (l0 >> 1) * 256 + (l1 >> 2), 2),
+            _chain(c, ((l0 >> 2) * 256 + (l1 >> 3)) * 256 + (l2 >> 3), 3),
+            _chain(c, (l0 >> 2) * 32 + row.far, 4),
+            _chain(c, row.beginning, 5 + row.repeats)
             if own
-            else _chain(c, (self.near[1] >> d >> 2) * 64 + (n0 >> 2), 17),
+            else _chain(c, (self.near[1] >> d >> 2) * 64 + (n0 >> 2), 5),
         ]
 
     def coded(self, value: int) -> int:
         """Codes the value, from its highest bit, in groups of four bits."""
-        errors = self.model.job.errors[self.c, :, self.spread].tolist()
+        errors = self.model.job.errors[self.c, :EXTRA, self.spread].tolist()
         spreads = [_Spread(x, e + 32, 1 << self.bits) for x, e in zip(self.centre, errors, strict=True)]
         contexts, coder = self.contexts(), self.model.coder
         made, left, group, skipped = 0, self.bits, 0, False

@@ -7,7 +7,7 @@
 // A vector of columns that occurred before is spelled out only where those that occurred differ.
 // Twin: entropy/mixing/splats_oracle.py.
 
-const int SPLAT_POINT_CONTEXTS = 7, SPLAT_CONTEXTS = 8, SPLAT_NEAR = 8, SPLAT_WIDTH = 256;
+const int SPLAT_POINT_CONTEXTS = 7, SPLAT_CONTEXTS = 6, SPLAT_CENTRES = 3, SPLAT_NEAR = 8, SPLAT_WIDTH = 256;
 const int SPLAT_NUMBER = 0, SPLAT_REPEAT = 1, SPLAT_VECTOR = 2, SPLAT_LARGEST = 3, SPLAT_PART = 4;
 const int SPLAT_CELL = 16, SPLAT_SHELLS = 3, SPLAT_LOOKED = 256; // what is looked at for rows nearby
 const int64_t SPLAT_PACE = 400;
@@ -209,7 +209,8 @@ template <int ROLE> static int splat_points(MixingCoder *coder, MixingPoints *a)
       if (!alone) hits += splat_around(a, from, i, axis, &s);
       splat_box(a, &s);
       const int given = ROLE == MIX_READ ? 0 : splat_split(a, at, s.count, axis, shift);
-      const int left = alone && s.count == 1 ? mix_coded<ROLE>(coder, given, 32768) : splat_half<ROLE>(&m, a, &s, given);
+      const int lone = s.count == 1 && !(s.low | s.high | s.first | s.second | s.beside);
+      const int left = lone ? mix_coded<ROLE>(coder, given, 32768) : splat_half<ROLE>(&m, a, &s, given);
       splat_erred(s.errors, left - s.centre);
       a->lefts[i] = left;
       at += s.count;
@@ -226,7 +227,7 @@ template <int ROLE> static int splat_points(MixingCoder *coder, MixingPoints *a)
         a->owners[to][next++] = a->owners[from][i];
       }
     n = next;
-    alone |= n > 1024 && hits * 32 < n;
+    alone |= n > 1024 && hits * 8 < n;
   }
   if (ROLE == MIX_READ)
     for (int64_t i = 0, at = 0; i < n; i++)
@@ -347,7 +348,7 @@ struct SplatCell { // a column of the row that is coded
   int bits, down;  // down: by how much numbers are shifted for their contexts
   int spread;      // a class of how much rows nearby differ
   int64_t near[SPLAT_NEAR];
-  int64_t centre[4];           // what is expected: corrected, a mean, the nearest, with the first link's error
+  int64_t centre[SPLAT_CENTRES]; // what is expected: corrected, the nearest, the mean with the first link's error
   int64_t link[3], off[3];     // values of other columns, and how far they are from their own mean
   int64_t part[9];             // of the correction
   uint64_t value[SPLAT_CONTEXTS];
@@ -443,25 +444,22 @@ INLINE void splat_cell(const MixingColumns *a, SplatRow *r, const int32_t *row, 
   int64_t sum = 1 << 15;
   for (int k = 0; k < 9; k++) sum += s->part[k] * a->slopes[16 * c + k];
   s->centre[0] = splat_within(mean + (sum >> 16) * ((int64_t)1 << fine), most);
-  s->centre[1] = mean;
-  s->centre[2] = s->near[0];
-  s->centre[3] = splat_within(mean + s->off[0], most);
+  s->centre[1] = s->near[0];
+  s->centre[2] = splat_within(mean + s->off[0], most);
 }
 
 INLINE void splat_contexts(const MixingColumns *a, const SplatRow *r, int64_t i, int c, SplatCell *s) {
   const int d = s->down;
-  const uint64_t fitted = (uint64_t)s->centre[0] >> d, guess = (uint64_t)s->centre[3] >> d, n0 = (uint64_t)s->near[0] >> d;
+  const uint64_t guess = (uint64_t)s->centre[2] >> d, n0 = (uint64_t)s->near[0] >> d;
   const uint64_t l0 = (uint64_t)s->link[0], l1 = (uint64_t)s->link[1], l2 = (uint64_t)s->link[2];
   uint64_t *v = s->value;
   v[0] = splat_chain(c, 0);
-  v[1] = splat_chain(c, n0, 1);
-  v[2] = splat_chain(c, guess, 2);
-  v[3] = splat_chain(c, fitted >> 1, 3 + s->spread);
-  v[4] = splat_chain(c, (l0 >> 1) * 256 + (l1 >> 2), 14);
-  v[5] = splat_chain(c, ((l0 >> 2) * 256 + (l1 >> 3)) * 256 + (l2 >> 3), 15);
-  v[6] = splat_chain(c, (l0 >> 2) * 32 + a->far[i], 16);
-  v[7] = a->kind[c] == SPLAT_VECTOR ? splat_chain(c, r->beginning, 17 + r->repeats)
-                                    : splat_chain(c, ((uint64_t)s->near[1] >> d >> 2) * 64 + (n0 >> 2), 17);
+  v[1] = splat_chain(c, guess, 1);
+  v[2] = splat_chain(c, (l0 >> 1) * 256 + (l1 >> 2), 2);
+  v[3] = splat_chain(c, ((l0 >> 2) * 256 + (l1 >> 3)) * 256 + (l2 >> 3), 3);
+  v[4] = splat_chain(c, (l0 >> 2) * 32 + a->far[i], 4);
+  v[5] = a->kind[c] == SPLAT_VECTOR ? splat_chain(c, r->beginning, 5 + r->repeats)
+                                    : splat_chain(c, ((uint64_t)s->near[1] >> d >> 2) * 64 + (n0 >> 2), 5);
 }
 
 INLINE uint64_t splat_noted(const MixingColumns *a, const SplatRow *r, int c, int depth, int64_t made) {
@@ -500,8 +498,8 @@ static int32_t splat_coded(Mix *m, MixingColumns *a, const SplatRow *r, int64_t 
   const int32_t *errors = a->errors + 64 * c + s->spread;
   int64_t made = 0;
   int skipped = 0;
-  SplatSpread spread[4];
-  for (int k = 0; k < 4; k++) splat_spread(m->c, &spread[k], s->centre[k], errors[16 * k] + 32, (int64_t)1 << s->bits);
+  SplatSpread spread[SPLAT_CENTRES];
+  for (int k = 0; k < SPLAT_CENTRES; k++) splat_spread(m->c, &spread[k], s->centre[k], errors[16 * k] + 32, (int64_t)1 << s->bits);
   for (int g = 0, left = s->bits; left; g++) {
     int opened = 0;
     for (int node = 1; node < 16 && left;) {
@@ -509,7 +507,7 @@ static int32_t splat_coded(Mix *m, MixingColumns *a, const SplatRow *r, int64_t 
       const int depth = s->bits - 1 - left, deep = depth < 15 ? depth : 15;
       const int possible = splat_possible(a, r, c, depth, left, made);
       int bit = possible >> 1;
-      int32_t part[4];
+      int32_t part[SPLAT_CENTRES];
       if (possible == 3) {
         if (!opened) {
           uint64_t hashes[SPLAT_CONTEXTS];
@@ -518,7 +516,7 @@ static int32_t splat_coded(Mix *m, MixingColumns *a, const SplatRow *r, int64_t 
           opened = 1;
         }
         const int64_t low = made << (left + 1), half = (int64_t)1 << left;
-        for (int k = 0; k < 4; k++) {
+        for (int k = 0; k < SPLAT_CENTRES; k++) {
           if (skipped) {
             spread[k].low = splat_below(m->c, &spread[k], low);
             spread[k].high = splat_below(m->c, &spread[k], low + 2 * half);
@@ -536,7 +534,7 @@ static int32_t splat_coded(Mix *m, MixingColumns *a, const SplatRow *r, int64_t 
         m->refine[0] = c * 27 + agree;
         m->refine[1] = width * 27 + deep * 32 + (m->extra[0] + MIX_LOW) / 192;
         bit = mix_bit<ROLE>(m, node, (int)(value >> left) & 1);
-        for (int k = 0; k < 4; k++) (bit ? spread[k].low : spread[k].high) = part[k];
+        for (int k = 0; k < SPLAT_CENTRES; k++) (bit ? spread[k].low : spread[k].high) = part[k];
       }
       skipped = possible != 3;
       node = node * 2 + bit;
@@ -547,7 +545,7 @@ static int32_t splat_coded(Mix *m, MixingColumns *a, const SplatRow *r, int64_t 
 }
 
 INLINE void splat_learned(MixingColumns *a, int c, const SplatCell *s, int64_t value) {
-  for (int k = 0; k < 4; k++) splat_erred(a->errors + 64 * c + 16 * k + s->spread, value - s->centre[k]);
+  for (int k = 0; k < SPLAT_CENTRES; k++) splat_erred(a->errors + 64 * c + 16 * k + s->spread, value - s->centre[k]);
   const int fine = s->bits > 16 ? s->bits - 16 : 0;
   const int64_t unit = (((int64_t)1 << (s->bits - fine)) >> 5) + 1, error = (value - s->centre[0]) >> fine;
   int64_t norm = unit * unit;
@@ -633,7 +631,7 @@ INLINE int splat_sound(const MixingColumns *a) {
 // Codes columns, row by row. The plan of the coder: entropy/mixing/splats.py.
 int mixing_columns(MixingCoder *c, int role, MixingColumns *a) {
   int status = CODEC_BAD_CALL;
-  if (splat_sound(a) && c->n_contexts == SPLAT_CONTEXTS && c->n_extra == 4 && c->n_choices == 3 &&
+  if (splat_sound(a) && c->n_contexts == SPLAT_CONTEXTS && c->n_extra == SPLAT_CENTRES && c->n_choices == 3 &&
       c->n_sets >= 240 * a->width + 1024 && c->n_finals >= 16 * a->width && c->n_refined >= 27 * a->width + 512) {
     if (role == MIX_WRITE) status = splat_columns<MIX_WRITE>(c, a);
     if (role == MIX_READ) status = splat_columns<MIX_READ>(c, a);
