@@ -1,0 +1,9 @@
+"""Performances captured by many cameras: reading them, saying what is wrong with them, and making synthetic ones."""
+
+from __future__ import annotations
+
+from .layout import Capture, Truth
+from .make import CaptureConfig, make
+from .views import View, held_out
+
+__all__ = ["Capture", "CaptureConfig", "Truth", "View", "held_out", "make"]
