@@ -33,8 +33,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "fit": Verb(".fit", "Fit a circuit to data of yours: lossless weights for one kind of items."),
         "bench": Verb(".bench", "Measure rate, distortion and speed against everything else."),
         "reproduce": Verb(".reproduce", "Put a paper's numbers beside ours."),
-        "data": Verb(".data", "Make data: simulations of turbulence, as HDF5 files."),
         "view": Verb(".view", "Play a file on a page in the browser."),
+        "data": Verb(".data", "Make data: simulations of turbulence, captures by many cameras."),
         "demo": Verb(".demo", "Encode and decode a photo, and compare with JPEG of equal size."),
     }
 )

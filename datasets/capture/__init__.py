@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .checks import check
 from .layout import Capture, Truth
 from .make import CaptureConfig, make
 from .views import View, held_out
 
-__all__ = ["Capture", "CaptureConfig", "Truth", "View", "held_out", "make"]
+__all__ = ["Capture", "CaptureConfig", "Truth", "View", "check", "held_out", "make"]

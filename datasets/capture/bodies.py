@@ -125,7 +125,7 @@ def body_named(name: str, performance: str = "dance", seed: int = 0, shape: Mapp
 # ---- figures
 
 
-def gltf_body(path: str | os.PathLike[str], animation: str | None = None, textured: bool = True) -> Body:
+def gltf_body(path: str | os.PathLike[str], animation: str | None = None) -> Body:
     """A body from a skinned .glb file. MediaError if it isn't one."""
     figure: Skinned = read_glb(path, animation)
     low, high = figure.positions.min(0), figure.positions.max(0)
@@ -139,8 +139,8 @@ def gltf_body(path: str | os.PathLike[str], animation: str | None = None, textur
         transforms=figure.transforms,
         regions=np.array([SHIRT, TROUSERS, SHOES, SKIN], np.int32)[strongest % 4],
         surface=surface,
-        uv=figure.uv if textured else None,
-        texture=figure.texture if textured else None,
+        uv=figure.uv,
+        texture=figure.texture,
     )
 
 
@@ -187,7 +187,7 @@ def walker(performance: str = "walk", seed: int = 0, detail: int = 12) -> Body:
         regions.append(np.full(len(points), region))
     rest, region = np.concatenate(parts), np.concatenate(regions)
     head = heads[names.index("head")]
-    region = _with_face(rest, region, rest[:, 1] > 0.68, head + [0, 0.05, 0.11], 0.045)
+    region = _with_face(rest, region, rest[:, 1] > 0.68, head + np.array([0, 0.05, 0.11]), 0.045)
     return Body(
         rest=rest,
         faces=np.concatenate(faces).astype(np.int32),
@@ -247,8 +247,11 @@ def anny_body(performance: str = "dance", seed: int = 0, shape: Mapping[str, flo
     Anny's first start takes minutes, and it keeps 800 MB in a folder of its own (ANNY_CACHE_DIR).
     """
     try:
-        import anny
         import torch
+        import warp
+
+        warp.config.quiet = True  # it would greet on stdout
+        import anny
     except ModuleNotFoundError as error:
         raise UsageError(f"this body needs {error.name}: pip install 'codec-suite[capture]'") from error
     model = anny.Anny()
@@ -296,7 +299,7 @@ def _anny_regions(rest: Array, heads: Array, labels: list[str], joints: Ints, we
     regions = np.array(of_bone, np.int32)[strongest]
     is_head = strongest == labels.index("head")
     left, right = heads[labels.index("eye.L")], heads[labels.index("eye.R")]
-    front = (left + right) / 2 + [0, 0, 0.02]
+    front = (left + right) / 2 + np.array([0, 0, 0.02])
     out = _with_face(rest, regions, is_head, front, abs(float(left[0] - right[0])) / 2)
     return np.where(regions == EYES, EYES, out).astype(np.int32)
 
@@ -311,7 +314,7 @@ def fitted(body: Body, times: Sequence[float], reach: float) -> Body:
     if not (np.isfinite(size) and size > 0):
         raise UsageError("this body has no size, or one that isn't finite")
     matrix = np.eye(4) * (2 * reach / size)
-    matrix[:3, 3] = -(low + high) / 2 * matrix[0, 0]
+    matrix[:3, 3] = (low + high) * (-reach / size)
     matrix[3, 3] = 1.0
     return replace(body, transforms=lambda seconds: matrix @ body.transforms(seconds))
 
@@ -322,7 +325,7 @@ def with_prop(body: Body, centre: tuple[float, float, float], radius: float, hei
     circle = np.stack([np.sin(around), np.zeros(24), np.cos(around)], 1) * radius
     levels = [np.array([0, y * height / 2, 0]) for y in (-1, -0.8, -0.8, 0.8, 0.8, 1)]
     widths = (1.0, 1.0, 0.94, 0.94, 1.0, 1.0)
-    rings = [circle * [w, 1, w] + y for w, y in zip(widths, levels)]
+    rings = [circle * [w, 1, w] + y for w, y in zip(widths, levels, strict=True)]
     points = np.concatenate([*rings, [[0, -height / 2, 0], [0, height / 2, 0]]]) + np.array(centre)
     faces, last = [], len(rings) - 1
     for i in range(24):

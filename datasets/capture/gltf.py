@@ -306,7 +306,7 @@ def _local(node: dict[str, Any], moved: dict[str, Array] | None) -> Array:
 def _merged(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     """Primitives as one mesh; texture coordinates only where all have them."""
     starts = np.cumsum([0, *(len(part[0]) for part in parts)])
-    faces = np.concatenate([part[1] + start for part, start in zip(parts, starts)]).astype(np.int32)
+    faces = np.concatenate([part[1] + start for part, start in zip(parts, starts[:-1], strict=True)]).astype(np.int32)
     uv = None if any(part[4] is None for part in parts) else np.concatenate([part[4] for part in parts])
     positions, joints, weights = (np.concatenate([part[i] for part in parts]) for i in (0, 2, 3))
     return positions, faces, joints, weights, uv

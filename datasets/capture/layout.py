@@ -291,7 +291,7 @@ def _view(path: Path, name: str, entry: dict[str, Any]) -> View:
         words = "isn't a rotation: it is scaled, sheared or mirrored"
         raise MediaError(f"{path}: transform_matrix of {name} {words}; expected camera to world, OpenGL's axes")
     intrinsics = (fx, fy, number("cx", width / 2), number("cy", height / 2))
-    return View(int(width), int(height), intrinsics, rigid_inverse(matrix @ OPENGL))
+    return View(int(width), int(height), intrinsics, rigid_inverse(np.asarray(matrix @ OPENGL, np.float64)))
 
 
 def rigid_inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

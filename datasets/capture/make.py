@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +30,8 @@ class CaptureConfig:
     """A capture to make. body: of bodies.BODIES, or a .glb file. performance, seed: of bodies that have no motion.
 
     size: of the pictures, pixels a side. rings: of cameras. start: where in the performance it begins, seconds.
-    supersampling: rays a pixel and axis. prop: a drum beside the body that stands still. shape: of "anny", pairs of
-    name and value, 0 to 1.
+    supersampling: samples a pixel and axis. prop: a drum beside the body that stands still. pattern: paint .glb figures
+    with the pattern of the others, not with their texture. shape: of "anny", pairs of name and value, 0 to 1.
     """
 
     body: str = "walker"
@@ -45,6 +45,7 @@ class CaptureConfig:
     seed: int = 0
     supersampling: int = 2
     prop: bool = False
+    pattern: bool = False
     shape: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
@@ -73,8 +74,7 @@ def make(
     times = [config.start + frame / config.fps for frame in range(config.frames)]
     body = _subject(config, times)
     truth = _truth(root, body, times)
-    reach = float(np.sqrt((truth.astype(float) ** 2).sum(2).max()))
-    views = {f"{i}.png": view for i, view in enumerate(ring(config.views, config.size, reach, config.rings))}
+    views = {f"{number}.png": view for number, view in enumerate(_cameras(config, truth))}
     for name, text in colmap.texts(views).items():
         _write(root / "colmap" / "sparse" / "0" / name, text.encode())
     total = config.frames * config.views
@@ -104,11 +104,28 @@ def _claim(root: Path, about: dict[str, Any]) -> None:
 
 
 def _subject(config: CaptureConfig, times: list[float]) -> Body:
-    body = fitted(body_named(config.body, config.performance, config.seed, dict(config.shape)), times, REACH)
+    body = body_named(config.body, config.performance, config.seed, dict(config.shape))
+    if config.pattern:
+        body = replace(body, uv=None, texture=None)
+    body = fitted(body, times, REACH)
     if not config.prop:
         return body
     floor = min(float(body.vertices(seconds)[:, 1].min()) for seconds in times)
     return with_prop(body, (0.55, floor + 0.22, 0.35), radius=0.17, height=0.44)
+
+
+def _cameras(config: CaptureConfig, truth: NDArray[np.float32]) -> list[View]:
+    """Cameras as near as they can be without cutting anything off: the subject fills their pictures."""
+    points = truth.reshape(-1, 3)[::3].astype(float)
+    reach = float(np.sqrt((truth.astype(float) ** 2).sum(2).max()))
+    views = ring(config.views, config.size, reach, config.rings)
+    for share in np.arange(0.96, 0.5, -0.04):
+        nearer = ring(config.views, config.size, reach * share, config.rings)
+        places = np.stack([view.project(points)[:, :2] for view in nearer])
+        if places.min() < 0.02 * config.size or places.max() > 0.98 * config.size:
+            break
+        views = nearer
+    return views
 
 
 def _truth(root: Path, body: Body, times: list[float]) -> NDArray[np.float32]:

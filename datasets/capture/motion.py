@@ -140,9 +140,9 @@ def _between(start: Array, end: Array) -> Array:
 class Joints:
     """The joints of a figure: where they are at rest, what hangs on what, and which ones play which role.
 
-    heads: (J, 3), places at rest. parents: of each joint, an earlier one, or -1. roles: joints, by name "spine", "neck",
-    "shoulder.L", "elbow.L", "wrist.L", "hip.L", "knee.L" and the same with R; several share the angle. Arms may hang
-    down or be spread at rest; legs are straight.
+    heads: (J, 3), places at rest. parents: of each joint, an earlier one, or -1. roles: joints, by name "spine",
+    "neck", "shoulder.L", "elbow.L", "wrist.L", "hip.L", "knee.L" and the same with R; several share
+    the angle. Arms may hang down or be spread at rest; legs are straight.
     """
 
     def __init__(self, heads: Array, parents: list[int], roles: Mapping[str, list[int]]) -> None:
