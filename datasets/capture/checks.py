@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CodecError, MediaError
-from .layout import MAX_SIDE, Capture, read_image, read_transforms
+from .layout import Capture, read_image, read_transforms
 from .views import OPENGL, View
 
 __all__ = ["check"]
@@ -28,6 +28,7 @@ LIMIT: Final = 1.15  # the cube in which training looks for the subject
 WHITE: Final = 250  # darker than this is subject
 FEW: Final = 2000  # pictures that are all looked into; of more, those of three frames
 _GRID = 40  # cells a side of the hull
+_ALONE = 0.05  # of the subject in one picture, if others see nothing there: more is a fault
 _SHOWN = 4  # names in a message
 
 
@@ -106,7 +107,7 @@ def _cameras_of_frames(capture: Capture) -> list[str]:
     """Problems of the cameras that frames have of their own: they have to be those of frame 0."""
     files = [(frame, folder / "transforms.json") for frame, folder in enumerate(capture.frames)]
     files = [(frame, path) for frame, path in files if path.is_file()]
-    if capture.axes != "transforms.json" or not files:
+    if capture.source != "transforms.json" or not files:
         return []
     problems, moved = [], []
     if len(files) != capture.n_frames:
@@ -220,6 +221,14 @@ def _geometry(capture: Capture, masks: list[NDArray[np.bool_] | None]) -> list[s
     if hull.misfits:
         names = _some([usable[i] for i in hull.misfits])
         problems.append(f"views {names} don't fit the others: their poses are wrong, or their pictures are swapped")
+    alone = np.array([_alone(camera, mask, hull) for camera, mask in zip(cameras, good, strict=True)])
+    if not hull.misfits and alone.max() > _ALONE:
+        order = [int(i) for i in np.argsort(-alone, kind="stable") if alone[i] > _ALONE]
+        names = _some([f"{usable[i]} ({100 * alone[i]:.0f} %)" for i in order])
+        problems.append(
+            f"much of the subject is seen by one view, where others see background; most in views {names}: are their "
+            "pictures swapped, their poses wrong, or their masks cut differently?"
+        )
     low, high = hull.cells.min(0) + hull.side / 2, hull.cells.max(0) - hull.side / 2
     middle, extent = (low + high) / 2, max(float((high - low).max()), hull.side)
     away = [view for view, camera in enumerate(capture.cameras) if not _sees(camera, middle)]
@@ -287,6 +296,14 @@ def _hull(cameras: Sequence[View], masks: Masks) -> _Hull:
     radius = float(np.median(depth * view)) * 1.2
     if not np.isfinite(radius) or radius <= 0:
         return _Hull(np.empty((0, 3)), 0.0, [])
+    rough = _carved(cameras, masks, middle, radius)
+    if not len(rough.cells):
+        return rough
+    low, high = rough.cells.min(0), rough.cells.max(0)
+    return _carved(cameras, masks, (low + high) / 2, float((high - low).max()) / 2 + rough.side)
+
+
+def _carved(cameras: Sequence[View], masks: Masks, middle: Array, radius: float) -> _Hull:
     side = 2 * radius / _GRID
     steps = (np.arange(_GRID) + 0.5) * side - radius
     cells = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3) + middle
@@ -302,6 +319,27 @@ def _hull(cameras: Sequence[View], masks: Masks) -> _Hull:
     return _Hull(cells[best], side, np.flatnonzero(against[:, best].all(1)).tolist())
 
 
+def _alone(camera: View, mask: NDArray[np.bool_], hull: _Hull) -> float:
+    """The share of the subject in a picture that no cell of the hull covers."""
+    height, width = mask.shape
+    left, right, top, bottom = _squares(camera, hull.cells, hull.side, width, height)
+    change = np.zeros((height + 1, width + 1), np.int64)
+    for rows, columns, sign in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
+        np.add.at(change, (rows, columns), sign)
+    covered = change.cumsum(0).cumsum(1)[:height, :width] > 0
+    return float((mask & ~covered).sum() / mask.sum())
+
+
+def _squares(camera: View, cells: Array, side: float, width: int, height: int) -> tuple[NDArray[np.int64], ...]:
+    """The squares of a picture that cover cells: first column, end, first row, end."""
+    x, y, depth = camera.project(cells).T
+    depth = np.maximum(depth, side)
+    half = max(camera.intrinsics[:2]) * side * 0.87 / depth  # half of a cell's diagonal
+    columns = [np.clip(np.floor(x + s), 0, width).astype(np.int64) for s in (-half, half + 1)]
+    rows = [np.clip(np.floor(y + s), 0, height).astype(np.int64) for s in (-half, half + 1)]
+    return (*columns, *rows)
+
+
 def _looks(camera: View, mask: NDArray[np.bool_], cells: Array, cell: float) -> tuple[NDArray, NDArray]:
     """Whether each cell is in the picture, and whether there is subject in the square that covers it."""
     height, width = mask.shape
@@ -309,10 +347,6 @@ def _looks(camera: View, mask: NDArray[np.bool_], cells: Array, cell: float) -> 
     total[1:, 1:] = mask.cumsum(0).cumsum(1)
     x, y, depth = camera.project(cells).T
     inside = (depth > cell) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    half = max(camera.intrinsics[:2]) * cell * 0.87 / np.maximum(depth, cell)  # half of a cell's diagonal
-    half = np.minimum(half, MAX_SIDE)
-    x, y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
-    left, right = (np.clip(np.floor(x + s), 0, width).astype(np.int64) for s in (-half, half + 1))
-    top, bottom = (np.clip(np.floor(y + s), 0, height).astype(np.int64) for s in (-half, half + 1))
+    left, right, top, bottom = _squares(camera, cells, cell, width, height)
     subject = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left] > 0
     return inside, subject

@@ -117,6 +117,8 @@ def _binary_poses(data: bytes) -> list[Pose]:
         name = data[at + 64 : end].decode("utf-8", "replace")
         (n_points,) = struct.unpack_from("<Q", data, end + 1)
         at = end + 9 + 24 * n_points
+        if at > len(data):
+            raise MediaError("images.bin ends too early")
         poses.append((tuple(numbers[:4]), tuple(numbers[4:]), lens, name))
     return poses
 

@@ -49,8 +49,8 @@ class Truth:
 class Capture:
     """A capture on disk. folder: its root. frames: the folder of each. names: the file of each view in them.
 
-    cameras: in the order of the views. held_out: the views that are for tests alone. axes: what the cameras were read
-    from, "transforms.json" or "colmap".
+    cameras: in the order of the views. held_out: the views that are for tests alone. source: of the cameras,
+    "transforms.json" or "colmap".
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Capture:
     cameras: tuple[View, ...]
     held_out: tuple[int, ...]
     fps: float
-    axes: str = "transforms.json"
+    source: str = "transforms.json"
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
