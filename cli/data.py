@@ -52,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--views", type=positive_count, default=29, metavar="N", help="cameras (default 29; every sixth is for tests)")
     add("--rings", type=positive_count, default=2, metavar="N", help="of cameras: 1, 2 (default) or 3")
     add("--size", type=positive_count, default=256, metavar="N", help="pixels of each side (default 256)")
+    add("--jobs", type=positive_count, default=1, metavar="N", help="threads that draw (default 1)")
     add("--fps", type=positive, default=25.0, metavar="R", help="frames a second (default 25)")
     add("--start", type=not_negative, default=0.0, metavar="T", help="seconds of the performance to leave out")
     add("--shape", metavar="WORDS", help="of anny, each 0 to 1: age=0.3,height=0.8,gender=...,muscle=...,weight=...")
@@ -135,7 +136,7 @@ def _capture(args: argparse.Namespace) -> int:
         def report(done: int, total: int) -> None:
             bar.report(_Pictures(done / total, f"{done} of {total} pictures"))
 
-        path = make(config, args.output, report)
+        path = make(config, args.output, report, args.jobs)
     tests = list(held_out(config.views))
     if args.json:
         print(json_line({"output": str(path), "frames": config.frames, "views": config.views, "held_out": tests}))

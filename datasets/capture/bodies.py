@@ -7,10 +7,12 @@ optional package `anny`, and only shapes the body: the motion is that of `motion
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -247,25 +249,12 @@ def anny_body(performance: str = "dance", seed: int = 0, shape: Mapping[str, flo
     Anny's first start takes minutes, and it keeps 800 MB in a folder of its own (ANNY_CACHE_DIR).
     """
     try:
-        import torch
-        import warp
-
-        setattr(warp.config, "quiet", True)  # noqa: B010 - it would greet on stdout; the module has no types
-        import anny
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            rest, heads, model = _anny_shape(shape or {})  # a library of anny's has much to say
     except ModuleNotFoundError as error:
         raise UsageError(f"this body needs {error.name}: pip install 'codec-suite[capture]'") from error
-    model = anny.Anny()
-    values = dict.fromkeys(model.phenotype_labels, 0.5) | {"age": 0.67}
-    unknown = set(shape or {}) - set(values)
-    if unknown or any(not 0 <= value <= 1 for value in (shape or {}).values()):
-        words = f"no {', '.join(sorted(unknown))} of a body" if unknown else "a value of a body's shape is outside 0..1"
-        raise UsageError(f"{words}: there are {', '.join(values)}, each 0 to 1")
-    with torch.no_grad():
-        pose = torch.eye(4)[None, None].repeat(1, model.bone_count, 1, 1)
-        model_out = model(pose_parameters=pose, phenotype_kwargs=values | dict(shape or {}))
     upright = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # its z is up, and it looks along -y
-    rest = model_out["rest_vertices"][0].numpy().astype(float) @ upright.T
-    heads = model_out["rest_bone_heads"][0].numpy().astype(float) @ upright.T
+    rest, heads = rest @ upright.T, heads @ upright.T
     labels = list(model.bone_labels)
     joints = model.vertex_bone_indices.numpy().astype(np.int32)
     weights = model.vertex_bone_weights.numpy().astype(float)
@@ -279,6 +268,24 @@ def anny_body(performance: str = "dance", seed: int = 0, shape: Mapping[str, flo
         regions=_anny_regions(rest, heads, labels, joints, weights),
         surface=rest * (2 / (rest[:, 1].max() - rest[:, 1].min())),
     )
+
+
+def _anny_shape(shape: Mapping[str, float]) -> tuple[Array, Array, Any]:
+    """Vertices and joints of a body at rest, in anny's axes, and anny's model."""
+    import anny
+    import torch
+
+    model = anny.Anny()
+    values = dict.fromkeys(model.phenotype_labels, 0.5) | {"age": 0.67}
+    unknown = set(shape) - set(values)
+    if unknown or any(not 0 <= value <= 1 for value in shape.values()):
+        words = f"no {', '.join(sorted(unknown))} of a body" if unknown else "a value of a body's shape is outside 0..1"
+        raise UsageError(f"{words}: there are {', '.join(values)}, each 0 to 1")
+    with torch.no_grad():
+        pose = torch.eye(4)[None, None].repeat(1, model.bone_count, 1, 1)
+        out = model(pose_parameters=pose, phenotype_kwargs=values | dict(shape))
+    rest, heads = (out[name][0].numpy().astype(float) for name in ("rest_vertices", "rest_bone_heads"))
+    return rest, heads, model
 
 
 def _anny_roles(labels: list[str]) -> dict[str, list[int]]:

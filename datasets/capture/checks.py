@@ -226,7 +226,7 @@ def _geometry(capture: Capture, masks: list[NDArray[np.bool_] | None]) -> list[s
         order = [int(i) for i in np.argsort(-alone, kind="stable") if alone[i] > _ALONE]
         names = _some([f"{usable[i]} ({100 * alone[i]:.0f} %)" for i in order])
         problems.append(
-            f"much of the subject is seen by one view, where others see background; most in views {names}: are their "
+            f"part of the subject is seen by one view, where others see background; most in views {names}: are their "
             "pictures swapped, their poses wrong, or their masks cut differently?"
         )
     low, high = hull.cells.min(0) + hull.side / 2, hull.cells.max(0) - hull.side / 2

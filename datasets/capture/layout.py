@@ -95,7 +95,7 @@ class Capture:
         return tuple(view for view in range(self.n_views) if view not in self.held_out)
 
     def path(self, frame: int, view: int) -> Path:
-        """Where the picture of a view is. UsageError if there is no such frame or view."""
+        """The place of the picture of a view. UsageError if there is no such frame or view."""
         if not (0 <= frame < self.n_frames and 0 <= view < self.n_views):
             words = f"{self.n_frames} frames and {self.n_views} views, counted from 0"
             raise UsageError(f"no frame {frame}, view {view}: {self.folder} has {words}")

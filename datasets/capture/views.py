@@ -34,7 +34,7 @@ class View:
 
     @property
     def centre(self) -> Array:
-        """Where the camera stands, (3,)."""
+        """The place of the camera, (3,)."""
         return -self.world_to_camera[:3, :3].T @ self.world_to_camera[:3, 3]
 
     @property

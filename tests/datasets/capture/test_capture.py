@@ -89,9 +89,9 @@ class TestMaking:
         calls: list[tuple[int, int]] = []
         make(SMALL, copy, lambda done, total: calls.append((done, total)))
         assert kept.read_bytes() == mark, "pictures that are there are kept"
-        assert calls[-1] == (16, 16)
+        assert calls == [(16, 16)], "one was missing"
         kept.unlink()
-        make(SMALL, copy)
+        make(SMALL, copy, jobs=3)
         files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
         assert files == sorted(path.relative_to(copy) for path in copy.rglob("*") if path.is_file())
         assert all((made / file).read_bytes() == (copy / file).read_bytes() for file in files)
@@ -368,7 +368,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"from world to camera, in OpenCV's axes",
     ),
     "a camera that looks away": (_poses(_rolled, 6), r"views 6 don't look at the subject"),
-    "swapped pictures": (_swapped, r"seen by one view, where others see background; most in views 2 \("),
+    "swapped pictures": (_swapped, r"seen by one view, where others see background; most in views [02] \("),
     "two cameras in one place": (_twins, r"exactly alike: views 5 and 3"),
     "cameras that move": (_moving, r"cameras of frame 1 differ from those of frame 0"),
     "a frame without its table": (
