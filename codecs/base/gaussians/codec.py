@@ -7,12 +7,13 @@ frame. A frame is decoded when it is asked for, so that memory holds a few of th
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import math
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol, cast
 
@@ -29,8 +30,8 @@ from ....media.notes import Note, from_meta, to_meta
 from ....registry import load_class
 from ..codec import Codec, Data, PathLike, Report, Source, Summary, content_of, opened, path_of
 from ..doors import bytes_of, text_of
-from ..limits import note_of
-from ..progress import tell, told
+from ..limits import note_of, rounded
+from ..progress import tell, told, within
 from ..settings import GAUSSIAN_SELECTION, GAUSSIAN_SETTINGS, Select, Setting
 from .bounds import Bounds, named_bounds
 
@@ -39,6 +40,7 @@ __all__ = ["EncodedGaussians", "Frames", "GaussiansCodec", "StreamOfFrames"]
 _VALUE, _FRAMES = 0, 1  # what was given to `compress`, in params["k"]: a scene, or a tuple of frames. Append only
 _KIND, _FPS, _FORM = "k", "fps", "form"
 _DIGITS = 4  # of the number in the name of a frame's file
+_MOST_TRIES = 9  # encodings, where a size is to be reached
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,16 @@ class EncodedGaussians:
     notes: Sequence[Note] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     words: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """A file, and how it was made. quality: where it was looked for."""
+
+    data: bytes
+    encoded: EncodedGaussians
+    header: Header
+    quality: float | None = None
 
 
 class StreamOfFrames(Protocol):
@@ -149,9 +161,7 @@ class GaussiansCodec(Codec):
     def compress_one(self, x: Any, quality: float | None = None) -> bytes:
         codec = self if quality is None else self.with_settings(quality=quality)
         source, kind = _taken_in(x)
-        buffer = io.BytesIO()
-        codec._write(buffer, source, kind)
-        return buffer.getvalue()
+        return codec._reach(source, kind).data
 
     def decompress_one(self, data: Data) -> Any:
         with self.open_frames(data) as file:
@@ -175,18 +185,44 @@ class GaussiansCodec(Codec):
                 stack.enter_context(naming(source))
             frames, kind = _taken_in(source)
             stack.enter_context(told(report))
+            reached = self._reach(frames, kind)
             with whole(target, replace=replace) as file:
-                encoded, header, n_bytes = self._write(file, frames, kind)
+                file.write(reached.data)
+        encoded, n_bytes = reached.encoded, len(reached.data)
         n_in = _size_of(source)
         per_frame = n_bytes / frames.n_frames
         about = {"codec": self.name, "frames": frames.n_frames, "gaussians": encoded.count}
         about |= {"bits_per_gaussian": round(8 * per_frame / encoded.count, 3), "bytes_per_frame": round(per_frame, 1)}
         words = [f"{8 * per_frame / encoded.count:.1f} bits a Gaussian"]
         words += [f"{per_frame / 1000:.1f} kB a frame"] if frames.n_frames > 1 else []
-        notes = [*frames.notes, *encoded.notes, *note_of(header)]
+        if reached.quality is not None:
+            about["quality"] = round(reached.quality, 2)
+            words.append(f"-q {about['quality']:g}")
+        notes = [*frames.notes, *encoded.notes, *note_of(reached.header)]
         return Summary(n_in, n_bytes, {**about, **encoded.about}, [*words, *encoded.words], notes)
 
-    def _write(self, file: BinaryIO, source: FrameSource, kind: int) -> tuple[EncodedGaussians, Header, int]:
+    def _reach(self, source: FrameSource, kind: int) -> _Reached:
+        """The file of a source; where a size is set, that of the highest quality that fits into it."""
+        if self.size is None:
+            return self._encoded(source, kind)
+        low, high = 1.0, 100.0
+        best, fits = None, f"{rounded(int(self.size))} bytes"
+        for step in range(_MOST_TRIES):
+            quality = low if not step else (low + high) / 2
+            codec = copy.copy(self)
+            object.__setattr__(codec, "quality", quality)
+            with within(f"try {step + 1}"):
+                reached = replace(codec._encoded(source, kind), quality=quality)
+            if len(reached.data) > self.size:
+                if best is None:
+                    raise UsageError(f"{fits} are too few: the lowest quality takes {len(reached.data)}")
+                high = quality
+            else:
+                best, low = reached, quality
+        assert best is not None
+        return best
+
+    def _encoded(self, source: FrameSource, kind: int) -> _Reached:
         encoded = self.encode_source(source)
         params: dict[str, Value] = {**encoded.params, _FORM: source.form}
         params |= {_KIND: kind} if kind else {}
@@ -202,7 +238,9 @@ class GaussiansCodec(Codec):
             params=params,
             meta={**encoded.meta, **to_meta([*source.notes, *encoded.notes])},
         )
-        return encoded, header, container.write(file, header, encoded.chunks, encoded.n_chunks)
+        buffer = io.BytesIO()
+        container.write(buffer, header, encoded.chunks, encoded.n_chunks)
+        return _Reached(buffer.getvalue(), encoded, header)
 
     @contextlib.contextmanager
     def open_frames(self, source: Source) -> Iterator[Frames]:
