@@ -140,6 +140,9 @@ class TestReading:
         (copy / "image_white").rename(copy / "image_white_undistortion")
         if binary:
             _binary_colmap(copy / "colmap/sparse/0")
+        else:  # every second line lists points
+            images = copy / "colmap/sparse/0/images.txt"
+            images.write_text("# a comment\n" + images.read_text().replace("\n\n", "\n1.5 2.5 -1 3.5 4.5 7\n"))
         after = Capture.open(copy)
         assert after.source == "colmap"
         for a, b in zip(*_cameras(after, before), strict=True):
