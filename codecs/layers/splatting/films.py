@@ -46,7 +46,7 @@ Report = Callable[[float, str], None]
 
 
 class FrameSource(Protocol):
-    """What is drawn: a `Source` of the medium, or the open frames of a file of ours."""
+    """The frames that are drawn: a `Source` of the medium, or the open frames of a file of ours."""
 
     @property
     def n_frames(self) -> int: ...
@@ -57,7 +57,7 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True)
 class Shot:
-    """What is wanted of a picture or film.
+    """The wishes for a picture or film.
 
     camera: "front", "orbit", or the path of a transforms.json; None: in front for a picture, around for a film. view:
     of that file, the only one that is used. frame: the only one of a sequence. size: width and height; None: that of
