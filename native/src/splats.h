@@ -54,6 +54,14 @@ INLINE f32v splat_exp(f32v x) { // of x from -87 to 0, within 2 units in the las
   return p * (f32v)((to_int(n) + 127) << 23);
 }
 
+INLINE float splat_sum(f32v x) { // of the lanes, by halves
+  float v[L];
+  store(v, x);
+  for (int half = L / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) v[i] += v[i + half];
+  return v[0];
+}
+
 INLINE i32v splat_finite(f32v x) { return x - x == 0.0f; }
 
 // ---- projection: L Gaussians at a time
@@ -367,7 +375,7 @@ struct SplatMemory {
 struct SplatLists {
   SplatMemory memory[7];
   SplatEllipse *ellipses; // in the order of their depth
-  SplatReach *boxes;        // of them
+  SplatReach *boxes;      // of them
   int64_t n, across, down;
   int64_t *starts;    // of the lists of the tiles of a band, and their end
   int32_t *lists;     // of ellipses
@@ -609,10 +617,10 @@ static void splat_tile_back(const SplatPicture *p, const SplatLists &o, int64_t 
       f32v rise = spread(dy), m = r0 * rise;
       s0 += r0, sx += r1, sxx += r2, sy += m, syy = fma_(m, rise, syy), sxy = fma_(r1, rise, sxy);
     }
-    float *g = gradients + (start + k) * SPLAT_GRADIENTS, mx = sum_lanes(sx), my = sum_lanes(sy);
+    float *g = gradients + (start + k) * SPLAT_GRADIENTS, mx = splat_sum(sx), my = splat_sum(sy);
     g[0] = e.xx * mx + e.xy * my, g[1] = e.yy * my + e.xy * mx;
-    g[2] = -0.5f * sum_lanes(sxx), g[3] = -sum_lanes(sxy), g[4] = -0.5f * sum_lanes(syy);
-    g[5] = sum_lanes(sr), g[6] = sum_lanes(sg), g[7] = sum_lanes(sb), g[8] = sum_lanes(s0) / e.opacity;
+    g[2] = -0.5f * splat_sum(sxx), g[3] = -splat_sum(sxy), g[4] = -0.5f * splat_sum(syy);
+    g[5] = splat_sum(sr), g[6] = splat_sum(sg), g[7] = splat_sum(sb), g[8] = splat_sum(s0) / e.opacity;
   }
 }
 
