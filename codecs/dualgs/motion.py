@@ -36,8 +36,8 @@ _TURN_STEP = 2.0**-11  # of a quaternion's components where a segment begins
 _PLACE_PARTS = 8.0  # steps of a position there, in a tolerance
 _CONTEXTS = 6
 _HEAD = struct.Struct("<ddBB")
-_ROUNDS, _SAMPLES = 12, 1 << 15  # of k-means
-_CLOSED_ROUNDS, _NOISE = 4, 1.0  # of training with decoded motion; noise of the first one, in tolerances
+_ROUNDS, _SAMPLES = 8, 1 << 13  # of k-means
+_CLOSED_ROUNDS, _NOISE = 3, 1.0  # of training with decoded motion; noise of the first one, in tolerances
 
 
 @dataclass(frozen=True, eq=False)
