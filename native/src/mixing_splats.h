@@ -562,9 +562,13 @@ template <int ROLE> static int splat_columns(MixingCoder *coder, MixingColumns *
   mix_begin(&m, coder);
   SplatRow r;
   SplatCell s;
+  int64_t known = 0;
   for (int64_t i = 0; i < a->n; i++) {
     int32_t *row = a->values + a->width * i;
-    while (a->ready && __atomic_load_n(a->ready, __ATOMIC_ACQUIRE) <= i) sched_yield();
+    while (a->ready && known <= i) {
+      known = __atomic_load_n(a->ready, __ATOMIC_ACQUIRE);
+      if (known <= i) sched_yield();
+    }
     splat_row(a, i, &r);
     for (int c = 0; c < a->first; c++) {
       splat_nearby(a, &r, c, s.near);
@@ -599,7 +603,7 @@ template <int ROLE> static int splat_columns(MixingCoder *coder, MixingColumns *
       }
     }
     if (coder->failed) return ROLE == MIX_READ ? CODEC_DAMAGED : CODEC_NO_MEMORY;
-    if (a->done) __atomic_store_n(a->done, i + 1, __ATOMIC_RELEASE);
+    if (a->done && i % 64 == 63) __atomic_store_n(a->done, i + 1, __ATOMIC_RELEASE);
   }
   return CODEC_OK;
 }
