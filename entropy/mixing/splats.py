@@ -171,7 +171,7 @@ class _Bytes:
 
 
 def _lines(touches: int) -> int:
-    return min(_MOST_LINES, max(10, (touches >> 5).bit_length()))
+    return min(_MOST_LINES, max(10, (touches >> 6).bit_length()))
 
 
 # ---- positions
@@ -332,7 +332,7 @@ class _Coder:
         table, (n, width) = self.table, self.values.shape
         first, last = table.spans[stream]
         vectors = int(table.bits[first:last][table.kind[first:last] == KINDS["vector"]].sum())
-        seen = Seen.new(min(_SEEN_BITS, max(5, (8 * n * vectors).bit_length())))
+        seen = Seen.new(min(_SEEN_BITS, max(5, (4 * n * vectors).bit_length())))
         errors = np.empty((width, 4, 16), np.int32)
         errors[:] = (256 << np.clip(table.bits - 4, 0, 18)).astype(np.int32)[:, None, None]
         turns = np.zeros((n if (table.kind[first:last] == KINDS["part"]).any() else 1, 4), np.int32)
@@ -418,7 +418,10 @@ def _encoded_columns(
     table = _Table.new(layout, widths, known_of, repeats is not None)
     values = np.empty((n, len(table.origin)), np.int32)
     for at, k in enumerate(table.origin):
-        values[:, at] = repeats if k is None else known[:, -1 - k] if k < 0 else ranked[:, k]
+        if k is not None:
+            values[:, at] = known[:, -1 - k] if k < 0 else ranked[:, k]
+        elif repeats is not None:
+            values[:, at] = repeats
     head = bytes([int(repeats is not None)])
     head += b"".join(_number(0 if palette is None else len(palette)) for palette in palettes)
     present = [palette for palette in palettes if palette is not None]

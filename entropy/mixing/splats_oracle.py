@@ -348,22 +348,26 @@ class _Columns:
         """The beginnings of a new vector are noted, bit by bit."""
         seen = self.job.seen
         for depth in range(self.bits[c]):
-            if seen.left <= 0:
-                return
-            at = self.noted(row, c, depth, value >> (self.bits[c] - 1 - depth))
-            seen.table[at >> 5] |= np.uint32(1 << (at & 31))
-            seen.left -= 1
+            left = self.bits[c] - 1 - depth
+            if seen.left > 0 and self.occurs(c, left, value >> (left + 1)) == 3:
+                at = self.noted(row, c, depth, value >> left)
+                seen.table[at >> 5] |= np.uint32(1 << (at & 31))
+                seen.left -= 1
+
+    def occurs(self, c: int, left: int, made: int) -> int:
+        """Which bits occur at all in the column: 1, 2, or 3 for both."""
+        if self.known_at[c] < 0:
+            return 3
+        at, half = self.known_at[c] + (made << (left + 1)), 1 << left
+        low, middle, high = self.known[at], self.known[at + half], self.known[at + 2 * half]
+        return int(middle > low) | int(high > middle) << 1 or 3
 
     def possible(self, row: _Row, c: int, depth: int, left: int, made: int) -> int:
         """Which bits are possible: 1, 2, or 3 for both."""
-        out = 3
-        if self.known_at[c] >= 0:
-            at, half = self.known_at[c] + (made << (left + 1)), 1 << left
-            low, middle, high = self.known[at], self.known[at + half], self.known[at + 2 * half]
-            out = int(middle > low) | int(high > middle) << 1
-        if out == 3 and row.repeats and self.kind[c] == _VECTOR:
-            out = self.seen(row, c, depth, 2 * made) | self.seen(row, c, depth, 2 * made + 1) << 1
-        return out or 3
+        out = self.occurs(c, left, made)
+        if out != 3 or not row.repeats or self.kind[c] != _VECTOR:
+            return out
+        return self.seen(row, c, depth, 2 * made) | self.seen(row, c, depth, 2 * made + 1) << 1 or 3
 
 
 class _Cell:

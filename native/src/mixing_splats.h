@@ -72,14 +72,16 @@ INLINE int splat_few(int x) { return x < 3 ? x : 3; }
 
 INLINE int splat_sort(int x) { return x < 5 ? x - 1 : x < 9 ? 4 : x < 17 ? 5 : x < 257 ? 6 : 7; }
 
-INLINE uint64_t splat_place(const uint32_t *box, int owner) {
-  return mix_hash(box[0], splat_chain(box[1], box[2], (uint64_t)owner));
+// Where the table of boxes is looked at first: the 64 boxes of a block lie side by side.
+INLINE uint32_t splat_place(const uint32_t *box, int owner) {
+  const uint64_t block = mix_hash(box[0] >> 2, splat_chain(box[1] >> 2, box[2] >> 2, (uint64_t)owner));
+  return (uint32_t)(block >> 32) << 6 | (box[0] & 3) << 4 | (box[1] & 3) << 2 | (box[2] & 3);
 }
 
 // The box at a corner: its index, or -1.
 INLINE int splat_at(const MixingPoints *a, int from, uint32_t x, uint32_t y, uint32_t z, int owner) {
   const uint32_t box[3] = {x, y, z}, mask = (uint32_t)a->n_slots - 1;
-  for (uint32_t at = (uint32_t)(splat_place(box, owner) >> 32) & mask;; at = (at + 1) & mask) {
+  for (uint32_t at = splat_place(box, owner) & mask;; at = (at + 1) & mask) {
     const int i = a->slots[at] - 1;
     if (i < 0) return -1;
     const uint32_t *other = a->boxes[from] + 3 * (int64_t)i;
@@ -91,7 +93,7 @@ INLINE void splat_table(MixingPoints *a, int from, int64_t n) {
   const uint32_t mask = (uint32_t)a->n_slots - 1;
   memset(a->slots, 0, a->n_slots * sizeof *a->slots);
   for (int64_t i = 0; i < n; i++) {
-    uint32_t at = (uint32_t)(splat_place(a->boxes[from] + 3 * i, a->owners[from][i]) >> 32) & mask;
+    uint32_t at = splat_place(a->boxes[from] + 3 * i, a->owners[from][i]) & mask;
     while (a->slots[at]) at = (at + 1) & mask;
     a->slots[at] = (int32_t)i + 1;
   }
@@ -471,25 +473,32 @@ INLINE int splat_seen(const MixingColumns *a, const SplatRow *r, int c, int dept
   return a->seen[at >> 5] >> (at & 31) & 1;
 }
 
+// Which bits occur at all in the column: 1, 2, or 3 for both.
+INLINE int splat_occurs(const MixingColumns *a, int c, int left, int64_t made) {
+  if (a->known_at[c] < 0) return 3;
+  const int32_t *known = a->known + a->known_at[c] + (made << (left + 1));
+  const int64_t half = (int64_t)1 << left;
+  const int occurs = (known[half] > known[0]) | (known[2 * half] > known[half]) << 1;
+  return occurs ? occurs : 3;
+}
+
 // A vector that is new: its beginnings are noted, bit by bit.
 INLINE void splat_note(MixingColumns *a, const SplatRow *r, int c, int64_t value) {
-  for (int depth = 0; depth < a->bits[c] && a->seen_left > 0; depth++, a->seen_left--) {
-    const uint64_t at = splat_noted(a, r, c, depth, value >> (a->bits[c] - 1 - depth));
+  for (int depth = 0; depth < a->bits[c] && a->seen_left > 0; depth++) {
+    const int left = a->bits[c] - 1 - depth;
+    if (splat_occurs(a, c, left, value >> (left + 1)) != 3) continue;
+    const uint64_t at = splat_noted(a, r, c, depth, value >> left);
     a->seen[at >> 5] |= 1u << (at & 31);
+    a->seen_left--;
   }
 }
 
 // Which bits are possible: 1, 2, or 3 for both.
 INLINE int splat_possible(const MixingColumns *a, const SplatRow *r, int c, int depth, int left, int64_t made) {
-  int possible = 3;
-  if (a->known_at[c] >= 0) {
-    const int32_t *known = a->known + a->known_at[c] + (made << (left + 1));
-    const int64_t half = (int64_t)1 << left;
-    possible = (known[half] > known[0]) | (known[2 * half] > known[half]) << 1;
-  }
-  if (possible == 3 && r->repeats && a->kind[c] == SPLAT_VECTOR)
-    possible = splat_seen(a, r, c, depth, 2 * made) | splat_seen(a, r, c, depth, 2 * made + 1) << 1;
-  return possible ? possible : 3;
+  const int occurs = splat_occurs(a, c, left, made);
+  if (occurs != 3 || !r->repeats || a->kind[c] != SPLAT_VECTOR) return occurs;
+  const int seen = splat_seen(a, r, c, depth, 2 * made) | splat_seen(a, r, c, depth, 2 * made + 1) << 1;
+  return seen ? seen : 3;
 }
 
 template <int ROLE>

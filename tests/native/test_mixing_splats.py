@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,9 +115,10 @@ def _job(case: str, n: int = 40) -> Job:
     for c in range(width):
         links[c, : min(c, 3)] = np.arange(c - 1, max(-1, c - 4), -1)
     known, at = np.zeros(1, np.int32), np.full(width, -1, np.int64)
-    if case == "plain":
-        occurs = np.isin(np.arange(256), values[:, 1])
-        known, at[1] = np.concatenate([known, [0], np.cumsum(occurs)]).astype(np.int32), 1
+    if case in ("plain", "vectors"):
+        column = {"plain": 1, "vectors": 4}[case]
+        occurs = np.isin(np.arange(256), values[:, column])
+        known, at[column] = np.concatenate([known, [0], np.cumsum(occurs)]).astype(np.int32), 1
     first, prior = (1 if case == "known" else 0), np.full(width, -1, np.int32)
     prior[1] = first - 1
     return Job(
@@ -205,7 +207,8 @@ def test_any_bytes_give_some_columns_or_an_error() -> None:
 def test_wrong_calls_are_refused() -> None:
     job, points = _job("rotations"), np.zeros((4, 3), np.uint32)
     sizes = np.array([4], np.int64)
-    for wrong in (points.astype(np.int32), points[::2], points + 2):
+    calls: tuple[Any, ...] = (points.astype(np.int32), points[::2], points + np.uint32(2))
+    for wrong in calls:
         with pytest.raises(AssertionError):
             kernels.points(compiled(PRICE, _point_mixer()), wrong, sizes, 1)
     with pytest.raises(AssertionError):
