@@ -82,7 +82,7 @@ class Nearby:
 
 @dataclass(eq=False)
 class Seen:
-    """Which beginnings of vectors were coded: a bit for each hash of `bits` bits; `left` more are noted."""
+    """The beginnings of vectors that were coded: a bit for each hash of `bits` bits; `left` more are noted."""
 
     table: NDArray[np.uint32]
     bits: int

@@ -143,7 +143,7 @@ def _number(x: int) -> bytes:
 
 
 class _Bytes:
-    """What is left of a stream that is read; StreamError where it is too short."""
+    """A stream that is read piece by piece; StreamError where it is too short."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
@@ -266,8 +266,8 @@ class _Table:
             else:
                 bits[at] = widths[k]
                 told = [place[-1 - j] for j, (_, of) in enumerate(known) if of == k]
-                found = (told + _links(layout, k, place, main))[:3]
-                links[at, : len(found)] = found
+                best = (told + _links(layout, k, place, main))[:3]
+                links[at, : len(best)] = best
                 prior[at] = told[0] if told else -1
                 if layout.turned and layout.roles[k] == "rotation":
                     kind[at] = KINDS["largest" if k == layout.of("rotation")[0] else "part"]

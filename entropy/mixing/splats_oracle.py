@@ -336,7 +336,7 @@ class _Columns:
     # ---- vectors
 
     def noted(self, row: _Row, c: int, depth: int, made: int) -> int:
-        """Where a beginning of a vector is noted."""
+        """The bit at which a beginning of a vector is noted."""
         return hashed(c * 64 + depth, _chain(row.beginning, made)) >> (64 - self.job.seen.bits)
 
     def seen(self, row: _Row, c: int, depth: int, made: int) -> int:
@@ -355,7 +355,7 @@ class _Columns:
                 seen.left -= 1
 
     def occurs(self, c: int, left: int, made: int) -> int:
-        """Which bits occur at all in the column: 1, 2, or 3 for both."""
+        """The bits that occur at all in the column: 1, 2, or 3 for both."""
         if self.known_at[c] < 0:
             return 3
         at, half = self.known_at[c] + (made << (left + 1)), 1 << left
@@ -363,7 +363,7 @@ class _Columns:
         return int(middle > low) | int(high > middle) << 1 or 3
 
     def possible(self, row: _Row, c: int, depth: int, left: int, made: int) -> int:
-        """Which bits are possible: 1, 2, or 3 for both."""
+        """The bits that are possible: 1, 2, or 3 for both."""
         out = self.occurs(c, left, made)
         if out != 3 or not row.repeats or self.kind[c] != _VECTOR:
             return out
