@@ -30,7 +30,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "corrupt": Verb(".corrupt", "Damage files on purpose, to see what is left of them."),
         "list": Verb(".list", "List the codecs."),
         "train": Verb(".train", "Train a codec and export its weights."),
-        "fit": Verb(".fit", "Fit a circuit to data of yours: lossless weights for one kind of items."),
+        "fit": Verb(".fit", "Fit a model to data of yours: a circuit to items, Gaussians to a capture."),
         "bench": Verb(".bench", "Measure rate, distortion and speed against everything else."),
         "reproduce": Verb(".reproduce", "Put a paper's numbers beside ours."),
         "view": Verb(".view", "Play a file on a page in the browser."),
