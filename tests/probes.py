@@ -3,7 +3,8 @@
     python tests/probes.py < job.json     # {"shape": ..., "encode": [[codec, raw samples], ...], "decode": [file, ...]}
 
 prints the digests of files, pixels and latents as JSON. A shape of its own may stand behind the samples. "sounds":
-[codec, ...]: those that encode a short sound.
+[codec, ...]: those that encode a short sound. "splats": [codec, ...]: those that encode a scene and a sequence, each
+of "n" Gaussians.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from codec.codecs.base.array import ArrayCodec
 from codec.codecs.base.audio.codec import AudioCodec
 from codec.codecs.base.codec import codec_for
 from codec.codecs.base.field import FieldCodec
+from codec.codecs.base.gaussians.codec import GaussiansCodec
 from codec.codecs.base.image import ImageCodec
 from codec.codecs.base.video.codec import VideoCodec
 from codec.container import read_header, unpack
 from codec.media.audio.values import Audio
+from codec.media.gaussians.values import Gaussians
 
 
 @dataclass(frozen=True)
@@ -139,9 +142,21 @@ def video_cases() -> list[str]:
     return [f"{name}@{preset}" for name, family in families for preset in family.presets()]
 
 
+def gaussians_cases() -> list[str]:
+    """name@tag of all weights that ship, for codecs of Gaussian splats; a codec without weights by its name."""
+    out = []
+    for name in registry.names("gaussians"):
+        tags = [manifest.tag for manifest in weights.manifests(name) if not manifest.retired]
+        out += [f"{name}@{tag}" for tag in tags] or [name]
+    return out
+
+
+MEDIA = (cases, array_cases, field_cases, video_cases, audio_cases, gaussians_cases)
+
+
 def load(name: str) -> Any:
     codec = Codec.load(name)
-    assert isinstance(codec, (ImageCodec, ArrayCodec, FieldCodec, VideoCodec, AudioCodec))
+    assert isinstance(codec, (ImageCodec, ArrayCodec, FieldCodec, VideoCodec, AudioCodec, GaussiansCodec))
     return codec
 
 
@@ -188,6 +203,28 @@ def sound(n: int, channels: int = 1, rate: int = 8000, bits: int = 16) -> Audio:
         return Audio.from_array((x / (1 << 23)).astype(np.float32), rate)
     integers = x >> 8 if bits == 16 else x + hiss % 256 if bits == 24 else (x << 8) + hiss
     return Audio.from_array(integers.astype(np.int16 if bits == 16 else np.int32), rate, bits)
+
+
+def splats(n: int = 40, degree: int = 1, frame: int = 0) -> Gaussians:
+    """A frame of n Gaussians on a sheet that moves, turns and brightens, by integer arithmetic: the same anywhere."""
+    row, t = np.arange(n, dtype=np.int64), frame
+    k = np.arange((degree + 1) ** 2 * 3)
+    x, y = row * 1103515245 % 1021 - 510, row * 2654435761 % 1013 - 506
+    positions = np.stack([x + 9 * t, y - x * t // 60, x * y // 700 + 3 * t], 1) / 512
+    rotations = np.stack([row % 7 + 9, 3 * row % 11 - 5 + t, 5 * row % 13 - 6, 0 * row + t], 1) / 8
+    harmonics = ((row[:, None] // 3 + 5 * k) % 17 - 8 + (x[:, None] + 64 * k) // 96 + t * (k % 3)) / 64
+    return Gaussians(
+        positions.astype(np.float32),
+        (-(2 * 64) + (7 * row[:, None] + 5 * np.arange(3)) % 64 + t % 2).astype(np.float32) / 32,
+        rotations.astype(np.float32),
+        ((11 * row % 96 - 32 - 2 * t) / 16).astype(np.float32),
+        harmonics.reshape(n, -1, 3).astype(np.float32),
+    )
+
+
+def moving_splats(n: int = 40, degree: int = 1, n_frames: int = 4) -> tuple[Gaussians, ...]:
+    """The frames of the sheet, each with the same Gaussians."""
+    return tuple(splats(n, degree, frame) for frame in range(n_frames))
 
 
 def field(shape: tuple[int, ...] = (3, 12, 13, 14)) -> np.ndarray:
@@ -281,9 +318,11 @@ def sha256(data: bytes) -> str:
 def digest_of_pixels(data: bytes) -> str:
     """Of shape, type and samples (little-endian) of the picture, array or sound in a file, whoever wrote it.
 
-    Of a video, of its sound that is coded, too.
+    Of a video, of its sound that is coded, too. Of Gaussians, all values of all frames.
     """
     codec = decoder_of(data)
+    if isinstance(codec, GaussiansCodec):
+        return _digest_of_gaussians(codec, data)
     if isinstance(codec, ArrayCodec):
         pixels = codec.decode_array_file(data).array
     elif isinstance(codec, (FieldCodec, VideoCodec)):
@@ -302,6 +341,17 @@ def digest_of_pixels(data: bytes) -> str:
     return sha256(f"{pixels.shape} {pixels.dtype.name} ".encode() + little.tobytes() + hidden)
 
 
+def values_of(gaussians: Gaussians) -> bytes:
+    """All values of Gaussians, little-endian, in the order of their rows."""
+    arrays = (getattr(gaussians, item.name) for item in fields(gaussians))
+    return b"".join(str(array.shape).encode() + array.astype("<f4").tobytes() for array in arrays)
+
+
+def _digest_of_gaussians(codec: GaussiansCodec, data: bytes) -> str:
+    with codec.open_frames(data) as file:
+        return sha256(f"{file.n_frames} {file.fps} ".encode() + b"".join(map(values_of, file.frames())))
+
+
 def digest_of_latents(data: bytes) -> str:
     codec = decoder_of(data)
     return sha256(probe(codec.name).latents(codec, data))
@@ -314,9 +364,12 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
         out["encode"][name] = sha256(load(name).compress(array))
     for name in job.get("sounds", []):
         out["encode"][name] = sha256(load(name).compress(sound(900, 2)))
+    for name in job.get("splats", []):
+        given = (splats(job["n"]), moving_splats(job["n"], n_frames=3))
+        out["encode"][name] = [sha256(data) for data in load(name).compress(list(given))]
     for file in job.get("decode", []):
         data = Path(file).read_bytes()
-        latents = [] if read_header(data).medium in ("field", "audio") else [digest_of_latents(data)]
+        latents = [] if read_header(data).medium in ("field", "audio", "gaussian") else [digest_of_latents(data)]
         out["decode"][file] = [digest_of_pixels(data), *latents]
     return out
 

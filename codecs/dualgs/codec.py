@@ -346,12 +346,16 @@ def _put(queue: Queue[Any], item: Any, ended: threading.Event) -> None:
 
 
 def _extent(gaussians: Gaussians) -> float:
-    """The size of a scene: the median distance of a Gaussian from the middle one."""
+    """The size of a scene: the median distance of a Gaussian from the middle one.
+
+    Where most are in the same place, a small part of how far they are from the origin: steps that float32 can hold.
+    """
     positions = gaussians.positions.astype(np.float64)
     positions = positions[np.isfinite(positions).all(1)]
     if not len(positions):
         return 1.0
-    return float(np.median(np.sqrt(((positions - np.median(positions, axis=0)) ** 2).sum(1))))
+    distance = float(np.median(np.sqrt(((positions - np.median(positions, axis=0)) ** 2).sum(1))))
+    return max(distance, 2.0**-14 * float(np.abs(positions).max()))
 
 
 def _is_finite(gaussians: Gaussians) -> NDArray[np.bool_]:

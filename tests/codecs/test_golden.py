@@ -20,10 +20,7 @@ INDEX: dict[str, Any] = json.loads((GOLDEN / "golden.json").read_text()) if (GOL
 HOW = "run `python tests/golden/make.py` and commit what it writes"
 
 
-MEDIA = (probes.cases, probes.array_cases, probes.field_cases, probes.video_cases, probes.audio_cases)
-
-
-@pytest.mark.parametrize("name", [case for cases in MEDIA for case in cases()])
+@pytest.mark.parametrize("name", [case for cases in probes.MEDIA for case in cases()])
 def test_there_are_golden_streams(name: str) -> None:
     """For the current stream version: each of the weights that ship, each coder."""
     codec = probes.load(name)
@@ -65,6 +62,7 @@ SLOW_WITHOUT_KERNELS = (
         for name in ("stereo", "three")
     ),
     *(f"walloc-audio-packets-s1-fb7ac4c8-mix-{name}." for name in ("bits24", "float")),
+    *("dualgs-s1-steady.", "dualgs-s1-chunks."),
 )
 
 

@@ -23,12 +23,14 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
 
 import probes  # noqa: E402
+from media.gaussians.making import bundle, sog_parts  # noqa: E402
 
 from codec import Picture, registry  # noqa: E402
 from codec.codecs.base import weights  # noqa: E402
 from codec.codecs.base.array import ArrayCodec  # noqa: E402
 from codec.codecs.base.audio.codec import AudioCodec  # noqa: E402
 from codec.codecs.base.field import Bound, FieldCodec  # noqa: E402
+from codec.codecs.base.gaussians.codec import GaussiansCodec  # noqa: E402
 from codec.codecs.base.image import ImageCodec  # noqa: E402
 from codec.codecs.base.video.codec import VideoCodec  # noqa: E402
 from codec.codecs.interp.codec import InterpCodec  # noqa: E402
@@ -36,6 +38,8 @@ from codec.codecs.zipgan.codec import ZipganCodec  # noqa: E402
 from codec.container import read_header  # noqa: E402
 from codec.media.array import ArrayFile, read  # noqa: E402
 from codec.media.audio.values import Audio  # noqa: E402
+from codec.media.gaussians.values import Column, Table  # noqa: E402
+from codec.media.gaussians.writer import write, write_table  # noqa: E402
 
 INDEX = HERE / "golden.json"
 
@@ -93,6 +97,43 @@ def sounds() -> dict[str, Any]:
     }
 
 
+BOUNDED = ("position=0.002", "scale=0.02", "rotation=0.01", "opacity=0.01", "colour=0.01", "harmonics=0.02")
+SPLATS: dict[str, tuple[dict[str, Any], Any]] = {  # settings and values; tens of Gaussians: kernels' twins decode them
+    "grid": ({}, probes.splats(24, 3)),
+    "bounded": ({"max_error": BOUNDED, "keep_order": True}, probes.splats(20, 2)),
+    "floats": ({"lossless": True, "keep_order": True}, probes.splats(8, 1)),
+    "dot": ({}, probes.splats(1, 0)),
+    "segments": ({"fps": 25.0, "segment": 2}, probes.moving_splats(12, 1, 3)),
+    "steady": ({"quality": 80}, probes.moving_splats(24, 3, 24)),  # with codebooks, and a look-up table
+    "named": ({"max_error": BOUNDED}, probes.moving_splats(12, 1, 3)),
+}
+
+
+def compressed_ply(n: int) -> bytes:
+    """A compressed PLY file of one chunk or two, by integer arithmetic."""
+    row = np.arange(n, dtype=np.int64)[:, None]
+
+    def column(role: str, *bits: int) -> Column:
+        k = np.arange(len(bits))
+        values = (row * (7 + 12 * k) + 5 * k * row * row // 7) % (1 << np.array(bits))
+        return Column(role, values.astype(np.int32), bits)
+
+    packed = [column("position", 11, 10, 11), column("rotation", 2, 10, 10, 10), column("scale", 11, 10, 11)]
+    columns = (*packed, column("colour", 8, 8, 8), column("opacity", 8))
+    groups = (256, n - 256) if n > 256 else (n,)
+    low = np.array([[-1, -2, -1, -6, -6, -6], [0, -1, 1, -5, -6, -7]])[: len(groups)]
+    ends = np.concatenate([low[:, :3], low[:, :3] + 2, low[:, 3:], low[:, 3:] + 3], 1).astype("<f4")
+    detail = {"degree": 0, "bounds": ends.tobytes(), "bounds_each": 12}
+    return write_table(Table("compressed-ply", columns, groups, detail))
+
+
+def gaussians() -> dict[str, tuple[dict[str, Any], Any]]:
+    """Settings and values of golden files of Gaussians: on a grid, exact files of each form, floats, sequences."""
+    files = {"spz": write(probes.splats(40, 1), ".spz"), "splat": write(probes.splats(40, 0), ".splat")}
+    files |= {"compressed-ply": compressed_ply(40), "chunks": compressed_ply(300), "sog": bundle(sog_parts(8, 0))}
+    return {**SPLATS, **{form: ({}, data) for form, data in files.items()}}
+
+
 BOUNDS = {  # fields whose bound isn't the usual one
     "pointwise": Bound(1e-3, kind="pointwise"),
     "rmse": Bound(0.05, kind="rmse"),
@@ -112,6 +153,9 @@ def waves() -> np.ndarray[Any, Any]:
 
 def _file_of(codec: Any, what: str, value: Any) -> bytes:
     """The golden file of one value."""
+    if isinstance(codec, GaussiansCodec):
+        settings, source = value
+        return codec.with_settings(**settings).compress(source)
     if isinstance(value, Picture):
         return codec.encode_picture(value)
     if isinstance(value, ArrayFile):
@@ -135,8 +179,7 @@ def main() -> int:
             if current and entry["weights"] and entry["weights"] not in shipped:
                 (HERE / file).unlink(missing_ok=True)
                 del index[file]
-    media = (probes.cases, probes.array_cases, probes.field_cases, probes.video_cases, probes.audio_cases)
-    for case in [case for cases in media for case in cases()]:
+    for case in [case for cases in probes.MEDIA for case in cases()]:
         codec = probes.load(case)
         name, tag = registry.split_tag(case)
         if isinstance(codec, ImageCodec):
@@ -149,6 +192,8 @@ def main() -> int:
                 values["sound"] = probes.clip_with_sound()
         elif isinstance(codec, AudioCodec):
             values = sounds()
+        elif isinstance(codec, GaussiansCodec):
+            values = gaussians()
         else:
             values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
             values |= {what: probes.field() for what in BOUNDS if isinstance(codec, InterpCodec)}
