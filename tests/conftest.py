@@ -50,7 +50,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 LONGEST = (
     *("codecs/test_contract.py", "codecs/test_golden.py", "codecs/base/test_image.py", "eval/bench/test_hard_cases.py"),
     *("train/s2lic/test_task.py", "codecs/s2lic/test_shipped.py", "codecs/s2lic/test_refine.py"),
-    *("codecs/test_contract_audio.py", "codecs/base/test_contract_files.py", "test_readme.py"),
+    *("codecs/test_contract_audio.py", "codecs/test_contract_gaussians.py", "test_readme.py"),
+    *("codecs/base/test_contract_files.py",),
     *("codecs/base/test_field.py", "codecs/base/test_array.py", "codecs/base/test_weights_fuzz.py"),
     *("eval/bench/test_excerpts.py", "eval/bench/test_run.py", "eval/test_memory.py", "eval/report/test_html.py"),
 )

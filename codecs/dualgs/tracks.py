@@ -21,7 +21,7 @@ from .symbols import RATES, NumberCoder, joined, lines_for, parted
 
 __all__ = ["MOST_KINDS", "Kind", "TrackReader", "encode_tracks", "held"]
 
-MOST_KINDS = 8  # attributes that tracks may have
+MOST_KINDS = 9  # attributes that tracks may have: five, and four bands of harmonics
 _OF_ANY, _OF_FLAG, _OF_NUMBER = 8, 8, 7  # contexts
 _LIMIT = 1 << 29
 

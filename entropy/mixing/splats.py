@@ -103,7 +103,7 @@ def sorted_rows(
     """The order in which rows are coded: by group, by the Morton code of the position, by all columns."""
     n = len(positions)
     owner = np.repeat(np.arange(len(groups)), groups) if groups else np.zeros(n, np.int64)
-    low, high = _morton((positions.astype(np.int64) - positions.min(axis=0, initial=0)).astype(np.uint32))
+    low, high = _morton(_points(positions))
     order = np.lexsort((low, high, owner))
     keys = np.stack([low, high, owner.astype(np.uint64)], axis=1)[order]
     same = np.zeros(n + 1, bool)

@@ -81,6 +81,18 @@ def test_threads_change_no_byte() -> None:
     assert streams[0] == streams[1]
 
 
+@pytest.mark.parametrize("low", [1, 1000, -1000])
+def test_the_lowest_corner_may_be_anywhere(low: int) -> None:
+    """Morton codes count from the corner of the positions: a few of them, none of which has a 0."""
+    for seed in range(3):
+        draw = np.random.default_rng(seed)
+        positions = draw.integers(low, low + 3000, (6, 3)).astype(np.int32)
+        columns, layout = draw.integers(0, 256, (6, 1)).astype(np.int32), Layout(("opacity",), (8,))
+        order = sorted_rows(positions, columns)
+        made = decode(encode(positions, columns, layout), 6, layout)
+        assert np.array_equal(made[0], positions[order]) and np.array_equal(made[1], columns[order])
+
+
 @compiled_here
 def test_positions_may_be_anywhere() -> None:
     draw = np.random.default_rng(5)
