@@ -53,6 +53,18 @@ def heard(first: Values, second: Values) -> bool:
     return x.shape == y.shape and float(((x - y) ** 2).sum()) < 0.3 * float((x**2).sum())
 
 
+def placed(first: Values, second: Values) -> bool:
+    """As many Gaussians, whose positions are within a hundredth of the scene: their order is another."""
+    places = [np.sort(values["positions"].astype(float), axis=0) for values in (first, second)]
+    return places[0].shape == places[1].shape and bool(np.abs(places[0] - places[1]).max() < 0.01)
+
+
+def the_same_rows(first: Values, second: Values) -> bool:
+    """Every Gaussian, bit by bit, in any order."""
+    rows = [np.concatenate([a.reshape(len(a), -1) for a in values.values()], 1) for values in (first, second)]
+    return equal(*({"rows": np.sort(np.ascontiguousarray(a).view(f"V{a.shape[1] * 4}"), axis=0)} for a in rows))
+
+
 def bounded(first: Values, second: Values) -> bool:
     """Within a hundredth of each dataset's range, and everything of one axis as it was."""
     return first.keys() == second.keys() and all(
@@ -73,6 +85,8 @@ CASES = (
     Case("field, HDF5", "run.h5", (), "h5", bounded),
     Case("field, NetCDF-4", "run.nc", (), "nc", bounded),
     Case("field, HDF5, zipgan", "run.h5", ("-c", "zipgan", "--rel-error", "0.01"), "h5", bounded),
+    Case("Gaussians, PLY", "scene.ply", (), "ply", placed),
+    Case("Gaussians, .splat", "scene.splat", (), "splat", the_same_rows),
     Case("array, IDX", "items.idx", ("-c", "circuit@mnist"), "idx", equal),
     Case("label map, PNG", "labels.png", ("-c", "circuit@mnist"), "png", equal),
 )
@@ -94,6 +108,7 @@ def write_inputs(folder: Path) -> None:
     _write_clip(folder / "clip.mp4")
     _write_sound(folder / "talk.wav", "pcm_s16le", "s16")
     _write_sound(folder / "talk.m4a", "aac", "fltp")
+    _write_splats(folder)
     x = np.linspace(0, 6, 32, dtype=np.float32)
     velocity = np.stack([np.sin(x[:, None, None] + k) * np.cos(x[:, None] - k) + 0.1 * x for k in range(3)])
     for name in ("run.h5", "run.nc"):
@@ -137,6 +152,24 @@ def _write_sound(path: Path, codec: str, form: str) -> None:
         frame.sample_rate, frame.pts, frame.time_base = 16_000, 0, Fraction(1, 16_000)
         for packet in (*sound.encode(frame), *sound.encode(None)):
             output.mux(packet)
+
+
+def _write_splats(folder: Path) -> None:
+    """A bent sheet of 500 Gaussians of constant colour, as PLY and as .splat."""
+    u, v = np.meshgrid(np.linspace(-1, 1, 25), np.linspace(-1, 1, 20))
+    names = [*"xyz", "nx", "ny", "nz", *(f"f_dc_{k}" for k in range(3)), "opacity"]
+    names += [*(f"scale_{k}" for k in range(3)), *(f"rot_{k}" for k in range(4))]
+    rows = np.zeros((500, len(names)), "<f4")
+    rows[:, :3] = np.stack([u, v, np.sin(3 * u) * v], axis=-1).reshape(-1, 3)
+    rows[:, 6:9], rows[:, 9], rows[:, 10:13] = rows[:, :3], 2, -4
+    rows[:, 13:] = [1, 0.5, 0, 0]
+    head = ["ply", "format binary_little_endian 1.0", "element vertex 500", *(f"property float {n}" for n in names)]
+    (folder / "scene.ply").write_bytes("\n".join([*head, "end_header", ""]).encode() + rows.tobytes())
+    sizes = np.full((500, 3), 0.02, "<f4").view(np.uint8)
+    colours = np.concatenate([(rows[:, :3] * 60 + 128).astype(np.uint8), np.full((500, 1), 200, np.uint8)], axis=1)
+    turns = np.tile(np.array([255, 128, 150, 128], np.uint8), (500, 1))
+    places = np.ascontiguousarray(rows[:, :3]).view(np.uint8)
+    (folder / "scene.splat").write_bytes(np.concatenate([places, sizes, colours, turns], axis=1).tobytes())
 
 
 # ---- the two environments

@@ -27,6 +27,7 @@ from PIL import Image
 from codec.container import Header, is_container, read_header
 from codec.media import array as arrays
 from codec.media.audio.reader import read_audio
+from codec.media.gaussians.sources import read_gaussians
 from codec.media.video.reader import open_video
 from codec.media.video.values import stack
 
@@ -121,6 +122,8 @@ def values_of(path: Path) -> Values:
     if path.suffix in (".mkv", ".mp4"):
         with open_video(path) as reader:
             return {"frames": stack(reader.info, reader)}
+    if path.suffix in (".ply", ".splat"):
+        return {key: np.asarray(array) for key, array in vars(read_gaussians(path)).items()}
     if path.suffix == ".npy":
         return {"array": np.load(path, allow_pickle=False)}
     if path.suffix in (".idx", ".csv"):
@@ -138,9 +141,11 @@ def equal(first: Values, second: Values) -> bool:
 
 
 def _suffix(header: Header) -> str:
-    """What a golden file is decoded to: a form that holds all its values."""
-    return {"image": "png", "video": "mkv", "audio": "wav"}.get(
-        header.medium, "csv" if header.dtype == "text" else "npy"
+    """The suffix of what a golden file is decoded to: a form that holds all its values, "" for a folder of frames."""
+    if header.medium == "gaussian":
+        return ".ply" if header.shape[0] == 1 else ""
+    return {"image": ".png", "video": ".mkv", "audio": ".wav"}.get(
+        header.medium, ".csv" if header.dtype == "text" else ".npy"
     )
 
 
@@ -153,7 +158,7 @@ def same_golden_files(python: Path, folder: Path, engines: tuple[str, str] = (""
     headers = {path: read_header(path.read_bytes()) for path in golden}
     golden = [path for path in golden if torch or not path.name.startswith(NEEDS_TORCH)]
     suffixes = [_suffix(headers[path]) for path in golden]
-    outs = {who: [folder / f"golden-{i}-{who}.{suffix}" for i, suffix in enumerate(suffixes)] for who in ("a", "b")}
+    outs = {who: [folder / f"golden-{i}-{who}{suffix}" for i, suffix in enumerate(suffixes)] for who in ("a", "b")}
     for who, where, engine in (("a", python, engines[0]), ("b", Path(HERE), engines[1])):
         pairs = zip(golden, outs[who], strict=True)
         run_all(where, [["decode", path, "-o", out, "--quiet"] for path, out in pairs], folder, engine)
@@ -193,6 +198,14 @@ def main(wheel: Path, python: Path, folder: Path) -> None:
         same = equal(values_of(back), values_of(again))
         check(same, f"{entry['name']}: the two environments decode to different pixels")
         print(f"{entry['name']}: {file.stat().st_size} bytes, {quality:.2f} dB, same pixels by {' and '.join(engines)}")
+    scenes = sorted((ROOT / "tests" / "golden").glob("dualgs-*-spz.dualgs"))
+    for number, scene in enumerate(scenes):  # coded anew, of what they decode to
+        splats, file, back = (folder / f"scene-{number}{end}" for end in (".splat", ".dualgs", "-back.splat"))
+        run_all(python, [["decode", scene, "-o", splats], ["encode", splats, "-o", file], ["verify", file]], folder)
+        run_all(Path(HERE), [["decode", file, "-o", back]], folder)
+        rows = [np.sort(np.frombuffer(path.read_bytes(), "V32")) for path in (splats, back)]
+        check(rows[0].tobytes() == rows[1].tobytes(), "Gaussians of a .splat file come back otherwise")
+    check(bool(scenes), "no golden files of Gaussians")
     if not torch:
         field = next((ROOT / "tests" / "golden").glob("zipgan-*"))
         words = [*small, "decode", field, "-o", folder / "field.npy"]

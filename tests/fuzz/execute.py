@@ -25,10 +25,18 @@ from codec import container, registry
 from codec.codecs.base import base_of
 from codec.codecs.base.audio.codec import AudioCodec
 from codec.codecs.base.codec import Codec, codec_for
+from codec.codecs.base.gaussians.codec import GaussiansCodec
 from codec.codecs.base.image import ImageCodec
 from codec.codecs.base.limits import Limits
 from codec.codecs.base.settings import Select
 from codec.errors import CodecError
+from codec.media.gaussians.sources import open_source
+from codec.media.gaussians.writer import write
+
+if __package__:
+    from .structure import edited
+else:  # as a script
+    from structure import edited
 
 __all__ = ["LIMITS", "SECONDS", "Outcome", "Target", "fenced"]
 
@@ -213,7 +221,7 @@ def _ways(
     medium = loaded.medium
     yield lambda: loaded.decompress(data)
     yield lambda: loaded.verify_file(data)
-    suffix = {"image": ".png", "video": ".y4m", "array": ".npy", "audio": ".wav"}.get(
+    suffix = {"image": ".png", "video": ".y4m", "array": ".npy", "audio": ".wav", "gaussians": ".ply"}.get(
         medium, rng.choice((".h5", ".npy"))
     )
     yield lambda: loaded.decode_file(data, out / f"x{suffix}")
@@ -223,6 +231,10 @@ def _ways(
         yield lambda: loaded.decode_file(data, out / "x1.wav", Select(conceal=True))
         yield lambda: loaded.decode_file(data, out / "x2.wav", Select(seconds=(Fraction(1, 4), None)))
         yield lambda: _streamed(loaded, data, rng.randrange(1, 300))
+    if isinstance(loaded, GaussiansCodec):
+        yield lambda: loaded.decode_file(data, out / "x1", Select(form=rng.choice(("ply", "spz", "splat"))))
+        yield lambda: loaded.decode_file(data, out / "x2.spz", Select(frames=(1, 2)))
+        yield lambda: _splat_files(loaded, data, rng)
     if medium == "video":
         first = rng.randrange(5)
         yield lambda: loaded.decode_file(data, out / "x2.y4m", Select(frames=(first, first + 1)))
@@ -245,6 +257,15 @@ def _streamed(loaded: AudioCodec, data: bytes, n_bytes: int) -> None:
     for at in range(0, len(data), n_bytes):
         decoder.push(data[at : at + n_bytes])
     decoder.flush()
+
+
+def _splat_files(loaded: GaussiansCodec, data: bytes, rng: random.Random) -> None:
+    """Reads changed files of each form, as they are given to an encoder."""
+    with loaded.open_frames(data) as file:
+        gaussians = file.frame(0)
+    for suffix in (".ply", ".spz", ".splat"):
+        with contextlib.suppress(CodecError):
+            open_source(edited(rng, write(gaussians, suffix))).frame(0)
 
 
 def _datasets(data: bytes) -> list[str]:

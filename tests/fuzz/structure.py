@@ -52,6 +52,7 @@ NAMES = ("path", "kind", "dtype", "shape", "storage", "chunks", "maxshape", "gzi
 NAMES += ("target", "attributes", "fields", "offsets", "size", "enum", "of", "bound", "blocks", "how", "track")
 KINDS = ("group", "dataset", "external", "soft", "hard", "reference", "type", "text", "bool")
 CODES = ("", "int", "float64", "constriction", "webp", "rans", "rans-items", "image", "video", "field", "audio", "text")
+CODES += ("gaussian", "grid", "floats", "spz", "sog", "splat", "compressed-ply")
 CODES += FORM[2]
 MOST_INSIDE = 1 << 20  # bytes of a compressed part that is changed inside
 

@@ -35,7 +35,7 @@ def sequence(n: int = 200, n_frames: int = 7, degree: int = 1) -> tuple[Gaussian
         angle = 0.1 * t * (1 + first.positions[:, 1].astype(float))
         q = np.stack([np.cos(angle / 2), 0 * angle, np.sin(angle / 2), 0 * angle], 1)
         matrices = np.array(rotation_matrices(q)).reshape(3, 3, -1)
-        positions = np.einsum("abn,nb->na", matrices, first.positions) + [0.02 * t, 0, 0]
+        positions = np.einsum("abn,nb->na", matrices, first.positions) + np.array([0.02 * t, 0, 0])
         rotations = multiplied(q, unit(first.rotations.astype(float)))
         harmonics = first.harmonics * (1 + 0.02 * t)
         out.append(
