@@ -6,6 +6,7 @@ Gaussians.
 
 from __future__ import annotations
 
+import io
 import statistics
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ... import container
 from ...codecs.base.codec import Codec, threads
@@ -23,7 +25,6 @@ from ...codecs.dualgs.sequence import SegmentReader
 from ...codecs.dualgs.tracks import Kind, encode_tracks
 from ...entropy.mixing.levels import LevelModel
 from ...errors import MediaError
-from ...media.webp import decode_webp
 
 __all__ = ["speed", "tables", "tracks_of"]
 
@@ -93,7 +94,8 @@ def _as_levels(picture: bytes, tracks: NDArray[np.int32], rows: NDArray[np.int64
     """The bytes of the pixels of a WebP picture through our mixing coder of levels."""
     if not np.array_equal(decode_lookup(picture, len(tracks), rows, tracks.shape[2]), tracks):
         raise MediaError("a look-up table didn't come back")
-    pixels = decode_webp(picture)[:, :, 1]
+    with Image.open(io.BytesIO(picture), formats=("WEBP",)) as image:
+        pixels = np.asarray(image.convert("RGB"))[:, :, 1]
     model = LevelModel.fitting(pixels[None, :, :, None].astype(np.uint16), 8)
     return len(model.encode(pixels[None, :, :, None].astype(np.uint16)))
 

@@ -3,11 +3,12 @@
 Both keep bounds of every value: splats4d those of its options, dualgs the same by name. splats4d reads .splat, so its
 frames are what both are given: positions and scales as float32, colours, opacities and rotations as bytes. Rotations
 are exact there by default, in steps of .splat; half a step is the bound of ours then, so it rounds to the same step or
-to the next one.
+to the next one. It holds the bounds of rotations for bytes; here errors are of unit quaternions, which may be larger.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +100,6 @@ def _theirs(program: Splats4d, inputs: Path, folder: Path, steps: int) -> list[_
 
 
 def _ours(inputs: Path, bounds: Mapping[str, float], n_frames: int) -> _Packed:
-    import time
-
     codec = Codec.load("dualgs").with_settings(max_error=tuple(f"{name}={value!r}" for name, value in bounds.items()))
     began = time.perf_counter()
     data = codec.compress(inputs)
@@ -123,7 +122,7 @@ def largest_errors(
     """
     from scipy.spatial import KDTree
 
-    order: NDArray[np.integer[Any]] | None = None
+    order: Any = None
     errors: dict[str, float] = dict.fromkeys(bounds, 0.0)
     chosen = np.unique(np.linspace(0, len(given) - 1, min(_MOST, len(given))).round().astype(int))
     for index in chosen.tolist():
@@ -131,7 +130,6 @@ def largest_errors(
         wanted, held = _attributes(given[index]), _attributes(frame)
         if order is None:
             order = KDTree(_in_bounds(held, bounds)).query(_in_bounds(wanted, bounds), p=np.inf)[1]
-        assert order is not None
         for name, bound in bounds.items():
             a, b = wanted[name], held[name][order]
             gap = np.abs(a - b)

@@ -89,11 +89,12 @@ def _sorted_bits(gaussians: Gaussians) -> NDArray[np.uint32]:
 
 def seconds_of(call: Callable[[], T], repeat: int) -> tuple[T, float]:
     """What a call gives, and the median of the seconds that it takes."""
-    assert repeat >= 1
-    times = []
-    for _ in range(repeat):
+    began = time.perf_counter()
+    result = call()
+    times = [time.perf_counter() - began]
+    for _ in range(repeat - 1):
         began = time.perf_counter()
-        result = call()
+        call()
         times.append(time.perf_counter() - began)
     return result, statistics.median(times)
 
