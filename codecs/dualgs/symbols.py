@@ -15,10 +15,10 @@ from ...errors import StreamError
 
 __all__ = ["NumberCoder", "joined", "lines_for", "parted", "plain"]
 
-WIDTH = 8  # bits of the symbol that stands for a small number
+WIDTH = 3  # bits of the symbol that stands for a small number: one line of each context
 _ESCAPE = (1 << WIDTH) - 1
 _MOST_LINES, _LEAST_LINES = 20, 8  # powers of two; a line takes 64 bytes
-_MORE = 5  # further symbols of a large one
+_MORE, _LARGE = 5, 8  # further symbols of a large one, and their bits
 RATES = Rates(limit=255, delay=1.5, doubt=0.25, lean=4.0, first=0.02, last=0.002, fall=32, refine_by=6)
 
 
@@ -49,8 +49,8 @@ class NumberCoder:
         self._n_select = n_select
         plan = symbol_plan(WIDTH, n_contexts, n_select, lines_for(2 * n_numbers), RATES)
         self._small = SymbolCoder(WIDTH, n_select, Mixer.new(plan), small)
-        plan = symbol_plan(WIDTH, 1, _MORE, _LEAST_LINES, RATES)
-        self._large = SymbolCoder(WIDTH, _MORE, Mixer.new(plan), large)
+        plan = symbol_plan(_LARGE, 1, _MORE, _LEAST_LINES, RATES)
+        self._large = SymbolCoder(_LARGE, _MORE, Mixer.new(plan), large)
         self._reads = data is not None
 
     def code(

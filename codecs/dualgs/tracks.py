@@ -22,7 +22,8 @@ from .symbols import RATES, NumberCoder, joined, lines_for, parted
 __all__ = ["MOST_KINDS", "Kind", "TrackReader", "encode_tracks", "held"]
 
 MOST_KINDS = 9  # attributes that tracks may have: five, and four bands of harmonics
-_OF_ANY, _OF_FLAG, _OF_NUMBER = 8, 8, 7  # contexts
+_BUSY = 64  # of an attribute that changes often
+_OF_ANY, _OF_FLAG, _OF_NUMBER = 7, 7, 7  # contexts: with one more, a decision takes nearly twice as long
 _LIMIT = 1 << 29
 
 
@@ -83,10 +84,10 @@ class _Coder:
                 self._index[place] = SymbolCoder(kind.bits, 1, Mixer.new(plan), stream)
             else:
                 self._number[place] = NumberCoder(kind.width, _OF_NUMBER, n * n_frames * kind.width // 8, stream)
-        plan = symbol_plan(1, _OF_ANY, 3 * 4, lines_for(n * n_frames), RATES)
+        plan = symbol_plan(1, _OF_ANY, 3 * 4, lines_for(n), RATES)
         self._any = SymbolCoder(1, 3 * 4, Mixer.new(plan), streams[0])
-        plan = symbol_plan(1, _OF_FLAG, 3 * n_kinds, lines_for(n * n_frames), RATES)
-        self._flag = SymbolCoder(1, 3 * n_kinds, Mixer.new(plan), streams[1])
+        plan = symbol_plan(n_kinds, _OF_FLAG, 1, lines_for(n * n_frames // 4), RATES)
+        self._flag = SymbolCoder(n_kinds, 1, Mixer.new(plan), streams[1])
         self._passes = _passes(n)
         self._age = np.full(n, 15, np.int64)  # frames since a Gaussian changed
         self._busy = np.zeros(n, np.int64)  # how often it changed of late, 0 to 255
@@ -146,7 +147,7 @@ class _Coder:
         self._step[rows] = 0
         if not len(where):
             return
-        mask = self._flags(number, rows_of, left[where], right[where], bent[:, where], masks)
+        mask = self._flags(rows_of, left[where], right[where], bent[:, where], masks)
         self._mask[rows_of] = mask
         for place, (first, kind) in enumerate(zip(self._first, self._kinds, strict=True)):
             chosen = np.flatnonzero(mask >> place & 1)
@@ -174,14 +175,12 @@ class _Coder:
             most << 2 | pair,
             most << 9 | own,
             self._masks[rows] << 6 | age << 2 | pair,
-            near << 2 | pair,
             (near >> 2) << 9 | own,
         ]
         return _stacked(contexts), np.minimum(age, 3).astype(np.int32)
 
     def _flags(
         self,
-        number: int,
         rows: NDArray[np.int64],
         left: NDArray[np.int64],
         right: NDArray[np.int64],
@@ -189,29 +188,25 @@ class _Coder:
         masks: NDArray[np.int64] | None,
     ) -> NDArray[np.int64]:
         """Which attributes of the Gaussians that change do so: a bit for each."""
-        out = np.zeros(len(rows), np.int64)
-        last = self._masks[rows]
-        a, b = self._mask[left], self._mask[right]
+        last, a, b = self._masks[rows], self._mask[left], self._mask[right]
+        busy, bends, far = (np.zeros(len(rows), np.int64) for _ in range(3))
+        fresh = np.zeros(len(rows), np.int64)
         for kind in range(len(self._kinds)):
-            age, busy = self._age_of[kind], self._busy_of[kind] >> 3
-            own = age[rows] << 5 | busy[rows]
-            pair = (a >> kind & 1) * 2 + (b >> kind & 1)
-            near = busy[left] + busy[right]
-            contexts = [
-                own << 2 | pair,
-                rows,
-                (out << 4 | bent[kind]) << 2 | pair,
-                (bent[kind] << 9 | own) << 2 | pair,
-                out << 9 | own,
-                last << 8 | out,
-                near << 4 | bent[kind],
-                (a << 8 | b) << 8 | out,
-            ]
-            given = None if masks is None else (masks[rows] >> kind & 1).astype(np.int32)
-            select = np.full(len(rows), 3 * kind + number, np.int32)
-            tagged = _stacked([context * MOST_KINDS + kind for context in contexts])
-            out |= self._flag.code(tagged, select, given).astype(np.int64) << kind
-        return out
+            busy |= (self._busy_of[kind][rows] >= _BUSY).astype(np.int64) << kind
+            fresh |= (self._age_of[kind][rows] <= 1).astype(np.int64) << kind
+            bends |= (bent[kind] >= 2).astype(np.int64) << kind
+            far |= (bent[kind] >= 4).astype(np.int64) << kind
+        contexts = [
+            last << 4 | self._age[rows],
+            a << 8 | b,
+            (a | b) << 8 | bends,
+            busy << 8 | fresh,
+            bends << 8 | busy,
+            far << 8 | fresh,
+            last << 8 | (a & b),
+        ]
+        given = None if masks is None else masks[rows].astype(np.int32)
+        return self._flag.code(_stacked(contexts), np.zeros(len(rows), np.int32), given).astype(np.int64)
 
     def _numbers(
         self,

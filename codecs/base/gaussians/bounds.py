@@ -47,7 +47,7 @@ class Bounds:
         """
         by = 2.0 ** ((60.0 - quality) / 12.0)
         return Bounds(
-            position=max(extent, 1e-6) * 2.0**-12 * by,
+            position=max(extent, 1e-6) * 2.0**-10.5 * by,
             scale=min(0.5, 0.05 * by),
             rotation=min(0.25, 0.012 * by),
             opacity=min(0.2, 0.012 * by),
