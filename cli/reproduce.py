@@ -20,6 +20,7 @@ examples:
 INTERRUPTED = "what was measured is kept, the same command goes on from here"
 
 CIRCUIT = "circuit"  # data sets of small images, which the recipes of curves don't know
+DUALGS = "dualgs"  # a fit and its capture
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,14 +35,16 @@ def run(args: argparse.Namespace) -> int:
     with needs_extra("eval", doing="measuring"):
         if args.paper is None:
             return _list_recipes(args)
-        return _run_circuit(args) if args.paper == CIRCUIT else _run_recipe(args)
+        own = {CIRCUIT: _run_circuit, DUALGS: _run_dualgs}
+        return own.get(args.paper, _run_recipe)(args)
 
 
 def _list_recipes(args: argparse.Namespace) -> int:
     from ..eval.reproduce import circuit as circuits
+    from ..eval.reproduce import dualgs
     from ..eval.reproduce import run as reproducing
 
-    listed = [(CIRCUIT, circuits.TITLE, circuits.SOURCE)]
+    listed = [(CIRCUIT, circuits.TITLE, circuits.SOURCE), (DUALGS, dualgs.TITLE, dualgs.SOURCE)]
     listed += [(recipe.name, recipe.title, recipe.source) for recipe in map(reproducing.load, reproducing.names())]
     for name, title, source in listed:
         about = {"name": name, "title": title, "source": source}
@@ -56,6 +59,15 @@ def _run_circuit(args: argparse.Namespace) -> int:
         report = circuits.run(args.data, args.out, repeat=args.repeat, progress=bar.update)
     say(sys.stdout, json.dumps(report) if args.json else circuits.text(report))
     return MediaError.exit_code if report["missing"] else 0
+
+
+def _run_dualgs(args: argparse.Namespace) -> int:
+    from ..eval.reproduce import dualgs
+
+    with progress("reproduce", wanted=not (args.quiet or args.json)) as bar:
+        report = dualgs.run(args.data, args.out, progress=bar.update)
+    say(sys.stdout, json.dumps(report) if args.json else dualgs.text(report))
+    return 0
 
 
 def _run_recipe(args: argparse.Namespace) -> int:
