@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Full, Queue
-from typing import TYPE_CHECKING, Any, ClassVar
+from queue import Full, Queue
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...container import Chunk, Header, Value
-from ...errors import StreamError, UsageError
+from ...errors import ContainerError, StreamError, UsageError
 from ...media.gaussians.forms import FORMS, gaussians_of
 from ...media.gaussians.values import DC, Column, Gaussians, Table
 from ...media.notes import Note
@@ -44,7 +45,8 @@ SEGMENT_FRAMES = 30
 _MOST_FRAMES = 256  # of a segment
 _PER_BYTE = 64  # Gaussians that a byte of a scene may stand for: what is simpler is filled up with zeros
 _TRIES = 6  # of steps that keep named bounds
-_AHEAD = 3  # frames that are decoded before they are asked for
+_SIDE_BY_SIDE = 2  # segments that are decoded at a time
+_AHEAD, _LEAST_AHEAD = 1 << 19, 3  # Gaussians, and frames, that are decoded before they are asked for
 
 
 @dataclass(frozen=True, repr=False)
@@ -292,45 +294,63 @@ class _Sequence:
         return next(iter(self.frames(index, index + 1)))
 
     def frames(self, start: int, stop: int) -> Iterator[Gaussians]:
-        """The frames start to stop - 1. Streams are decoded in a thread of their own, ahead of the values."""
-        if start >= stop:
-            return
-        queue: Queue[Any] = Queue(_AHEAD)
+        """The frames start to stop - 1. The streams of two segments are decoded side by side, ahead of the values."""
+        segments = iter(range(start // self._size, (stop - 1) // self._size + 1) if start < stop else ())
         ended = threading.Event()
-        thread = threading.Thread(target=self._read, args=(start, stop, queue, ended), daemon=True)
-        thread.start()
+        running: deque[_Running] = deque()
         try:
-            for _ in range(start, stop):
-                made = queue.get()
-                if isinstance(made, BaseException):
-                    raise made
-                yield made()
+            while True:
+                while len(running) < _SIDE_BY_SIDE and (segment := next(segments, None)) is not None:
+                    running.append(self._begun(segment, start, stop, ended))
+                if not running:
+                    return
+                for _ in range(running[0].n_frames):
+                    made = running[0].queue.get()
+                    if isinstance(made, BaseException):
+                        raise made
+                    yield made()
+                running.popleft()
         finally:
             ended.set()
-            while thread.is_alive():
-                try:
-                    queue.get_nowait()
-                except Empty:
-                    thread.join(0.01)
+            for segment in running:
+                segment.thread.join()
 
-    def _read(self, start: int, stop: int, queue: Queue[Any], ended: threading.Event) -> None:
+    def _begun(self, segment: int, start: int, stop: int, ended: threading.Event) -> _Running:
+        """A segment whose frames from `start` to `stop` are decoded from now on, in a thread of their own."""
+        first = segment * self._size
+        n_frames = min(self._size, self._n_frames - first)
+        before, wanted = max(start - first, 0), min(stop, first + n_frames) - max(start, first)
+        queue: Queue[Any] = Queue(max(_LEAST_AHEAD, _AHEAD // max(1, self._base.n)))
         try:
-            for made in self._calls(start, stop):
-                _put(queue, made, ended)
-                if ended.is_set():
-                    return
-        except BaseException as error:  # whoever asks for the frame raises it
-            _put(queue, error, ended)
+            data: bytes | ContainerError = self._payload(2 + segment, SEGMENT)
+        except ContainerError as error:  # raised when its frames are asked for
+            data = error
 
-    def _calls(self, start: int, stop: int) -> Iterator[Callable[[], Gaussians]]:
-        for segment in range(start // self._size, (stop - 1) // self._size + 1):
-            first = segment * self._size
-            n_frames = min(self._size, self._n_frames - first)
-            reader = SegmentReader(self._base, self._payload(2 + segment, SEGMENT), n_frames)
-            for index in range(first, min(first + n_frames, stop)):
-                made = reader.next()
-                if index >= start:
-                    yield made
+        def read() -> None:
+            try:
+                if isinstance(data, ContainerError):
+                    raise data
+                reader = SegmentReader(self._base, data, n_frames)
+                for index in range(before + wanted):
+                    made = reader.next()
+                    if index >= before:
+                        _put(queue, made, ended)
+                    if ended.is_set():
+                        return
+            except BaseException as error:  # whoever asks for the frame raises it
+                _put(queue, error, ended)
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        return _Running(thread, queue, wanted)
+
+
+class _Running(NamedTuple):
+    """A segment that is being decoded: its thread, what makes its frames, and how many will come."""
+
+    thread: threading.Thread
+    queue: Queue[Any]
+    n_frames: int
 
 
 def _put(queue: Queue[Any], item: Any, ended: threading.Event) -> None:

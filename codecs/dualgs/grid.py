@@ -53,8 +53,8 @@ class Levels:
 class Grid:
     """The steps of all attributes.
 
-    position, scale (of the logarithm), colour (of `f_dc`), harmonics: float64 steps. opacity: the level of an opacity of
-    1. bits: of a component of a quaternion, from -sqrt(1/2) to sqrt(1/2).
+    position, scale (of the logarithm), colour (of `f_dc`), harmonics: float64 steps. opacity: the level of an opacity
+    of 1. bits: of a component of a quaternion, from -sqrt(1/2) to sqrt(1/2).
     """
 
     position: float

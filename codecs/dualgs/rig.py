@@ -37,7 +37,7 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """Which joints each skin Gaussian follows.
+    """The joints that each skin Gaussian follows.
 
     joints: (J, 3) in the base frame. anchors: (N, k) indices of the nearest, nearest first. weights: (N, k), their sum
     is 1 but for rounding.

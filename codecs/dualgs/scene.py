@@ -99,7 +99,7 @@ def _groups_of(about: Mapping[str, Value], n: int) -> tuple[int, ...]:
 
 
 def _places(form: str, detail: Mapping[str, Value], groups: tuple[int, ...]) -> splats.Places | None:
-    """What gives the places in the scene of positions in chunks; None where positions are in the scene already."""
+    """A function from positions in chunks to places in the scene; None where positions are in the scene already."""
     bounds, each = detail.get("bounds"), detail.get("bounds_each")
     if form != "compressed-ply" or not isinstance(bounds, bytes) or type(each) is not int or each < _BOUNDS:
         return None

@@ -80,6 +80,10 @@ class Base:
 
     def frame(self, pose: Pose, tracks: Tracks) -> Gaussians:
         """The Gaussians of a frame, the same on every machine."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers that only a damaged file has
+            return self._frame(pose, tracks)
+
+    def _frame(self, pose: Pose, tracks: Tracks) -> Gaussians:
         fine = self.fine
         positions, rotations = self.warped(pose)
         if tracks.position.any():
@@ -211,7 +215,7 @@ def _rows(base: Base) -> NDArray[np.int64]:
 
 
 def _wanted(base: Base, frame: Gaussians, pose: Pose) -> dict[str, NDArray[np.float64]]:
-    """What the tracks of a frame should be, in steps of a track."""
+    """The tracks that a frame should have, in steps of a track."""
     if len(frame) != base.n or frame.harmonics.shape[1] != base.levels.harmonics.shape[1] + 1:
         raise MediaError(
             f"a frame of {len(frame)} Gaussians with {frame.harmonics.shape[1]} harmonics; expected {base.n} with "

@@ -60,7 +60,7 @@ def fitted_pose(rig: Rig, base: NDArray[np.float64], now: NDArray[np.float64], s
     k = rig.anchors.shape[1]
 
     def summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(joint, np.repeat(values, k) * weight, n)
+        return np.asarray(np.bincount(joint, np.repeat(values, k) * weight, n), np.float64)
 
     total = np.bincount(joint, weight, n)
     safe = np.maximum(total, 1e-12)

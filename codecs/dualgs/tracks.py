@@ -187,7 +187,7 @@ class _Coder:
         bent: NDArray[np.int64],
         masks: NDArray[np.int64] | None,
     ) -> NDArray[np.int64]:
-        """Which attributes of the Gaussians that change do so: a bit for each."""
+        """The attributes that change, of Gaussians that do: a bit for each."""
         last, a, b = self._masks[rows], self._mask[left], self._mask[right]
         busy, bends, far = (np.zeros(len(rows), np.int64) for _ in range(3))
         fresh = np.zeros(len(rows), np.int64)
