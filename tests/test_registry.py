@@ -60,15 +60,18 @@ def test_entries_are_complete(name):
 
 
 def test_defaults_are_codecs_of_their_medium():
-    defaults = {medium: registry.default(medium) for medium in ("image", "video", "field", "array", "audio")}
+    defaults = {
+        medium: registry.default(medium) for medium in ("image", "video", "field", "array", "audio", "gaussians")
+    }
     assert defaults == {
         "image": "s2lic",
         "video": "nirvana",
         "field": "interp",
         "array": "mix",
         "audio": "walloc-audio",
+        "gaussians": "dualgs",
     }
-    for medium in ("image", "video", "field", "audio"):
+    for medium in ("image", "video", "field", "audio", "gaussians"):
         assert registry.entry(str(defaults[medium])).medium == medium
         assert sum(registry.entry(name).default for name in registry.names(medium)) == 1
 
@@ -237,8 +240,9 @@ def test_a_class_that_can_not_be_imported_or_used(plug_in):
             Codec.load("toy")
 
 
-def test_a_medium_that_has_no_base_yet(plug_in):
+def test_a_medium_that_has_no_base_yet(plug_in, monkeypatch):
+    monkeypatch.setattr("codec.codecs.base._BASES", {})
     plug_in(toy_card(medium="gaussians", target="json:JSONDecoder"), module="json")
     assert base_of(registry.entry("toy")) is json.JSONDecoder
-    assert registry.names("gaussians") == ("toy",)
-    assert registry.default("gaussians") is None
+    assert registry.names("gaussians") == ("dualgs", "toy")
+    assert registry.default("gaussians") == "dualgs"
