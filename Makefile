@@ -173,6 +173,20 @@ audio: $(READY)
 	$(VENV)/bin/codec reproduce walloc-audio --data $(SOUNDS) --out reproduce-walloc-audio --json \
 	  | $(PY) -m json.tool --indent 1 > eval/results/reproduce/walloc-audio.json
 
+# Gaussian splats: scenes beside SPZ, and sequences beside splats4d and frame by frame. FIT is a folder with `fit` and
+# `capture` in it, as codec fit dualgs and codec data capture make them. Speeds are for an idle machine.
+FIT ?= data/dualgs
+SPLATS ?= ../shared/data/splats
+DUAL_STUDY = $(PY) -P -m codec.eval.studies.dual_sequences --capture $(FIT)/capture --out eval/results/dualgs
+.PHONY: dualgs
+dualgs: $(READY)
+	$(PY) -P -m codec.eval.studies.splat_files $(SPLATS)/*.spz $(SPLATS)/*.ply --out eval/results/dualgs \
+	  --page docs/results.md
+	$(DUAL_STUDY) $(FIT)/fit --name fit
+	$(DUAL_STUDY) --skinned 20000 --degree 0 --name skinned --page docs/results.md
+	$(VENV)/bin/codec reproduce dualgs --data $(FIT) --out reproduce-dualgs --json \
+	  | $(PY) -m json.tool --indent 1 > eval/results/reproduce/dualgs.json
+
 # ZipGAN: simulations that no weights have seen (half an hour of one core), then all of eval/results/zipgan (an hour), and
 # what could be read of the paper beside it. Simulations that are there are kept, and interrupted ones go on.
 ZIPGAN_RUNS = data/turbulence

@@ -1,9 +1,9 @@
 """`codec reproduce dualgs`: what the paper says of its files and of its pictures, beside a fit of ours.
 
-Paper: Jiang et al., "Robust Dual Gaussian Splatting for Immersive Human-centric Volumetric Videos", ACM TOG 43(6), 2024,
-arXiv 2409.08353; its pictures' figures from the table of RePerformer (arXiv 2503.12242), as others quote it. Ours: a fit
-and its capture, which lie in one folder as `fit` and `capture`. Their data needs a signed form, so nothing here says
-that a number of theirs was reached: each line says what differs.
+Paper: Jiang et al., "Robust Dual Gaussian Splatting for Immersive Human-centric Volumetric Videos", ACM TOG 43(6),
+2024, arXiv 2409.08353; the figures of its pictures are from the table of RePerformer (arXiv 2503.12242), as others quote
+it. Ours: a fit and its capture, which lie in one folder as `fit` and `capture`. Their data needs a signed form, so
+nothing here says that a number of theirs was reached: each line says what differs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...codecs.base.codec import Codec
 from ...datasets.capture import Capture
 from ...datasets.places import find_data
 from ...errors import UsageError
@@ -158,12 +157,14 @@ def text(report: Mapping[str, Any]) -> str:
     about = report["measured_on"]
     words = f"{about['gaussians']} Gaussians of degree {about['degree']}, {about['frames']} frames"
     lines = [report["title"], report["source"]]
-    lines += [f"ours: a fit of {words}; {about['views']} held-out views of {about['size']}; quality {report['quality']:g}"]
+    lines += [
+        f"ours: a fit of {words}; {about['views']} held-out views of {about['size']}; quality {report['quality']:g}"
+    ]
     lines += ["NOT the paper's data: the two columns don't compare", ""]
     table = [("", "paper", "ours", "where the paper's number is from")]
     for claim in report["claims"]:
-        cells = ["-" if claim[key] is None else f"{claim[key]:.4g}" for key in ("paper", "ours")]
-        table.append((claim["what"], *cells, claim["mark"]))
+        theirs, ours = ("-" if claim[key] is None else f"{claim[key]:.4g}" for key in ("paper", "ours"))
+        table.append((claim["what"], theirs, ours, claim["mark"]))
     widths = [max(len(row[column]) for row in table) for column in range(3)]
     for row in table:
         lines.append("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3]]).rstrip())
@@ -171,6 +172,9 @@ def text(report: Mapping[str, Any]) -> str:
     for row in report["rows"]:
         name = row["name"] + (f", quality {row['quality']:g}" if "quality" in row else "")
         lines.append(f"{name:<32} {row['bytes_a_frame'] / 1000:10.2f} kB a frame, {row['ratio']:.1f} : 1")
-    lines += ["", f"A raw Gaussian has {PAPER_BYTES} bytes at degree 3. Other qualities, splats4d, look-up tables, speed:"]
+    lines += [
+        "",
+        f"A raw Gaussian has {PAPER_BYTES} bytes at degree 3. Other qualities, splats4d, look-up tables, speed:",
+    ]
     lines.append("python -P -m codec.eval.studies.dual_sequences DIR/fit --capture DIR/capture --out OUT")
     return "\n".join(lines)

@@ -46,6 +46,8 @@ def tracks_of(data: bytes) -> Iterator[tuple[Tracks, NDArray[np.int64]]]:
     from ...codecs.dualgs import sequence
 
     with _codec().open_frames(data) as file:
+        if file.n_frames < 2:
+            raise MediaError("a file of a scene has no look-up tables: give one of a sequence")
         stream: Any = file._stream
         base = stream._base
         n_frames = 0
@@ -78,8 +80,6 @@ def tables(data: bytes) -> dict[str, Any]:
         picture = encode_lookup(both, rows)
         _add(sizes, "webp", len(picture) or None)
         _add(sizes, "levels", _as_levels(picture, both, rows) if picture else None)
-    if not n_frames:
-        raise MediaError("a file of a scene has no look-up tables: give one of a sequence")
     storage = _codec().describe(data)["storage"]
     about: dict[str, Any] = {name: None if size is None else size / n_frames for name, size in sizes.items()}
     return {**about, "file": len(data) / n_frames, "in_file": "look-up tables" in storage, "storage": storage}

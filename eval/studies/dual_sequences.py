@@ -312,7 +312,7 @@ def merged(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
     if path.is_file():
         try:
             about["sequences"] = json.loads(path.read_text(encoding="utf-8"))["sequences"]
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise MediaError(f"{path}: not the results of this study ({error}): remove it") from None
     held = about["sequences"]
     held[results["name"]] = {**held.get(results["name"], {}), **results}

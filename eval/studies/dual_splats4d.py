@@ -48,13 +48,18 @@ def bounds_of(rot_steps: int) -> dict[str, float]:
     return {**BOUNDS, "rotation": (rot_steps or 0.5) / 128}
 
 
+def rotation_words(rot_steps: int) -> str:
+    """The bounds of rotations, theirs and ours."""
+    return f"{rot_steps}/128" if rot_steps else "exact (ours 0.5/128)"
+
+
 def beside_splats4d(
     frames: Sequence[Gaussians],
     folder: Path,
     rot_steps: Sequence[int] = (0,),
     say: Say = lambda words: None,
 ) -> list[dict[str, Any]]:
-    """Rows of both, of .splat as it is, and of it in a zip. folder: an empty one, for files in between."""
+    """The rows of both, of .splat as it is, and of it in a zip. folder: an empty one, for files in between."""
     inputs = folder / "frames"
     inputs.mkdir(parents=True)
     files = {f"frame_{t:04d}.splat": writer.write(frame, ".splat") for t, frame in enumerate(frames)}
@@ -74,7 +79,7 @@ def beside_splats4d(
         packed = [] if program is None else list(_theirs(program, inputs, folder, steps))
         base = packed[0].n_bytes if packed else None
         packed.append(_ours(inputs, bounds, n))
-        words = ", ".join(f"{name} {value:.3g}" for name, value in bounds.items())
+        words = f"2 mm, 4/255, 2 %, rotation {rotation_words(steps)}"
         for item in packed:
             errors = largest_errors(given, item.frame, bounds)
             part = None if base is None else item.n_bytes / base
