@@ -1,9 +1,9 @@
 """`codec reproduce dualgs`: what the paper says of its files and of its pictures, beside a fit of ours.
 
 Paper: Jiang et al., "Robust Dual Gaussian Splatting for Immersive Human-centric Volumetric Videos", ACM TOG 43(6),
-2024, arXiv 2409.08353; the figures of its pictures are from the table of RePerformer (arXiv 2503.12242), as others quote
-it. Ours: a fit and its capture, which lie in one folder as `fit` and `capture`. Their data needs a signed form, so
-nothing here says that a number of theirs was reached: each line says what differs.
+2024, arXiv 2409.08353; the figures of its pictures are from the table of RePerformer (arXiv 2503.12242), as others
+quote it. Ours: a fit and its capture, which lie in one folder as `fit` and `capture`. Their data needs a signed form,
+so nothing here says that a number of theirs was reached: each line says what differs.
 """
 
 from __future__ import annotations

@@ -307,7 +307,7 @@ def _measured(options: argparse.Namespace, say: Say) -> dict[str, Any]:
 
 
 def merged(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
-    """What sequences.json holds, with the parts of one sequence in place of what it held of them."""
+    """The content of sequences.json, with the parts of one sequence in place of what it held of them."""
     about: dict[str, Any] = {"machine": machine_name(), "sequences": {}}
     if path.is_file():
         try:

@@ -88,7 +88,7 @@ def _sorted_bits(gaussians: Gaussians) -> NDArray[np.uint32]:
 
 
 def seconds_of(call: Callable[[], T], repeat: int) -> tuple[T, float]:
-    """What a call gives, and the median of the seconds that it takes."""
+    """The result of a call, and the median of the seconds that it takes."""
     began = time.perf_counter()
     result = call()
     times = [time.perf_counter() - began]
