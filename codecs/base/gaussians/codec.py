@@ -22,6 +22,7 @@ from ....container import Chunk, ChunkReader, Header, Value
 from ....errors import ContainerError, MediaError, StreamError, UsageError
 from ....files import STDIO, naming, refuse_existing, whole, whole_folder
 from ....media import GAUSSIAN_WRITES
+from ....media.gaussians.forms import FORMS
 from ....media.gaussians.sources import Source as FrameSource
 from ....media.gaussians.sources import open_source
 from ....media.gaussians.values import Gaussians, Table, degree_of
@@ -302,7 +303,7 @@ class GaussiansCodec(Codec):
         self, file: Frames, target: PathLike, index: int, suffix: str, replace: bool
     ) -> tuple[int, Sequence[Note]]:
         table = file.table()
-        if table is not None and suffix == _suffix_of(table.form):
+        if table is not None and FORMS[table.form].write is not None and suffix == _suffix_of(table.form):
             data, notes = write_table(table), ()
         else:
             data, notes = write(gaussians := file.frame(index), suffix), losses(gaussians, suffix)

@@ -19,6 +19,7 @@ from codec.media.gaussians.values import DC, Gaussians
 from codec.media.gaussians.writer import write
 
 from ...damage import Damage, shares
+from ...media.gaussians.making import bundle, sog_parts
 from .examples import rows, same, scene, sequence
 
 DUALGS = Codec.load("dualgs")
@@ -273,3 +274,12 @@ def test_damage(kind: str, share: float) -> None:
         return len(made) == len(expected) and all(same(a, b) for a, b in zip(made, expected, strict=True))
 
     Damage(good, decode, right, share=share).everything(examples=200)
+
+
+def test_sog_comes_back_as_ply(tmp_path: Path) -> None:
+    """Files of SOG aren't written: the suffix of a PLY file asks for values, not for the integers."""
+    given, coded, back = (tmp_path / name for name in ("a.sog", "a.dualgs", "a.ply"))
+    given.write_bytes(bundle(sog_parts(30, 1)))
+    assert main(["encode", str(given), "-o", str(coded)]) == 0
+    assert main(["decode", str(coded), "-o", str(back)]) == 0
+    assert np.array_equal(rows(open_source(given).frame(0)), rows(open_source(back).frame(0)))
