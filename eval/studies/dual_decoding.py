@@ -42,7 +42,7 @@ def _codec() -> GaussiansCodec:
 
 
 def tracks_of(data: bytes) -> Iterator[tuple[Tracks, NDArray[np.int64]]]:
-    """Segments of a file: of each the tracks of scales and opacities, (T, N, c), and the order of rows in a table."""
+    """The segments of a file: tracks of scales and opacities, (T, N, c), and the order of rows in a table."""
     from ...codecs.dualgs import sequence
 
     with _codec().open_frames(data) as file:
@@ -74,12 +74,12 @@ def tables(data: bytes) -> dict[str, Any]:
     sizes: dict[str, int | None] = {"webp": 0, "levels": 0, "tracks": 0}
     n_frames = 0
     for tracks, rows in tracks_of(data):
-        joint = np.concatenate([tracks["scale"], tracks["opacity"]], 2)
-        n_frames += len(joint)
+        changes = np.concatenate([tracks["scale"], tracks["opacity"]], 2)
+        n_frames += len(changes)
         _add(sizes, "tracks", len(encode_tracks([tracks["scale"], tracks["opacity"]], [Kind(3), Kind(1)])))
-        picture = encode_lookup(joint, rows)
+        picture = encode_lookup(changes, rows)
         _add(sizes, "webp", len(picture) or None)
-        _add(sizes, "levels", _as_levels(picture, joint, rows) if picture else None)
+        _add(sizes, "levels", _as_levels(picture, changes, rows) if picture else None)
     storage = _codec().describe(data)["storage"]
     about: dict[str, Any] = {name: None if size is None else size / n_frames for name, size in sizes.items()}
     return {**about, "file": len(data) / n_frames, "in_file": "look-up tables" in storage, "storage": storage}

@@ -1,4 +1,4 @@
-"""`codec fit`: options by family, and what arrives at a fit of Gaussians. The circuit's fit is tested beside its codec."""
+"""`codec fit`: options by family, and what arrives at a fit of Gaussians. The circuit has tests beside its codec."""
 
 from __future__ import annotations
 
