@@ -6,6 +6,7 @@ The twin, equal to the last digit of every table, is entropy/mixing/splats_oracl
 from __future__ import annotations
 
 import ctypes
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ KINDS = {"number": 0, "repeat": 1, "vector": 2, "largest": 3, "part": 4}
 MOST_COLUMNS = 256
 MOST_PLACE = 1 << 24
 _void = ctypes.c_void_p
+_SEED = secrets.randbits(64)  # of hash tables, so that no file can be made whose places share a slot
 
 
 class _Points(ctypes.Structure):
@@ -35,6 +37,7 @@ class _Points(ctypes.Structure):
         ("bits", ctypes.c_int64),
         *((name, _void) for name in ("boxes0", "boxes1", "counts0", "counts1", "lefts", "owners0", "owners1", "slots")),
         ("n_slots", ctypes.c_int64),
+        ("seed", ctypes.c_uint64),
         ("errors", _void),
         ("decisions", ctypes.c_int64),
     )
@@ -48,6 +51,7 @@ class _Places(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("n", "shift")),
         ("slots", _void),
         ("n_slots", ctypes.c_int64),
+        ("seed", ctypes.c_uint64),
         *((name, _void) for name in ("previous", "rows", "weights", "far")),
     )
 
@@ -153,7 +157,7 @@ def points(coder: Coder, points: NDArray[np.uint32], groups: NDArray[np.int64], 
     names = ("boxes0", "boxes1", "counts0", "counts1", "lefts", "owners0", "owners1", "slots")
     for name, array in zip(names, arrays, strict=True):
         setattr(call, name, array.ctypes.data)
-    call.n_slots, call.errors = slots, errors.ctypes.data
+    call.n_slots, call.seed, call.errors = slots, _SEED, errors.ctypes.data
     check(module.codec_mixing_points(coder.pointer, ctypes.c_int(coder.role), ctypes.byref(call)))
     return int(call.decisions)
 
@@ -165,7 +169,8 @@ def nearby(places: NDArray[np.uint32], shift: int) -> Nearby:
     n = len(places)
     assert 0 <= shift < 32 and n < 1 << 30 and (not n or int(places.max()) < MOST_PLACE)
     slots, previous, out = np.full(_slots(n), -1, np.int32), np.empty(n, np.int32), Nearby.new(n)
-    call = _Places(_checked(places, np.uint32, (n, 3)), n, shift, slots.ctypes.data, len(slots), previous.ctypes.data)
+    call = _Places(_checked(places, np.uint32, (n, 3)), n, shift, slots.ctypes.data, len(slots), _SEED)
+    call.previous = previous.ctypes.data
     call.rows, call.weights, call.far = out.rows.ctypes.data, out.weights.ctypes.data, out.far.ctypes.data
     check(module.codec_splat_places(ctypes.byref(call)))
     return out

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...native import skinning
 from .grid import unit
 
 __all__ = ["NEIGHBOURS", "Pose", "Rig", "multiplied", "quaternions", "rotation_matrices"]
@@ -73,7 +74,22 @@ class Rig:
         self, pose: Pose, positions: NDArray[np.float64], rotations: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The positions (N, 3) and the unit quaternions (N, 4) of skins in a pose, from those of the base frame."""
-        blended = self._blended(pose)
+        parts = self._matrices(pose)
+        if skinning.usable():
+            matrices = np.ascontiguousarray(np.stack(parts, 1))
+            rows = np.ascontiguousarray(positions), np.ascontiguousarray(rotations)
+            return skinning.warp(matrices, self.anchors, self.weights, *rows)
+        return self.warp_plainly(parts, positions, rotations)
+
+    def warp_plainly(
+        self, parts: list[NDArray[np.float64]], positions: NDArray[np.float64], rotations: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What `native.skinning.warp` computes, in NumPy. parts: of the joints' matrices, 12 arrays (J,)."""
+        blended = [np.zeros(len(self.anchors)) for _ in parts]
+        for k in range(self.anchors.shape[1]):
+            anchor, weight = self.anchors[:, k], np.ascontiguousarray(self.weights[:, k])
+            for total, part in zip(blended, parts, strict=True):
+                total += part[anchor] * weight
         x, y, z = (np.ascontiguousarray(positions[:, axis]) for axis in range(3))
         moved = np.empty_like(positions)
         for axis in range(3):
@@ -82,20 +98,15 @@ class Rig:
         turned = quaternions([blended[4 * row + column] for row in range(3) for column in range(3)])
         return moved, unit(multiplied(turned, rotations))
 
-    def _blended(self, pose: Pose) -> list[NDArray[np.float64]]:
-        """The 12 numbers of each skin's matrix [A | t], row by row: arrays (N,)."""
+    def _matrices(self, pose: Pose) -> list[NDArray[np.float64]]:
+        """The 12 numbers of each joint's matrix [A | t], row by row: arrays (J,)."""
         matrices = rotation_matrices(pose.rotations)  # 9 arrays (J,)
         p, rest = pose.positions, self.joints
         parts: list[NDArray[np.float64]] = []
         for axis in range(3):
             a, b, c = matrices[3 * axis : 3 * axis + 3]
             parts += [a, b, c, p[:, axis] - ((a * rest[:, 0] + b * rest[:, 1]) + c * rest[:, 2])]
-        out = [np.zeros(len(self.anchors)) for _ in parts]
-        for k in range(self.anchors.shape[1]):
-            anchor, weight = self.anchors[:, k], np.ascontiguousarray(self.weights[:, k])
-            for total, part in zip(out, parts, strict=True):
-                total += part[anchor] * weight
-        return out
+        return parts
 
 
 def _squares(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,12 +12,13 @@ from ...entropy.mixing.coding import SymbolCoder, symbol_plan
 from ...entropy.mixing.mixer import Mixer
 from ...entropy.mixing.tables import Rates
 from ...errors import StreamError
+from ...native.mixing import Coder
 
 __all__ = ["NumberCoder", "joined", "lines_for", "parted", "plain"]
 
 WIDTH = 3  # bits of the symbol that stands for a small number: one line of each context
 _ESCAPE = (1 << WIDTH) - 1
-_MOST_LINES, _LEAST_LINES = 20, 8  # powers of two; a line takes 64 bytes
+_MOST_LINES, _LEAST_LINES = 16, 8  # powers of two; a line takes 64 bytes. With more, nothing gets smaller, and all slower
 _MORE, _LARGE = 5, 8  # further symbols of a large one, and their bits
 RATES = Rates(limit=255, delay=1.5, doubt=0.25, lean=4.0, first=0.02, last=0.002, fall=32, refine_by=6)
 
@@ -52,6 +53,11 @@ class NumberCoder:
         plan = symbol_plan(_LARGE, 1, _MORE, _LEAST_LINES, RATES)
         self._large = SymbolCoder(_LARGE, _MORE, Mixer.new(plan), large)
         self._reads = data is not None
+
+    @property
+    def readers(self) -> tuple[Coder | None, Coder | None]:
+        """The compiled coders of small numbers and of what is left of large ones, of a stream that they read."""
+        return self._small.reader, self._large.reader
 
     def code(
         self,

@@ -4,6 +4,8 @@ A track is what an attribute has moved from the base frame, in steps. `held` fin
 tolerance lets them: each run of frames has a single number, which is within the tolerance of all of them. Per frame the
 stream tells which Gaussians change, which of their attributes, and by how many steps; each is mixed with what changed
 before, in the Gaussian and in its neighbours, as contexts. splats4d holds tracks too; it has no contexts.
+
+`native/src/mixing_tracks.h` reads a frame as `_Coder.frame` does, several times as fast.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from numpy.typing import NDArray
 from ...entropy.mixing.coding import SymbolCoder, symbol_plan
 from ...entropy.mixing.mixer import Mixer
 from ...errors import StreamError
+from ...native import mixing_tracks as kernels
+from ...native.mixing_tracks import MOST_KINDS, Known
 from .symbols import RATES, NumberCoder, joined, lines_for, parted
 
 __all__ = ["MOST_KINDS", "Kind", "TrackReader", "encode_tracks", "held"]
 
-MOST_KINDS = 9  # attributes that tracks may have: five, and four bands of harmonics
 _BUSY = 64  # of an attribute that changes often
 _OF_ANY, _OF_FLAG, _OF_NUMBER = 7, 7, 7  # contexts: with one more, a decision takes nearly twice as long
 _LIMIT = 1 << 29
@@ -89,31 +92,53 @@ class _Coder:
         plan = symbol_plan(n_kinds, _OF_FLAG, 1, lines_for(n * n_frames // 4), RATES)
         self._flag = SymbolCoder(n_kinds, 1, Mixer.new(plan), streams[1])
         self._passes = _passes(n)
-        self._age = np.full(n, 15, np.int64)  # frames since a Gaussian changed
-        self._busy = np.zeros(n, np.int64)  # how often it changed of late, 0 to 255
-        self._age_of = np.full((n_kinds, n), 15, np.int64)  # the same of each attribute
-        self._busy_of = np.zeros((n_kinds, n), np.int64)
-        self._masks = np.zeros(n, np.int64)  # of its last change
-        self._mask = np.zeros(n, np.int64)  # of this frame, or the last one where this isn't known yet
-        self._step = np.zeros((n, sum(widths)), np.int64)  # the difference of each number in that frame
-        self._last = np.zeros((n, sum(widths)), np.int64)  # the last difference that isn't 0
+        self._known = Known.new(n, n_kinds, sum(widths))
         self._reads = data is not None
-        self.now = np.zeros((n, sum(widths)), np.int64)
+        self._streams = self._compiled() if self._reads else None
+
+    def _compiled(self) -> kernels.Streams | None:
+        """The streams for the compiled loops; None where there are none."""
+        if self._any.reader is None or self._flag.reader is None:
+            return None
+        small, large = [], []
+        for place in range(len(self._kinds)):
+            first, second = self._number[place].readers if place in self._number else (self._index[place].reader, None)
+            assert first is not None
+            small.append(first)
+            large.append(second)
+        kinds = [(kind.width, kind.bits) for kind in self._kinds]
+        return kernels.Streams(self._any.reader, self._flag.reader, kinds, small, large)
+
+    @property
+    def now(self) -> NDArray[np.int64]:
+        """The numbers of the last frame, (N, columns)."""
+        return self._known.now
+
+    def read(self) -> None:
+        """Reads the next frame into `now`. StreamError for a damaged stream."""
+        if self._streams is None:
+            self.frame(None)
+            return
+        try:
+            kernels.read_frame(self._streams, self._known)
+        except ValueError as error:
+            raise StreamError("a mixed stream ends too early: the file is damaged") from error
 
     def frame(self, target: NDArray[np.int64] | None) -> None:
-        """The next frame: `now` becomes the target (N, columns), or what is read."""
+        """The next frame: `now` becomes the target (N, columns), or what is read: the twin of the compiled loops."""
+        known = self._known
         difference = None if target is None else target - self.now
         masks = None if difference is None else self._masks_of(difference)
         for number, (rows, left, right) in enumerate(self._passes):
             self._pass(number, rows, left, right, masks, difference)
-        changed = self._mask != 0
-        self._age = np.where(changed, 0, np.minimum(self._age + 1, 15))
-        self._busy += 31 * changed - (self._busy >> 3)
-        self._masks = np.where(changed, self._mask, self._masks)
+        changed = known.mask != 0
+        known.age[:] = np.where(changed, 0, np.minimum(known.age + 1, 15))
+        known.busy[:] += 31 * changed - (known.busy >> 3)
+        known.last_mask[:] = np.where(changed, known.mask, known.last_mask)
         for kind in range(len(self._kinds)):
-            flag = self._mask >> kind & 1
-            self._age_of[kind] = np.where(flag, 0, np.minimum(self._age_of[kind] + 1, 15))
-            self._busy_of[kind] += 31 * flag - (self._busy_of[kind] >> 3)
+            flag = known.mask >> kind & 1
+            known.age_of[kind] = np.where(flag, 0, np.minimum(known.age_of[kind] + 1, 15))
+            known.busy_of[kind] += 31 * flag - (known.busy_of[kind] >> 3)
 
     def _masks_of(self, difference: NDArray[np.int64]) -> NDArray[np.int64]:
         mask = np.zeros(self._n, np.int64)
@@ -143,12 +168,12 @@ class _Coder:
         changes = self._any.code(contexts, select + 4 * number, given)
         where = np.flatnonzero(changes)
         rows_of = rows[where]
-        self._mask[rows] = 0
-        self._step[rows] = 0
+        self._known.mask[rows] = 0
+        self._known.step[rows] = 0
         if not len(where):
             return
         mask = self._flags(rows_of, left[where], right[where], bent[:, where], masks)
-        self._mask[rows_of] = mask
+        self._known.mask[rows_of] = mask
         for place, (first, kind) in enumerate(zip(self._first, self._kinds, strict=True)):
             chosen = np.flatnonzero(mask >> place & 1)
             if not len(chosen):
@@ -162,10 +187,10 @@ class _Coder:
     def _contexts_of_any(
         self, rows: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64], bent: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-        age, busy = self._age[rows], self._busy >> 3
+        age, busy = self._known.age[rows], self._known.busy >> 3
         own = age << 5 | busy[rows]
         near = busy[left] + busy[right]
-        a, b = self._mask[left], self._mask[right]
+        a, b = self._known.mask[left], self._known.mask[right]
         pair = (a != 0) * 2 + (b != 0)
         most = np.minimum(bent.sum(0), 31)
         contexts = [
@@ -174,7 +199,7 @@ class _Coder:
             a << 8 | b,
             most << 2 | pair,
             most << 9 | own,
-            self._masks[rows] << 6 | age << 2 | pair,
+            self._known.last_mask[rows] << 6 | age << 2 | pair,
             (near >> 2) << 9 | own,
         ]
         return _stacked(contexts), np.minimum(age, 3).astype(np.int32)
@@ -188,16 +213,16 @@ class _Coder:
         masks: NDArray[np.int64] | None,
     ) -> NDArray[np.int64]:
         """The attributes that change, of Gaussians that do: a bit for each."""
-        last, a, b = self._masks[rows], self._mask[left], self._mask[right]
+        last, a, b = self._known.last_mask[rows], self._known.mask[left], self._known.mask[right]
         busy, bends, far = (np.zeros(len(rows), np.int64) for _ in range(3))
         fresh = np.zeros(len(rows), np.int64)
         for kind in range(len(self._kinds)):
-            busy |= (self._busy_of[kind][rows] >= _BUSY).astype(np.int64) << kind
-            fresh |= (self._age_of[kind][rows] <= 1).astype(np.int64) << kind
+            busy |= (self._known.busy_of[kind][rows] >= _BUSY).astype(np.int64) << kind
+            fresh |= (self._known.age_of[kind][rows] <= 1).astype(np.int64) << kind
             bends |= (bent[kind] >= 2).astype(np.int64) << kind
             far |= (bent[kind] >= 4).astype(np.int64) << kind
         contexts = [
-            last << 4 | self._age[rows],
+            last << 4 | self._known.age[rows],
             a << 8 | b,
             (a | b) << 8 | bends,
             busy << 8 | fresh,
@@ -220,8 +245,8 @@ class _Coder:
         first, kind = self._first[place], self._kinds[place]
         before = second = np.zeros(len(rows), np.int64)
         for column in range(first, first + kind.width):
-            last, bend = self._last[rows, column], _short(bends[:, column])
-            near = _short(self._step[left, column] + self._step[right, column])
+            last, bend = self._known.last[rows, column], _short(bends[:, column])
+            near = _short(self._known.step[left, column] + self._known.step[right, column])
             a, b, c = _short(before), _short(second), _short(last)
             contexts = [
                 a << 5 | bend,
@@ -235,8 +260,8 @@ class _Coder:
             given = None if difference is None else difference[rows, column]
             value = self._number[place].code(contexts, np.full(len(rows), column - first), given)
             self.now[rows, column] += value
-            self._step[rows, column] = value
-            self._last[rows, column] = np.where(value != 0, value, last)
+            self._known.step[rows, column] = value
+            self._known.last[rows, column] = np.where(value != 0, value, last)
             before, second = value, before
 
     def _indices(
@@ -299,7 +324,7 @@ class TrackReader:
         """The tracks of the next frame, (N, c) of each attribute. StreamError for a damaged stream."""
         assert self._left > 0, "a segment has no more frames"
         self._left -= 1
-        self._coder.frame(None)
+        self._coder.read()
         if int(np.abs(self._coder.now).max(initial=0)) > _LIMIT:
             raise StreamError("a track beyond all measure: the file is damaged")
         if not self._left:

@@ -69,6 +69,11 @@ class SymbolCoder:
         elif data is not None:
             self._native = compiled(role, mixer, data)
 
+    @property
+    def reader(self) -> kernels.Coder | None:
+        """The compiled coder of a stream that is read; None where there is none, or a stream is written."""
+        return self._native
+
     def code(
         self, contexts: NDArray[np.uint64], select: NDArray[np.int32], symbols: NDArray[np.int32] | None = None
     ) -> NDArray[np.int32]:

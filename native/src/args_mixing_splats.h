@@ -2,7 +2,7 @@
 #pragma once
 #include <stdint.h>
 
-// Positions in an order that is free: how many lie in each half of a box, box by box, from the largest to single points.
+// Positions in an order that is free: how many lie in each half of a box, from the largest boxes to single points.
 struct MixingPoints {
   uint32_t *points;        // (n, 3) by rising Morton code in each group; read or written
   int64_t n, n_groups;
@@ -14,6 +14,7 @@ struct MixingPoints {
   int32_t *owners[2];      // (n) each, the groups of boxes
   int32_t *slots;          // (n_slots) a hash table of boxes, a power of two of at least 2 n
   int64_t n_slots;
+  uint64_t seed;           // of the hashes
   int32_t *errors;         // (256) 2^8 times the mean error of a count's prediction
   int64_t decisions;
 };
@@ -24,6 +25,7 @@ struct SplatPlaces {
   int64_t n, shift;       // places are in cells of 2^shift
   int32_t *slots;         // (n_slots) the last row of a cell, at first -1; a power of two of at least 2 n
   int64_t n_slots;
+  uint64_t seed;          // of the hashes
   int32_t *previous;      // (n) the row before in the same cell, -1
   int32_t *rows;          // (n, 8) earlier rows by distance; -1: none
   int32_t *weights;       // (n, 8) 1 to 256: how near they are

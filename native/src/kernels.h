@@ -24,6 +24,7 @@ namespace CODEC_ISA {
 #include "sums.h"
 #include "png.h"
 #include "splats.h"
+#include "skinning.h"
 #include "mixing.h"
 #include "mixing_levels.h"
 #include "mixing_texts.h"
@@ -33,4 +34,5 @@ namespace CODEC_ISA {
 #include "mixing_sound.h"
 #include "mixing_residuals.h"
 #include "mixing_splats.h"
+#include "mixing_tracks.h"
 } // namespace CODEC_ISA

@@ -272,46 +272,57 @@ int mixing_stop(MixingCoder *c) {
 
 // ---- symbols whose contexts the caller knows
 
+// A symbol of `width` bits. contexts: (n_contexts). Returns it: the one given, or the one that is read.
+template <int ROLE>
+INLINE int32_t mix_symbol(Mix *m, int width, const uint64_t *contexts, int32_t select, int32_t symbol) {
+  const int n_contexts = (int)m->c->n_contexts, groups = (width + 3) / 4;
+  int32_t prefix = 0, left = width;
+  for (int g = 0; g < groups; g++) {
+    uint64_t hashes[MIX_CONTEXTS];
+    for (int k = 0; k < n_contexts; k++)
+      hashes[k] = mix_hash(k * 16 + g, contexts[k] * 0x9E3779B97F4A7C15u + (uint64_t)prefix);
+    mix_open(m, hashes);
+    int node = 1;
+    for (int b = 0; b < 4 && left; b++) {
+      left--;
+      m->set[0] = g * 16 + node;
+      m->set[1] = groups * 16 + select;
+      m->last = g * 16 + node;
+      m->refine[0] = select;
+      int bit = mix_bit<ROLE>(m, node, (symbol >> left) & 1);
+      node = node * 2 + bit;
+      prefix = prefix * 2 + bit;
+    }
+  }
+  return prefix;
+}
+
 template <int ROLE>
 static int mix_symbols(MixingCoder *c, int64_t n, int64_t width, const uint64_t *contexts, const int32_t *select,
                        int32_t *symbols) {
   Mix m;
   mix_begin(&m, c);
-  const int n_contexts = (int)c->n_contexts, groups = (int)((width + 3) / 4);
   for (int64_t i = 0; i < n; i++) {
-    int32_t symbol = ROLE == MIX_READ ? 0 : symbols[i], prefix = 0, left = (int32_t)width;
-    for (int g = 0; g < groups; g++) {
-      uint64_t hashes[MIX_CONTEXTS];
-      for (int k = 0; k < n_contexts; k++)
-        hashes[k] = mix_hash(k * 16 + g, contexts[i * n_contexts + k] * 0x9E3779B97F4A7C15u + (uint64_t)prefix);
-      mix_open(&m, hashes);
-      int node = 1;
-      for (int b = 0; b < 4 && left; b++) {
-        left--;
-        m.set[0] = g * 16 + node;
-        m.set[1] = groups * 16 + select[i];
-        m.last = g * 16 + node;
-        m.refine[0] = select[i];
-        int bit = mix_bit<ROLE>(&m, node, (symbol >> left) & 1);
-        if (ROLE == MIX_READ) symbol |= bit << left;
-        node = node * 2 + bit;
-        prefix = prefix * 2 + bit;
-      }
-    }
+    int32_t given = ROLE == MIX_READ ? 0 : symbols[i];
+    int32_t symbol = mix_symbol<ROLE>(&m, (int)width, contexts + i * c->n_contexts, select[i], given);
     if (c->failed) return ROLE == MIX_READ ? CODEC_DAMAGED : CODEC_NO_MEMORY;
     if (ROLE == MIX_READ) symbols[i] = symbol;
   }
   return CODEC_OK;
 }
 
+// Whether a coder has the plan of symbols of `width` bits with so many contexts.
+INLINE bool mix_fits(const MixingCoder *c, int64_t width, int64_t n_contexts, int64_t n_select) {
+  const int64_t groups = (width + 3) / 4;
+  return width >= 1 && width <= 30 && c->n_contexts == n_contexts && c->n_choices == 2 && c->n_sets >= groups * 16 + n_select &&
+         c->n_finals >= groups * 16 && c->n_refined >= n_select;
+}
+
 // Codes n symbols of `width` bits. contexts: (n, n_contexts); select: (n), each below n_select. Two sets are chosen: by
 // the decision, and by `select`, which refines, too.
 int mixing_symbols(MixingCoder *c, int role, int64_t n, int64_t width, const uint64_t *contexts, const int32_t *select,
                    int32_t n_select, int32_t *symbols) {
-  int64_t groups = (width + 3) / 4;
-  if (width < 1 || width > 30 || c->n_choices != 2 || c->n_sets < groups * 16 + n_select || c->n_finals < groups * 16 ||
-      c->n_refined < n_select)
-    return CODEC_BAD_CALL;
+  if (!mix_fits(c, width, c->n_contexts, n_select)) return CODEC_BAD_CALL;
   for (int64_t i = 0; i < n; i++)
     if (select[i] < 0 || select[i] >= n_select) return CODEC_BAD_CALL;
   switch (role) {

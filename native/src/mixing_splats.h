@@ -72,16 +72,22 @@ INLINE int splat_few(int x) { return x < 3 ? x : 3; }
 
 INLINE int splat_sort(int x) { return x < 5 ? x - 1 : x < 9 ? 4 : x < 17 ? 5 : x < 257 ? 6 : 7; }
 
+// Tables are looked up by hashes with a seed of each process: nobody can make a file whose places share a slot, which
+// would take a time that grows with their square. What is in a table doesn't depend on the seed.
+INLINE uint64_t splat_hash(uint64_t seed, uint64_t x, uint64_t y, uint64_t z) {
+  return mix_hash(mix_hash(mix_hash(seed, x), y), z);
+}
+
 // Where the table of boxes is looked at first: the 64 boxes of a block lie side by side.
-INLINE uint32_t splat_place(const uint32_t *box, int owner) {
-  const uint64_t block = mix_hash(box[0] >> 2, splat_chain(box[1] >> 2, box[2] >> 2, (uint64_t)owner));
+INLINE uint32_t splat_place(uint64_t seed, const uint32_t *box, int owner) {
+  const uint64_t block = splat_hash(seed ^ (uint64_t)owner << 32, box[0] >> 2, box[1] >> 2, box[2] >> 2);
   return (uint32_t)(block >> 32) << 6 | (box[0] & 3) << 4 | (box[1] & 3) << 2 | (box[2] & 3);
 }
 
 // The box at a corner: its index, or -1.
 INLINE int splat_at(const MixingPoints *a, int from, uint32_t x, uint32_t y, uint32_t z, int owner) {
   const uint32_t box[3] = {x, y, z}, mask = (uint32_t)a->n_slots - 1;
-  for (uint32_t at = splat_place(box, owner) & mask;; at = (at + 1) & mask) {
+  for (uint32_t at = splat_place(a->seed, box, owner) & mask;; at = (at + 1) & mask) {
     const int i = a->slots[at] - 1;
     if (i < 0) return -1;
     const uint32_t *other = a->boxes[from] + 3 * (int64_t)i;
@@ -93,7 +99,7 @@ INLINE void splat_table(MixingPoints *a, int from, int64_t n) {
   const uint32_t mask = (uint32_t)a->n_slots - 1;
   memset(a->slots, 0, a->n_slots * sizeof *a->slots);
   for (int64_t i = 0; i < n; i++) {
-    uint32_t at = splat_place(a->boxes[from] + 3 * i, a->owners[from][i]) & mask;
+    uint32_t at = splat_place(a->seed, a->boxes[from] + 3 * i, a->owners[from][i]) & mask;
     while (a->slots[at]) at = (at + 1) & mask;
     a->slots[at] = (int32_t)i + 1;
   }
@@ -190,7 +196,7 @@ INLINE int splat_split(const MixingPoints *a, int64_t from, int count, int axis,
 template <int ROLE> static int splat_points(MixingCoder *coder, MixingPoints *a) {
   Mix m;
   mix_begin(&m, coder);
-  SplatBox s;
+  SplatBox s = {};
   int64_t n = a->n_groups;
   for (int64_t i = 0; i < n; i++) {
     memset(a->boxes[0] + 3 * i, 0, 12);
@@ -263,7 +269,8 @@ INLINE int64_t splat_root(int64_t x) { // of a number of at most 52 bits, rounde
 // Where a cell is in the table, or the free slot where it would be.
 INLINE uint32_t splat_slot(const SplatPlaces *a, const uint32_t *cell) {
   const uint32_t mask = (uint32_t)a->n_slots - 1;
-  for (uint32_t at = (uint32_t)(mix_hash(cell[0], splat_chain(cell[1], cell[2])) >> 32) & mask;; at = (at + 1) & mask) {
+  const uint32_t first = (uint32_t)(splat_hash(a->seed, cell[0], cell[1], cell[2]) >> 32) & mask;
+  for (uint32_t at = first;; at = (at + 1) & mask) {
     if (a->slots[at] < 0) return at;
     const uint32_t *place = a->places + 3 * (int64_t)a->slots[at];
     if (place[0] >> a->shift == cell[0] && place[1] >> a->shift == cell[1] && place[2] >> a->shift == cell[2]) return at;
