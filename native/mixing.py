@@ -26,7 +26,7 @@ _ROOM = 64
 class _Struct(ctypes.Structure):
     """`MixingCoder` of src/args_mixing.h."""
 
-    _tables_ = ("stretch", "squash", "step", "trust", "lean", "pace", "price")
+    _tables_ = ("stretch", "squash", "step", "trust", "lean", "worth", "pace", "price")
     _learned_ = ("lines", "weights", "ages", "finals", "final_ages", "refined")
     _sizes_ = ("n_lines", "n_contexts", "n_extra", "n_inputs", "n_choices", "n_sets", "n_finals", "n_refined")
     _fields_ = (

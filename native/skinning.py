@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import check, library
 
-__all__ = ["usable", "warp"]
+__all__ = ["anchors", "usable", "warp"]
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,25 @@ def usable() -> bool:
 def _address(array: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> int:
     assert array.dtype == dtype and array.shape == shape and array.flags.c_contiguous, (array.dtype, array.shape, shape)
     return array.ctypes.data
+
+
+def anchors(joints: Array, skins: Array, n_near: int) -> tuple[NDArray[np.int64], Array]:
+    """The `n_near` joints nearest to each skin, the nearest first, and their squared distances: (n, n_near) each.
+
+    joints, skins: (J, 3) and (n, 3), contiguous and finite.
+    """
+    module = library()
+    assert module is not None, "this needs the compiled module"
+    chosen, squares = np.empty((len(skins), n_near), np.int64), np.empty((len(skins), n_near))
+    status = module.codec_skin_anchors(
+        ctypes.c_void_p(_address(joints, np.float64, (len(joints), 3))),
+        ctypes.c_int64(len(joints)),
+        ctypes.c_void_p(_address(skins, np.float64, (len(skins), 3))),
+        *(ctypes.c_int64(len(skins)), ctypes.c_int64(n_near)),
+        *(ctypes.c_void_p(chosen.ctypes.data), ctypes.c_void_p(squares.ctypes.data)),
+    )
+    check(status)
+    return chosen, squares
 
 
 def warp(

@@ -52,18 +52,8 @@ class Rig:
     def of(joints: NDArray[np.float64], skins: NDArray[np.float64], length: float) -> Rig:
         """The rig of joints (J, 3) and skins (N, 3) in the base frame. length: l, at which a weight falls to 1 / e."""
         n_near = min(NEIGHBOURS, len(joints))
-        anchors = np.empty((len(skins), n_near), np.int64)
-        squares = np.empty((len(skins), n_near))
-        at_once = max(1, _ROWS // len(joints))
-        for start in range(0, len(skins), at_once):
-            part = skins[start : start + at_once]
-            distance = _squares(part, joints)
-            rows = np.arange(len(part))
-            for k in range(n_near):
-                nearest = np.argmin(distance, axis=1)  # of equal ones the first
-                anchors[start : start + at_once, k] = nearest
-                squares[start : start + at_once, k] = distance[rows, nearest]
-                distance[rows, nearest] = np.inf
+        nearest = skinning.anchors if skinning.usable() else _nearest
+        anchors, squares = nearest(np.ascontiguousarray(joints), np.ascontiguousarray(skins), n_near)
         weights = _exp(-(squares - squares[:, :1]) / (length * length))
         total = weights[:, 0].copy()
         for k in range(1, n_near):
@@ -74,7 +64,7 @@ class Rig:
         self, pose: Pose, positions: NDArray[np.float64], rotations: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The positions (N, 3) and the unit quaternions (N, 4) of skins in a pose, from those of the base frame."""
-        parts = self._matrices(pose)
+        parts = self.matrices(pose)
         if skinning.usable():
             matrices = np.ascontiguousarray(np.stack(parts, 1))
             rows = np.ascontiguousarray(positions), np.ascontiguousarray(rotations)
@@ -98,7 +88,7 @@ class Rig:
         turned = quaternions([blended[4 * row + column] for row in range(3) for column in range(3)])
         return moved, unit(multiplied(turned, rotations))
 
-    def _matrices(self, pose: Pose) -> list[NDArray[np.float64]]:
+    def matrices(self, pose: Pose) -> list[NDArray[np.float64]]:
         """The 12 numbers of each joint's matrix [A | t], row by row: arrays (J,)."""
         matrices = rotation_matrices(pose.rotations)  # 9 arrays (J,)
         p, rest = pose.positions, self.joints
@@ -107,6 +97,25 @@ class Rig:
             a, b, c = matrices[3 * axis : 3 * axis + 3]
             parts += [a, b, c, p[:, axis] - ((a * rest[:, 0] + b * rest[:, 1]) + c * rest[:, 2])]
         return parts
+
+
+def _nearest(
+    joints: NDArray[np.float64], skins: NDArray[np.float64], n_near: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """What `native.skinning.anchors` finds, in NumPy."""
+    anchors = np.empty((len(skins), n_near), np.int64)
+    squares = np.empty((len(skins), n_near))
+    at_once = max(1, _ROWS // len(joints))
+    for start in range(0, len(skins), at_once):
+        part = skins[start : start + at_once]
+        distance = _squares(part, joints)
+        rows = np.arange(len(part))
+        for k in range(n_near):
+            nearest = np.argmin(distance, axis=1)  # of equal ones the first
+            anchors[start : start + at_once, k] = nearest
+            squares[start : start + at_once, k] = distance[rows, nearest]
+            distance[rows, nearest] = np.inf
+    return anchors, squares
 
 
 def _squares(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ def compiled(role: int, mixer: Mixer, data: bytes | None = None, room: int = 0) 
         "step": rates.step(),
         "trust": rates.trust(),
         "lean": rates.weights_of_lean(),
+        "worth": rates.trust() | rates.weights_of_lean() << 16,
         "pace": rates.pace(),
     }
     names = ("lines", "weights", "ages", "finals", "final_ages", "refined")

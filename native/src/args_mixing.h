@@ -10,6 +10,7 @@ struct MixingCoder {
   const int32_t *step;    // (1024) of a count: 2^15 times the step of its probability towards the next bit
   const int32_t *trust;   // (1024) of a count: 2^8 times the weight of its log odds; 0 of none
   const int32_t *lean;    // (1024) of a count: 2^16 / 256 times the weight of its probability less a half
+  const int32_t *worth;   // (1024) of a count: its trust, and 2^16 times its lean
   const int32_t *pace;    // (1024) of the age of a set of weights: 2^14 times its learning rate
   const int32_t *price;   // (4096) of a probability of 12 bits: 2^16 times its bits
   // What is learned.

@@ -8,6 +8,7 @@
 
 enum { MIX_WRITE = 0, MIX_READ = 1, MIX_PRICE = 2 }; // what a model's code does with its decisions
 const int MIX_CONTEXTS = 24, MIX_INPUTS = 64, MIX_CHOICES = 8, MIX_REFINED = 2;
+const int MIX_FEW = 8, MIX_FEW_EXTRA = 8; // contexts, extra inputs: of `mix_few`
 const int MIX_LOW = 3072, MIX_HEAVY = (1 << 22) - 1; // log odds are -3072 ... 3071, weights up to 4
 
 struct Mix {
@@ -18,6 +19,10 @@ struct Mix {
   int32_t last;                  // the set of the last mixer
   int32_t refine[MIX_REFINED];   // rows of the refinements; -1: none
   uint32_t blank[16];            // what a frozen coder finds where it has seen nothing
+  bool small;                    // whether the inputs fill two registers: `mix_few`
+#if defined(CODEC_AVX2) || defined(CODEC_AVX512)
+  __m256i turn, low, high, tail, extra_at[MIX_FEW_EXTRA]; // where they lie in these
+#endif
 };
 
 INLINE uint64_t mix_hash(uint64_t context, uint64_t value) {
@@ -33,6 +38,22 @@ INLINE void mix_begin(Mix *m, MixingCoder *coder) {
   memset(m->set, 0, sizeof m->set);
   m->last = 0;
   for (int i = 0; i < MIX_REFINED; i++) m->refine[i] = -1;
+  const int n = (int)coder->n_contexts, n_extra = (int)coder->n_extra;
+  m->small = false;
+#if defined(CODEC_AVX2) || defined(CODEC_AVX512)
+  m->small = n >= 4 && n < MIX_FEW && coder->n_inputs == 16;
+  for (int i = 1; i < 16; i++) m->blank[i] = 1u << 31;
+  for (int i = n; i < MIX_FEW; i++) m->line[i] = m->blank;
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  m->turn = _mm256_and_si256(_mm256_sub_epi32(lane, _mm256_set1_epi32(n)), _mm256_set1_epi32(7));
+  m->low = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane);
+  m->high = _mm256_cmpgt_epi32(_mm256_set1_epi32(2 * n - 8), lane);
+  m->tail = _mm256_and_si256(_mm256_cmpeq_epi32(lane, _mm256_set1_epi32(2 * n + n_extra - 8)), _mm256_set1_epi32(256));
+  for (int i = 0; i < MIX_FEW_EXTRA; i++)
+    m->extra_at[i] = _mm256_cmpeq_epi32(lane, _mm256_set1_epi32(i < n_extra ? 2 * n + i - 8 : -1));
+#else
+  (void)n, (void)n_extra;
+#endif
 }
 
 // The line of a hash: of two neighbours the one that is its own, or else the one that has seen less, emptied.
@@ -191,53 +212,143 @@ INLINE void mix_counted(Mix *m, int node, int32_t target, uint32_t *cell) {
   for (int i = 0; i < n; i++) m->line[i][node] = cell[i];
 }
 
-// One decision, in this node (1 to 15) of the group's lines. Returns the bit: the one given, or the one that is read.
-template <int ROLE> static __attribute__((noinline)) int mix_bit(Mix *m, int node, int bit) {
-  MixingCoder *c = m->c;
-  const int n_inputs = (int)c->n_inputs, n_choices = (int)c->n_choices;
-  alignas(64) int32_t x[MIX_INPUTS + 16];
-  alignas(64) uint32_t cell[MIX_CONTEXTS + 16];
-  mix_inputs(m, node, x, cell);
-  int32_t y[MIX_CHOICES], p[MIX_CHOICES];
-  int32_t *last = c->finals + (int64_t)m->last * n_choices, joined = 0;
+// What the sets of weights say, joined and refined: the probability of a 1, and what is learned from.
+struct MixGuess {
+  int32_t y[MIX_CHOICES], p[MIX_CHOICES]; // of each set: log odds, probability
+  int32_t plain, place, total;            // joined; its place among refinements; refined
+};
+
+INLINE void mix_guess(const Mix *m, MixGuess *g) {
+  const MixingCoder *c = m->c;
+  const int n_choices = (int)c->n_choices;
+  const int32_t *last = c->finals + (int64_t)m->last * n_choices;
+  int32_t joined = 0;
   for (int k = 0; k < n_choices; k++) {
-    y[k] = mix_dot(c->weights + (int64_t)m->set[k] * n_inputs, x, n_inputs);
-    p[k] = c->squash[y[k] + MIX_LOW];
-    joined += ((last[k] >> 4) * y[k]) >> 8;
+    g->p[k] = c->squash[g->y[k] + MIX_LOW];
+    joined += ((last[k] >> 4) * g->y[k]) >> 8;
   }
   joined = mix_clipped(joined >> 8);
-  int32_t plain = c->squash[joined + MIX_LOW];
-
-  int place = (joined + MIX_LOW) / 192, part = (joined + MIX_LOW) % 192, n_refined = 0;
-  int32_t total = plain;
+  const int32_t plain = c->squash[joined + MIX_LOW];
+  const uint32_t at = (uint32_t)(joined + MIX_LOW), place = at / 192, part = at % 192;
+  uint32_t total = (uint32_t)plain;
+  int n_refined = 0;
   for (int j = 0; j < MIX_REFINED; j++) {
     if (m->refine[j] < 0) continue;
     const uint16_t *row = c->refined + 33 * (int64_t)m->refine[j] + place;
     total += (row[0] * (192 - part) + row[1] * part) / 192;
     n_refined++;
   }
-  if (n_refined == 2) total = (total + plain) >> 2;
+  if (n_refined == 2) total = (total + (uint32_t)plain) >> 2;
   if (n_refined == 1) total >>= 1;
-  bit = mix_coded<ROLE>(c, bit, total < 1 ? 1 : total > 65535 ? 65535 : (uint32_t)total);
-  if (c->frozen) return bit;
+  g->plain = plain;
+  g->place = (int32_t)place;
+  g->total = total < 1 ? 1 : total > 65535 ? 65535 : (int32_t)total;
+}
 
+// Refinements and the last mixer learn from a bit.
+INLINE void mix_guessed(const Mix *m, const MixGuess *g, int bit) {
+  MixingCoder *c = m->c;
+  const int n_choices = (int)c->n_choices;
   for (int j = 0; j < MIX_REFINED; j++) {
     if (m->refine[j] < 0) continue;
-    uint16_t *row = c->refined + 33 * (int64_t)m->refine[j] + place;
+    uint16_t *row = c->refined + 33 * (int64_t)m->refine[j] + g->place;
     for (int i = 0; i < 2; i++) row[i] = (uint16_t)(row[i] + ((((bit ? 65535 : 0) - row[i])) >> c->refine_by));
   }
-  const int32_t target = bit << 16;
-  int32_t error = ((target - plain) * c->pace[c->final_ages[m->last]]) >> 8;
-  for (int k = 0; k < n_choices; k++) last[k] = mix_within(last[k] + ((y[k] * error + (1 << 9)) >> 10), MIX_HEAVY);
+  int32_t *last = c->finals + (int64_t)m->last * n_choices;
+  const int32_t error = (((bit << 16) - g->plain) * c->pace[c->final_ages[m->last]]) >> 8;
+  for (int k = 0; k < n_choices; k++) last[k] = mix_within(last[k] + ((g->y[k] * error + (1 << 9)) >> 10), MIX_HEAVY);
   c->final_ages[m->last] += c->final_ages[m->last] < 1023;
+}
+
+// By what a set of weights was off, times its pace; it is older then.
+INLINE int32_t mix_off(MixingCoder *c, int32_t set, int32_t p, int32_t target) {
+  int32_t *age = c->ages + set;
+  const int32_t error = ((target - p) * c->pace[*age]) >> 8;
+  *age += *age < 1023;
+  return error;
+}
+
+#if defined(CODEC_AVX2) || defined(CODEC_AVX512)
+// `mix_bit` of 4 to 7 contexts whose inputs fill two registers: nothing goes through memory between its steps.
+template <int ROLE> static __attribute__((noinline)) int mix_few(Mix *m, int node, int bit) {
+  typedef int32_t v8 __attribute__((vector_size(32)));
+  typedef uint32_t u8 __attribute__((vector_size(32)));
+  MixingCoder *c = m->c;
+  const int n_choices = (int)c->n_choices, n_extra = (int)c->n_extra;
+  const u8 cell = {m->line[0][node], m->line[1][node], m->line[2][node], m->line[3][node],
+                   m->line[4][node], m->line[5][node], m->line[6][node], m->line[7][node]};
+  const u8 p = cell >> 16, count = cell & 1023;
+  const u8 place = p < 4096 ? p : p >= 61440 ? p - 53760 : 3840 + (p >> 4); // `mix_odds`
+  const v8 worth = (v8)_mm256_i32gather_epi32(c->worth, (__m256i)count, 4); // trust and lean
+  const v8 odds = ((v8)_mm256_i32gather_epi32(c->stretch, (__m256i)place, 4) * (worth & 65535)) >> 8;
+  const v8 lean = (((v8)p - 32768) * (worth >> 16)) >> 16;
+  const __m256i turned = _mm256_permutevar8x32_epi32((__m256i)lean, m->turn);
+  __m256i tail = m->tail;
+  for (int i = 0; i < n_extra; i++) tail = _mm256_blendv_epi8(tail, _mm256_set1_epi32(m->extra[i]), m->extra_at[i]);
+  const v8 x0 = (v8)_mm256_blendv_epi8(turned, (__m256i)odds, m->low);
+  const v8 x1 = (v8)_mm256_blendv_epi8(tail, turned, m->high);
+
+  MixGuess g;
   for (int k = 0; k < n_choices; k++) {
-    int32_t *age = c->ages + m->set[k];
-    error = ((target - p[k]) * c->pace[*age]) >> 8;
+    const int32_t *w = c->weights + (int64_t)m->set[k] * 16;
+    const v8 sum = (((load<v8>(w) >> 4) * x0) >> 8) + (((load<v8>(w + 8) >> 4) * x1) >> 8);
+    __m128i half = _mm_add_epi32(_mm256_castsi256_si128((__m256i)sum), _mm256_extracti128_si256((__m256i)sum, 1));
+    half = _mm_add_epi32(half, _mm_unpackhi_epi64(half, half));
+    g.y[k] = mix_clipped((_mm_cvtsi128_si32(half) + _mm_extract_epi32(half, 1)) >> 8);
+  }
+  mix_guess(m, &g);
+  bit = mix_coded<ROLE>(c, bit, (uint32_t)g.total);
+  if (c->frozen) return bit;
+
+  const int32_t target = bit << 16;
+  mix_guessed(m, &g, bit);
+  for (int k = 0; k < n_choices; k++) {
+    int32_t *w = c->weights + (int64_t)m->set[k] * 16;
+    const int32_t error = mix_off(c, m->set[k], g.p[k], target);
+    v8 w0 = load<v8>(w) + ((x0 * error + (1 << 9)) >> 10), w1 = load<v8>(w + 8) + ((x1 * error + (1 << 9)) >> 10);
+    const __m256i heavy = _mm256_set1_epi32(MIX_HEAVY), light = _mm256_set1_epi32(-MIX_HEAVY);
+    _mm256_storeu_si256((__m256i *)w, _mm256_min_epi32(_mm256_max_epi32((__m256i)w0, light), heavy));
+    _mm256_storeu_si256((__m256i *)(w + 8), _mm256_min_epi32(_mm256_max_epi32((__m256i)w1, light), heavy));
+  }
+  v8 q = (v8)(cell >> 10); // of 22 bits: `mix_counted`
+  q += ((target - (q >> 6)) * (v8)_mm256_i32gather_epi32(c->step, (__m256i)count, 4)) >> 9;
+  q = (v8)_mm256_min_epi32(_mm256_max_epi32((__m256i)q, _mm256_setzero_si256()), _mm256_set1_epi32((1 << 22) - 1));
+  const u8 next = (u8)q << 10 | (count - (u8)(count < (uint32_t)c->limit)); // a true comparison is -1
+  alignas(32) uint32_t out[8];
+  store(out, next);
+  for (int i = 0; i < (int)c->n_contexts; i++) m->line[i][node] = out[i];
+  return bit;
+}
+#endif
+
+// One decision, in this node (1 to 15) of the group's lines. Returns the bit: the one given, or the one that is read.
+template <int ROLE> static __attribute__((noinline)) int mix_many(Mix *m, int node, int bit) {
+  MixingCoder *c = m->c;
+  const int n_inputs = (int)c->n_inputs, n_choices = (int)c->n_choices;
+  alignas(64) int32_t x[MIX_INPUTS + 16];
+  alignas(64) uint32_t cell[MIX_CONTEXTS + 16];
+  mix_inputs(m, node, x, cell);
+  MixGuess g;
+  for (int k = 0; k < n_choices; k++) g.y[k] = mix_dot(c->weights + (int64_t)m->set[k] * n_inputs, x, n_inputs);
+  mix_guess(m, &g);
+  bit = mix_coded<ROLE>(c, bit, (uint32_t)g.total);
+  if (c->frozen) return bit;
+
+  const int32_t target = bit << 16;
+  mix_guessed(m, &g, bit);
+  for (int k = 0; k < n_choices; k++) {
+    const int32_t error = mix_off(c, m->set[k], g.p[k], target);
     mix_moved(c->weights + (int64_t)m->set[k] * n_inputs, x, error, n_inputs);
-    *age += *age < 1023;
   }
   mix_counted(m, node, target, cell);
   return bit;
+}
+
+template <int ROLE> INLINE int mix_bit(Mix *m, int node, int bit) {
+#if defined(CODEC_AVX2) || defined(CODEC_AVX512)
+  if (m->small) return mix_few<ROLE>(m, node, bit);
+#endif
+  return mix_many<ROLE>(m, node, bit);
 }
 
 // The stream begins: to be called once, before its first decision.

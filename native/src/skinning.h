@@ -51,3 +51,24 @@ int skin_warp(const SkinWarp *s) {
   }
   return CODEC_OK;
 }
+
+// The joints nearest to each skin, of equal ones the first, and their squared distances.
+int skin_anchors(const double *joints, int64_t n_joints, const double *skins, int64_t n, int64_t n_near, int64_t *anchors,
+                 double *squares) {
+  if (n < 0 || n_near < 1 || n_near > n_joints) return CODEC_BAD_CALL;
+  for (int64_t i = 0; i < n; i++) {
+    const double x = skins[3 * i], y = skins[3 * i + 1], z = skins[3 * i + 2];
+    int64_t *own = anchors + i * n_near, held = 0;
+    double *square = squares + i * n_near;
+    for (int64_t j = 0; j < n_joints; j++) {
+      const double dx = x - joints[3 * j], dy = y - joints[3 * j + 1], dz = z - joints[3 * j + 2];
+      const double distance = (dx * dx + dy * dy) + dz * dz;
+      if (held == n_near && !(distance < square[held - 1])) continue;
+      int64_t at = held < n_near ? held++ : held - 1;
+      for (; at > 0 && distance < square[at - 1]; at--) square[at] = square[at - 1], own[at] = own[at - 1];
+      square[at] = distance;
+      own[at] = j;
+    }
+  }
+  return CODEC_OK;
+}
