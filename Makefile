@@ -183,7 +183,10 @@ dualgs: $(READY)
 	$(PY) -P -m codec.eval.studies.splat_files $(SPLATS)/*.spz $(SPLATS)/*.ply --out eval/results/dualgs \
 	  --page docs/results.md
 	$(DUAL_STUDY) $(FIT)/fit --name fit
-	$(DUAL_STUDY) --skinned 20000 --degree 0 --name skinned --page docs/results.md
+	$(DUAL_STUDY) --skinned 20000 --degree 0 --name skinned
+	$(DUAL_STUDY) --skinned 20000 --degree 0 --back --only speed --name "skinned, there and back" --page docs/results.md
+	$(PY) -P -m codec.train.dualgs.ablation $(FIT)/capture --recipe small --frames 16 --out runs/tracking
+	$(PY) -P -m codec.eval.studies.tracking $(FIT)/capture runs/tracking/* --out eval/results/dualgs/tracking.json
 	$(VENV)/bin/codec reproduce dualgs --data $(FIT) --out reproduce-dualgs --json \
 	  | $(PY) -m json.tool --indent 1 > eval/results/reproduce/dualgs.json
 

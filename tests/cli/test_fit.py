@@ -83,17 +83,3 @@ def test_no_capture(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("fit", "dualgs", tmp_path, "-o", tmp_path / "x", "--recipe", "huge") == 2
     assert "no recipe 'huge'" in capfd.readouterr().err
     assert not (tmp_path / "x").exists()
-
-
-@pytest.mark.slow
-def test_the_whole_way_in_a_minute(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A capture of the figure of capsules, the recipe of a minute: held-out views far above a white picture."""
-    capture, out = tmp_path / "capture", tmp_path / "fit"
-    words = ("--body", "walker", "--views", 12, "--frames", 3, "--size", 64, "--quiet")
-    assert run("data", "capture", "-o", capture, *words) == 0
-    assert run("fit", "dualgs", capture, "-o", out, "--recipe", "minute", "--frames", 2, "--quiet") == 0
-    assert run("fit", "dualgs", capture, "-o", out, "--recipe", "minute", "--frames", 2, "--quiet") == 2, "it is there"
-    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [row["frame"] for row in rows] == [0, 1]
-    assert min(row["held_out_psnr"] for row in rows) > 23 and min(row["psnr"] for row in rows) > 25
-    assert rows[1]["psnr"] > rows[0]["psnr"] - 3
