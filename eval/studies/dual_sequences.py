@@ -83,9 +83,7 @@ class Sequence4d:
         return Sequence4d(folder.name, folder if n == opened.n_frames else frames, frames)
 
     @staticmethod
-    def made(
-        capture: Capture, count: int, degree: int, n_frames: int | None = None, back: bool = False
-    ) -> Sequence4d:
+    def made(capture: Capture, count: int, degree: int, n_frames: int | None = None, back: bool = False) -> Sequence4d:
         """Gaussians on the true surface of a capture; back: played there and back. UsageError for one that has none."""
         if capture.truth is None:
             raise UsageError(f"{capture.folder} has no truth.safetensors: --skinned needs a synthetic capture")

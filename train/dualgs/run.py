@@ -129,9 +129,9 @@ class DualFit:
         self.folder.begin(resume)
         if first is not None:
             self.folder.take_first(first)
-        views = self._views(0, self.trained)
+        began, views = time.monotonic(), self._views(0, self.trained)
         canon = canon_of(self._first_joints(views), self._first_skins(views), self.recipe)
-        state = self._first_state(canon, views)
+        state = self._first_state(canon, views, began)
         done = state[1]["frame"] + 1
         for kind in KINDS[2:]:
             self.pace.skip(kind, min(done, self.n_frames) - 1)
@@ -196,7 +196,8 @@ class DualFit:
         self.folder.save(name, tensors)
         return tensors
 
-    def _first_state(self, canon: Canon, views: Views) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def _first_state(self, canon: Canon, views: Views, began: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The state after frame 0. began: when its fit did, or this part of it, if it was interrupted."""
         saved = self.folder.load("state")
         if saved is not None:
             self.looks = [Look(*pair) for pair in saved[1]["looks"]]
@@ -214,7 +215,7 @@ class DualFit:
             )
         n = len(joints)
         transforms = torch.eye(3, 4, device=self.device).expand(n, 3, 4)
-        return self._write(0, joints, skins, None, transforms, seen, time.monotonic())
+        return self._write(0, joints, skins, None, transforms, seen, began)
 
     # ---- later frames
 
