@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ... import registry
 from ...errors import UsageError
 from .contract import Family, Option, OptionValue
 
@@ -82,6 +83,9 @@ def _parse_one(part: str, families: Mapping[str, Family]) -> list[Curve]:
         settings.insert(0, f"tag={tag}")
     family = families.get(plain)
     if family is None:
+        if plain in registry.names():
+            medium = registry.entry(plain).medium
+            raise UsageError(f"{plain!r} is of the medium {medium}, which codec bench doesn't measure")
         near = difflib.get_close_matches(plain.lower(), families, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? There are" if near else "there are"
         raise UsageError(f"no codec {plain!r}: {hint} {', '.join(families)}")

@@ -65,6 +65,21 @@ def test_positions_are_those_of_the_twin(n: int, bits: int, n_groups: int) -> No
     assert np.array_equal(read, points) and oracle.finish() == b""
 
 
+@pytest.mark.parametrize("seed", [0, 1, (1 << 64) - 1])
+def test_seeds_of_hash_tables_change_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seed is drawn for each process: files and rows nearby are the same for all of them."""
+    groups, draw = np.array([200]), np.random.default_rng(0)
+    points = _sorted(draw.integers(0, 1 << 9, (200, 3)).astype(np.uint32), groups)
+    made = []
+    for other in (kernels._SEED, seed):
+        monkeypatch.setattr(kernels, "_SEED", other)
+        coder = compiled(WRITE, _point_mixer(), None, 9999)
+        kernels.points(coder, points.copy(), groups, 9)
+        near = kernels.nearby(points, 4)
+        made.append((coder.finish(), near.rows.tobytes(), near.weights.tobytes(), near.far.tobytes()))
+    assert made[0] == made[1]
+
+
 def _places(kind: str, n: int = 300) -> np.ndarray:
     draw = np.random.default_rng(n)
     if kind == "same":

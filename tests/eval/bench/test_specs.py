@@ -108,6 +108,7 @@ def test_a_spec_means_itself() -> None:
         ("", "an empty part"),
         ("jpeg,,png", "an empty part"),
         ("jpgg", "did you mean 'jpeg'"),
+        ("dualgs", "of the medium gaussians, which codec bench doesn't measure"),
         ("png:q=3", "png has no options"),
         ("jpeg:quality=3", "has no option 'quality': jpeg has q, chroma"),
         ("jpeg:422", "isn't a choice of any option"),
