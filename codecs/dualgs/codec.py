@@ -45,6 +45,7 @@ SEGMENT_FRAMES = 30
 _MOST_FRAMES = 256  # of a segment
 _PER_BYTE = 64  # Gaussians that a byte of a scene may stand for: what is simpler is filled up with zeros
 _TRIES = 6  # of steps that keep named bounds
+_MOTION = (1.0, 2.0)  # tolerances of joints that are tried, in bounds of a position: finer motion needs fewer tracks
 _SIDE_BY_SIDE = 2  # segments that are decoded at a time
 _AHEAD, _LEAST_AHEAD = 1 << 19, 3  # Gaussians, and frames, that are decoded before they are asked for
 
@@ -129,12 +130,12 @@ class DualgsCodec(GaussiansCodec):
         joints = joints[joint_order]
         base = Base(Plan(grid, spacing, turn, exact), levels, joints * grid.position, length)
         n_frames = min(self.segment or SEGMENT_FRAMES, _MOST_FRAMES, source.n_frames)
-        tolerances = Tolerances(motion=bounds.position * 2.0)
         starts = range(0, source.n_frames, n_frames)
 
         def chunks() -> Iterator[Chunk]:
             yield Chunk(BASE, payload)
             yield Chunk(JOINTS, joint_payload)
+            tried = [Tolerances(motion=bounds.position * part) for part in _MOTION]
             for start in starts:
                 frames, poses = [], []
                 for index in range(start, min(start + n_frames, source.n_frames)):
@@ -143,7 +144,10 @@ class DualgsCodec(GaussiansCodec):
                     _require_finite(frame, index)
                     poses.append(pose_of(index, frame, base.rig, joint_order))
                     frames.append(frame.take(order))
-                yield Chunk(SEGMENT, encode_segment(base, frames, poses, tolerances))
+                made = [encode_segment(base, frames, poses, tolerances) for tolerances in tried]
+                shortest = min(range(len(made)), key=lambda way: len(made[way]))
+                tried = tried[shortest : shortest + 1]  # the first segment decides for all
+                yield Chunk(SEGMENT, made[shortest])
 
         params: dict[str, Value] = {"segment": n_frames, "joints": len(joints), "spacing": spacing, "length": length}
         params |= {"turn": turn, "exact": exact}

@@ -11,6 +11,7 @@ import pytest
 import codec as package
 from codec import Codec
 from codec.cli.command import main
+from codec.codecs.dualgs import codec as dualgs
 from codec.codecs.dualgs import floats
 from codec.container import Chunk, pack, unpack
 from codec.errors import LimitError, MediaError, StreamError, UsageError
@@ -185,6 +186,16 @@ def test_fewer_bytes_than_frames_by_themselves() -> None:
     frames = sequence(500, 8)
     alone = sum(len(DUALGS.compress(frame)) for frame in frames)
     assert len(DUALGS.compress(frames)) < 0.5 * alone
+
+
+def test_the_motion_that_makes_the_shorter_file_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, sizes = sequence(), {}
+    coarse = DUALGS.with_settings(quality=20)
+    chosen = coarse.compress(frames)
+    for part in (1.0, 2.0):
+        monkeypatch.setattr(dualgs, "_MOTION", (part,))
+        sizes[part] = len(coarse.compress(frames))
+    assert len(chosen) == min(sizes.values()) < max(sizes.values())
 
 
 def test_a_folder_of_frames_and_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
