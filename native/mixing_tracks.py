@@ -45,7 +45,7 @@ class _Frame(ctypes.Structure):
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What both sides know of n Gaussians after a frame; all int64.
+    """The knowledge of both sides about n Gaussians after a frame; all int64.
 
     age: frames since a Gaussian changed, up to 15. busy: how often it changed of late, 0 to 255. age_of, busy_of:
     (kinds, n), the same of each attribute. last_mask: the attributes of its last change; mask: of this frame, or of the

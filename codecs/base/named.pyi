@@ -7,6 +7,7 @@ from typing import Generic, Literal, TypeVar, overload
 
 from ...files import PathLike
 from ..circuit.codec import CircuitCodec
+from ..dualgs.codec import DualgsCodec
 from ..interp.codec import InterpCodec
 from ..mixing.codec import MixCodec
 from ..nirvana.codec import NirvanaCodec
@@ -35,6 +36,14 @@ class Load(Generic[C]):
         weights: PathLike | None = None,
         device: str = "cpu",
     ) -> CircuitCodec: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["dualgs"],
+        quality: float | None = None,
+        weights: PathLike | None = None,
+        device: str = "cpu",
+    ) -> DualgsCodec: ...
     @overload
     def __call__(
         self,

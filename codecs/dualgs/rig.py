@@ -74,7 +74,7 @@ class Rig:
     def warp_plainly(
         self, parts: list[NDArray[np.float64]], positions: NDArray[np.float64], rotations: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What `native.skinning.warp` computes, in NumPy. parts: of the joints' matrices, 12 arrays (J,)."""
+        """The twin of `native.skinning.warp`, in NumPy. parts: of the joints' matrices, 12 arrays (J,)."""
         blended = [np.zeros(len(self.anchors)) for _ in parts]
         for k in range(self.anchors.shape[1]):
             anchor, weight = self.anchors[:, k], np.ascontiguousarray(self.weights[:, k])
@@ -102,7 +102,7 @@ class Rig:
 def _nearest(
     joints: NDArray[np.float64], skins: NDArray[np.float64], n_near: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """What `native.skinning.anchors` finds, in NumPy."""
+    """The twin of `native.skinning.anchors`, in NumPy."""
     anchors = np.empty((len(skins), n_near), np.int64)
     squares = np.empty((len(skins), n_near))
     at_once = max(1, _ROWS // len(joints))

@@ -147,7 +147,9 @@ class GaussiansCodec(Codec):
         super().change_setting(name, value)
 
     def check_settings(self) -> None:
-        """Raise UsageError for settings that exclude each other."""
+        """Raise UsageError for settings out of range, and for those that exclude each other."""
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"quality {self.quality:g}: expected 1 to 100")
         if self.lossless and (self.named or self.quality is not None or self.size is not None):
             raise UsageError("lossless keeps every value: leave out quality, size and max_error")
 

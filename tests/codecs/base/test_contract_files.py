@@ -379,7 +379,7 @@ BAD: tuple[Any, ...] = (
 def loaded() -> Iterator[tuple[str, Any]]:
     for case in CASES.values():
         yield registry.split_tag(case.codec)[0], case.codec
-    yield from (("mix", "mix"), ("s2lic", "s2lic"), ("vqgan", "vqgan"), ("zipgan", "zipgan@64x"))
+    yield from (("dualgs", "dualgs"), ("mix", "mix"), ("s2lic", "s2lic"), ("vqgan", "vqgan"), ("zipgan", "zipgan@64x"))
 
 
 def settings_of() -> list[tuple[str, Setting]]:
@@ -421,13 +421,17 @@ GOOD: dict[str, tuple[Any, ...]] = {
     "fast": (True, False),
     "jobs": (1, 2),
     "packets": (1, 20, "7"),
+    "lossless": (True, False),
+    "keep_order": (True, False),
+    "segment": (1, 30, "256"),
 }
+GOOD_OF = {("dualgs", "max_error"): ("position=0.1", ("colour=1e-3", "opacity=0.01"), {"rotation": 0.01})}
 
 
 @pytest.mark.parametrize(("name", "setting"), settings_of(), ids=lambda value: getattr(value, "name", value))
 class TestEverySetting:
     def test_good_values(self, name: str, setting: Setting, codecs: dict[str, Any]) -> None:
-        values = GOOD[setting.name]
+        values = GOOD_OF.get((name, setting.name)) or GOOD[setting.name]
         if setting.name == "coder":
             values = codecs[name].coders
         for value in values:

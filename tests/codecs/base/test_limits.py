@@ -18,6 +18,7 @@ from codec.codecs.base import limits as module
 from codec.codecs.base.codec import Codec
 from codec.codecs.base.limits import DEFAULTS, FRAMES, LIMITS, PIXELS, VALUES, Limits, amount, check, note_of
 from codec.codecs.base.video.codec import VideoCodec
+from codec.codecs.dualgs import codec as dualgs
 from codec.container import Chunk, Header, pack, unpack
 
 from ...damage import long_form
@@ -91,7 +92,8 @@ def test_a_file_over_a_limit_is_refused_before_weights_are_loaded(
     for words in (["decode", str(path), "-o", str(tmp_path / "out.x"), "--force"], ["verify", str(path)]):
         if words[0] == "decode" and registry.entry(name).medium != "array":
             words[3] = str(
-                tmp_path / {"image": "o.png", "video": "o.mkv", "field": "o.npy"}[registry.entry(name).medium]
+                tmp_path
+                / {"image": "o.png", "video": "o.mkv", "field": "o.npy", "gaussians": "o"}[registry.entry(name).medium]
             )
         assert cli.main(words) == codec.LimitError.exit_code == 1
         assert f"--max-{limit} " in capsys.readouterr().err
@@ -294,6 +296,10 @@ def claimed(name: str, loaded: Any) -> tuple[bytes, bytes]:
         n_bytes = len(next(chunk.payload for chunk in chunks if chunk.tag == "Grou"))
         side = 8192 * n_bytes // frames
         shapes = [(frames, side // 1024 + more, 1024, channels) for more in (0, 1)]
+    elif registry.entry(name).medium == "gaussians":
+        base = sum(len(chunk.payload) for chunk in chunks if chunk.tag == "Base")  # of a sequence
+        most = dualgs._PER_BYTE * (base or n_bytes)
+        shapes = [(header.shape[0], most + more, header.shape[2]) for more in (0, 1)]
     else:
         item = int(np.prod(header.shape[1:]))
         most = loaded.values_per_byte * n_bytes // item
@@ -310,6 +316,7 @@ def test_no_file_claims_more_than_its_bytes_justify(name: str, monkeypatch: pyte
     for method in ("decode_pixels", "decode_array"):
         if hasattr(loaded, method):
             monkeypatch.setattr(type(loaded), method, reached)
+    monkeypatch.setattr(dualgs, "decode_table", reached)
     if isinstance(loaded, VideoCodec):
         for make in loaded.presets().values():
             monkeypatch.setattr(type(make()), "decode", reached)
