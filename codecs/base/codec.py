@@ -381,7 +381,8 @@ class Codec(ABC):
         is_known = any(suffix in medium.writes for medium in MEDIA.values())
         if suffix and suffix not in allowed and (is_known or not cls.any_suffix):
             words = ", ".join(name or "a folder" for name in allowed)
-            raise UsageError(f"{target}: unknown suffix {suffix} for a file of {header.codec}; expected one of {words}")
+            few = "one of " if len(allowed) > 1 else ""
+            raise UsageError(f"{target}: unknown suffix {suffix} for a file of {header.codec}; expected {few}{words}")
 
     @classmethod
     def describe(cls, source: Source) -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ __all__ = ["DualgsCodec"]
 
 SCENE, ORDER, BASE, JOINTS, SEGMENT, FILL = "Scen", "Ordr", "Base", "Jnts", "Segm", "fill"
 SEGMENT_FRAMES = 30
-_MOST_FRAMES = 256  # of a segment
+_MOST_FRAMES = GaussiansCodec.longest  # of a segment
 _PER_BYTE = 64  # Gaussians that a byte of a scene may stand for: what is simpler is filled up with zeros
 _TRIES = 6  # of steps that keep named bounds
 _MOTION = (1.0, 2.0)  # tolerances of joints that are tried, in bounds of a position: finer motion needs fewer tracks
@@ -129,7 +129,7 @@ class DualgsCodec(GaussiansCodec):
         joint_payload, joint_about, joint_order = encode_table(joint_table)
         joints = joints[joint_order]
         base = Base(Plan(grid, spacing, turn, exact), levels, joints * grid.position, length)
-        n_frames = min(self.segment or SEGMENT_FRAMES, _MOST_FRAMES, source.n_frames)
+        n_frames = min(self.segment or SEGMENT_FRAMES, source.n_frames)
         starts = range(0, source.n_frames, n_frames)
 
         def chunks() -> Iterator[Chunk]:

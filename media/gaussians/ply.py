@@ -199,7 +199,7 @@ def read(data: bytes) -> tuple[Gaussians, tuple[Note, ...]]:
         _taken(held, ["opacity"])[:, 0],
         harmonics,
     )
-    return gaussians, _notes(header, vertex, held, [*_NEEDED, *rest])
+    return gaussians, _notes(header, vertex, held, [*_NEEDED, *rest]) + _behind(header, len(data))
 
 
 def _degree(names: set[str]) -> int:
@@ -234,6 +234,14 @@ def _notes(header: Header, vertex: Element, held: NDArray[np.void], taken: list[
     if any(kind == "f8" for name, kind in vertex.properties if name in taken) and header.order:
         notes.append(Note("depth", "values of 64 bits are taken as 32 bits"))
     return tuple(notes)
+
+
+def _behind(header: Header, n_bytes: int) -> tuple[Note, ...]:
+    """A note about bytes behind the last record, where a file says by its header alone where that ends."""
+    if not header.order or any(element.has_list for element in header.elements):
+        return ()
+    end = header.size + sum(element.count * element.dtype("<").itemsize for element in header.elements)
+    return (Note("structure", f"{n_bytes - end} bytes behind the last record are left out"),) if n_bytes > end else ()
 
 
 def _listed(names: list[str]) -> str:

@@ -125,6 +125,7 @@ class GaussiansCodec(Codec):
     critical_chunks: ClassVar[frozenset[str]] = frozenset()
     default_quality: ClassVar[float] = 60.0
     device: str = "cpu"
+    longest: ClassVar[int] = 256  # segment, in frames
     quality: float | None = None
     named: Mapping[str, float] = {}
     lossless: bool | None = None
@@ -150,6 +151,8 @@ class GaussiansCodec(Codec):
         """Raise UsageError for settings out of range, and for those that exclude each other."""
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality:g}: expected 1 to 100")
+        if self.segment is not None and not 1 <= self.segment <= self.longest:
+            raise UsageError(f"segment {self.segment}: expected 1 to {self.longest} frames")
         if self.lossless and (self.named or self.quality is not None or self.size is not None):
             raise UsageError("lossless keeps every value: leave out quality, size and max_error")
 

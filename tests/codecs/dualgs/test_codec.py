@@ -238,6 +238,12 @@ def test_settings_that_exclude_each_other() -> None:
         DUALGS.with_settings(max_error=0.1)
 
 
+@pytest.mark.parametrize(("name", "value"), [("quality", 0), ("quality", 101), ("segment", 0), ("segment", 257)])
+def test_settings_out_of_range(name: str, value: int) -> None:
+    with pytest.raises(UsageError, match=f"{name} {value}: expected 1 to"):
+        DUALGS.with_settings(**{name: value})
+
+
 # ---- the same everywhere, and damage
 
 

@@ -92,6 +92,9 @@ class TestReading:
         read, notes = ply.read(file(columns))
         assert_same(read, g)
         assert [note.kind for note in notes] == ["depth"]
+        read, notes = ply.read(file(fields(g), tail=b"behind"))
+        assert_same(read, g)
+        assert [str(note) for note in notes] == ["structure: 6 bytes behind the last record are left out"]
 
     def test_gsplat(self) -> None:
         """The exporter of gsplat writes no normals, and harmonics channel by channel as well."""
