@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import MediaError, StreamError
+from ...errors import MediaError, StreamError, UsageError
 from ...media.gaussians.values import Gaussians
 from .codebooks import Codebook, bands_of, fit_codebook, indexed
 from .grid import Grid, Levels, unit
@@ -117,12 +117,16 @@ class Tracks:
 
 
 def _turned(rotations: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotations after small ones in their own axes, given by three components of a unit quaternion."""
+    """Rotations after others in their own axes, given by twice their modified Rodrigues parameters: (N, 3).
+
+    For small rotations these are the vector of a unit quaternion. For a half turn they are as exact, and that isn't.
+    """
+    parts = parts * 0.5
     square = (parts[:, 0] * parts[:, 0] + parts[:, 1] * parts[:, 1]) + parts[:, 2] * parts[:, 2]
-    small = np.empty_like(rotations)
-    small[:, 0] = np.sqrt(np.maximum(1.0 - square, 0.0))
-    small[:, 1:] = parts
-    return unit(multiplied(rotations, unit(small)))
+    other = np.empty_like(rotations)
+    other[:, 0] = 1.0 - square
+    other[:, 1:] = 2.0 * parts
+    return unit(multiplied(rotations, unit(other)))
 
 
 # ---- encoding
@@ -194,19 +198,32 @@ def _bound_rotations(
 
     A track's numbers are components in the Gaussian's own axes: together they can be off by more in others.
     """
-    limit = base.turn * FINE / 2
     rows = np.arange(base.n)
     for part in _TIGHTER:
-        over = np.zeros(len(rows), bool)
-        for frame, pose, track in zip(frames, poses, tracks, strict=True):
-            turned = _turned(base.warped(pose)[1][rows], track[rows] * base.turn)
-            given = unit(frame.rotations[rows].astype(np.float64))
-            given *= np.where((given * turned).sum(1) < 0, -1.0, 1.0)[:, None]
-            over |= np.abs(given - turned).max(1) > limit
-        rows = rows[over]
+        rows = rows[_over(base, frames, poses, tracks, rows)]
         if not len(rows):
             return
         tracks[:, rows] = held(wanted[:, rows], part * FINE / 2)
+    if _over(base, frames, poses, tracks, rows).any():
+        raise UsageError("the bound of rotation is finer than float32 can hold: give a larger one")
+
+
+def _over(
+    base: Base,
+    frames: Sequence[Gaussians],
+    poses: Sequence[Pose],
+    tracks: NDArray[np.int32],
+    rows: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Rows (n,) in which some component of a quaternion is off by more than its bound in some frame, as booleans."""
+    limit = base.turn * FINE / 2
+    over = np.zeros(len(rows), bool)
+    for frame, pose, track in zip(frames, poses, tracks, strict=True):
+        turned = _turned(base.warped(pose)[1][rows], track[rows] * base.turn)
+        given = unit(frame.rotations[rows].astype(np.float64))
+        given *= np.where((given * turned).sum(1) < 0, -1.0, 1.0)[:, None]
+        over |= np.abs(given - turned).max(1) > limit
+    return over
 
 
 def _rows(base: Base) -> NDArray[np.int64]:
@@ -228,7 +245,7 @@ def _wanted(base: Base, frame: Gaussians, pose: Pose) -> dict[str, NDArray[np.fl
     opacity = 1.0 / (1.0 + np.exp(-np.clip(frame.opacities.astype(np.float64), -60.0, 60.0)))
     return {
         "position": (frame.positions - positions) / fine.position,
-        "rotation": turn[:, 1:] / base.turn,
+        "rotation": 2.0 * turn[:, 1:] / (1.0 + turn[:, :1]) / base.turn,
         "scale": frame.scales / fine.scale - base.scale,
         "opacity": (opacity * (FINE * fine.opacity) - base.opacity)[:, None],
         "colour": frame.harmonics[:, 0] / fine.colour - base.colour,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,21 @@ def _rows_of(given: Gaussians, made: Gaussians) -> np.ndarray:
     order = distance.argmin(1)
     assert len(np.unique(order)) == len(order)
     return order
+
+
+def test_rotations_that_jump_stay_within_their_bound() -> None:
+    """Half turns are among them: there the vector of a unit quaternion says little of its fourth component."""
+    draw = np.random.default_rng(3)
+    frames = list(sequence(120, 5))
+    for t in range(1, 5):
+        rotations = draw.normal(0, 1, (120, 4))
+        rotations[:40] = frames[0].rotations[:40] @ np.array([[0, 0, 1, 0], [0, 0, 0, 1], [-1, 0, 0, 0], [0, -1, 0, 0]])
+        frames[t] = replace(frames[t], rotations=rotations.astype(np.float32))
+    coder = DUALGS.with_settings(max_error=NAMED)
+    with coder.open_frames(coder.compress(tuple(frames))) as file:
+        order = _rows_of(frames[0], file.frame(0))
+        for t, given in enumerate(frames):
+            check_bounds(given.take(order), file.frame(t))
 
 
 def test_any_frame_is_the_one_of_the_whole() -> None:
