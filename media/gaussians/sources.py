@@ -200,12 +200,8 @@ def _frames_of(folder: Path) -> tuple[list[Path], tuple[Note, ...]]:
         raise MediaError(f"{folder}: {len(taken)} frames; expected 1 to {MAX_FRAMES} files, each {EXPECTED}")
     notes = []
     if missing := gaps(taken):
-        notes.append(
-            Note(
-                "frames",
-                f"no files of the number{'s' * (not missing.isdigit())} {missing}: those before and behind follow each other",
-            )
-        )
+        number = "number" if missing.isdigit() else "numbers"
+        notes.append(Note("frames", f"no files of the {number} {missing}: those before and behind follow each other"))
     if others := sorted(set(names) - set(taken)):
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         notes.append(Note("file", f"other files of the folder aren't taken: {', '.join(others[:_SHOWN])}{more}"))
