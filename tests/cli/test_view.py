@@ -155,7 +155,8 @@ class TestSources:
 
 
 SERVED = """
-import contextlib, sys
+import contextlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from scenes import empty_bundle, moving
