@@ -119,7 +119,7 @@ class DualgsCodec(GaussiansCodec):
             raise UsageError("keep_order is for scenes: the Gaussians of a sequence have one order in all frames")
         first = source.frame(0)
         _require_finite(first, 0)
-        bounds = self.bounds(_extent(first))
+        bounds = _inside(self.bounds(_extent(first)), first) if self.named else self.bounds(_extent(first))
         grid = Grid.of_bounds(bounds)
         exact, turn = bool(self.named), 2.0 * bounds.rotation / FINE
         payload, about, order = encode_table(grid.table(grid.levels(first)))
@@ -347,6 +347,20 @@ class _Sequence:
         thread = threading.Thread(target=read, daemon=True)
         thread.start()
         return _Running(thread, queue, wanted)
+
+
+def _inside(bounds: Bounds, first: Gaussians) -> Bounds:
+    """Bounds of a sequence, less what float32 rounds off values up to twice as large as those of the first frame."""
+    loss = {
+        "position": np.abs(first.positions).max(initial=0.0),
+        "scale": np.abs(first.scales).max(initial=0.0),
+        "colour": np.abs(first.harmonics[:, 0]).max(initial=0.0) * DC,
+        "harmonics": np.abs(first.harmonics[:, 1:]).max(initial=0.0),
+    }
+    inside = {name: getattr(bounds, name) - 2.0**-23 * float(largest) for name, largest in loss.items()}
+    if over := [name for name, bound in inside.items() if bound <= 0]:
+        raise UsageError(f"the bounds of {', '.join(over)} are finer than float32 can hold: give larger ones")
+    return bounds.changed(inside.items())
 
 
 class _Running(NamedTuple):

@@ -174,6 +174,17 @@ def test_rotations_that_jump_stay_within_their_bound() -> None:
             check_bounds(given.take(order), file.frame(t))
 
 
+def test_bounds_hold_far_from_the_origin_where_float32_is_coarse() -> None:
+    frames = tuple(replace(frame, positions=frame.positions + np.float32(900)) for frame in sequence(300, 6))
+    coder = DUALGS.with_settings(max_error=NAMED)
+    with coder.open_frames(coder.compress(frames)) as file:
+        order = _rows_of(frames[0], file.frame(0))
+        for t, given in enumerate(frames):
+            check_bounds(given.take(order), file.frame(t))
+    with pytest.raises(UsageError, match="position are finer than float32"):
+        DUALGS.with_settings(max_error="position=1e-4").compress(frames)
+
+
 def test_any_frame_is_the_one_of_the_whole() -> None:
     codec = DUALGS.with_settings(segment=3)
     data = codec.compress(sequence(100, 8))
