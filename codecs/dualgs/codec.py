@@ -119,7 +119,9 @@ class DualgsCodec(GaussiansCodec):
             raise UsageError("keep_order is for scenes: the Gaussians of a sequence have one order in all frames")
         first = source.frame(0)
         _require_finite(first, 0)
-        bounds = _inside(self.bounds(_extent(first)), first) if self.named else self.bounds(_extent(first))
+        bounds = self.bounds(_extent(first))
+        if self.named:
+            bounds = _inside(bounds, source)
         grid = Grid.of_bounds(bounds)
         exact, turn = bool(self.named), 2.0 * bounds.rotation / FINE
         payload, about, order = encode_table(grid.table(grid.levels(first)))
@@ -266,8 +268,10 @@ class _Sequence:
         params = header.params
         n_frames, n_joints = params.get("segment"), params.get("joints")
         spacing, length, turn = (params.get(key) for key in ("spacing", "length", "turn"))
-        if type(n_frames) is not int or type(n_joints) is not int or not 1 <= n_frames <= _MOST_FRAMES:
+        if type(n_frames) is not int or not 1 <= n_frames <= _MOST_FRAMES:
             raise StreamError("segments that no encoder writes: the file is damaged")
+        if type(n_joints) is not int or n_joints < 1:
+            raise StreamError(f"{n_joints!r} joints; expected at least one: the file is damaged")
         if not all(isinstance(size, float) and math.isfinite(size) and size > 0 for size in (spacing, length, turn)):
             raise StreamError("joints that are no distance apart: the file is damaged")
         if n_chunks < 2 + -(-self._n_frames // n_frames):
@@ -349,15 +353,16 @@ class _Sequence:
         return _Running(thread, queue, wanted)
 
 
-def _inside(bounds: Bounds, first: Gaussians) -> Bounds:
-    """Bounds of a sequence, less what float32 rounds off values up to twice as large as those of the first frame."""
-    loss = {
-        "position": np.abs(first.positions).max(initial=0.0),
-        "scale": np.abs(first.scales).max(initial=0.0),
-        "colour": np.abs(first.harmonics[:, 0]).max(initial=0.0) * DC,
-        "harmonics": np.abs(first.harmonics[:, 1:]).max(initial=0.0),
-    }
-    inside = {name: getattr(bounds, name) - 2.0**-23 * float(largest) for name, largest in loss.items()}
+def _inside(bounds: Bounds, source: FrameSource) -> Bounds:
+    """Bounds of a sequence, less what float32 may round off its values. UsageError for those that it can't hold."""
+    largest = dict.fromkeys(("position", "scale", "colour", "harmonics"), 0.0)
+    for index in range(source.n_frames):
+        frame = source.frame(index)
+        _require_finite(frame, index)
+        values = (frame.positions, frame.scales, frame.harmonics[:, 0] * DC, frame.harmonics[:, 1:])
+        for name, part in zip(largest, values, strict=True):
+            largest[name] = max(largest[name], float(np.abs(part).max(initial=0.0)))
+    inside = {name: getattr(bounds, name) - 2.0**-23 * value for name, value in largest.items()}
     if over := [name for name, bound in inside.items() if bound <= 0]:
         raise UsageError(f"the bounds of {', '.join(over)} are finer than float32 can hold: give larger ones")
     return bounds.changed(inside.items())

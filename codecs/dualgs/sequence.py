@@ -119,7 +119,8 @@ class Tracks:
 def _turned(rotations: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotations after others in their own axes, given by twice their modified Rodrigues parameters: (N, 3).
 
-    For small rotations these are the vector of a unit quaternion. For a half turn they are as exact, and that isn't.
+    For small rotations these are the vector of a unit quaternion. Near a half turn that vector says little of the fourth
+    component, and these say as much as anywhere.
     """
     parts = parts * 0.5
     square = (parts[:, 0] * parts[:, 0] + parts[:, 1] * parts[:, 1]) + parts[:, 2] * parts[:, 2]
@@ -219,7 +220,7 @@ def _over(
     limit = base.turn * FINE / 2
     over = np.zeros(len(rows), bool)
     for frame, pose, track in zip(frames, poses, tracks, strict=True):
-        turned = _turned(base.warped(pose)[1][rows], track[rows] * base.turn)
+        turned = _turned(base.warped(pose)[1][rows], track[rows] * base.turn).astype(np.float32)  # as it is decoded
         given = unit(frame.rotations[rows].astype(np.float64))
         given *= np.where((given * turned).sum(1) < 0, -1.0, 1.0)[:, None]
         over |= np.abs(given - turned).max(1) > limit

@@ -18,10 +18,8 @@ __all__ = ["NumberCoder", "joined", "lines_for", "parted", "plain"]
 
 WIDTH = 3  # bits of the symbol that stands for a small number: one line of each context
 _ESCAPE = (1 << WIDTH) - 1
-_MOST_LINES, _LEAST_LINES = (
-    16,
-    8,
-)  # powers of two; a line takes 64 bytes. With more, nothing gets smaller, and all slower
+# Powers of two; a line takes 64 bytes. More of them make nothing smaller, and all slower: they leave the cache.
+_MOST_LINES, _LEAST_LINES = 16, 8
 _MORE, _LARGE = 5, 8  # further symbols of a large one, and their bits
 RATES = Rates(limit=255, delay=1.5, doubt=0.25, lean=4.0, first=0.02, last=0.002, fall=32, refine_by=6)
 

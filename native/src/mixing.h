@@ -246,7 +246,7 @@ INLINE void mix_guess(const Mix *m, MixGuess *g) {
 }
 
 // Refinements and the last mixer learn from a bit.
-INLINE void mix_guessed(const Mix *m, const MixGuess *g, int bit) {
+INLINE void mix_learned(const Mix *m, const MixGuess *g, int bit) {
   MixingCoder *c = m->c;
   const int n_choices = (int)c->n_choices;
   for (int j = 0; j < MIX_REFINED; j++) {
@@ -258,6 +258,14 @@ INLINE void mix_guessed(const Mix *m, const MixGuess *g, int bit) {
   const int32_t error = (((bit << 16) - g->plain) * c->pace[c->final_ages[m->last]]) >> 8;
   for (int k = 0; k < n_choices; k++) last[k] = mix_within(last[k] + ((g->y[k] * error + (1 << 9)) >> 10), MIX_HEAVY);
   c->final_ages[m->last] += c->final_ages[m->last] < 1023;
+}
+
+// A bit, coded by what is guessed of it, from which all but weights and lines learn.
+template <int ROLE> INLINE int mix_decided(const Mix *m, MixGuess *g, int bit) {
+  mix_guess(m, g);
+  bit = mix_coded<ROLE>(m->c, bit, (uint32_t)g->total);
+  if (!m->c->frozen) mix_learned(m, g, bit);
+  return bit;
 }
 
 // By what a set of weights was off, times its pace; it is older then.
@@ -296,12 +304,9 @@ template <int ROLE> static __attribute__((noinline)) int mix_few(Mix *m, int nod
     half = _mm_add_epi32(half, _mm_unpackhi_epi64(half, half));
     g.y[k] = mix_clipped((_mm_cvtsi128_si32(half) + _mm_extract_epi32(half, 1)) >> 8);
   }
-  mix_guess(m, &g);
-  bit = mix_coded<ROLE>(c, bit, (uint32_t)g.total);
+  bit = mix_decided<ROLE>(m, &g, bit);
   if (c->frozen) return bit;
-
   const int32_t target = bit << 16;
-  mix_guessed(m, &g, bit);
   for (int k = 0; k < n_choices; k++) {
     int32_t *w = c->weights + (int64_t)m->set[k] * 16;
     const int32_t error = mix_off(c, m->set[k], g.p[k], target);
@@ -330,12 +335,9 @@ template <int ROLE> static __attribute__((noinline)) int mix_many(Mix *m, int no
   mix_inputs(m, node, x, cell);
   MixGuess g;
   for (int k = 0; k < n_choices; k++) g.y[k] = mix_dot(c->weights + (int64_t)m->set[k] * n_inputs, x, n_inputs);
-  mix_guess(m, &g);
-  bit = mix_coded<ROLE>(c, bit, (uint32_t)g.total);
+  bit = mix_decided<ROLE>(m, &g, bit);
   if (c->frozen) return bit;
-
   const int32_t target = bit << 16;
-  mix_guessed(m, &g, bit);
   for (int k = 0; k < n_choices; k++) {
     const int32_t error = mix_off(c, m->set[k], g.p[k], target);
     mix_moved(c->weights + (int64_t)m->set[k] * n_inputs, x, error, n_inputs);

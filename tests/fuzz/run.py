@@ -3,6 +3,7 @@
     python -P tests/fuzz/run.py --seconds 300 --seed 1
     python -P tests/fuzz/run.py --seconds 36000 --out data/fuzz --jobs 4      a night
     python -P tests/fuzz/run.py --again data/fuzz/raised-0123abcd.interp      one finding, in this process
+    python -P tests/fuzz/run.py --only dualgs                                 files of one codec
 
 A case is made of its seed ("1:42") and of the corpus: the golden files, tests/fuzz/corpus, and files of tiny.py. What
 goes wrong (an exception that is no CodecError, a worker that dies or needs too long, another file that was touched) is
@@ -176,12 +177,12 @@ def keep(folder: Path, data: bytes, outcome: execute.Outcome, seed: str, about: 
 # ---- the command
 
 
-def fuzz(seconds: float, seed: str, out: Path, worker: Worker, first: int = 0, step: int = 1) -> Counter[str]:
-    """Carries out cases first, first + step, ... for so long. Returns how many ended in which way."""
-    names, files = corpus()
+def fuzz(seconds: float, seed: str, out: Path, worker: Worker, only: str = "") -> Counter[str]:
+    """Carries out cases for so long. Returns how many ended in which way. only: is in the names of files used."""
+    names, files = zip(*(pair for pair in zip(*corpus(), strict=True) if only in pair[0]), strict=True)
     counts: Counter[str] = Counter()
     places: Counter[str] = Counter()
-    end, number = time.monotonic() + seconds, first
+    end, number = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         key = f"{seed}:{number}"
         case = structure.Case.drawn(key, files)
@@ -194,7 +195,7 @@ def fuzz(seconds: float, seed: str, out: Path, worker: Worker, first: int = 0, s
                 about = f"{names[case.base]}: {case.words()}"
                 path = keep(out, smaller(case, key, outcome, worker), outcome, key, about)
                 print(f"{path}: {outcome.kind}, {outcome.words} ({about}, seed {key})", flush=True)
-        number += step
+        number += 1
     for place, times in places.most_common():
         print(f"{times} x {place}")
     return counts
@@ -206,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", default=str(int(time.time())), help="the same seed gives the same cases")
     parser.add_argument("--out", type=Path, default=Path("data/fuzz"), help="folder for findings")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", default="", help="is in the names of the files that are changed")
     parser.add_argument("--again", type=Path, help="a finding, to read again in this process")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -223,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.jobs <= 1:
         worker = Worker()
         try:
-            total = fuzz(args.seconds, args.seed, args.out, worker)
+            total = fuzz(args.seconds, args.seed, args.out, worker, args.only)
         finally:
             worker.end()
     else:
@@ -243,6 +245,8 @@ def _in_processes(args: Any) -> Counter[str]:
         str(args.seconds),
         "--out",
         str(args.out),
+        "--only",
+        args.only,
     ]
     runs = [
         subprocess.Popen([*command, "--seed", f"{args.seed}-{index}"], stdout=subprocess.PIPE, text=True)

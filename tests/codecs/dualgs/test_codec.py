@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from codec.cli.command import main
 from codec.codecs.dualgs import codec as dualgs
 from codec.codecs.dualgs import floats
 from codec.container import Chunk, pack, unpack
-from codec.errors import LimitError, MediaError, StreamError, UsageError
+from codec.errors import CodecError, LimitError, MediaError, StreamError, UsageError
 from codec.media.gaussians.sources import open_source
 from codec.media.gaussians.values import DC, Gaussians
 from codec.media.gaussians.writer import write
@@ -175,12 +176,14 @@ def test_rotations_that_jump_stay_within_their_bound() -> None:
 
 
 def test_bounds_hold_far_from_the_origin_where_float32_is_coarse() -> None:
-    frames = tuple(replace(frame, positions=frame.positions + np.float32(900)) for frame in sequence(300, 6))
-    coder = DUALGS.with_settings(max_error=NAMED)
+    """Frames that jump away, to where float32 has steps of more than half the bound."""
+    first, *rest = sequence(300, 6)
+    frames = (first, *(replace(frame, positions=frame.positions + np.float32(6000)) for frame in rest))
+    coder = DUALGS.with_settings(max_error="position=0.0008")
     with coder.open_frames(coder.compress(frames)) as file:
-        order = _rows_of(frames[0], file.frame(0))
+        order = _rows_of(first, file.frame(0))
         for t, given in enumerate(frames):
-            check_bounds(given.take(order), file.frame(t))
+            assert np.abs(file.frame(t).positions.astype(float) - given.positions[order]).max() <= 0.0008
     with pytest.raises(UsageError, match="position are finer than float32"):
         DUALGS.with_settings(max_error="position=1e-4").compress(frames)
 
@@ -318,6 +321,18 @@ def test_damage(kind: str, share: float) -> None:
         return len(made) == len(expected) and all(same(a, b) for a, b in zip(made, expected, strict=True))
 
     Damage(good, decode, right, share=share).everything(examples=200)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{name: value} for name in ("segment", "joints") for value in (-1, 0, 1 << 40, 1.0, None)]
+    + [{name: value} for name in ("spacing", "length", "turn") for value in (0.0, -1.0, float("inf"), 1, None)],
+    ids=str,
+)
+def test_numbers_in_a_header_that_no_encoder_writes(params: dict[str, Any]) -> None:
+    header, chunks = unpack(DUALGS.compress(sequence(20, 3)))
+    with pytest.raises(CodecError, match="damaged|expected"):
+        decode(pack(replace(header, params={**header.params, **params}), list(chunks)))
 
 
 def test_sog_comes_back_as_ply(tmp_path: Path) -> None:
