@@ -119,8 +119,8 @@ class Tracks:
 def _turned(rotations: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotations after others in their own axes, given by twice their modified Rodrigues parameters: (N, 3).
 
-    For small rotations these are the vector of a unit quaternion. Near a half turn that vector says little of the fourth
-    component, and these say as much as anywhere.
+    For small rotations these are the vector of a unit quaternion. Near a half turn that vector says little of the
+    fourth component, and these say as much as anywhere.
     """
     parts = parts * 0.5
     square = (parts[:, 0] * parts[:, 0] + parts[:, 1] * parts[:, 1]) + parts[:, 2] * parts[:, 2]
