@@ -15,6 +15,7 @@ from codec.native.mixing_tracks import Known
 
 pytestmark = pytest.mark.skipif(not native.instruction_sets(), reason="this install has no compiled module")
 ISA = native.instruction_sets()
+N_FRAMES = 12  # so many that the state of some rows is at each limit
 KINDS = [Kind(3), Kind(1), Kind(1, 5), Kind(4), Kind(1, 1)]
 
 
@@ -42,12 +43,12 @@ def _state(coder: tracks._Coder) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 150])
 def test_frames_and_all_that_is_known_are_those_of_the_twin(n: int) -> None:
-    wanted = _tracks(n, 6)
+    wanted = _tracks(n, N_FRAMES)
     stream = encode_tracks(wanted, KINDS)
     for name in ISA:
         with native.using(name):
-            compiled, twin = (tracks._Coder(n, KINDS, 6, stream) for _ in range(2))
-            for t in range(6):
+            compiled, twin = (tracks._Coder(n, KINDS, N_FRAMES, stream) for _ in range(2))
+            for t in range(N_FRAMES):
                 compiled.read()
                 twin.frame(None)
                 assert np.array_equal(compiled.now, np.concatenate([track[t] for track in wanted], 1)), (name, t)
