@@ -106,18 +106,23 @@ def run(
 def _run_in_processes(work: Callable[[Job], Report], jobs: Iterator[Job], processes: int) -> Iterator[Report]:
     """The reports of all jobs. A worker that dies takes no job with it but its own, and that only the second time.
 
-    Nobody knows which of the jobs that were going on killed it, so each of them is tried again alone.
+    Nobody knows which of several jobs that were going on killed it, so each of them is tried again alone, and for a job
+    that hadn't killed it that is the first time.
     """
     while True:
         lost: list[Job] = []
         yield from _in_pool(work, jobs, processes, processes + 1, lost)
         if not lost:
             return
-        suspects = deque(lost)
+        suspects, guilty = deque(lost), lost[:] if len(lost) == 1 else []
         while suspects:
             lost = []
             yield from _in_pool(work, _taken(suspects), 1, 1, lost)
             for job in lost:
+                if job not in guilty:
+                    guilty.append(job)
+                    suspects.append(job)
+                    continue
                 words = "the worker process died twice at it, perhaps for lack of memory: try it alone, or fewer --jobs"
                 yield {"input": job.source, "output": job.target, "status": "failed", "error": words, "exit_code": 1}
 

@@ -177,13 +177,14 @@ class TestJobs:
         for path in (tmp_path / "one").iterdir():
             assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
 
+    @pytest.mark.parametrize("once", [4, 2])  # the next one is on its way when the first kills both
     def test_a_dying_worker_costs_its_own_file_only(
-        self, tmp_path: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch
+        self, once: int, tmp_path: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One panorama for which memory doesn't suffice must not take the rest of the night's batch with it."""
         monkeypatch.setenv("TOY_MARK", str(tmp_path / "mark"))
         for index in range(8):
-            first = {1: toy.DIES, 4: toy.DIES_ONCE}.get(index)
+            first = {1: toy.DIES, once: toy.DIES_ONCE}.get(index)
             picture(tmp_path / "in" / f"{index}.png", index, first)
         done = script("encode", tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2", "--json")
         reports = [json.loads(line) for line in done.stdout.splitlines()]
