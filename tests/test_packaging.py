@@ -242,7 +242,7 @@ UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 EXCEPTIONS = {
     ("codec.eval.peers.zoo", "torch.load"),
     ("codec.train.checkpoints", "torch.load"),
-    ("codec.train.vqgan.extractors", "torch.load"),
+    ("codec.codecs.layers.extractors", "torch.load"),
 }
 UNSAFE_CALLS = {"np.load", "numpy.load", "torch.load", "eval", "exec", "yaml.load"}
 
