@@ -32,6 +32,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "train": Verb(".train", "Train a codec and export its weights."),
         "fit": Verb(".fit", "Fit a model to data of yours: a circuit to items, Gaussians to a capture."),
         "bench": Verb(".bench", "Measure rate, distortion and speed against everything else."),
+        "perceive": Verb(".perceive", "Measure what codecs do to the answers of models that look and listen."),
         "reproduce": Verb(".reproduce", "Put a paper's numbers beside ours."),
         "view": Verb(".view", "Play a file on a page in the browser."),
         "data": Verb(".data", "Make data: simulations of turbulence, captures by many cameras."),

@@ -23,7 +23,7 @@ from ...errors import CodecError, StreamError
 from .contract import Audio, Metric, Peer, Value, Video
 from .items import shape_of
 
-__all__ = ["ENDLESS_RUN", "LONG_RUN", "Measured", "explain", "materialise", "measure", "resident_kib"]
+__all__ = ["ENDLESS_RUN", "LONG_RUN", "Measured", "check_decoded", "explain", "materialise", "measure", "resident_kib"]
 
 LONG_RUN = 5.0  # seconds; a run that takes longer is timed once, warm
 ENDLESS_RUN = 10.0  # seconds; one that takes longer isn't run again: the cold run is what there is
@@ -57,7 +57,7 @@ def measure(peer: Peer, value: Value, metrics: Sequence[Metric], repeat: int = 3
     """Encodes and decodes `repeat` times after a warm-up. CodecError for a peer that gives back something else."""
     data, encode_first, encode_peak = _with_peak(lambda: _as_bytes(peer.encode(value)))
     decoded, decode_first, decode_peak = _with_peak(lambda: materialise(peer.decode(data)))
-    _check(value, decoded, lossless)
+    check_decoded(value, decoded, lossless)
     encode, encode_runs = _timed(lambda: _as_bytes(peer.encode(value)), repeat, encode_first)
     decode, decode_runs = _timed(lambda: materialise(peer.decode(data)), repeat, decode_first)
     return Measured(
@@ -102,7 +102,8 @@ def _as_bytes(data: Any) -> bytes:
     return data
 
 
-def _check(value: Value, decoded: Value, lossless: bool) -> None:
+def check_decoded(value: Value, decoded: Value, lossless: bool = False) -> None:
+    """StreamError unless a decoded value has the kind, shape and type of the original, and its values if `lossless`."""
     if type(value) is not type(decoded):
         raise StreamError(f"decoded to {type(decoded).__name__}; expected {type(value).__name__}")
     expected, shape = shape_of(value), shape_of(decoded)

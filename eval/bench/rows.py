@@ -35,7 +35,7 @@ from .contract import Medium, Metric, OptionValue
 from .items import Item, Skipped
 from .specs import Curve, Point
 
-__all__ = ["RATES", "Failure", "PointMean", "Row", "RowFile", "Table", "as_decibels", "in_units"]
+__all__ = ["RATES", "Failure", "PointMean", "Row", "RowFile", "Table", "as_decibels", "in_units", "locked"]
 
 # What a rate is called, by medium.
 RATES: Mapping[Medium, tuple[str, str]] = {
@@ -116,7 +116,7 @@ class RowFile:
         self.path, self._replaced = path, False
         self.rows: dict[tuple[str, ...], Row] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(path.parent)
+        self._lock = locked(path.parent)
         try:
             known = self._read()
             self.columns = [*known, *(name for name in metrics if name not in known)]
@@ -198,7 +198,7 @@ class RowFile:
         write_file(self.path, _csv([*_FIXED, *self.columns]) + "".join(lines))
 
 
-def _locked(folder: Path) -> int:
+def locked(folder: Path) -> int:
     """A handle on the folder that nobody else holds until it is closed. UsageError if somebody does."""
     import fcntl
 

@@ -45,10 +45,13 @@ from .specs import Curve, Point, parse
 __all__ = [
     "RunProgress",
     "anchors_of",
+    "check_families",
     "curves_of",
     "default_codecs",
     "jsonable",
     "machine_name",
+    "metrics_of",
+    "one_medium",
     "rate_distortion",
     "ready_peer",
     "write_results",
@@ -89,9 +92,9 @@ def rate_distortion(
     if families is not None and jobs != 1:
         raise UsageError(f"{jobs} jobs with codecs of one's own: expected 1")
     curves = curves_of(codecs, families)
-    kind = _one_medium(curves, medium)
-    _check_families(curves)
-    chosen = _metrics(kind, [metrics] if isinstance(metrics, str) else metrics)
+    kind = one_medium(curves, medium)
+    check_families(curves)
+    chosen = metrics_of(kind, [metrics] if isinstance(metrics, str) else metrics)
     if n_threads is None:
         n_threads = max(1, cpu_count() // max(1, jobs))
     _check_numbers(repeat=repeat, jobs=jobs, threads=n_threads, frames=max_frames)
@@ -169,7 +172,7 @@ def anchors_of(run: Sequence[Curve], names: Sequence[str] | None = None) -> list
 # ---- what is asked for
 
 
-def _check_families(curves: Sequence[Curve]) -> None:
+def check_families(curves: Sequence[Curve]) -> None:
     """UsageError for a codec that can't run here, with what to install."""
     for family in {curve.family.name: curve.family for curve in curves}.values():
         why = family.missing()
@@ -177,7 +180,7 @@ def _check_families(curves: Sequence[Curve]) -> None:
             raise UsageError(f"{family.name} can't run here: {why}")
 
 
-def _one_medium(curves: Sequence[Curve], medium: Medium | None) -> Medium:
+def one_medium(curves: Sequence[Curve], medium: Medium | None) -> Medium:
     """The medium of all curves, which is `medium` if that is named. UsageError if there are several."""
     kinds: set[Medium] = {curve.family.medium for curve in curves}
     if medium is not None:
@@ -250,7 +253,7 @@ def _full_spec(curve: Curve) -> str:
     return ",".join(point.spec for point in curve.points)
 
 
-def _metrics(medium: Medium, names: Sequence[str] | None) -> tuple[Metric, ...]:
+def metrics_of(medium: Medium, names: Sequence[str] | None) -> tuple[Metric, ...]:
     """The metrics by name; "all" are all that can run here. UsageError for one that can't."""
     if names is not None and list(names) == ["all"]:
         return tuple(metric for (kind, _), metric in METRICS.items() if kind == medium and not metric.missing())

@@ -151,7 +151,7 @@ def _page(summary: Mapping[str, Any], crops: Sequence[CropSet], sounds: Sequence
     return _fill(
         _asset("report.html"),
         {
-            "title": _text(f"Benchmark: {_named(summary)}"),
+            "title": _text(summary.get("title") or f"Benchmark: {_named(summary)}"),
             "facts": _facts(summary, curves),
             "policy": policy,
             "css": _fill(_asset("report.css"), colours),
@@ -162,6 +162,7 @@ def _page(summary: Mapping[str, Any], crops: Sequence[CropSet], sounds: Sequence
             "compare": _asset("compare.html") if crops else "",
             "listen": _listen(summary, sounds),
             "bd": _bd(summary),
+            "tables": _tables(summary),
             "speed": _speed(summary, curves, rate),
             "points": _points(summary, curves, rate, shown),
             "trouble": _trouble(summary),
@@ -389,6 +390,22 @@ def _try_float(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def _tables(summary: Mapping[str, Any]) -> str:
+    """Tables that the summary brings ready to read, such as those of machine perception: a section each."""
+    sections = []
+    for table in map(_mapping, _list(summary.get("tables"))):
+        heads = [(str(head), "", "n" if index else "") for index, head in enumerate(_list(table.get("heads")))]
+        rows = [
+            ({}, [_Cell(str(cell), None, "n" if index else "") for index, cell in enumerate(_list(row))])
+            for row in _list(table.get("rows"))
+        ]
+        title = str(table.get("title") or "")
+        about = f'<p class="muted small">{_text(table.get("about") or "")}</p>'
+        name = re.sub(r"[^a-z0-9-]", "", str(table.get("name") or "table"))
+        sections.append(_section(f"t-{name}", title, about + _table(title, heads, rows)))
+    return "".join(sections)
 
 
 def _bd(summary: Mapping[str, Any]) -> str:
