@@ -28,6 +28,10 @@ TASKS = {  # modules, relative to this package, and classes in them; imported wh
     "classification": ("tasks.classification", "Classification"),
     "digits": ("tasks.digits", "Digits"),
     "segmentation": ("tasks.segmentation", "Segmentation"),
+    "text": ("tasks.text", "Text"),
+    "speech": ("tasks.speech", "Speech"),
+    "spoken-digits": ("tasks.spoken_digits", "SpokenDigits"),
+    "turbulence": ("tasks.turbulence", "Turbulence"),
 }
 
 

@@ -1,8 +1,8 @@
 """Results of machine perception as a summary in the form that reports of `codec bench` read, with tables.
 
-Tables: the score at equal rates with paired intervals, differences from an anchor, the rate that keeps 99 and 95 % of the
-score for the original, BD-rates over the score, and the correlation of each similarity metric with the score over all
-codecs and settings.
+Tables: the score at equal rates with paired intervals, differences from an anchor, the rate that keeps 99 and 95 % of
+the score for the original, BD-rates over the score, and the correlation of each similarity metric with the score over
+all codecs and settings.
 """
 
 from __future__ import annotations
