@@ -29,6 +29,7 @@ TASKS = {  # modules, relative to this package, and classes in them; imported wh
     "digits": ("tasks.digits", "Digits"),
     "segmentation": ("tasks.segmentation", "Segmentation"),
     "text": ("tasks.text", "Text"),
+    "faces": ("tasks.faces", "Faces"),
     "speech": ("tasks.speech", "Speech"),
     "spoken-digits": ("tasks.spoken_digits", "SpokenDigits"),
     "turbulence": ("tasks.turbulence", "Turbulence"),

@@ -113,7 +113,7 @@ def _recordings(folder: Path) -> Iterator[Sample]:
 
 
 class SpokenDigits(Task):
-    """Which digit is spoken."""
+    """The digit that is spoken."""
 
     name, medium = "spoken-digits", "audio"
     models: ClassVar[tuple[str, ...]] = (LOGMEL,)

@@ -1,0 +1,156 @@
+"""Face detection: the boxes around faces.
+
+The reference is DETR with ResNet-50 (Carion et al., ECCV 2020), which finds persons. Offline it is OpenCV's cascade of
+Haar features for frontal faces (Viola, Jones, CVPR 2001), an old detector that errs often, on clean pictures too: the
+score is the F-score of its boxes beside its own boxes for the original, and boxes of a user's if there are any.
+"Machine Perceptual Quality" has no such task.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ....errors import UsageError
+from ...metrics.support import versions_of
+from ..contract import Counts, Predict, Sample, Score, Task
+from ..models import hub_pipeline
+from ..samples import photographs
+
+__all__ = ["Faces", "iou", "matches"]
+
+DETR, HAAR = "facebook/detr-resnet-50", "haar"
+LABELS = "boxes.csv"  # name,left,top,width,height
+OVERLAP = 0.5  # IoU from which two boxes are of one face
+
+Box = tuple[float, float, float, float]  # left, top, width, height
+
+
+def iou(a: Box, b: Box) -> float:
+    """The area that two boxes share, by the area of both."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+
+
+def matches(answer: Sequence[Box], wanted: Sequence[Box]) -> int:
+    """The number of pairs with an IoU of at least a half, the best pairs first, each box in one pair."""
+    pairs = [(iou(a, b), i, j) for i, a in enumerate(answer) for j, b in enumerate(wanted)]
+    left, right = set[int](), set[int]()
+    for overlap, i, j in sorted(pairs, reverse=True):
+        if overlap >= OVERLAP and i not in left and j not in right:
+            left.add(i)
+            right.add(j)
+    return len(left)
+
+
+def _f_score(part: str) -> Any:
+    """A function for `Score.value`: twice the pairs by the boxes of both sides."""
+
+    def value(sums: Mapping[str, Any]) -> Any:
+        top = 2 * np.asarray(sums.get(f"{part}_pairs", 0.0), float)
+        bottom = np.asarray(sums.get(f"{part}_boxes", 0.0), float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(bottom > 0, top / bottom, np.nan)
+
+    return value
+
+
+class Faces(Task):
+    """The faces, or persons, in photographs."""
+
+    name, medium = "faces", "image"
+    models: ClassVar[tuple[str, ...]] = (DETR, HAAR)
+    about = "boxes around faces in photographs"
+    data = "Kodak, GB82, CLIC 2025; or a folder, with boxes.csv if there are true boxes"
+    scores = (
+        Score("faces", "F-score of boxes, against true ones", _f_score("true")),
+        Score("agreement", "F-score of boxes, against those of the original", _f_score("same")),
+    )
+
+    def samples(self, data: Path | None) -> Iterator[Sample]:
+        labels = None if data is None else _labels(data / LABELS)
+        for sample in photographs(data):
+            known = None if labels is None else labels.get(sample.name, ())
+            yield Sample(sample.name, sample.value, sample.digest, known)
+
+    def load(self, model: str) -> Predict:
+        if model == HAAR:
+            return functools.partial(_haar_boxes, _haar())
+        if model == DETR or Path(model).is_dir():
+            ask = hub_pipeline("object-detection", model)
+            return lambda pixels: _persons(ask(Image.fromarray(pixels)))
+        raise UsageError(f"no model {model!r}: {DETR}, {HAAR}, or a folder with a model of transformers")
+
+    def compare(self, answer: Sequence[Box], original: Sequence[Box], label: Sequence[Box] | None) -> Counts:
+        counts = {
+            "same_pairs": float(matches(answer, original)),
+            "same_boxes": float(len(answer) + len(original)),
+        }
+        if label is not None:
+            counts |= {"true_pairs": float(matches(answer, label)), "true_boxes": float(len(answer) + len(label))}
+        return counts
+
+    def versions(self) -> Mapping[str, str]:
+        return versions_of("opencv-python", "transformers")()
+
+
+@functools.lru_cache(maxsize=1)
+def _haar() -> Any:
+    try:
+        import cv2
+
+        net = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    except (ImportError, AttributeError) as error:  # OpenCV 5 has none
+        raise UsageError(f"haar can't be used ({error}): pip install 'codec-suite[perception]'") from None
+    if net.empty():
+        raise UsageError("haar: opencv-python came without its cascades: pip install 'codec-suite[perception]'")
+    return net
+
+
+def _haar_boxes(net: Any, pixels: NDArray[np.uint8]) -> tuple[Box, ...]:
+    import cv2
+
+    grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    boxes = net.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(24, 24))
+    return tuple(sorted((float(x), float(y), float(w), float(h)) for x, y, w, h in boxes))
+
+
+def _persons(answers: Any) -> tuple[Box, ...]:
+    boxes = [part["box"] for part in answers if part["label"] == "person"]
+    return tuple(
+        sorted(
+            (float(b["xmin"]), float(b["ymin"]), float(b["xmax"] - b["xmin"]), float(b["ymax"] - b["ymin"]))
+            for b in boxes
+        )
+    )
+
+
+def _labels(path: Path) -> dict[str, tuple[Box, ...]] | None:
+    """True boxes by the names of pictures; None without such a file. UsageError for another form."""
+    if not path.is_file():
+        return None
+    boxes: dict[str, list[Box]] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames is None or not {"name", "left", "top", "width", "height"} <= {*reader.fieldnames}:
+                raise ValueError("the first line names others")
+            for row in reader:
+                left, top, width, height = (float(row[key]) for key in ("left", "top", "width", "height"))
+                if not (width > 0 and height > 0):
+                    raise ValueError(f"a box of {width:g} x {height:g}")
+                boxes.setdefault(row["name"], []).append((left, top, width, height))
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        raise UsageError(f"{path}: expected the columns name,left,top,width,height ({error})") from None
+    return {name: tuple(rows) for name, rows in boxes.items()}
