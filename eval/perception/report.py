@@ -27,7 +27,7 @@ from .contract import Score
 from .harness import ORIGINAL, Results, Row
 from .stats import Array, Curve, Interval, Samples, bd_rate, correlation, interval, rate_that_keeps
 
-__all__ = ["KEPT", "RATES_OF", "Analysis", "summary_text", "write_results"]
+__all__ = ["KEPT", "RATES_OF", "Analysis", "kept_rates", "summary_text", "write_results"]
 
 KEPT = (0.99, 0.95)  # of the score for the original
 RATES_OF: Mapping[str, tuple[float, ...]] = {
@@ -213,16 +213,22 @@ def _differences(analysis: Analysis, rates: Sequence[float], unit: str, base: st
     return _table("differences", f"Difference from {base} at equal rate", about, heads, rows)
 
 
-def _kept(analysis: Analysis, unit: str) -> dict[str, Any]:
+def kept_rates(analysis: Analysis) -> list[dict[str, str]]:
+    """The rate of each codec that keeps the shares `KEPT` of the score, in words, by "codec" and the per cent."""
     rows = []
     for label, curve in analysis.curves.items():
-        cells = []
+        row = {"codec": label}
         for part in KEPT:
             draws = rate_that_keeps(curve, part * analysis.original)
             words = _said(_open_interval(draws))
             least = math.isfinite(draws[0]) and draws[0] <= curve.rates[:, 0].min() + 1e-12
-            cells.append(f"at most {words}" if least else words)
-        rows.append([label, *cells])
+            row[f"{100 * part:g}"] = f"at most {words}" if least else words
+        rows.append(row)
+    return rows
+
+
+def _kept(analysis: Analysis, unit: str) -> dict[str, Any]:
+    rows = [list(row.values()) for row in kept_rates(analysis)]
     about = (
         f"The lowest rate ({unit}) from which on the score stays at so much of that for the original. `At most`: even "
         "the smallest setting keeps it. `Not reached`: the largest doesn't."

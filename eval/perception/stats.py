@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from ..bench.bd import bd_delta
 from .contract import Score
 
-__all__ = ["DRAWS", "Curve", "Interval", "Samples", "bd_rate", "correlation", "interval", "rate_that_keeps"]
+__all__ = [
+    "DRAWS",
+    "Curve",
+    "Interval",
+    "Samples",
+    "bd_rate",
+    "correlation",
+    "correlation_draws",
+    "interval",
+    "rate_that_keeps",
+]
 
 DRAWS = 1000
 BD_DRAWS = 200  # each takes a few milliseconds
@@ -134,12 +144,16 @@ def bd_rate(anchor: Curve, curve: Curve, draws: int = BD_DRAWS) -> tuple[Interva
 
 def correlation(metric: Array, scores: Array, ranks: bool) -> Interval:
     """The correlation of a metric with a score over settings, both (P, B + 1). ranks: Spearman's, else Pearson's."""
+    return interval(correlation_draws(metric, scores, ranks))
+
+
+def correlation_draws(metric: Array, scores: Array, ranks: bool) -> Array:
+    """The correlation in each draw, (B + 1,); NaN of fewer than three settings, and where one side doesn't vary."""
     from scipy.stats import rankdata
 
     if len(metric) < 3:
-        return Interval(math.nan, math.nan, math.nan)
+        return np.full(metric.shape[1], np.nan)
     x, y = (rankdata(values, axis=0) if ranks else values for values in (metric, scores))
     x, y = (values - values.mean(axis=0) for values in (x, y))
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = (x * y).sum(axis=0) / np.sqrt((x * x).sum(axis=0) * (y * y).sum(axis=0))
-    return interval(r)
+        return (x * y).sum(axis=0) / np.sqrt((x * x).sum(axis=0) * (y * y).sum(axis=0))

@@ -53,7 +53,15 @@ def test_true_boxes_of_a_user(tmp_path: Path) -> None:
     assert [sample.label for sample in Faces().samples(tmp_path)] == [None, None]
     (tmp_path / "boxes.csv").write_text("name,left,top,width,height\na.png,1,2,3,4\n")
     assert [sample.label for sample in Faces().samples(tmp_path)] == [((1.0, 2.0, 3.0, 4.0),), ()]
-    for text in ("a.png,1,2,3,4\n", "name,left,top,width,height\na.png,1,2,-3,4\n"):
-        (tmp_path / "boxes.csv").write_text(text)
+    (tmp_path / "boxes.csv").write_text("name,left,top,width,height\na.png,1,2,3,4\n", encoding="utf-8-sig")
+    assert next(iter(Faces().samples(tmp_path))).label == ((1.0, 2.0, 3.0, 4.0),), "as spreadsheets write it"
+    for line in ("a.png,1,2,-3,4", "a.png,nan,2,3,4", "a.png,1,2,inf,4", "a.png,1,2"):
+        (tmp_path / "boxes.csv").write_text(f"name,left,top,width,height\n{line}\n")
         with pytest.raises(UsageError, match=r"boxes.csv: expected"):
             list(Faces().samples(tmp_path))
+    (tmp_path / "boxes.csv").write_text("a.png,1,2,3,4\n")
+    with pytest.raises(UsageError, match=r"boxes.csv: expected"):
+        list(Faces().samples(tmp_path))
+    (tmp_path / "boxes.csv").write_text("name,left,top,width,height\nA.png,1,2,3,4\n")
+    with pytest.raises(UsageError, match=r"'A.png', and there is no picture"):
+        list(Faces().samples(tmp_path))

@@ -81,6 +81,8 @@ def test_a_folder_of_a_user(tmp_path: Path) -> None:
         Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
     (tmp_path / "a.txt").write_text("Grüße", encoding="utf-8")
     assert [sample.label for sample in Text().samples(tmp_path)] == ["Grüße", None]
+    (tmp_path / "a.txt").write_text("It", encoding="utf-8-sig")
+    assert next(iter(Text().samples(tmp_path))).label == "It", "as Windows writes it"
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(UsageError, match="can't be read as text"):
         list(Text().samples(tmp_path))
