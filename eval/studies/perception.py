@@ -1,10 +1,11 @@
 """The results of machine perception that this repository keeps: summaries, plots, and the table of docs/results.md.
 
     codec reproduce mpq --out runs/perception       # an hour or two on two cores; goes on where it stopped
-    python -P -m codec.eval.studies.perception runs/perception --out eval/results/perception --page docs/results.md
+    python -P -m codec.eval.studies.perception runs/perception --out eval/results/perception \\
+        --page docs/results.md
 
-Rows stay where they are: they are megabytes, and the command makes them again. In --out: mpq.json, and for each task its
-summary and the plot of its score.
+Rows stay where they are: they are megabytes, and the command makes them again. In --out: mpq.json, and for each task
+its summary and the plot of its score.
 """
 
 from __future__ import annotations
