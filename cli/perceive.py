@@ -84,13 +84,13 @@ def _run(args: argparse.Namespace) -> int:
         )
     summary = write_results(results, args.out, command=_command(args, codecs), rates=rates, anchor=args.anchor)
     say(sys.stdout, json.dumps(summary) if args.json else summary_text(summary))
+    for item in results.skipped:
+        say(sys.stderr, f"{item.name}: skipped: {item.reason}")
     for case in results.failed[:20]:
         say(sys.stderr, f"{case.sample}: {case.spec}: {case.reason}")
-    if results.failed:
-        say(
-            sys.stderr,
-            f"codec perceive: {len(results.failed)} failed; scores leave {len(results.left_out)} samples out",
-        )
+    if results.skipped or results.failed:
+        counted = f"{len(results.skipped)} skipped, {len(results.failed)} failed"
+        say(sys.stderr, f"codec perceive: {counted}; scores leave {len(results.left_out)} samples out")
         return MediaError.exit_code
     return 0
 

@@ -5,6 +5,7 @@ costs pretrained models. Differs from that study: real files and their whole siz
 scores at equal rates, paired intervals, and similarity of the very values that the model saw.
 """
 
+from ..bench.items import Skipped
 from .contract import ACCURACY, AGREEMENT, Counts, Predict, Sample, Score, Task, share
 from .harness import Results, perceive
 from .registry import find_task, names
@@ -18,6 +19,7 @@ __all__ = [
     "Results",
     "Sample",
     "Score",
+    "Skipped",
     "Task",
     "digest_of",
     "find_task",

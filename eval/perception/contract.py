@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..bench.contract import Medium, Value
+from ..bench.items import Skipped
 
 __all__ = ["ACCURACY", "AGREEMENT", "Counts", "Predict", "Sample", "Score", "Task", "share"]
 
@@ -91,8 +92,9 @@ class Task(ABC):
     scores: ClassVar[tuple[Score, ...]] = (ACCURACY, AGREEMENT)
 
     @abstractmethod
-    def samples(self, data: Path | None) -> Iterable[Sample]:
-        """Yields the samples in a fixed order. data: a folder of the user's; None: the task's own data, looked for.
+    def samples(self, data: Path | None) -> Iterable[Sample | Skipped]:
+        """Yields the samples in a fixed order, and what can't be one. data: a folder of the user's; None: the task's
+        own data, looked for. It is gone through twice: nobody keeps all values in memory.
 
         Raises UsageError that says what to do if there is none.
         """

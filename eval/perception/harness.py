@@ -13,7 +13,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from ...codecs.base.codec import threads
 from ...errors import MediaError, StreamError, UsageError
 from ...files import cpu_count
 from ..bench.contract import Audio, Family, Metric, Peer, Value
-from ..bench.items import n_values, seconds_of
+from ..bench.items import Skipped, n_values, printable, seconds_of
 from ..bench.measure import check_decoded, explain, materialise
 from ..bench.rows import locked
 from ..bench.run import check_families, curves_of, metrics_of, one_medium
@@ -33,7 +33,6 @@ from ..bench.specs import Curve, Point
 from .align import aligned
 from .contract import Predict, Sample, Task
 from .registry import find_task
-from .samples import first_of
 
 __all__ = ["ORIGINAL", "Failure", "Results", "Row", "perceive"]
 
@@ -83,8 +82,8 @@ class Failure:
 class Results:
     """The results of a run. samples: names of those that all codecs could do, which scores are over; left_out: others.
 
-    curves: those with at least one sample. model: the one that ran; passed_over: reference models that could not be had
-    here, with reasons.
+    skipped: what lies in the folder and is no sample. curves: those with at least one sample. model: the one that ran;
+    passed_over: reference models that could not be had here, with reasons.
     """
 
     task: Task
@@ -95,6 +94,7 @@ class Results:
     rows: tuple[Row, ...]
     samples: tuple[str, ...]
     failed: tuple[Failure, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, spec: str) -> list[Row]:
@@ -143,29 +143,64 @@ def perceive(
     predict, name, passed_over = _model(chosen, model)
     for other, reason in passed_over.items():
         say(f"{other} can't be had here, {name} is used in its place: {reason}")
-    given = first_of(iter(chosen.samples(None if data is None else Path(data))), samples)
+    given = _Given(chosen, None if data is None else Path(data), samples)
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         kept = stack.enter_context(_Rows(folder))
         stack.enter_context(threads(n_threads or cpu_count()))
         run = _Run(chosen, name, predict, measures, kept, peers, n_threads or cpu_count())
         rows, failed = run.all(given, curves, progress)
-    return _results(run, curves, given, rows, failed, passed_over, {"data": str(data or chosen.data), "codecs": codecs})
+    name = chosen.data if data is None else printable(Path(data).resolve().name)
+    return _results(run, curves, given, rows, failed, passed_over, {"data": name, "codecs": codecs})
+
+
+class _Given:
+    """The samples of a run: their names are kept, their values come one by one."""
+
+    def __init__(self, task: Task, data: Path | None, most: int | None) -> None:
+        """UsageError for no folder, or no samples in it."""
+        if data is not None and not data.is_dir():
+            raise UsageError(f"{data}: no such folder")
+        self._task, self._data = task, data
+        self.names: list[str] = []
+        self.skipped: list[Skipped] = []
+        for sample in task.samples(data):
+            if isinstance(sample, Skipped):
+                self.skipped.append(sample)
+                continue
+            if len(self.names) == most:
+                break
+            self.names.append(sample.name)
+        if not self.names:
+            why = f"; the first reason: {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
+            raise UsageError(f"{task.name} has no samples here{why}")
+        if len({*self.names}) != len(self.names):
+            raise UsageError(f"{task.name}: two samples have one name")
+
+    def __iter__(self) -> Iterator[Sample]:
+        wanted = {*self.names}
+        for sample in self._task.samples(self._data):
+            if not isinstance(sample, Skipped):
+                if sample.name in wanted:
+                    yield sample
+                wanted.discard(sample.name)
+                if not wanted:
+                    return
 
 
 def _results(
     run: _Run,
     curves: Sequence[Curve],
-    given: Sequence[Sample],
+    given: _Given,
     rows: Sequence[Row],
     failed: Sequence[Failure],
     passed_over: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> Results:
     done = {(row.spec, row.sample) for row in rows}
-    measured = [c for c in curves if any((p.spec, s.name) in done for p in c.points for s in given)]
+    measured = [c for c in curves if any((p.spec, name) in done for p in c.points for name in given.names)]
     specs = [ORIGINAL, *(point.spec for curve in measured for point in curve.points)]
-    whole = tuple(s.name for s in given if all((spec, s.name) in done for spec in specs))
+    whole = tuple(name for name in given.names if all((spec, name) in done for spec in specs))
     if not whole or not measured:
         first = f"; the first reason: {failed[0].spec}: {failed[0].reason}" if failed else ""
         raise MediaError(f"no sample of {run.task.name} came through all codecs{first}")
@@ -178,6 +213,7 @@ def _results(
         rows=tuple(rows),
         samples=whole,
         failed=tuple(failed),
+        skipped=tuple(given.skipped),
         settings={**settings, "threads": run.n_threads, "versions": dict(run.task.versions())},
     )
 
@@ -214,11 +250,11 @@ class _Run:
     n_threads: int
 
     def all(
-        self, samples: Sequence[Sample], curves: Sequence[Curve], progress: Progress | None
+        self, samples: _Given, curves: Sequence[Curve], progress: Progress | None
     ) -> tuple[list[Row], list[Failure]]:
         rows: list[Row] = []
         failed: list[Failure] = []
-        total = len(samples) * (1 + sum(len(curve.points) for curve in curves))
+        total = len(samples.names) * (1 + sum(len(curve.points) for curve in curves))
         for sample in samples:
             asked: list[Any] = []  # the answer for the original, once it is needed
 

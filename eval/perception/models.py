@@ -7,6 +7,7 @@ named; else the message says how to get it.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = ["edge_detector", "hub_pipeline", "offline_classifier"]
 
 def hub_pipeline(kind: str, model: str) -> Callable[..., Any]:
     """A pipeline of transformers for a model that is in the local cache, or in a folder. UsageError if it isn't."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported: nothing of it asks a server
     try:
         from transformers import pipeline  # pyright: ignore[reportMissingImports]
     except ImportError:

@@ -135,7 +135,10 @@ def summary_of(results: Results, rates: Sequence[float] | None = None, anchor: s
             if table["rows"]
         ],
         "left_out": [],
-        "skipped": [{"item": name, "reason": "a codec or the model could not do it"} for name in results.left_out],
+        "skipped": [
+            *({"item": item.name, "reason": item.reason} for item in results.skipped),
+            *({"item": name, "reason": "a codec or the model could not do it"} for name in results.left_out),
+        ],
         "failed": [{"item": f.sample, "spec": f.spec, "reason": f.reason} for f in results.failed],
         "bd": [],
         "reference": [],

@@ -11,8 +11,9 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 from ...datasets.places import find_data
 from ...errors import MediaError, UsageError
 from ..bench.contract import Audio, Medium, Value
-from ..bench.items import find_items, printable
+from ..bench.items import Item, Skipped, find_items, printable
+from ..bench.measure import explain
 from .contract import Sample
 
-__all__ = ["PHOTOGRAPHS", "digest_of", "first_of", "labelled_pictures", "photographs", "read_idx", "sounds"]
+__all__ = ["PHOTOGRAPHS", "digest_of", "each", "labelled_pictures", "loaded", "photographs", "read_idx", "sounds"]
 
 PHOTOGRAPHS = ("images/test-kodak", "images/test-other/gb82", "images/test-other/clic2025")  # nobody trains on them
 MAX_IDX = 1 << 30  # bytes of an IDX file, unpacked
@@ -37,25 +39,44 @@ def digest_of(value: Value) -> str:
     return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
-def photographs(data: Path | None) -> Iterator[Sample]:
+def photographs(data: Path | None) -> Iterator[Sample | Skipped]:
     """The pictures of a folder; None: Kodak, GB82 and CLIC 2025 (33 of them). No labels."""
     folders = [find_data(name, "photographs") for name in PHOTOGRAPHS] if data is None else [data]
     for folder in folders:
         yield from _loaded(folder, "image", f"{folder.name}/" if data is None else "")
 
 
-def sounds(folder: Path) -> Iterator[Sample]:
+def sounds(folder: Path) -> Iterator[Sample | Skipped]:
     """The sounds of a folder, without labels."""
     return _loaded(folder, "audio", "")
 
 
-def _loaded(folder: Path, medium: Medium, prefix: str) -> Iterator[Sample]:
-    for item in find_items(folder, medium).items:
+def _loaded(folder: Path, medium: Medium, prefix: str, label: Any = None) -> Iterator[Sample | Skipped]:
+    listed = find_items(folder, medium)
+    yield from (Skipped(prefix + item.name, item.reason) for item in listed.skipped)
+    for item in listed.items:
+        yield loaded(item, prefix, label)
+
+
+def loaded(item: Item, prefix: str = "", label: Any = None) -> Sample | Skipped:
+    """The sample of an item, or why it can't be read: one damaged file doesn't stop a run."""
+    try:
         value = item.load()
-        yield Sample(prefix + item.name, value, digest_of(value))
+    except Exception as error:  # whatever a library says of a damaged file
+        return Skipped(prefix + item.name, explain(error).removeprefix(f"{item.path}: "))
+    return Sample(prefix + item.name, value, digest_of(value), label)
 
 
-def labelled_pictures(data: Path | None) -> Iterator[Sample]:
+def each(samples: Iterable[Sample | Skipped], made: Callable[[Sample], Iterable[Sample]]) -> Iterator[Sample | Skipped]:
+    """The samples that are made of each sample; what was skipped stays so."""
+    for sample in samples:
+        if isinstance(sample, Skipped):
+            yield sample
+        else:
+            yield from made(sample)
+
+
+def labelled_pictures(data: Path | None) -> Iterator[Sample | Skipped]:
     """The pictures of a folder with one sub-folder a class, whose name is the label. UsageError for another layout."""
     if data is None:
         raise UsageError("name a folder with --data: one sub-folder a class, with pictures in it")
@@ -63,9 +84,7 @@ def labelled_pictures(data: Path | None) -> Iterator[Sample]:
     if not classes:
         raise UsageError(f"{data}: no sub-folders; expected one a class, with pictures in it")
     for folder in classes:
-        for item in find_items(folder, "image").items:
-            value = item.load()
-            yield Sample(f"{printable(folder.name)}/{item.name}", value, digest_of(value), folder.name)
+        yield from _loaded(folder, "image", f"{printable(folder.name)}/", folder.name)
 
 
 def read_idx(path: str | os.PathLike[str], n_dims: int) -> NDArray[np.uint8]:
@@ -85,17 +104,3 @@ def read_idx(path: str | os.PathLike[str], n_dims: int) -> NDArray[np.uint8]:
     if len(body) != size:
         raise MediaError(f"{path}: {len(body)} values; expected {size}: the file is cut, or too long")
     return np.frombuffer(body, np.uint8).reshape(shape)
-
-
-def first_of(samples: Iterator[Sample], n: int | None) -> Sequence[Sample]:
-    """The first n samples, all of them for None; names must differ. UsageError if there are none."""
-    out: list[Sample] = []
-    for sample in samples:
-        if n is not None and len(out) == n:
-            break
-        out.append(sample)
-    if not out:
-        raise UsageError("the task has no samples here")
-    if len({sample.name for sample in out}) != len(out):
-        raise AssertionError("two samples of one name")
-    return out

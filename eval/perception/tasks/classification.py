@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ....errors import UsageError
+from ...bench.items import Skipped
 from ...metrics.support import versions_of
 from ..contract import Predict, Sample, Task
 from ..models import hub_pipeline, offline_classifier
-from ..samples import digest_of, labelled_pictures, photographs
+from ..samples import digest_of, each, labelled_pictures, photographs
 
 __all__ = ["CROP", "Classification", "crops", "resized"]
 
@@ -62,12 +63,10 @@ class Classification(Task):
     about = "ImageNet class of parts of photographs, 256 x 256"
     data = "Kodak, GB82, CLIC 2025; or a folder with one sub-folder a class"
 
-    def samples(self, data: Path | None) -> Iterator[Sample]:
+    def samples(self, data: Path | None) -> Iterator[Sample | Skipped]:
         if data is not None and any(path.is_dir() for path in data.iterdir()):
-            yield from _numbered(data)
-            return
-        for picture in photographs(data):
-            yield from crops(picture)
+            return _numbered(data)
+        return each(photographs(data), crops)
 
     def versions(self) -> Mapping[str, str]:
         return versions_of("torch", "pillow", "transformers")()
@@ -83,12 +82,13 @@ class Classification(Task):
         raise UsageError(f"no model {model!r}: {VIT}, {LITE}, or a folder with a model of transformers")
 
 
-def _numbered(data: Path) -> Iterator[Sample]:
+def _numbered(data: Path) -> Iterator[Sample | Skipped]:
     """Labelled pictures, whose labels are numbers of ImageNet's classes: by the names of the sub-folders, or by their
     order if there are a thousand of them. UsageError for other names."""
     order = sorted(path.name for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
     whole = {name: index for index, name in enumerate(order)} if len(order) == _CLASSES else {}
-    for sample in labelled_pictures(data):
+
+    def numbered(sample: Sample) -> Iterator[Sample]:
         name = str(sample.label)
         number = whole.get(name, int(name) if name.isdecimal() and int(name) < _CLASSES else None)
         if number is None:
@@ -97,6 +97,8 @@ def _numbered(data: Path) -> Iterator[Sample]:
                 "thousand sub-folders. For other classes write a task for your own model: docs/perception.md"
             )
         yield Sample(sample.name, sample.value, sample.digest, number)
+
+    return each(labelled_pictures(data), numbered)
 
 
 def _first_label(answers: Any) -> str:

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import UsageError
+from ...bench.items import Skipped, find_items
 from ...metrics.support import versions_of
 from ..contract import Counts, Predict, Sample, Score, Task
-from ..samples import photographs
+from ..samples import each, photographs
 
 __all__ = ["Faces", "iou", "matches"]
 
@@ -77,14 +78,18 @@ class Faces(Task):
         Score("agreement", "F-score of boxes, against those of the original", _f_score("same")),
     )
 
-    def samples(self, data: Path | None) -> Iterator[Sample]:
+    def samples(self, data: Path | None) -> Iterator[Sample | Skipped]:
         labels = None if data is None else _labels(data / LABELS)
-        pictures = list(photographs(data))
-        if unknown := sorted({*(labels or ())} - {sample.name for sample in pictures}):
-            raise UsageError(f"{LABELS} has boxes for {unknown[0]!r}, and there is no picture of that name")
-        for sample in pictures:
+        if data is not None and labels is not None:
+            names = {item.name for item in find_items(data, "image").items}
+            if unknown := sorted({*labels} - names):
+                raise UsageError(f"{LABELS} has boxes for {unknown[0]!r}, and there is no picture of that name")
+
+        def labelled(sample: Sample) -> Iterator[Sample]:
             known = None if labels is None else labels.get(sample.name, ())
             yield Sample(sample.name, sample.value, sample.digest, known)
+
+        return (part for part in each(photographs(data), labelled) if part.name != LABELS)
 
     def load(self, model: str) -> Predict:
         if model != HAAR:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ....errors import UsageError
+from ...bench.items import Skipped
 from ...metrics.support import versions_of
 from ..contract import Counts, Predict, Sample, Score, Task
 from ..models import edge_detector, hub_pipeline
-from ..samples import digest_of, photographs
+from ..samples import digest_of, each, photographs
 from .classification import CROP
 
 __all__ = ["Segmentation", "edge_counts"]
@@ -74,12 +75,8 @@ class Segmentation(Task):
         Score("edges", f"F-score of edges against those of the original, {REACH} pixel apart at most", _f_score),
     )
 
-    def samples(self, data: Path | None) -> Iterator[Sample]:
-        for sample in photographs(data):
-            pixels = np.asarray(sample.value)
-            top, left = (max(0, n - CROP) // 2 for n in pixels.shape[:2])
-            part = np.ascontiguousarray(pixels[top : top + CROP, left : left + CROP])
-            yield Sample(sample.name, part, digest_of(part))
+    def samples(self, data: Path | None) -> Iterator[Sample | Skipped]:
+        return each(photographs(data), _middle)
 
     def load(self, model: str) -> Predict:
         if model == HED:
@@ -103,6 +100,13 @@ class Segmentation(Task):
 
     def versions(self) -> Mapping[str, str]:
         return versions_of("torch", "scipy")()
+
+
+def _middle(sample: Sample) -> Iterator[Sample]:
+    pixels = np.asarray(sample.value)
+    top, left = (max(0, n - CROP) // 2 for n in pixels.shape[:2])
+    part = np.ascontiguousarray(pixels[top : top + CROP, left : left + CROP])
+    yield Sample(sample.name, part, digest_of(part))
 
 
 def _classes(segments: Any, shape: tuple[int, ...]) -> dict[str, NDArray[np.bool_]]:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ....errors import UsageError
-from ...bench.items import find_items
+from ...bench.items import Skipped, find_items
 from ...metrics.support import versions_of
 from ..contract import Counts, Predict, Sample, Score, Task
 from ..editing import edit_distance
-from ..samples import digest_of, photographs
+from ..samples import digest_of, loaded, photographs
 
 __all__ = ["Text", "in_reading_order", "page"]
 
@@ -94,15 +94,15 @@ class Text(Task):
         ),
     )
 
-    def samples(self, data: Path | None) -> Iterator[Sample]:
+    def samples(self, data: Path | None) -> Iterator[Sample | Skipped]:
         if data is None:
             yield from _drawn()
             return
-        for item in find_items(data, "image").items:
+        listed = find_items(data, "image")
+        yield from (item for item in listed.skipped if not item.name.endswith(".txt"))
+        for item in listed.items:
             label = item.path.with_suffix(".txt")
-            text = _read_text(label) if label.is_file() else None
-            value = item.load()
-            yield Sample(item.name, value, digest_of(value), text)
+            yield loaded(item, label=_read_text(label) if label.is_file() else None)
 
     def load(self, model: str) -> Predict:
         if model != RAPID:
@@ -176,6 +176,8 @@ def _papers() -> list[NDArray[np.uint8]]:
     """Four photographs as paper: their middles, at a third of their brightness."""
     out = []
     for sample in photographs(None):
+        if isinstance(sample, Skipped):
+            continue
         pixels = np.asarray(sample.value)
         top, left = ((n - m) // 2 for n, m in zip(pixels.shape[:2], (HEIGHT, WIDTH), strict=True))
         out.append(pixels[top : top + HEIGHT, left : left + WIDTH] // 3)

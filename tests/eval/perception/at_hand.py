@@ -9,7 +9,7 @@ import pytest
 
 from codec.datasets.places import find_data
 from codec.errors import UsageError
-from codec.eval.perception import Task
+from codec.eval.perception import Sample, Task
 
 
 def data(folder: str) -> Path:
@@ -18,6 +18,15 @@ def data(folder: str) -> Path:
         return find_data(folder)
     except UsageError:
         pytest.skip(f"{folder} isn't there: set CODEC_DATA")
+
+
+def samples(task: Task, folder: Path | None = None) -> list[Sample]:
+    """The samples of a task, of which nothing may be skipped."""
+    out = []
+    for sample in task.samples(folder):
+        assert isinstance(sample, Sample), sample
+        out.append(sample)
+    return out
 
 
 def model(task: Task, name: str) -> Any:

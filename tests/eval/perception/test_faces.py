@@ -50,11 +50,11 @@ def test_a_face_is_found_where_it_is_and_none_in_noise() -> None:
 def test_true_boxes_of_a_user(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
-    assert [sample.label for sample in Faces().samples(tmp_path)] == [None, None]
+    assert [sample.label for sample in at_hand.samples(Faces(), tmp_path)] == [None, None]
     (tmp_path / "boxes.csv").write_text("name,left,top,width,height\na.png,1,2,3,4\n")
-    assert [sample.label for sample in Faces().samples(tmp_path)] == [((1.0, 2.0, 3.0, 4.0),), ()]
+    assert [sample.label for sample in at_hand.samples(Faces(), tmp_path)] == [((1.0, 2.0, 3.0, 4.0),), ()]
     (tmp_path / "boxes.csv").write_text("name,left,top,width,height\na.png,1,2,3,4\n", encoding="utf-8-sig")
-    assert next(iter(Faces().samples(tmp_path))).label == ((1.0, 2.0, 3.0, 4.0),), "as spreadsheets write it"
+    assert at_hand.samples(Faces(), tmp_path)[0].label == ((1.0, 2.0, 3.0, 4.0),), "as spreadsheets write it"
     for line in ("a.png,1,2,-3,4", "a.png,nan,2,3,4", "a.png,1,2,inf,4", "a.png,1,2"):
         (tmp_path / "boxes.csv").write_text(f"name,left,top,width,height\n{line}\n")
         with pytest.raises(UsageError, match=r"boxes.csv: expected"):

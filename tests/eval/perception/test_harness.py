@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,39 @@ def test_a_model_that_fails_on_a_sample_leaves_it_out() -> None:
     results = perceive(Sometimes(), "identity", families=FAKES, metrics=["psnr-rgb"])
     assert len(results.samples) == 60 and len(results.left_out) == 20
     assert {case.reason for case in results.failed} == {"ValueError: too bright"}
+
+
+def test_damaged_files_and_others_are_skipped_with_a_word(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    folder = tmp_path / "data"
+    for label, shade in (("dark", 40), ("light", 200)):
+        (folder / label).mkdir(parents=True)
+        Image.new("RGB", (16, 16), (shade,) * 3).save(folder / label / "a.png")
+    whole = (folder / "dark" / "a.png").read_bytes()
+    (folder / "dark" / "b.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "dark" / "letter.txt").write_text("dear")
+    results = perceive(str(tmp_path / "own.py"), "identity", data=folder, families=FAKES, metrics=["psnr-rgb"])
+    assert results.samples == ("dark/a.png", "light/a.png")
+    assert {item.name for item in results.skipped} == {"dark/b.png", "dark/letter.txt"}
+    assert {row["item"] for row in summary_of(results)["skipped"]} == {"dark/b.png", "dark/letter.txt"}
+    with pytest.raises(UsageError, match="no such folder"):
+        perceive(str(tmp_path / "own.py"), "identity", data=tmp_path / "own.py", families=FAKES)
+
+
+def test_values_come_one_by_one() -> None:
+    given: list[weakref.ref[Sample]] = []
+    alive: list[int] = []
+
+    class Many(Shades):
+        def samples(self, data: Path | None) -> Iterator[Sample]:
+            for sample in super().samples(data):
+                again = Sample(sample.name, sample.value, sample.digest, sample.label)
+                given.append(weakref.ref(again))
+                alive.append(sum(reference() is not None for reference in given))
+                yield again
+
+    perceive(Many(), "identity", families=FAKES, metrics=["psnr-rgb"])
+    assert len(alive) == 160 and max(alive) < 5, "all samples are in memory at once"
 
 
 # ---- what is made of them

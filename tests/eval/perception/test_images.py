@@ -64,7 +64,7 @@ def test_photographs_nobody_trains_on() -> None:
 def test_folders_of_classes_are_numbers_of_imagenet(tmp_path: Path) -> None:
     (tmp_path / "88").mkdir()
     Image.fromarray(noise((40, 40, 3))).save(tmp_path / "88" / "a.png")
-    assert [sample.label for sample in Classification().samples(tmp_path)] == [88]
+    assert [sample.label for sample in at_hand.samples(Classification(), tmp_path)] == [88]
     (tmp_path / "88").rename(tmp_path / "macaw")
     with pytest.raises(UsageError, match="macaw"):
         list(Classification().samples(tmp_path))

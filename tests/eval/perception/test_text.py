@@ -63,7 +63,7 @@ def test_pages_are_read_and_noise_is_not() -> None:
         at_hand.data(folder)
     task = Text()
     predict = at_hand.model(task, RAPID)
-    samples = list(task.samples(None))
+    samples = at_hand.samples(task)
     assert len(samples) == PAGES and len({sample.digest for sample in samples}) == PAGES
     totals: dict[str, float] = {}
     for sample in samples[:4]:  # the four sizes, three colours, a photograph
@@ -80,9 +80,9 @@ def test_a_folder_of_a_user(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
     (tmp_path / "a.txt").write_text("Grüße", encoding="utf-8")
-    assert [sample.label for sample in Text().samples(tmp_path)] == ["Grüße", None]
+    assert [sample.label for sample in at_hand.samples(Text(), tmp_path)] == ["Grüße", None]
     (tmp_path / "a.txt").write_text("It", encoding="utf-8-sig")
-    assert next(iter(Text().samples(tmp_path))).label == "It", "as Windows writes it"
+    assert at_hand.samples(Text(), tmp_path)[0].label == "It", "as Windows writes it"
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(UsageError, match="can't be read as text"):
         list(Text().samples(tmp_path))
