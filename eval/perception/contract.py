@@ -18,7 +18,7 @@ is a function of such sums. So one bootstrap serves accuracy, word error rates a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,14 +60,23 @@ class Score:
     chance: float | None = None
 
 
-def share(part: str, whole: str) -> Callable[[Mapping[str, Any]], Any]:
-    """A function for `Score.value`: one sum divided by another, NaN where that is 0."""
+def share(
+    part: str | Sequence[str], whole: str | Sequence[str], *, rest: bool = False
+) -> Callable[[Mapping[str, Any]], Any]:
+    """A function for `Score.value`: sums by their names, divided by others; NaN where those are 0.
+
+    A name that is given twice counts twice: share(("pairs", "pairs"), ("answered", "wanted")) is an F-score. rest: 1
+    less the share, for scores from errors.
+    """
     import numpy as np
 
+    tops, bottoms = ((names,) if isinstance(names, str) else tuple(names) for names in (part, whole))
+
     def value(sums: Mapping[str, Any]) -> Any:
-        top, bottom = (np.asarray(sums.get(key, 0.0), float) for key in (part, whole))
+        top, bottom = (sum(np.asarray(sums.get(key, 0.0), float) for key in names) for names in (tops, bottoms))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(bottom > 0, top / bottom, np.nan)
+            ratio = np.where(np.asarray(bottom) > 0, np.asarray(top) / np.asarray(bottom), np.nan)
+        return 1 - ratio if rest else ratio
 
     return value
 

@@ -42,8 +42,8 @@ SOUNDS = "walloc-audio:q=10+25+40+60+80,opus:kbps=6+8+12+16+24+32,mp3:kbps=32+48
 TASKS: Mapping[str, tuple[str, str, int | None]] = {
     "classification": (IMAGES, "jpeg", None),
     "digits": (IMAGES, "jpeg", None),
-    "text": (IMAGES, "jpeg", 16),
-    "speech": (SOUNDS, "opus", 16),
+    "text": (IMAGES, "jpeg", 8),
+    "speech": (SOUNDS, "opus", 12),
 }
 GENERATIVE, BASELINE = "vqgan", "shrunk:scale=4"  # compared with each other at equal rate
 RATES = (0.03, 0.04, 0.05)  # bits per pixel, that both may have

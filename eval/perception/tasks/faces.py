@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ....errors import UsageError
 from ...bench.items import Skipped, find_items
 from ...metrics.support import versions_of
-from ..contract import Counts, Predict, Sample, Score, Task
+from ..contract import Counts, Predict, Sample, Score, Task, share
 from ..samples import each, photographs
 
 __all__ = ["Faces", "iou", "matches"]
@@ -54,18 +54,6 @@ def matches(answer: Sequence[Box], wanted: Sequence[Box]) -> int:
     return len(left)
 
 
-def _f_score(part: str) -> Any:
-    """A function for `Score.value`: twice the pairs by the boxes of both sides."""
-
-    def value(sums: Mapping[str, Any]) -> Any:
-        top = 2 * np.asarray(sums.get(f"{part}_pairs", 0.0), float)
-        bottom = np.asarray(sums.get(f"{part}_boxes", 0.0), float)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(bottom > 0, top / bottom, np.nan)
-
-    return value
-
-
 class Faces(Task):
     """The faces in photographs."""
 
@@ -74,8 +62,12 @@ class Faces(Task):
     about = "boxes around faces in photographs"
     data = "Kodak, GB82, CLIC 2025; or a folder, with boxes.csv if there are true boxes"
     scores = (
-        Score("faces", "F-score of boxes, against true ones", _f_score("true")),
-        Score("agreement", "F-score of boxes, against those of the original", _f_score("same")),
+        Score("faces", "F-score of boxes, against true ones", share(("true_pairs", "true_pairs"), "true_boxes")),
+        Score(
+            "agreement",
+            "F-score of boxes, against those of the original",
+            share(("same_pairs", "same_pairs"), "same_boxes"),
+        ),
     )
 
     def samples(self, data: Path | None) -> Iterator[Sample | Skipped]:

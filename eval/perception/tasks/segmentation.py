@@ -18,7 +18,7 @@ from PIL import Image
 from ....errors import UsageError
 from ...bench.items import Skipped
 from ...metrics.support import versions_of
-from ..contract import Counts, Predict, Sample, Score, Task
+from ..contract import Counts, Predict, Sample, Score, Task, share
 from ..models import edge_detector, hub_pipeline
 from ..samples import digest_of, each, photographs
 from .classification import CROP
@@ -30,12 +30,7 @@ EDGE = 0.5  # probability from which a pixel is one of an edge
 REACH = 1  # pixels by which an edge may have moved
 
 
-def _f_score(sums: Mapping[str, Any]) -> Any:
-    """Twice the edges that have a counterpart, of both sides, by all of them."""
-    top = np.asarray(sums.get("kept", 0.0), float) + np.asarray(sums.get("right", 0.0), float)
-    bottom = np.asarray(sums.get("wanted", 0.0), float) + np.asarray(sums.get("answered", 0.0), float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(bottom > 0, top / bottom, np.nan)
+F_SCORE = share(("kept", "right"), ("wanted", "answered"))  # edges with a counterpart, of both sides
 
 
 def _mean_iou(sums: Mapping[str, Any]) -> Any:
@@ -72,7 +67,7 @@ class Segmentation(Task):
     data = "Kodak, GB82, CLIC 2025"
     scores = (
         Score("iou", "mean IoU with the classes of the original", _mean_iou),
-        Score("edges", f"F-score of edges against those of the original, {REACH} pixel apart at most", _f_score),
+        Score("edges", f"F-score of edges against those of the original, {REACH} pixel apart at most", F_SCORE),
     )
 
     def samples(self, data: Path | None) -> Iterator[Sample | Skipped]:

@@ -23,7 +23,7 @@ from ....errors import UsageError
 from ...bench.contract import Audio
 from ...bench.items import Item, find_items
 from ...metrics.support import versions_of
-from ..contract import Counts, Predict, Sample, Score, Task
+from ..contract import Counts, Predict, Sample, Score, Task, share
 from ..editing import edit_distance
 from ..models import hub_pipeline
 from ..samples import digest_of
@@ -98,17 +98,6 @@ def greedy_words(numbers: Sequence[int], labels: Sequence[str]) -> Words:
     return words_of("".join(labels[n] for n in kept).replace("|", " "))
 
 
-def _right(errors: str, words: str) -> Callable[[Mapping[str, Any]], Any]:
-    """A function for `Score.value`: 1 less the share of words that are wrong; NaN without words."""
-
-    def value(sums: Mapping[str, Any]) -> Any:
-        wrong, whole = (np.asarray(sums.get(key, 0.0), float) for key in (errors, words))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(whole > 0, 1 - wrong / whole, np.nan)
-
-    return value
-
-
 class Speech(Task):
     """The words of speech."""
 
@@ -118,8 +107,13 @@ class Speech(Task):
     data = "test speech of LJSpeech, LibriVox, LibriSpeech; or a folder of sounds with NAME.txt or transcripts.tsv"
 
     scores = (
-        Score("words", "1 less the word error rate", _right("errors", "words"), 0.0),
-        Score("agreement", "1 less the word error rate to the original's", _right("asked_errors", "asked_words"), 0.0),
+        Score("words", "1 less the word error rate", share("errors", "words", rest=True), 0.0),
+        Score(
+            "agreement",
+            "1 less the word error rate to the original's",
+            share("asked_errors", "asked_words", rest=True),
+            0.0,
+        ),
     )
 
     def samples(self, data: Path | None) -> Iterator[Sample]:

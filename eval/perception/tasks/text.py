@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ....errors import UsageError
 from ...bench.items import Skipped, find_items
 from ...metrics.support import versions_of
-from ..contract import Counts, Predict, Sample, Score, Task
+from ..contract import Counts, Predict, Sample, Score, Task, share
 from ..editing import edit_distance
 from ..samples import digest_of, loaded, photographs
 
@@ -62,17 +62,6 @@ COLOURS: tuple[tuple[tuple[int, int, int], tuple[int, int, int] | None], ...] = 
 )
 
 
-def _rate(errors: str, whole: str) -> Any:
-    """A function for `Score.value`: 1 less the share of errors."""
-
-    def value(sums: Mapping[str, Any]) -> Any:
-        wrong, n = (np.asarray(sums.get(key, 0.0), float) for key in (errors, whole))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(n > 0, 1 - wrong / n, np.nan)
-
-    return value
-
-
 class Text(Task):
     """The characters of pages."""
 
@@ -84,13 +73,13 @@ class Text(Task):
         Score(
             "characters",
             "1 - character error rate without spaces, against the true text",
-            _rate("errors", "characters"),
+            share("errors", "characters", rest=True),
             0.0,
         ),
         Score(
             "agreement",
             "1 - character error rate without spaces, against the text of the original",
-            _rate("moved", "read"),
+            share("moved", "read", rest=True),
         ),
     )
 

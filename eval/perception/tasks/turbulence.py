@@ -9,7 +9,7 @@ turbulence, from its velocity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -108,17 +108,6 @@ def _n_matched(a: Array, b: Array) -> int:
     return int((maximum_bipartite_matching(pairs) >= 0).sum())
 
 
-def _f_score(kept: str, answered: str, wanted: str) -> Callable[[Mapping[str, Any]], Any]:
-    """A function for `Score.value`: twice what is in both answers, by all that is in either."""
-
-    def value(sums: Mapping[str, Any]) -> Any:
-        top, right, left = (np.asarray(sums.get(key, 0.0), float) for key in (kept, answered, wanted))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(right + left > 0, 2 * top / (right + left), np.nan)
-
-    return value
-
-
 def vorticity(velocity: NDArray[np.floating], depth: int) -> Array:
     """The three components of vorticity (3, N, N), along x, y and z, of a plane of a slab of velocity (3, Z, N, N).
 
@@ -153,12 +142,12 @@ class Turbulence(Task):
         Score(
             "vortices",
             "F-score of vortices against those of the original",
-            _f_score("vortices_matched", "vortices_answered", "vortices_wanted"),
+            share(("vortices_matched", "vortices_matched"), ("vortices_answered", "vortices_wanted")),
         ),
         Score(
             "extremes",
             f"F-score of places beyond the original's percentile {RARE:g}",
-            _f_score("extremes_kept", "extremes_answered", "extremes"),
+            share(("extremes_kept", "extremes_kept"), ("extremes_answered", "extremes")),
         ),
         Score(
             "spectrum",

@@ -14,7 +14,7 @@ from codec.eval.perception.samples import PHOTOGRAPHS, digest_of, photographs, r
 from codec.eval.perception.small import SIDE, SmallClassifier
 from codec.eval.perception.tasks.classification import LITE, Classification, crops, resized
 from codec.eval.perception.tasks.digits import GRID, SCALE, Digits, _files
-from codec.eval.perception.tasks.segmentation import Segmentation, _f_score, _mean_iou, edge_counts
+from codec.eval.perception.tasks.segmentation import F_SCORE, Segmentation, _mean_iou, edge_counts
 
 from . import at_hand
 
@@ -76,9 +76,9 @@ def test_edges_are_where_a_square_begins() -> None:
     edges = at_hand.model(Segmentation(), "hed")(pixels)
     assert edges[20:28, 40:56].any(0).all() and not edges[44:52, 44:52].any()
     counts = edge_counts(edges, edges)
-    assert _f_score(counts) == 1.0
-    assert _f_score(edge_counts(np.roll(edges, 12, 0), edges)) < 0.9
-    assert _f_score(edge_counts(np.zeros_like(edges), edges)) == 0.0
+    assert F_SCORE(counts) == 1.0
+    assert F_SCORE(edge_counts(np.roll(edges, 12, 0), edges)) < 0.9
+    assert F_SCORE(edge_counts(np.zeros_like(edges), edges)) == 0.0
 
 
 def test_iou_is_of_one_confusion_matrix() -> None:
