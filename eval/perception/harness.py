@@ -37,7 +37,7 @@ from .registry import find_task
 __all__ = ["ORIGINAL", "Failure", "Results", "Row", "perceive"]
 
 ORIGINAL = "original"  # in place of a codec string
-METRICS = {"image": ("psnr-rgb", "ms-ssim-rgb", "lpips-alex"), "audio": ("si-snr",), "array": ("relative-l2",)}
+METRICS = {"image": ("psnr-rgb", "ms-ssim-rgb", "lpips-alex"), "audio": ("si-sdr",), "array": ("relative-l2",)}
 FILE = "rows.jsonl"
 MAX_PEAK = 4.0  # of decoded sound: decoders overshoot full scale by a little, another scale is 32768
 

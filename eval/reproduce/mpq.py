@@ -34,10 +34,13 @@ TITLE = "Machine Perceptual Quality: Evaluating the Impact of Severe Lossy Compr
 SOURCE = "Jacobellis, Cummings, Yadwadkar, DCC 2024, arXiv 2401.07957"
 
 IMAGES = (
-    "s2lic:q=1+10+20+30+45+60,walloc:q=1+10+25+40+60+80,vqgan:q=5+22+46+71+96,shrunk:scale=4:q=1+10+30+60,"
-    "jpeg:444:q=5+10+20+30+50+75,webp:q=1+10+30+50+70+90,avif:444:psnr:q=5+10+20+30+40+55,jxl:d=20+15+10+6+3.5+2"
+    "s2lic:q=1+10+20+30+45+60+90,walloc:q=1+10+25+40+60+80+100,vqgan:q=5+22+46+71+96,shrunk:scale=4:q=1+10+30+60,"
+    "jpeg:444:q=5+10+20+30+50+75+90+96,webp:q=1+10+30+50+70+90+98,avif:444:psnr:q=5+10+20+30+40+55+75+88,"
+    "jxl:d=20+15+10+6+3.5+2+1+0.5"
 )
-SOUNDS = "walloc-audio:q=10+25+40+60+80,opus:kbps=6+8+12+16+24+32,mp3:kbps=32+48+64+96,aac:kbps=24+32+48+64"
+SOUNDS = (
+    "walloc-audio:q=10+25+40+60+80+95,opus:kbps=6+8+12+16+24+32+64,mp3:kbps=32+48+64+96+160,aac:kbps=24+32+48+64+128"
+)
 # Each task with its codecs, the codec that others are compared with, and at most how many samples (None: all).
 TASKS: Mapping[str, tuple[str, str, int | None]] = {
     "classification": (IMAGES, "jpeg", None),
