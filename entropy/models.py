@@ -128,15 +128,23 @@ class FactorizedPrior(nn.Module):
                 x = x + torch.tanh(self.factors[i].to(x.dtype)) * torch.tanh(x)
         return x
 
-    def _log_mass(self, x: Tensor) -> Tensor:
-        low, high = self.cumulative_logits(x - 0.5), self.cumulative_logits(x + 0.5)
+    def _log_mass(self, x: Tensor, unit: Tensor | float = 1.0) -> Tensor:
+        low, high = self.cumulative_logits((x - 0.5) * unit), self.cumulative_logits((x + 0.5) * unit)
         return _log_sigmoid_difference(low, high)
 
-    def bits(self, z: Tensor) -> Tensor:
-        """The cost of each value in bits. z: (B, C, ...). Returns the same shape."""
-        flat = _full(z).transpose(0, 1).reshape(self.channels, 1, -1)
+    def _by_channel(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1).reshape(self.channels, 1, -1)
+
+    def bits(self, z: Tensor, unit: Tensor | None = None) -> Tensor:
+        """The cost of each value in bits. z: (B, C, ...). Returns the same shape.
+
+        unit: what a value of 1 stands for on the density's axis, broadcast against z; None: 1. Values that were
+        divided by a unit before rounding have one density, whatever the unit.
+        """
+        z = _full(z)
+        units = 1.0 if unit is None else self._by_channel(_full(unit).expand_as(z))
         with torch.autocast(z.device.type, enabled=False):
-            bits = self._log_mass(flat) * -_LOG2E
+            bits = self._log_mass(self._by_channel(z), units) * -_LOG2E
         return bits.reshape(self.channels, z.shape[0], *z.shape[2:]).transpose(0, 1)
 
     def likelihood(self, z: Tensor) -> Tensor:
@@ -149,9 +157,10 @@ class FactorizedPrior(nn.Module):
         return z_hat, _item_bits(self.bits(z_hat))
 
     @torch.no_grad()
-    def to_tables(self) -> Tables:
-        """Frozen tables with one row per channel; symbols are z.round()."""
+    def to_tables(self, unit: Tensor | None = None) -> Tables:
+        """Frozen tables with one row per channel; symbols are z.round(). unit: (C,), as for `bits`."""
         limit, device = math.log(_WORTH_A_COLUMN / 4), self.biases[0].device
+        units = 1.0 if unit is None else unit.to(device, torch.float64)[:, None, None]
 
         def first_above(logit: float) -> Tensor:
             """Smallest integer of each channel with that cumulative logit or more: bisection."""
@@ -159,7 +168,7 @@ class FactorizedPrior(nn.Module):
             high = -low
             while (high - low).max() > 1:
                 middle = ((low + high) / 2).floor()
-                above = self.cumulative_logits(middle) >= logit
+                above = self.cumulative_logits(middle * units) >= logit
                 low, high = torch.where(above, low, middle), torch.where(above, middle, high)
             return high.flatten()
 
@@ -167,7 +176,7 @@ class FactorizedPrior(nn.Module):
         start = torch.maximum(first_above(limit), middle - MAX_COLUMNS // 2)
         stop = torch.minimum(first_above(-limit), middle + MAX_COLUMNS // 2)
         x = start[:, None, None] + torch.arange(int((stop - start).max()) + 1, dtype=torch.float64, device=device)
-        pmf = self._log_mass(x).exp()[:, 0].cpu().numpy()
+        pmf = self._log_mass(x, units).exp()[:, 0].cpu().numpy()
         return _tables(list(pmf), start.long().cpu().numpy())
 
 

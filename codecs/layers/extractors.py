@@ -35,6 +35,8 @@ __all__ = [
     "EfficientNetLite0",
     "Extractor",
     "HedVgg",
+    "LiteBlock",
+    "LiteConv",
     "folders_of_package",
 ]
 
@@ -180,7 +182,7 @@ HEAD, CLASSES = 1280, 1000
 EPSILON = 1e-3  # of the file's batch norms
 
 
-class _Conv(nn.Conv2d):
+class LiteConv(nn.Conv2d):
     """A convolution with TensorFlow's padding, whose batch norm is folded into it; ReLU6 if `active`."""
 
     def __init__(self, inner: int, outer: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True):
@@ -204,15 +206,15 @@ class _Conv(nn.Conv2d):
         self.bias.copy_(norm["bias"] - norm["running_mean"] * scale)
 
 
-class _Block(nn.Module):
+class LiteBlock(nn.Module):
     """An inverted residual block: expand, convolve each channel, project."""
 
     def __init__(self, inner: int, outer: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
         wide = inner * expand
-        self.expand = _Conv(inner, wide, 1) if expand > 1 else None
-        self.depthwise = _Conv(wide, wide, kernel, stride, groups=wide)
-        self.project = _Conv(wide, outer, 1, active=False)
+        self.expand = LiteConv(inner, wide, 1) if expand > 1 else None
+        self.depthwise = LiteConv(wide, wide, kernel, stride, groups=wide)
+        self.project = LiteConv(wide, outer, 1, active=False)
         self.skips = stride == 1 and inner == outer
 
     def forward(self, x: Tensor) -> Tensor:
@@ -230,12 +232,12 @@ class EfficientNetLite0(Extractor):
     def __init__(self, stages: int = LITE_TAPS[-1] + 1) -> None:
         """stages: how many of the network's, from the first on."""
         super().__init__()
-        self.stem, inner = _Conv(3, STEM, 3, 2), STEM
+        self.stem, inner = LiteConv(3, STEM, 3, 2), STEM
         self.stages = nn.ModuleList()
         for stage in STAGES[:stages]:
             blocks = nn.ModuleList()
             for index in range(stage.blocks):
-                blocks.append(_Block(inner, stage.width, stage.kernel, 1 if index else stage.stride, stage.expand))
+                blocks.append(LiteBlock(inner, stage.width, stage.kernel, 1 if index else stage.stride, stage.expand))
                 inner = stage.width
             self.stages.append(blocks)
 
@@ -283,7 +285,7 @@ class Classifier(EfficientNetLite0):
 
     def __init__(self) -> None:
         super().__init__(len(STAGES))
-        self.head = _Conv(STAGES[-1].width, HEAD, 1)
+        self.head = LiteConv(STAGES[-1].width, HEAD, 1)
         self.classes = nn.Linear(HEAD, CLASSES)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -301,7 +303,7 @@ class Classifier(EfficientNetLite0):
             self.classes.bias.copy_(state["_fc.bias"])
 
 
-def _fold(conv: _Conv, state: Mapping[str, Tensor], weight: str, norm: str) -> None:
+def _fold(conv: LiteConv, state: Mapping[str, Tensor], weight: str, norm: str) -> None:
     kernel = state[weight + ".weight"]
     if kernel.shape != conv.weight.shape:
         raise RuntimeError(f"{weight} is {tuple(kernel.shape)}; expected {tuple(conv.weight.shape)}")

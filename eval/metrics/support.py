@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.places import find_model
 from ...errors import UsageError
+from ...places import find_model
 from ..bench.contract import Audio, Video
 
 __all__ = [

@@ -23,8 +23,8 @@ from ...codecs.layers.extractors import (
     HedVgg,
     folders_of_package,
 )
-from ...datasets.places import find_model
 from ...errors import UsageError
+from ...places import find_model
 
 __all__ = ["edge_detector", "hub_pipeline", "offline_classifier"]
 

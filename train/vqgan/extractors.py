@@ -10,8 +10,8 @@ from ...codecs.layers.extractors import (
     HedVgg,
     folders_of_package,
 )
-from ...datasets.places import find_model
 from ...errors import UsageError
+from ...places import find_model
 
 __all__ = ["EXTRACTORS", "HED_FILE", "EfficientNetLite0", "Extractor", "HedVgg", "load_extractor"]
 

@@ -94,14 +94,14 @@ class TestFiles:
         conv, norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-3).eval()
         for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
             value.data.uniform_(0.5, 1.5)  # type: ignore[union-attr]
-        folded = layer_extractors._Conv(3, 4, 3, active=False)
+        folded = layer_extractors.LiteConv(3, 4, 3, active=False)
         folded.fold(conv.weight.detach(), norm.state_dict())
         x = torch.randn(1, 3, 9, 9)
         assert torch.allclose(folded(x)[..., 1:-1, 1:-1], norm(conv(x)), atol=1e-5)
 
     def test_padding_is_that_of_tensorflow(self) -> None:
         """Even sizes and a stride of 2: one line more on the right and at the bottom."""
-        conv = layer_extractors._Conv(1, 1, 3, 2, active=False)
+        conv = layer_extractors.LiteConv(1, 1, 3, 2, active=False)
         with torch.no_grad():
             conv.weight.zero_()[0, 0, 0, 0] = 1
             conv.bias.zero_()  # type: ignore[union-attr]
