@@ -217,7 +217,8 @@ def _differences(analysis: Analysis, rates: Sequence[float], unit: str, base: st
 
 
 def kept_rates(analysis: Analysis) -> list[dict[str, str]]:
-    """The rate of each codec that keeps the shares `KEPT` of the score, in words, by "codec" and the per cent."""
+    """The rate of each codec that keeps the shares `KEPT` of the score, in words, by "codec" and the per cent; and the
+    share that its largest setting keeps, with its rate, by "largest"."""
     rows = []
     for label, curve in analysis.curves.items():
         row = {"codec": label}
@@ -226,6 +227,8 @@ def kept_rates(analysis: Analysis) -> list[dict[str, str]]:
             words = _said(_open_interval(draws))
             least = math.isfinite(draws[0]) and draws[0] <= curve.rates[:, 0].min() + 1e-12
             row[f"{100 * part:g}"] = f"at most {words}" if least else words
+        kept = 100 * curve.scores[-1, 0] / analysis.original[0]
+        row["largest"] = f"{kept:.1f} % at {curve.rates[-1, 0]:.3g}"
         rows.append(row)
     return rows
 
@@ -236,7 +239,8 @@ def _kept(analysis: Analysis, unit: str) -> dict[str, Any]:
         f"The lowest rate ({unit}) from which on the score stays at so much of that for the original. `At most`: even "
         "the smallest setting keeps it. `Not reached`: the largest doesn't."
     )
-    return _table("kept", "Rate that keeps the score", about, ["codec", *(f"{100 * p:g} %" for p in KEPT)], rows)
+    heads = ["codec", *(f"{100 * p:g} %" for p in KEPT), "kept by the largest setting"]
+    return _table("kept", "Rate that keeps the score", about, heads, rows)
 
 
 def _open_interval(draws: Array) -> Interval:

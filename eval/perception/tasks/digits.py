@@ -23,7 +23,7 @@ from ..contract import ACCURACY, AGREEMENT, Counts, Predict, Sample, Score, Task
 from ..samples import digest_of, read_idx
 from ..small import SIDE, SmallClassifier
 
-__all__ = ["Digits"]
+__all__ = ["Digits", "mnist"]
 
 CNN = "mnist-cnn"
 GRID, SHEETS, SCALE = 8, 16, 2
@@ -32,14 +32,15 @@ CHANCE = Score(ACCURACY.name, ACCURACY.about, ACCURACY.value, 0.1)
 
 @functools.lru_cache(maxsize=1)
 def _classifier() -> SmallClassifier:
-    return SmallClassifier("mnist", lambda: _files(find_data("mnist", "MNIST"), "train"))
+    return SmallClassifier("mnist", lambda: mnist(find_data("mnist", "MNIST"), "train"))
 
 
-def _files(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pictures (N, 28, 28) and labels (N,) of a part of MNIST: "train" or "t10k"."""
+def mnist(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The pictures (N, 28, 28) and labels (N,) of a part of MNIST: "train" or "test". UsageError if one isn't there."""
     out = []
+    name = {"test": "t10k"}.get(part, part)
     for kind, n_dims in (("images-idx3", 3), ("labels-idx1", 1)):
-        paths = [folder / f"{part}-{kind}-ubyte{end}" for end in (".gz", "")]
+        paths = [folder / f"{name}-{kind}-ubyte{end}" for end in (".gz", "")]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise UsageError(f"{folder}: no {paths[0].name}, one of the four files of MNIST")
@@ -57,7 +58,7 @@ class Digits(Task):
     scores = (CHANCE, AGREEMENT)
 
     def samples(self, data: Path | None) -> Iterator[Sample]:
-        pictures, labels = _files(find_data("mnist", "MNIST") if data is None else data, "t10k")
+        pictures, labels = mnist(find_data("mnist", "MNIST") if data is None else data, "test")
         count = GRID * GRID
         for index in range(min(SHEETS, len(pictures) // count)):
             rows = slice(index * count, (index + 1) * count)

@@ -13,7 +13,7 @@ from codec.eval.perception.contract import Sample
 from codec.eval.perception.samples import PHOTOGRAPHS, digest_of, photographs, read_idx
 from codec.eval.perception.small import SIDE, SmallClassifier
 from codec.eval.perception.tasks.classification import LITE, Classification, crops, resized
-from codec.eval.perception.tasks.digits import GRID, SCALE, Digits, _files
+from codec.eval.perception.tasks.digits import GRID, SCALE, Digits, mnist
 from codec.eval.perception.tasks.segmentation import F_SCORE, Segmentation, _mean_iou, edge_counts
 
 from . import at_hand
@@ -99,9 +99,9 @@ def test_iou_is_of_one_confusion_matrix() -> None:
 def test_a_small_network_learns_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = at_hand.data("mnist")
-    pictures, labels = _files(folder, "train")
+    pictures, labels = mnist(folder, "train")
     first = SmallClassifier("part", lambda: (pictures[:6000], labels[:6000]))
-    tests, truth = _files(folder, "t10k")
+    tests, truth = mnist(folder, "t10k")
     assert (first(tests[:500]) == truth[:500]).mean() > 0.75
 
     def never() -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +128,7 @@ def test_sheets_hold_their_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = next(iter(task.samples(None)))
     assert np.asarray(sheet.value).shape == (GRID * SIDE * SCALE, GRID * SIDE * SCALE, 3)
     answer = task.load("mnist-cnn")(np.asarray(sheet.value))
-    pictures, labels = _files(at_hand.data("mnist"), "t10k")
+    pictures, labels = mnist(at_hand.data("mnist"), "t10k")
     assert np.abs(seen[0].astype(int) - pictures[: GRID * GRID]).mean() < 6
     assert sheet.label == tuple(labels[: GRID * GRID].tolist())
     counts = task.compare(answer, answer, sheet.label)
@@ -162,4 +162,4 @@ def test_files_that_are_no_idx(tmp_path: Path) -> None:
         with pytest.raises(MediaError):
             read_idx(path, 3)
     with pytest.raises(UsageError, match="four files"):
-        _files(tmp_path, "t10k")
+        mnist(tmp_path, "t10k")
