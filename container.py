@@ -62,7 +62,7 @@ Scalar = int | float | str | bytes | bool
 Value = Scalar | tuple[Scalar, ...]
 
 # Position in these tables is what the file stores (one byte); a name that isn't listed is stored as text. Append only.
-MEDIA = ("image", "audio", "video", "field", "gaussian")
+MEDIA = ("image", "audio", "video", "field", "gaussian", "features")
 DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 CODERS = ("", "constriction", "torchac", "webp")
 ARITHMETIC = ("", "int", "float64")

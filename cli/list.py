@@ -37,10 +37,10 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps({**about, "default": registry.default(entry.medium) == name, **engine}))
         else:
             mark = "*" if registry.default(entry.medium) == name else ""
-            print(f"{name + mark:<13} {entry.medium:<9} {entry.suffix:<10} {entry.summary}")
+            print(f"{name + mark:<16} {entry.medium:<9} {entry.suffix:<10} {entry.summary}")
     if not args.json:
         print("* codes its medium where no codec is named with -c")
         print(f"exact networks run on {_engine()}")
     for name, reason in registry.broken().items():
-        print(json.dumps({"name": name, "error": reason}) if args.json else f"{name:<13} can't be used: {reason}")
+        print(json.dumps({"name": name, "error": reason}) if args.json else f"{name:<16} can't be used: {reason}")
     return 0

@@ -21,6 +21,7 @@ INTERRUPTED = "what was measured is kept, the same command goes on from here"
 
 CIRCUIT = "circuit"  # data sets of small images, which the recipes of curves don't know
 DUALGS = "dualgs"  # a fit and its capture
+ENTROPIC_STUDENT = "entropic-student"  # features beside pictures
 MPQ = "mpq"  # models that look and listen
 
 
@@ -36,17 +37,17 @@ def run(args: argparse.Namespace) -> int:
     with needs_extra("eval", doing="measuring"):
         if args.paper is None:
             return _list_recipes(args)
-        own = {CIRCUIT: _run_circuit, DUALGS: _run_dualgs, MPQ: _run_mpq}
+        own = {CIRCUIT: _run_circuit, DUALGS: _run_dualgs, ENTROPIC_STUDENT: _run_student, MPQ: _run_mpq}
         return own.get(args.paper, _run_recipe)(args)
 
 
 def _list_recipes(args: argparse.Namespace) -> int:
     from ..eval.reproduce import circuit as circuits
-    from ..eval.reproduce import dualgs, mpq
+    from ..eval.reproduce import dualgs, entropic_student, mpq
     from ..eval.reproduce import run as reproducing
 
     listed = [(CIRCUIT, circuits.TITLE, circuits.SOURCE), (DUALGS, dualgs.TITLE, dualgs.SOURCE)]
-    listed.append((MPQ, mpq.TITLE, mpq.SOURCE))
+    listed += [(ENTROPIC_STUDENT, entropic_student.TITLE, entropic_student.SOURCE), (MPQ, mpq.TITLE, mpq.SOURCE)]
     listed += [(recipe.name, recipe.title, recipe.source) for recipe in map(reproducing.load, reproducing.names())]
     for name, title, source in listed:
         about = {"name": name, "title": title, "source": source}
@@ -69,6 +70,15 @@ def _run_dualgs(args: argparse.Namespace) -> int:
     with progress("reproduce", wanted=not (args.quiet or args.json)) as bar:
         report = dualgs.run(args.data, args.out, progress=bar.update)
     say(sys.stdout, json.dumps(report) if args.json else dualgs.text(report))
+    return 0
+
+
+def _run_student(args: argparse.Namespace) -> int:
+    from ..eval.reproduce import entropic_student
+
+    with progress("reproduce", wanted=not (args.quiet or args.json)) as bar:
+        report = entropic_student.run(args.data, args.out, progress=bar.update)
+    say(sys.stdout, json.dumps(report) if args.json else entropic_student.text(report))
     return 0
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "ARRAY_WRITES",
     "AUDIO_READS",
     "AUDIO_WRITES",
+    "FEATURE_WRITES",
     "FIELD_READS",
     "GAUSSIAN_READS",
     "GAUSSIAN_WRITES",
@@ -90,6 +91,7 @@ AUDIO_WRITES: Mapping[str, str] = MappingProxyType(
 FIELD_READS = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".nc4", ".cdf", ".mat", ".nxs", ".h5ad")
 GAUSSIAN_READS = (".ply", ".spz", ".splat", ".sog")  # of a folder of frames, the first that it has is taken
 GAUSSIAN_WRITES: Mapping[str, str] = MappingProxyType({".ply": "ply", ".spz": "spz", ".splat": "splat"})
+FEATURE_WRITES = (".npy", ".json", ".png")
 ARRAY_READS = (".idx", ".gz", ".npy", ".csv", ".tsv", ".png")
 ARRAY_FORMS = ("array", "idx", "npy", "csv", "picture", "pictures")  # stored by number in files: append only
 ARRAY_WRITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -151,6 +153,9 @@ _ALL = (
         folders=GAUSSIAN_READS,
         marks=("dual.json", "meta.json"),  # a fitted sequence; a SOG scene in pieces
         by_name=True,
+    ),
+    Medium(
+        "features", tuple(suffix for group in IMAGE_READS.values() for suffix in group), FEATURE_WRITES, by_name=True
     ),
 )
 MEDIA: Mapping[str, Medium] = MappingProxyType({medium.name: medium for medium in _ALL})

@@ -36,6 +36,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "tags": "titles, languages and flags of tracks that were left out or changed",
         "time": "times that were changed",
         "track": "tracks (subtitles, data, second videos) that were left out",
+        "view": "pictures of which a network's view is kept, and not the picture",
         "values": "values that were taken as missing",
     }
 )

@@ -46,6 +46,12 @@ def alike(first: Values, second: Values) -> bool:
     )
 
 
+def featured(first: Values, second: Values) -> bool:
+    """What a classifier's first layers give of any picture: of one shape, and not flat."""
+    del first
+    return all(value.shape == (24, 56, 56) and float(value.std()) > 1 for value in second.values())
+
+
 def heard(first: Values, second: Values) -> bool:
     """As many samples, and noise that is quieter than the sound."""
     sounds = [values["samples"] for values in (first, second)]  # AAC is read as floats, and comes back as integers
@@ -79,6 +85,7 @@ CASES = (
     Case("picture, PNG", "photo.png", (), "png", alike),
     Case("picture, JPEG", "photo.jpg", (), "png", alike),
     Case("picture, walloc", "photo.png", ("-c", "walloc"), "png", alike),
+    Case("features of a picture", "photo.png", ("-c", "entropic-student"), "npy", featured),
     Case("video, MP4 with sound", "clip.mp4", ("-c", "nirvana", "--effort", "0"), "mkv", alike),
     Case("sound, WAV", "talk.wav", (), "wav", heard),
     Case("sound, M4A", "talk.m4a", ("--kbps", "24"), "wav", heard),

@@ -28,6 +28,7 @@ from codec.codecs.base import weights
 from codec.codecs.base.array import ArrayCodec
 from codec.codecs.base.audio.codec import AudioCodec
 from codec.codecs.base.codec import codec_for
+from codec.codecs.base.features import FeatureCodec
 from codec.codecs.base.field import FieldCodec
 from codec.codecs.base.gaussians.codec import GaussiansCodec
 from codec.codecs.base.image import ImageCodec
@@ -151,12 +152,19 @@ def gaussians_cases() -> list[str]:
     return out
 
 
-MEDIA = (cases, array_cases, field_cases, video_cases, audio_cases, gaussians_cases)
+def features_cases() -> list[str]:
+    """name@tag of all weights that ship, for codecs of features."""
+    names = registry.names("features")
+    return [f"{name}@{made.tag}" for name in names for made in weights.manifests(name) if not made.retired]
+
+
+MEDIA = (cases, array_cases, field_cases, video_cases, audio_cases, gaussians_cases, features_cases)
 
 
 def load(name: str) -> Any:
     codec = Codec.load(name)
-    assert isinstance(codec, (ImageCodec, ArrayCodec, FieldCodec, VideoCodec, AudioCodec, GaussiansCodec))
+    bases = (ImageCodec, ArrayCodec, FieldCodec, VideoCodec, AudioCodec, GaussiansCodec, FeatureCodec)
+    assert isinstance(codec, bases)
     return codec
 
 
@@ -327,6 +335,8 @@ def digest_of_pixels(data: bytes) -> str:
         pixels = codec.decode_array_file(data).array
     elif isinstance(codec, (FieldCodec, VideoCodec)):
         pixels = codec.decompress(data)
+    elif isinstance(codec, FeatureCodec):
+        pixels = np.asarray(codec.decompress(data))
     elif isinstance(codec, AudioCodec):
         with codec.open_file(data) as file:
             pixels = file.read().samples
@@ -369,7 +379,8 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
         out["encode"][name] = [sha256(data) for data in load(name).compress(list(given))]
     for file in job.get("decode", []):
         data = Path(file).read_bytes()
-        latents = [] if read_header(data).medium in ("field", "audio", "gaussian") else [digest_of_latents(data)]
+        without = ("field", "audio", "gaussian", "features")
+        latents = [] if read_header(data).medium in without else [digest_of_latents(data)]
         out["decode"][file] = [digest_of_pixels(data), *latents]
     return out
 

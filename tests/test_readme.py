@@ -34,6 +34,7 @@ NOT_RUN = {
     },
     "docs/usage.md": {
         "codec reproduce s2lic --data photos",
+        "codec perceive --task digits --codecs jpeg,webp --out seen",
         "codec train s2lic --recipe small --data photos",
         "codec train s2lic --recipe small --resume",
         "codec train s2lic --recipe small-cpu --data photos",

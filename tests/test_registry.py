@@ -118,7 +118,7 @@ def test_class_and_card_agree(name):
     assert issubclass(family, base_of(card))
     assert base_of(card).medium == card.medium
     assert len({setting.name for setting in card.settings}) == len(card.settings)
-    assert family.__module__.startswith("codec.codecs." + name.replace("-", "."))
+    assert family.__module__.startswith(tuple("codec.codecs." + name.replace("-", sign) for sign in "._"))
 
 
 def test_no_card_takes_a_name_that_the_commands_use():
@@ -145,7 +145,7 @@ def test_no_card_takes_a_name_that_the_commands_use():
         ({"name": "a@b"}, "a codec called"),
         ({"name": 3}, "a codec called 3"),
         ({"name": "x" * 33}, "a codec called"),
-        ({"medium": "smell"}, "toy is for 'smell'; expected one of image, audio, video, array, field, gaussians"),
+        ({"medium": "smell"}, "toy is for 'smell'; expected one of image, audio, video, array, field, gaussians, "),
         ({"suffix": "toy"}, "the suffix 'toy'"),
         ({"suffix": ".png"}, "the suffix '.png'; expected one of its own"),
         ({"suffix": ""}, "the suffix ''"),

@@ -22,6 +22,7 @@ RECIPES = PACKAGE / "train" / "recipes"
 # modules whose `train` runs a recipe, imported when one is used: most need Lightning
 FAMILIES: Mapping[str, str] = {
     "circuit": "circuit",
+    "entropic-student": "entropic_student",
     "nirvana": "nirvana.paper",
     "s2lic": "s2lic.run",
     "vqgan": "vqgan.run",

@@ -1,4 +1,5 @@
-"""The contract of all codecs (codec, settings), and a base for each medium: image, audio, array, field, video.
+"""The contract of all codecs (codec, settings), and a base for each medium: image, audio, array, field,
+gaussians, features, video.
 
 A base owns the kinds of value its medium has, their files, the container, and the checks that hostile files need; a
 family owns its networks and symbols. Bases may import entropy, media, container and files, and no family.
@@ -18,6 +19,7 @@ _BASES = MappingProxyType(
         "image": ".image:ImageCodec",
         "array": ".array:ArrayCodec",
         "audio": ".audio.codec:AudioCodec",
+        "features": ".features:FeatureCodec",
         "field": ".field:FieldCodec",
         "gaussians": ".gaussians.codec:GaussiansCodec",
         "video": ".video.codec:VideoCodec",

@@ -8,6 +8,7 @@ from typing import Generic, Literal, TypeVar, overload
 from ...files import PathLike
 from ..circuit.codec import CircuitCodec
 from ..dualgs.codec import DualgsCodec
+from ..entropic_student.codec import EntropicStudentCodec
 from ..interp.codec import InterpCodec
 from ..mixing.codec import MixCodec
 from ..nirvana.codec import NirvanaCodec
@@ -44,6 +45,14 @@ class Load(Generic[C]):
         weights: PathLike | None = None,
         device: str = "cpu",
     ) -> DualgsCodec: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["entropic-student", "entropic-student@lite0"],
+        quality: float | None = None,
+        weights: PathLike | None = None,
+        device: str = "cpu",
+    ) -> EntropicStudentCodec: ...
     @overload
     def __call__(
         self,

@@ -422,7 +422,8 @@ RESERVED = frozenset(
 class Card:
     """The description of a codec that `codec list` shows, and where its class is. ValueError for one that can't be.
 
-    name: as in `Codec.load`; also in every file. medium: "image", "video", "array", "field", "audio" or "gaussians".
+    name: as in `Codec.load`; also in every file. medium: "image", "video", "array", "field", "audio", "gaussians" or
+    "features".
     suffix: of its files; decoration, the signature of a file decides. target: "module:Class", the module relative to
     the card's package. settings: what its `with_settings` takes. selection: what its `decode_file` can be asked for,
     fields of `Select`. default: whether it codes its medium where no codec is named; only codecs of this package can

@@ -29,6 +29,7 @@ from codec import Picture, registry  # noqa: E402
 from codec.codecs.base import weights  # noqa: E402
 from codec.codecs.base.array import ArrayCodec  # noqa: E402
 from codec.codecs.base.audio.codec import AudioCodec  # noqa: E402
+from codec.codecs.base.features import FeatureCodec  # noqa: E402
 from codec.codecs.base.field import Bound, FieldCodec  # noqa: E402
 from codec.codecs.base.gaussians.codec import GaussiansCodec  # noqa: E402
 from codec.codecs.base.image import ImageCodec  # noqa: E402
@@ -153,6 +154,8 @@ def waves() -> np.ndarray[Any, Any]:
 
 def _file_of(codec: Any, what: str, value: Any) -> bytes:
     """The golden file of one value."""
+    if isinstance(codec, FeatureCodec):
+        return codec.compress(value)
     if isinstance(codec, GaussiansCodec):
         settings, source = value
         return codec.with_settings(**settings).compress(source)
@@ -194,6 +197,8 @@ def main() -> int:
             values = sounds()
         elif isinstance(codec, GaussiansCodec):
             values = gaussians()
+        elif isinstance(codec, FeatureCodec):
+            values = {what: value for what, value in pictures().items() if what in ("rgb", "grey")}
         else:
             values = {"field": probes.field(), "field64": probes.field((40, 31)).astype(np.float64)}
             values |= {what: probes.field() for what in BOUNDS if isinstance(codec, InterpCodec)}

@@ -114,7 +114,8 @@ class TestSuffixes:
         for suffix in MEDIA[medium].reads:
             path = tmp_path / f"a{suffix.upper()}"
             path.write_bytes(b"")
-            expected = "image" if suffix == ".png" else medium  # a PNG is an array or a frame only where that is asked
+            # pictures are arrays, frames or what features are made of only where that is asked
+            expected = "image" if suffix == ".png" or medium == "features" else medium
             assert probe(path).medium == medium_of_suffix(path) == expected
 
     def test_no_suffix_and_unknown_ones(self, tmp_path: Path) -> None:
