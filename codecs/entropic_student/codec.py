@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...container import Chunk, Header
 from ...entropy.coders import DEFAULT as DEFAULT_CODER
-from ...errors import StreamError, UsageError
+from ...errors import StreamError, UsageError, torch_may_be_missing
 from ..base.codec import EncodedPixels
 from ..base.features import FeatureCodec
 from ..base.settings import Setting
@@ -145,10 +145,10 @@ class EntropicStudentCodec(FeatureCodec):
         """
         if features.shape != self.feature_shape():
             raise UsageError(f"features of {features.shape}: expected {self.feature_shape()}")
-        import torch
+        with torch_may_be_missing("the prediction of a classifier"):
+            import torch
 
-        from .heads import late
-
+            from .heads import late
         with torch.inference_mode():
             logits = late(_teacher(), torch.from_numpy(np.array(features, np.float32))[None]).logits[0]
             chances = logits.softmax(0)

@@ -214,6 +214,20 @@ class TestHeads:
         assert "make models" in capsys.readouterr().err
         assert not (tmp_path / "a.json").exists()
 
+    def test_without_torch_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import builtins
+
+        plain = builtins.__import__
+
+        def without(name: str, *rest: Any) -> Any:
+            if name == "torch":
+                raise ModuleNotFoundError("No module named 'torch'", name="torch")
+            return plain(name, *rest)
+
+        monkeypatch.setattr(builtins, "__import__", without)
+        with pytest.raises(UsageError, match="the prediction of a classifier needs PyTorch"):
+            student().predict(np.zeros((24, SIDE, SIDE), np.float32))
+
     def test_the_prediction_is_the_classifiers(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         from codec.codecs.layers.extractors import LITE_FILE, LITE_PLACE, folders_of_package
 
