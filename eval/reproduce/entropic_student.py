@@ -12,6 +12,7 @@ All codecs code what the classifier sees, 224 x 224 pixels. Bytes are of whole f
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -337,4 +338,6 @@ def text(report: Mapping[str, Any]) -> str:
 
 def _said(values: Sequence[Any]) -> str:
     value, low, high = (float("nan") if x is None else float(x) for x in values)
-    return "–" if value != value else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    if math.isnan(value):
+        return "–"
+    return f"{value:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")

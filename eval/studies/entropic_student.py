@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def _cell(values: Sequence[Any]) -> str:
     if values[0] is None or not isinstance(values[0], (int, float)) or values[0] != values[0]:
         return "–"
     value, low, high = (float("nan") if x is None else float(x) for x in values)
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{value:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

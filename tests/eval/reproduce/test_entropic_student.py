@@ -121,8 +121,8 @@ def test_the_whole_on_one_photograph(tmp_path: Path) -> None:
     report = module.run(tmp_path / "data", tmp_path / "out", peers="webp:q=40+90")
     assert json.loads((tmp_path / "out" / "entropic-student.json").read_text()) == json.loads(json.dumps(report))
     assert set(report["heads"]) == {"classification", "edges"}
+    assert [part["samples"] for part in report["heads"].values()] == [2, 1], "edges: one part of each photograph"
     for part in report["heads"].values():
-        assert part["samples"] == 2
         assert set(part["at_kilobytes"]["4"]) == {"entropic-student", "webp:420"}
     assert report["encoder"]["parameters"]["encoder"] < 0.05e6 < 4e6 < report["encoder"]["parameters"]["teacher"] < 5e6
     assert all(ms > 0 for ms in report["encoder"]["milliseconds"].values())
