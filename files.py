@@ -8,7 +8,8 @@
         (folder / "000.png").write_bytes(data)
 
 A target is written under a temporary name in its own folder, brought to the disk and then renamed. Worker processes
-find here how they end with their parent, and everybody how many CPUs may be used. Imports nothing but the errors, so
+find here how they end with their parent, and everybody how many CPUs may be used, and where files may lie that aren't
+shipped. Imports nothing but the errors, so
 that everything may import it.
 """
 
@@ -41,10 +42,12 @@ __all__ = [
     "as_private_as",
     "cpu_count",
     "end_with_parent",
+    "find_model",
     "is_stream",
     "name_of",
     "naming",
     "owner",
+    "places",
     "read_bytes",
     "refuse_existing",
     "remove_temporaries",
@@ -486,3 +489,20 @@ def _quotas(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cg
                 if quota != "max" and int(quota) > 0:
                     limits.append(max(1, -(-int(quota) // int(period))))
     return limits
+
+
+# ---- files that aren't shipped
+
+
+def places() -> list[Path]:
+    """Folders that may hold data: $CODEC_DATA, `data` here, `data` and `shared/data` beside or above the package."""
+    named = [Path(os.environ["CODEC_DATA"])] if "CODEC_DATA" in os.environ else []
+    return [*named, Path("data"), PACKAGE / "data", PACKAGE.parent / "shared" / "data"]
+
+
+def find_model(name: str, *folders: Path) -> Path | None:
+    """The path of a file of weights, or None. It is looked for in $CODEC_MODELS, in `models` wherever data may be, then
+    in `folders`."""
+    named = [Path(os.environ["CODEC_MODELS"])] if os.environ.get("CODEC_MODELS") else []
+    usual = [place / "models" for place in places()]
+    return next((place / name for place in (*named, *usual, *folders) if (place / name).is_file()), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError
-from ..places import places
+from ..files import places
 
 __all__ = ["find_data", "places"]
 

@@ -17,7 +17,7 @@ from ..codecs.entropic_student.config import FACTOR, LEVELS, EntropicStudentConf
 from ..codecs.entropic_student.edges import EDGES, LAYERS
 from ..codecs.layers.extractors import HED_FILE, HED_PLACE, EdgeDetector, folders_of_package
 from ..errors import UsageError
-from ..places import find_model
+from ..files import find_model
 
 __all__ = ["edge_tensors", "fit_edges", "load_hed"]
 

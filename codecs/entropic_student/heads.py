@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UsageError
-from ...places import find_model
+from ...files import find_model
 from ..layers.extractors import LITE_FILE, LITE_PLACE, Classifier, folders_of_package
 
 __all__ = ["EARLY", "Seen", "early", "late", "load_teacher"]

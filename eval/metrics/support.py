@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ...places import find_model
+from ...files import find_model
 from ..bench.contract import Audio, Video
 
 __all__ = [

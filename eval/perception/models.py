@@ -24,7 +24,7 @@ from ...codecs.layers.extractors import (
     folders_of_package,
 )
 from ...errors import UsageError
-from ...places import find_model
+from ...files import find_model
 
 __all__ = ["edge_detector", "hub_pipeline", "offline_classifier"]
 

@@ -99,11 +99,21 @@ def test_it_learns_with_all_rates_at_once() -> None:
     optimizer = task.configure_optimizers()
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(task.net.parameters()))
     assert {round(group["lr"] / 5e-3, 3) for group in optimizer.param_groups} == {0.01, 0.1, 1.0, 5.0, 10.0}
-    losses = []
-    for step in range(30):
+
+    def now() -> float:
+        """The loss for the same qualities and the same noise."""
+        out = []
+        for seed in range(100, 112):
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                out.append(float(task.loss(x).total))
+        return float(np.mean(out))
+
+    before = now()
+    for step in range(60):
         torch.manual_seed(step)
-        losses.append(float(task.optimise(x, {"optimizer": optimizer})["loss"]))
-    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+        task.optimise(x, {"optimizer": optimizer})
+    assert now() < 0.85 * before
     with torch.no_grad():
         bits = [float(task.student(x, torch.full((2,), t))[1].mean()) for t in (0.0, 0.5, 1.0)]
     assert bits[0] < bits[1] < bits[2]

@@ -11,7 +11,7 @@ from ...codecs.layers.extractors import (
     folders_of_package,
 )
 from ...errors import UsageError
-from ...places import find_model
+from ...files import find_model
 
 __all__ = ["EXTRACTORS", "HED_FILE", "EfficientNetLite0", "Extractor", "HedVgg", "load_extractor"]
 

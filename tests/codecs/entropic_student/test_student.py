@@ -33,7 +33,7 @@ from codec.codecs.entropic_student.weights import tensor_shapes
 from codec.codecs.layers.extractors import Classifier
 from codec.container import Chunk, pack, unpack
 from codec.errors import StreamError, UsageError, WeightsError
-from codec.places import find_model
+from codec.files import find_model
 from codec.train.twins import twin_of
 
 SAMPLE = Path(package.__file__).parent / "samples" / "dog.png"
