@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,7 +114,7 @@ def test_hostile_numbers(width: int) -> None:
     """Any numbers give a picture, no gradient where nothing is seen, and touch no other memory (tests/sanitize.py)."""
     random = np.random.default_rng(width)
     whole = scene(200, 0.2)
-    extreme = np.float32([0, -0.0, 1e-38, -1, 1e3, 1e10, -1e20, 3e38, np.inf, -np.inf, np.nan, 1e-45])
+    extreme = np.array([0, -0.0, 1e-38, -1, 1e3, 1e10, -1e20, 3e38, np.inf, -np.inf, np.nan, 1e-45], np.float32)
     for name in ("means", "quaternions", "scales", "opacities", "harmonics"):
         array = getattr(whole, name)
         array[random.uniform(size=array.shape) < 0.04] = random.choice(extreme)
@@ -151,8 +152,9 @@ class TestCalls:
         image, light, last = splats.composite(seen, gaussians.opacities, SIZE, REAR)
         with pytest.raises(UsageError, match="v_image"):
             splats.composite_back(seen, gaussians.opacities, REAR, light, last, image[1:], light)
+        other: Any = last.astype(np.int64)
         with pytest.raises(UsageError, match="last"):
-            splats.composite_back(seen, gaussians.opacities, REAR, light, last.astype(np.int64), image, light)
+            splats.composite_back(seen, gaussians.opacities, REAR, light, other, image, light)
         with pytest.raises(UsageError, match="v_conics"):
             splats.project_back(gaussians, VIEW, seen, seen.means2d, seen.means2d, seen.colours)
         with pytest.raises(UsageError, match="opacities"):

@@ -25,7 +25,7 @@ def ball(n: int = 60, middle: tuple[float, float, float] = (0, 0, 0), shade: flo
     return Gaussians(
         places.astype(np.float32),
         np.full((n, 3), -2, np.float32),
-        np.tile(np.float32([1, 0, 0, 0]), (n, 1)),
+        np.tile(np.array([1, 0, 0, 0], np.float32), (n, 1)),
         np.full(n, 3, np.float32),
         np.full((n, 1, 3), shade, np.float32),
     )
